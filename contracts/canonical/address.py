@@ -1,0 +1,16 @@
+"""Postal and geographic addresses."""
+
+from __future__ import annotations
+
+from contracts.canonical.base import Country, Noun, PersonalText
+
+
+class Address(Noun):
+    country: Country
+    name: PersonalText | None = None
+    street: PersonalText | None = None
+    postal_code: PersonalText | None = None
+    city: PersonalText | None = None
+    region: PersonalText | None = None
+    email: PersonalText | None = None
+    phone: PersonalText | None = None

@@ -1,0 +1,21 @@
+"""Customers (canonical model §2; commercetools Customer)."""
+
+from __future__ import annotations
+
+from contracts.canonical.address import Address
+from contracts.canonical.base import ExternalId, Noun, Number, PersonalText, Provenance
+
+
+class Customer(Noun):
+    customer_number: Number
+    email: PersonalText | None = None
+    first_name: PersonalText | None = None
+    last_name: PersonalText | None = None
+    company_name: PersonalText | None = None
+    phone: PersonalText | None = None
+    locale: str | None = None
+    addresses: tuple[Address, ...] = ()
+    is_guest: bool = False
+    merged_into: Number | None = None
+    external_ids: tuple[ExternalId, ...] = ()
+    provenance: tuple[Provenance, ...] = ()

@@ -1,0 +1,63 @@
+"""Inventory levels, availability and its arithmetic's parts (canonical model §2 and §6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from contracts.canonical.amounts import Quantity
+from contracts.canonical.base import Instant, LocationId, Noun, Provenance, Sku
+
+
+class TillPosition(Noun):
+    """The last POS transaction of one till that is contained in a figure."""
+
+    workstation_id: str
+    business_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)")]
+    sequence_number: int
+
+
+class InventoryLevel(Noun):
+    """What a system says about one sku at one location. A missing figure is absent, never 0. Natural key (sku, locationId)."""
+
+    sku: Sku
+    location_id: LocationId
+    on_hand: Quantity | None = None
+    available: Quantity | None = None
+    committed: Quantity | None = None
+    reserved: Quantity | None = None
+    incoming: Quantity | None = None
+    damaged: Quantity | None = None
+    quality_control: Quantity | None = None
+    safety_stock: Quantity | None = None
+    display_only: Quantity | None = None
+    net_of: tuple[str, ...] = ()
+    posted_through: tuple[TillPosition, ...] = ()
+    as_of: Instant | None = None
+    provenance: tuple[Provenance, ...] = ()
+
+
+class Term(Noun):
+    """One line of the arithmetic: `free` starts at the first term and each further one is added with its sign."""
+
+    name: Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
+    quantity: Quantity
+    """Signed: subtractions are negative."""
+    source: str
+    as_of: Instant | None = None
+
+
+class Availability(Noun):
+    """What a channel may promise: `atp = max(0, free - safetyStock)`. With `?explain=true` the terms are listed."""
+
+    sku: Sku
+    location_id: LocationId
+    available: Quantity
+    on_hand: Quantity | None = None
+    as_of: Instant
+    stale: bool
+    free: Quantity | None = None
+    safety_stock: Quantity | None = None
+    explanation: tuple[Term, ...] = ()
+    provenance: tuple[Provenance, ...] = ()

@@ -1,0 +1,76 @@
+"""The neutral description of a message: what a WSDL, an OpenAPI schema, a file layout or a canonical Struct says about its fields.
+
+Drivers build shapes from the contracts of systems; the language checks and compiles mappings against them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["string", "integer", "decimal", "boolean", "date", "time", "datetime", "binary", "any"]
+Form = Literal["xml", "json", "rows", "struct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A single value. Lengths in characters, `digits` as (total, fraction), `enum` as the complete list of its values."""
+
+    kind: Kind
+    max_length: int | None = None
+    digits: tuple[int, int] | None = None
+    pattern: str | None = None
+    enum: tuple[str, ...] | None = None
+    minimum: str | None = None
+    maximum: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract."""
+
+    name: str
+    fields: list[Field] = field(default_factory=list)
+    open: bool = False
+
+    def get(self, name: str) -> Field | None:
+        return next((f for f in self.fields if f.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a record. In form `rows` a record's value is a tuple and a field's place in `Record.fields` is its index."""
+
+    name: str
+    shape: Leaf | Record
+    required: bool = True
+    repeated: bool = False
+    nillable: bool = False
+    attribute: bool = False
+    namespace: str | None = None
+    """Namespace of the XML element or attribute; None = match by local name only."""
+    doc: str = ""
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One direction of an operation: `erp.GetStock` asked, or answered. `source` is the contract file it was read from.
+
+    xml: the value is the payload's lxml element. json: decoded JSON (object = dict). rows: nested tuples (a repeated child record is a
+    list of tuples). struct: a msgspec Struct.
+    """
+
+    name: str
+    form: Form
+    root: Record
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What an operation is asked with and answers. A feed (files) has no request."""
+
+    operation: str
+    request: Message | None
+    answer: Message | None
