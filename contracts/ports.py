@@ -22,52 +22,52 @@ Q = TypeVar("Q", bound=msgspec.Struct)
 A = TypeVar("A", bound=msgspec.Struct)
 
 
-class SkuAt(Noun, order=True):
+class SkuAt(Noun, frozen=True, kw_only=True, order=True):
     """One sku at one location."""
 
     sku: Sku
     location_id: LocationId
 
 
-class LocationQuery(Noun):
+class LocationQuery(Noun, frozen=True, kw_only=True):
     """All locations."""
 
 
-class ProductPage(Noun):
+class ProductPage(Noun, frozen=True, kw_only=True):
     """Products in the system's order, after `after` (the system's own continuation), at most `limit`."""
 
     limit: int
     after: Sku | None = None
 
 
-class ProductQuery(Noun):
+class ProductQuery(Noun, frozen=True, kw_only=True):
     skus: tuple[Sku, ...]
 
 
-class PriceQuery(Noun):
+class PriceQuery(Noun, frozen=True, kw_only=True):
     pairs: tuple[SkuAt, ...]
 
 
-class LevelQuery(Noun):
+class LevelQuery(Noun, frozen=True, kw_only=True):
     pairs: tuple[SkuAt, ...]
 
 
-class OrderReference(Noun):
+class OrderReference(Noun, frozen=True, kw_only=True):
     """Our order number: the reference that every system keeps and can be asked for."""
 
     order_number: Number
 
 
-class ExternalOrder(Noun):
+class ExternalOrder(Noun, frozen=True, kw_only=True):
     external_id: str
 
 
-class OrderCancellation(Noun):
+class OrderCancellation(Noun, frozen=True, kw_only=True):
     external_id: str
     reason: str
 
 
-class CustomerQuery(Noun):
+class CustomerQuery(Noun, frozen=True, kw_only=True):
     customer_number: Number
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts.canonical.base import Country, Noun, PersonalText
 
 
-class Address(Noun):
+class Address(Noun, frozen=True, kw_only=True):
     country: Country
     name: PersonalText | None = None
     street: PersonalText | None = None

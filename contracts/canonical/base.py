@@ -10,7 +10,10 @@ from msgspec import Meta
 
 
 class Noun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """Immutable, camelCase in JSON, absent when a source did not say. A field without default must be filled by every mapping."""
+    """Immutable, camelCase in JSON, absent when a source did not say. A field without default must be filled by every mapping.
+
+    Subclasses repeat `frozen` and `kw_only`: msgspec does not inherit the second, and type checkers want to see the first.
+    """
 
 
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339 with offset")]
@@ -29,14 +32,14 @@ Localized = dict[Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(
 """BCP 47 tag -> text."""
 
 
-class ExternalId(Noun):
+class ExternalId(Noun, frozen=True, kw_only=True):
     """The id of a resource in one system behind the gateway."""
 
     system: str
     external_id: str
 
 
-class Provenance(Noun):
+class Provenance(Noun, frozen=True, kw_only=True):
     """Where a statement comes from and how old it is. `part` names the part of a merged resource."""
 
     source_system: str

@@ -6,7 +6,7 @@ from contracts.canonical.address import Address
 from contracts.canonical.base import ExternalId, Noun, Number, PersonalText, Provenance
 
 
-class Customer(Noun):
+class Customer(Noun, frozen=True, kw_only=True):
     customer_number: Number
     email: PersonalText | None = None
     first_name: PersonalText | None = None

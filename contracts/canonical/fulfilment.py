@@ -11,12 +11,12 @@ FulfilmentMethod = Literal["delivery", "scheduled_delivery", "pickup_in_store", 
 FulfilmentStatus = Literal["scheduled", "open", "on_hold", "in_progress", "incomplete", "closed", "cancelled"]
 
 
-class FulfilmentLine(Noun):
+class FulfilmentLine(Noun, frozen=True, kw_only=True):
     line_number: int
     quantity: Quantity
 
 
-class Fulfilment(Noun):
+class Fulfilment(Noun, frozen=True, kw_only=True):
     id: str
     method: FulfilmentMethod
     status: FulfilmentStatus

@@ -10,7 +10,7 @@ from contracts.canonical.amounts import Quantity
 from contracts.canonical.base import Instant, LocationId, Noun, Provenance, Sku
 
 
-class TillPosition(Noun):
+class TillPosition(Noun, frozen=True, kw_only=True):
     """The last POS transaction of one till that is contained in a figure."""
 
     workstation_id: str
@@ -18,7 +18,7 @@ class TillPosition(Noun):
     sequence_number: int
 
 
-class InventoryLevel(Noun):
+class InventoryLevel(Noun, frozen=True, kw_only=True):
     """What a system says about one sku at one location. A missing figure is absent, never 0. Natural key (sku, locationId)."""
 
     sku: Sku
@@ -38,7 +38,7 @@ class InventoryLevel(Noun):
     provenance: tuple[Provenance, ...] = ()
 
 
-class Term(Noun):
+class Term(Noun, frozen=True, kw_only=True):
     """One line of the arithmetic: `free` starts at the first term and each further one is added with its sign."""
 
     name: Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
@@ -48,7 +48,7 @@ class Term(Noun):
     as_of: Instant | None = None
 
 
-class Availability(Noun):
+class Availability(Noun, frozen=True, kw_only=True):
     """What a channel may promise: `atp = max(0, free - safetyStock)`. With `?explain=true` the terms are listed."""
 
     sku: Sku

@@ -13,7 +13,7 @@ from contracts.canonical.base import LocationId, Name, Noun, Provenance
 LocationType = Literal["store", "warehouse", "dark_store", "collection_point", "supplier", "virtual"]
 
 
-class Location(Noun):
+class Location(Noun, frozen=True, kw_only=True):
     """Natural key `number`. Without `timeZone` no sale is accepted from there."""
 
     number: LocationId

@@ -19,13 +19,13 @@ ExportState = Literal["not_exported", "ready", "exported", "failed"]
 LineNumber = Annotated[int, Meta(ge=1, le=999_999)]
 
 
-class OrderCustomer(Noun):
+class OrderCustomer(Noun, frozen=True, kw_only=True):
     customer_number: Number | None = None
     email: PersonalText | None = None
     name: PersonalText | None = None
 
 
-class OrderLineDraft(Noun):
+class OrderLineDraft(Noun, frozen=True, kw_only=True):
     line_number: LineNumber
     sku: Sku
     quantity: Quantity
@@ -34,7 +34,7 @@ class OrderLineDraft(Noun):
     fulfilment_method: FulfilmentMethod = "delivery"
 
 
-class OrderDraft(Noun):
+class OrderDraft(Noun, frozen=True, kw_only=True):
     """What a channel sends. Each unit price is what the customer was shown; `payments` add up to the lines' total when given."""
 
     lines: Annotated[tuple[OrderLineDraft, ...], Meta(min_length=1, max_length=200)]
@@ -44,12 +44,12 @@ class OrderDraft(Noun):
     payments: Annotated[tuple[Payment, ...], Meta(max_length=20)] = ()
 
 
-class StateQuantity(Noun):
+class StateQuantity(Noun, frozen=True, kw_only=True):
     state: Literal["created", "approved", "allocated", "backordered", "completed", "rejected", "cancelled", "returned"]
     quantity: Quantity
 
 
-class OrderLine(Noun):
+class OrderLine(Noun, frozen=True, kw_only=True):
     line_number: LineNumber
     sku: Sku
     quantity: Quantity
@@ -61,7 +61,7 @@ class OrderLine(Noun):
     state_quantities: tuple[StateQuantity, ...] = ()
 
 
-class Order(Noun):
+class Order(Noun, frozen=True, kw_only=True):
     """`pendingWrite`: a step towards a system is open or in doubt; nothing is claimed that is not known."""
 
     id: str
@@ -85,7 +85,7 @@ class Order(Noun):
     provenance: tuple[Provenance, ...] = ()
 
 
-class OrderReceipt(Noun):
+class OrderReceipt(Noun, frozen=True, kw_only=True):
     """What a system answers to a written, found or cancelled order: its own number, and the total as it booked it."""
 
     external_id: str
@@ -95,7 +95,7 @@ class OrderReceipt(Noun):
     total_price: Money | None = None
 
 
-class OrderProgress(Noun):
+class OrderProgress(Noun, frozen=True, kw_only=True):
     """How far the owning system is with an order."""
 
     external_id: str

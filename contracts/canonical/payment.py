@@ -10,12 +10,22 @@ from contracts.canonical.amounts import Money
 from contracts.canonical.base import Noun
 
 TenderType = Literal[
-    "cash", "card_credit", "card_debit", "gift_card", "voucher", "store_credit", "loyalty_points", "wallet", "cheque", "account", "other"
+    "cash",
+    "card_credit",
+    "card_debit",
+    "gift_card",
+    "voucher",
+    "store_credit",
+    "loyalty_points",
+    "wallet",
+    "cheque",
+    "account",
+    "other",
 ]
 """Open: an unknown source code becomes `other` and keeps its `sourceCode`."""
 
 
-class Payment(Noun):
+class Payment(Noun, frozen=True, kw_only=True):
     """Card numbers never enter: the last four digits and a token survive."""
 
     payment_id: Annotated[str, Meta(min_length=1, max_length=100)]

@@ -10,7 +10,7 @@ from contracts.canonical.base import Country, Instant, LocationId, Noun, Provena
 PriceType = Literal["list", "regular", "sale", "msrp", "srp", "minimum_advertised", "invoice", "strikethrough"]
 
 
-class Price(Noun):
+class Price(Noun, frozen=True, kw_only=True):
     """One price row: `value` for `per` units, valid from `validFrom` (included) until `validUntil` (excluded)."""
 
     sku: Sku

@@ -8,7 +8,7 @@ from contracts.canonical.amounts import Unit
 from contracts.canonical.base import Gtin, Localized, Name, Noun, Provenance, Sku, Text, gtin_is_valid
 
 
-class PackGtin(Noun):
+class PackGtin(Noun, frozen=True, kw_only=True):
     gtin: Gtin
     pack_level: Literal["each", "inner", "case", "pallet"] = "each"
     base_quantity: str | None = None
@@ -18,7 +18,7 @@ class PackGtin(Noun):
             raise ValueError(f"expected a GTIN with a valid check digit, got {self.gtin!r}")
 
 
-class Product(Noun):
+class Product(Noun, frozen=True, kw_only=True):
     """A sellable variant. Natural key `sku`. GTINs are returned unpadded; they compare as 14 digits."""
 
     sku: Sku

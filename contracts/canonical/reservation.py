@@ -12,14 +12,14 @@ from contracts.canonical.base import Instant, Key, LocationId, Noun, Sku
 ReservationState = Literal["active", "committed", "released", "expired"]
 
 
-class ReservationOwner(Noun):
+class ReservationOwner(Noun, frozen=True, kw_only=True):
     """One cart or one order, never both."""
 
     type: Literal["cart", "order"]
     id: Annotated[str, Meta(min_length=1, max_length=100)]
 
 
-class ReservationDraft(Noun):
+class ReservationDraft(Noun, frozen=True, kw_only=True):
     """What a channel asks for. A repeat with the same key changes nothing."""
 
     reservation_key: Key
@@ -30,7 +30,7 @@ class ReservationDraft(Noun):
     hold_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 900
 
 
-class Reservation(Noun):
+class Reservation(Noun, frozen=True, kw_only=True):
     reservation_key: Key
     sku: Sku
     location_id: LocationId

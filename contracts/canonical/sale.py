@@ -15,7 +15,7 @@ LineType = Literal["sale", "return", "discount", "tax", "tender", "change", "loy
 BusinessDate = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)", examples=["2026-03-11"])]
 
 
-class SaleKey(Noun):
+class SaleKey(Noun, frozen=True, kw_only=True):
     """The ARTS alternate key: unique for ever, and what makes a repeated file harmless."""
 
     store_number: LocationId
@@ -27,7 +27,7 @@ class SaleKey(Noun):
         return f"{self.store_number}/{self.workstation_id}/{self.business_date}/{self.sequence_number}"
 
 
-class SaleFlags(Noun):
+class SaleFlags(Noun, frozen=True, kw_only=True):
     training: bool = False
     cancelled: bool = False
     suspended: bool = False
@@ -35,7 +35,7 @@ class SaleFlags(Noun):
     offline: bool = False
 
 
-class SaleTotals(Noun):
+class SaleTotals(Noun, frozen=True, kw_only=True):
     grand: Money
     gross: Money | None = None
     net: Money | None = None
@@ -43,20 +43,20 @@ class SaleTotals(Noun):
     rounding: Money | None = None
 
 
-class SaleDiscount(Noun):
+class SaleDiscount(Noun, frozen=True, kw_only=True):
     amount: Money
     promotion_id: str | None = None
     reason: str | None = None
 
 
-class SaleTax(Noun):
+class SaleTax(Noun, frozen=True, kw_only=True):
     rate: str
     amount: Money
     taxable_amount: Money | None = None
     included: bool = True
 
 
-class SaleLink(Noun):
+class SaleLink(Noun, frozen=True, kw_only=True):
     """`type` is open: return_of, voids, resumes, pickup_of."""
 
     type: str
@@ -64,7 +64,7 @@ class SaleLink(Noun):
     line_number: int | None = None
 
 
-class SaleLine(Noun):
+class SaleLine(Noun, frozen=True, kw_only=True):
     """`units` counts and is positive; the line's type carries the direction (`return` brings goods back)."""
 
     line_number: Annotated[int, Meta(ge=0, le=999_999)]
@@ -84,7 +84,7 @@ class SaleLine(Noun):
     voids_line: int | None = None
 
 
-class PosSale(Noun):
+class PosSale(Noun, frozen=True, kw_only=True):
     """One transaction of one till, as it was written; `countsAsSale` is computed in one place (`counts_as_sale`)."""
 
     key: SaleKey
