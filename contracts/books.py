@@ -1,0 +1,397 @@
+"""Ports of the store: the books that the gateway keeps itself. Every method is one transaction, all of it or nothing.
+
+Times are aware datetimes handed in by the caller, so that books hold no clock. Whatever is written together stands in one method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from contracts.canonical.base import Noun
+from contracts.canonical.inventory import TillPosition
+from contracts.canonical.order import Order
+from contracts.canonical.reservation import Reservation, ReservationState
+from contracts.canonical.sale import PosSale, SaleKey
+from contracts.events import Event
+from contracts.ports import SkuAt
+
+# ---- clients ------------------------------------------------------------------------------------------------------
+
+
+class Client(Noun, frozen=True, kw_only=True):
+    """An authenticated application of one channel. Keys are never stored: only their keyed hash and look-up prefix."""
+
+    name: str
+    channel: str
+    scopes: tuple[str, ...]
+    api_version: str
+    """Pinned version; a request may name another one in `API-Version`."""
+    quota: str = "standard"
+    stores: tuple[str, ...] = ()
+    """Empty: all stores."""
+    suspended: bool = False
+
+
+class ApiKey(Noun, frozen=True, kw_only=True):
+    prefix: str
+    client: str
+    digest: bytes
+    """HMAC-SHA256 of the secret part with the gateway's pepper."""
+    expires_at: datetime | None = None
+
+
+class ClientBook(Protocol):
+    async def put(self, client: Client) -> None: ...
+
+    async def get(self, name: str) -> Client | None: ...
+
+    async def list(self) -> Sequence[Client]: ...
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def find_key(self, prefix: str) -> tuple[ApiKey, Client] | None: ...
+
+    async def expire_keys(self, client: str, at: datetime) -> int:
+        """Every key of the client that has no earlier end ends at `at` (rotation with overlap). Returns how many."""
+        ...
+
+
+# ---- idempotency --------------------------------------------------------------------------------------------------
+
+
+class StoredAnswer(Noun, frozen=True, kw_only=True):
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class KeyState:
+    """`new`: run it now (also when an earlier owner's lease has ended: handlers are safe to repeat under their key)."""
+
+    state: Literal["new", "running", "done", "other_payload"]
+    answer: StoredAnswer | None = None
+
+
+class IdempotencyBook(Protocol):
+    async def begin(self, scope: str, key: str, fingerprint: bytes, now: datetime, lease: float) -> KeyState:
+        """`scope` = client + method + route. Durable before it returns. `lease` in seconds."""
+        ...
+
+    async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None: ...
+
+    async def abandon(self, scope: str, key: str) -> None:
+        """Nothing happened (refused before any effect): the key may be used again."""
+        ...
+
+    async def purge(self, before: datetime) -> int: ...
+
+
+# ---- reservations -------------------------------------------------------------------------------------------------
+
+
+class ReservationBook(Protocol):
+    async def hold(
+        self, reservation: Reservation, free: Decimal | None, counted_since: datetime, now: datetime, events: Sequence[Event]
+    ) -> Reservation:
+        """Insert if `free` (free stock before own holds; None: no limit) covers all active holds of that sku and location plus this one.
+
+        A repeat with the same key returns the stored reservation and changes nothing. Own holds are active ones that have not expired at
+        `now`, plus those committed after `counted_since` (the moment of the stock figure, which cannot contain them).
+        Raises InsufficientStock.
+        """
+        ...
+
+    async def change(
+        self,
+        key: str,
+        to: ReservationState,
+        now: datetime,
+        events: Sequence[Event],
+        *,
+        reason: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> Reservation:
+        """A conditional change along canonical model §5; a repeat changes nothing. Raises NotFound, StateConflict."""
+        ...
+
+    async def get(self, key: str) -> Reservation | None: ...
+
+    async def held(self, pairs: Sequence[SkuAt], counted_since: Mapping[SkuAt, datetime], now: datetime) -> Mapping[SkuAt, Decimal]:
+        """Own holds per pair, counted as in `hold`. Pairs without holds are absent."""
+        ...
+
+    async def expire(self, now: datetime, limit: int) -> Sequence[Reservation]:
+        """Marks overdue active reservations expired. Returns those changed."""
+        ...
+
+    async def of_owner(self, owner_type: str, owner_id: str) -> Sequence[Reservation]: ...
+
+
+# ---- sales, files, quarantine -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A complete file in an inbox: identity is its content hash (SHA-256 hex), not its name."""
+
+    digest: str
+    feed: str
+    name: str
+    size: int
+    store: str = ""
+
+
+FileState = Literal["claimed", "done", "refused"]
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's line for one file content."""
+
+    digest: str
+    feed: str
+    name: str
+    size: int
+    state: FileState
+    first_seen: datetime
+    position: int = 0
+    """Transactions committed so far; a take-over starts behind them."""
+    booked: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    quarantined: int = 0
+    reason: str = ""
+    attempts: int = 1
+    owner: str = ""
+    fence: int = 0
+    lease_until: datetime | None = None
+    finished_at: datetime | None = None
+    trace_id: str = ""
+    seen_as: tuple[str, ...] = ()
+    """Other names under which the same content came."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`fence` grows with each take-over; a commit with an older fence is refused."""
+
+    state: Literal["mine", "busy", "done", "refused"]
+    record: FileRecord
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that was not booked, with the place and reason a person needs, and its original bytes."""
+
+    digest: str
+    file: str
+    position: int
+    line: int
+    field: str
+    expected: str
+    got: str
+    reason: str
+    raw: bytes
+    key: str = ""
+    at: datetime | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class SaleBatch:
+    """Transactions, their stock movements and events, bad records and the position reached: one commit."""
+
+    digest: str
+    fence: int
+    position: int
+    sales: Sequence[PosSale]
+    quarantined: Sequence[Quarantined] = ()
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    booked: int
+    repeated: int
+    conflicts: int
+
+
+class SaleBook(Protocol):
+    async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
+        """Books each sale once by its natural key. The same key with the same content is `repeated`; with other content it goes to quarantine
+        as a conflict, never over the first. A counted sale moves stock (sold minus returned, only `item_type` stock lines that are not
+        voided) and writes one `sale.committed` event; each touched (sku, location) of the batch writes one `inventory.changed` event.
+        Raises StateConflict when the fence is outdated.
+        """
+        ...
+
+    async def get(self, key: SaleKey) -> PosSale | None: ...
+
+    async def list(self, store: str, business_date: str, after: SaleKey | None, limit: int) -> Sequence[PosSale]: ...
+
+    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
+        """posDelta (canonical model §6): sold minus returned in transactions after the given position of each till; a till that is not
+        named counts with all its transactions. Positive = units gone. Pairs without movement are absent."""
+        ...
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Per store: `sales` (counted transactions), `cents` (their signed grand totals), `units_milli` (net units sold in thousandths)."""
+        ...
+
+
+class FileBook(Protocol):
+    async def claim(self, seen: FileSeen, owner: str, now: datetime, lease: float, trace_id: str) -> Claim:
+        """Take the file, or take it over when its owner's lease has ended. The same content under another name is `done` and noted."""
+        ...
+
+    async def renew(self, digest: str, fence: int, until: datetime) -> bool: ...
+
+    async def finish(
+        self, digest: str, fence: int, state: Literal["done", "refused"], reason: str, now: datetime, events: Sequence[Event]
+    ) -> FileRecord: ...
+
+    async def get(self, digest: str) -> FileRecord | None: ...
+
+    async def list(self, limit: int, state: FileState | None = None) -> Sequence[FileRecord]: ...
+
+    async def quarantined(self, digest: str | None, limit: int) -> Sequence[Quarantined]: ...
+
+
+# ---- orders and durable processes ---------------------------------------------------------------------------------
+
+StepState = Literal["prepared", "sending", "confirmed", "failed", "in_doubt", "retry_scheduled", "manual", "conflict", "skipped"]
+ProcessState = Literal["running", "waiting", "done", "failed", "manual", "compensating", "compensated"]
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One named step of a process (canonical model §7): its state is stored before and after every attempt."""
+
+    name: str
+    state: StepState = "prepared"
+    attempts: int = 0
+    not_found: int = 0
+    """How many query-backs in a row found nothing."""
+    external_id: str = ""
+    error: str = ""
+    at: datetime | None = None
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    kind: str
+    subject: str
+    """Id of the order."""
+    state: ProcessState
+    steps: tuple[StepRecord, ...]
+    due_at: datetime
+    version: int = 1
+    owner: str = ""
+    lease_until: datetime | None = None
+    traceparent: str = ""
+    channel: str = ""
+    client: str = ""
+    api_version: str = ""
+    created_at: datetime | None = None
+
+
+class OrderBook(Protocol):
+    async def accept(self, order: Order, process: Process, client: str, key: str, events: Sequence[Event]) -> tuple[Order, Process, bool]:
+        """Order, process and events in one commit. A repeat with the same client and key returns what stands (False)."""
+        ...
+
+    async def get(self, order_id: str) -> Order | None: ...
+
+    async def by_number(self, number: str) -> Order | None: ...
+
+    async def list(self, channel: str, before: str | None, limit: int) -> Sequence[Order]:
+        """Newest first, behind the order id `before`."""
+        ...
+
+    async def save(self, process: Process, order: Order | None, events: Sequence[Event]) -> Process:
+        """Stores a step's outcome with the order and events it causes, if the process is still at `process.version` (and the order at
+        `order.version`); both versions rise by one. Raises StateConflict otherwise."""
+        ...
+
+    async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[Process]:
+        """Leases processes that are running or waiting, due, and unowned (or whose owner's lease has ended). A step found `sending` under
+        an ended lease is the caller's to turn into `in_doubt`."""
+        ...
+
+    async def process_of(self, order_id: str) -> Process | None: ...
+
+    async def processes(self, states: Sequence[ProcessState], limit: int) -> Sequence[Process]: ...
+
+    async def all_orders(self) -> Sequence[Order]:
+        """For reconciliation: every order, oldest first."""
+        ...
+
+
+# ---- outbox -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    position: int
+    event: Event
+    attempts: int
+
+
+class Outbox(Protocol):
+    async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[OutboxRow]:
+        """Leases the oldest undelivered events, in order; never a later one of a subject whose earlier one is still out."""
+        ...
+
+    async def delivered(self, positions: Sequence[int]) -> None: ...
+
+    async def failed(self, positions: Sequence[int], retry_at: datetime, error: str) -> None: ...
+
+    async def depth(self) -> int: ...
+
+    async def put(self, events: Sequence[Event]) -> None: ...
+
+    async def purge(self, before: datetime) -> int: ...
+
+
+# ---- leases -------------------------------------------------------------------------------------------------------
+
+
+class LeaseBook(Protocol):
+    async def acquire(self, name: str, owner: str, now: datetime, seconds: float) -> bool:
+        """Keeps single what must be single over many processes. The owner may acquire again."""
+        ...
+
+    async def release(self, name: str, owner: str) -> None: ...
+
+
+class Meta(Protocol):
+    async def get(self, key: str) -> bytes | None: ...
+
+    async def put_if_absent(self, key: str, value: bytes) -> bytes:
+        """Returns what stands afterwards (the gateway's own id and the pepper of API keys live here)."""
+        ...
+
+
+class Books(Protocol):
+    """The whole store."""
+
+    clients: ClientBook
+    idempotency: IdempotencyBook
+    reservations: ReservationBook
+    sales: SaleBook
+    files: FileBook
+    orders: OrderBook
+    outbox: Outbox
+    leases: LeaseBook
+    meta: Meta
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> dict[str, Any]:
+        """Answers quickly whether the store can write; raises StoreUnavailable."""
+        ...
