@@ -57,12 +57,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What has to go wrong with this request. `since` is when its rule was set (UTC), `rule` which one it was."""
+    """What has to go wrong with this request."""
 
     rule: int
+    """Which rule fired."""
     kind: Kind
     seconds: float
     since: datetime
+    """When the rule was set (UTC)."""
+    store: str = "*"
+    """The store the rule was set for: of an answer about several stores only this one's part is to be spoilt."""
 
 
 @dataclass(slots=True)
@@ -109,9 +113,7 @@ class Faults:
                 raise ValueError(f"{rule.system} has no operation {rule.operation!r}{hint}")
         for rule in rules:
             self._set_so_far += 1
-            self._live.append(
-                _Live(self._set_so_far, rule, self.clock(), Random(f"{self.seed}/{self._set_so_far}"), rule.count)
-            )
+            self._live.append(_Live(self._set_so_far, rule, self.clock(), Random(f"{self.seed}/{self._set_so_far}"), rule.count))
         self._tell()
 
     def replace(self, *rules: Rule) -> None:
@@ -150,14 +152,12 @@ class Faults:
                 continue
             live.hits += 1
             live.left = None if live.left is None else live.left - 1
-            return Fault(live.number, rule.kind, rule.seconds, live.since)
+            return Fault(live.number, rule.kind, rule.seconds, live.since, rule.store)
         return None
 
     def refused(self, system: System) -> bool:
         """Whether the whole system must not even be listening."""
-        return any(
-            live.rule.system == system and live.rule.kind == "refuse" and live.rule.whole_system for live in self._live
-        )
+        return any(live.rule.system == system and live.rule.kind == "refuse" and live.rule.whole_system for live in self._live)
 
     def stale_since(self, system: System) -> datetime | None:
         """The earliest moment a stale answer of this system may have to show; None if no such rule is set."""
