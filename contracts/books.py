@@ -223,7 +223,7 @@ class BatchResult:
 class SaleBook(Protocol):
     async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
         """Books each sale once by its natural key. The same key with the same content is `repeated`; with other content it goes to
-        quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned, only `item_type` stock lines that are not
+        quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned; `item_type` stock, not
         voided) and writes one `sale.committed` event; each touched (sku, location) of the batch writes one `inventory.changed` event.
         Raises StateConflict when the fence is outdated.
         """
