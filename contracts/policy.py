@@ -59,8 +59,8 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     deadline: Duration = Duration(5)
     """Limit of one attempt; the caller's own deadline may be shorter."""
-    idempotent: bool = True
-    """Whether the system may receive the call twice without harm. Only then is it retried."""
+    idempotent: bool | None = None
+    """Whether the system may receive the call twice without harm; only then is it retried. Unsaid: reads may, writes may not."""
     concurrency: int = 32
     queue: int = 256
     retry: Retry = Retry()

@@ -1,0 +1,424 @@
+"""The estate: one retailer's channels, systems, operations, capabilities, routes and limits, read from `estate.toml`.
+
+It is configuration and, at the same time, the documentation of integration dependencies that is used in an outage. Reading collects
+every mistake with file, line and a suggestion; a bad estate never starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from contracts.errors import Finding, Findings
+from contracts.policy import Duration, Policy
+from contracts.ports import CAPABILITIES
+
+MAX_ESTATE_BYTES = 1_000_000
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the estate; unknown keys are refused."""
+
+
+Reference = Annotated[
+    str,
+    Meta(
+        pattern=r"^(env:[A-Z][A-Z0-9_]*|file:.+)$",
+        description="A secret by reference: env:NAME or file:PATH, never its value",
+        extra={"secret": True},
+    ),
+]
+Setting = Annotated[str, Meta(min_length=1, description="A value, or env:NAME, or env:NAME|default")]
+
+
+class Header(Entry, frozen=True, kw_only=True):
+    name: str
+    owner: str
+    api_title: str = "Retail API"
+    time_zone: str = "Europe/Berlin"
+
+
+class Channel(Entry, frozen=True, kw_only=True):
+    """A way customers shop. `safety_stock` is kept back from what this channel may promise; a higher `priority` is shed later."""
+
+    description: str
+    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    safety_stock: Annotated[int, Meta(ge=0)] = 0
+    owner: str = ""
+
+
+class QuotaPolicy(Entry, frozen=True, kw_only=True):
+    """GCRA: `requests` per `window`, with at most `requests` at once."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    requests: Annotated[int, Meta(ge=1)]
+    window: Duration
+
+
+class Quota(Entry, frozen=True, kw_only=True):
+    policies: Annotated[tuple[QuotaPolicy, ...], Meta(min_length=1)]
+
+
+class Shares(Entry, frozen=True, kw_only=True):
+    """What a system has in common with others; one cause behind several systems is looked for here."""
+
+    segment: str = ""
+    ca: str = ""
+    dns_zone: str = ""
+    vendor: str = ""
+
+
+class System(Entry, frozen=True, kw_only=True):
+    """A legacy system. `options` are the driver's own (docs/reference); credentials in them are references."""
+
+    protocol: Literal["soap", "rest", "files"]
+    contract: str
+    owner: str
+    criticality: Literal["critical", "high", "medium", "low"]
+    endpoint: Setting
+    description: str = ""
+    contact: str = ""
+    depends_on: tuple[str, ...] = ()
+    shares: Shares = Shares()
+    concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    batch_window: str = ""
+    """Nightly hours in which the system is known to be slow or closed, as text for people: `02:00-04:00`."""
+    options: dict[str, Any] = {}
+
+
+class Operation(Entry, frozen=True, kw_only=True):
+    """One call or feed of a system; it provides a capability through its mappings."""
+
+    provides: str
+    answer: str = ""
+    request: str = ""
+    mode: Literal["sync", "async", "file"] = "sync"
+    policy: Policy = Policy()
+    feed: dict[str, Any] = {}
+    """For files: options of the intake (docs/reference)."""
+
+
+class CapabilityRule(Entry, frozen=True, kw_only=True):
+    """How a capability is answered. `first`: the next operation stands in when one fails. `all`: parts are merged by natural key."""
+
+    operations: Annotated[tuple[str, ...], Meta(min_length=1)]
+    combine: Literal["first", "all"] = "first"
+    partial: bool = False
+    """With `all`: whether an answer may lack the part of a system that failed (and says so)."""
+
+
+class Objective(Entry, frozen=True, kw_only=True):
+    p99: Duration = Duration(1)
+    ok: Annotated[float, Meta(ge=0, le=1)] = 0.99
+
+
+class Route(Entry, frozen=True, kw_only=True):
+    capabilities: tuple[str, ...]
+    objective: Objective = Objective()
+    deadline: Duration = Duration(10)
+
+
+class Store(Entry, frozen=True, kw_only=True):
+    """`sqlite:PATH` (relative to the data folder) or a reference to a PostgreSQL URL."""
+
+    url: Setting = "sqlite:tillgate.db"
+
+
+class Events(Entry, frozen=True, kw_only=True):
+    """Where events go besides the in-process subscribers."""
+
+    rabbitmq: Setting | None = None
+    exchange: str = "tillgate.events"
+
+
+class Shared(Entry, frozen=True, kw_only=True):
+    """Redis or Valkey, when several gateways share quotas."""
+
+    url: Setting | None = None
+    when_gone: Literal["local", "open", "closed"] = "local"
+
+
+class Telemetry(Entry, frozen=True, kw_only=True):
+    otlp: Setting | None = None
+    """OTLP/HTTP endpoint, for example http://collector:4318."""
+    keep_for: Duration = Duration(86_400)
+    keep_bytes: Annotated[int, Meta(ge=1_000_000)] = 2_000_000_000
+
+
+class Edge(Entry, frozen=True, kw_only=True):
+    host: Setting = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
+    max_body_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000)] = 1_000_000
+    max_connections: Annotated[int, Meta(ge=1)] = 1_000
+    max_requests: Annotated[int, Meta(ge=1)] = 500
+    """Requests in work at once; beyond that 503 with Retry-After."""
+    trusted_proxies: tuple[str, ...] = ()
+    idempotency_retention: Duration = Duration(7 * 86_400)
+
+
+class Estate(Entry, frozen=True, kw_only=True):
+    estate: Header
+    channel: dict[str, Channel]
+    system: dict[str, System]
+    operation: dict[str, Operation]
+    capability: dict[str, CapabilityRule] = {}
+    route: dict[str, Route] = {}
+    quota: dict[str, Quota] = {}
+    store: Store = Store()
+    events: Events = Events()
+    shared: Shared = Shared()
+    telemetry: Telemetry = Telemetry()
+    edge: Edge = Edge()
+
+
+CHANNELS = ("web", "mobile", "store", "call_centre", "marketplace")
+
+
+# ---- reading ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Source:
+    """Where each key of a TOML text stands; tomllib does not say."""
+
+    file: str
+    text: str
+    _lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        table: tuple[str, ...] = ()
+        depth = 0
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if depth <= 0 and (header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$", line)):
+                table = _key_parts(header[1])
+                for n in range(1, len(table) + 1):
+                    self._lines.setdefault(table[:n], number)
+            elif key := re.match(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""", line):
+                path = table + _key_parts(key[1]) if depth <= 0 else table
+                if depth <= 0:
+                    for n in range(len(table) + 1, len(path) + 1):
+                        self._lines.setdefault(path[:n], number)
+                    for inner in re.findall(r"[{,]\s*([A-Za-z0-9_-]+)\s*=", line[key.end() :]):
+                        self._lines.setdefault((*path, inner), number)
+            bare = re.sub(r"""(["']).*?\1|#.*""", "", line)
+            depth += bare.count("[") - bare.count("]") if "=" in bare or depth > 0 else 0
+
+    def line(self, path: tuple[str, ...]) -> int:
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 1)
+
+    def finding(self, path: tuple[str, ...], message: str, suggestion: str = "") -> Finding:
+        return Finding(self.file, self.line(path), message, suggestion)
+
+
+def _key_parts(text: str) -> tuple[str, ...]:
+    return tuple(a or b or c for a, b, c in re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*\.?""", text))
+
+
+def nearest(word: str, words: typing.Iterable[str]) -> str:
+    """`did you mean …?`, or what is allowed."""
+    words = list(words)
+    if close := difflib.get_close_matches(word, words, 1, 0.5):
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(sorted(words)[:12])}" if words else ""
+
+
+def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: list[Finding]) -> Any:
+    """Like msgspec.convert, but goes on after a mistake, so that all findings show at once. Returns None where one was found."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated and isinstance(args[0], type) is False and get_origin(args[0]) in (tuple, dict):
+        _bounds(kind, value, path, source, found)
+        return decode(args[0], value, path, source, found)
+    if origin in (Union, types.UnionType) and type(None) in args:
+        return None if value is None else decode(next(a for a in args if a is not type(None)), value, path, source, found)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _struct(kind, value, path, source, found)
+    if origin is dict and args[1] is not Any:
+        if not isinstance(value, dict):
+            found.append(source.finding(path, f"{_dotted(path)}: expected a table, got {value!r}"))
+            return None
+        return {k: decode(args[1], v, (*path, k), source, found) for k, v in value.items()}
+    if origin is tuple and isinstance(value, list):
+        return tuple(decode(args[0], v, (*path, str(i)), source, found) for i, v in enumerate(value))
+    try:
+        return msgspec.convert(value, kind, dec_hook=_hook)
+    except (msgspec.ValidationError, ValueError) as exc:
+        hint = ""
+        choices = get_args(kind) if origin is Literal else ()
+        if choices:
+            hint = nearest(str(value), [str(c) for c in choices])
+        elif origin is Annotated and any(isinstance(a, Meta) and a.extra and a.extra.get("secret") for a in args):
+            found.append(source.finding(path, f"{_dotted(path)}: a secret must not stand here", "write env:NAME or file:PATH"))
+            return None
+        found.append(source.finding(path, f"{_dotted(path)}: {str(exc)[:300]}, got {value!r:.80}", hint))
+        return None
+
+
+def _bounds(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: list[Finding]) -> None:
+    for meta in get_args(kind)[1:]:
+        if isinstance(meta, Meta) and meta.min_length and isinstance(value, list) and len(value) < meta.min_length:
+            found += [source.finding(path, f"{_dotted(path)}: expected at least {meta.min_length} entry, got none")]
+
+
+def _struct(kind: type[msgspec.Struct], value: Any, path: tuple[str, ...], source: Source, found: list[Finding]) -> Any:
+    if not isinstance(value, dict):
+        found.append(source.finding(path, f"{_dotted(path)}: expected a table, got {value!r:.80}"))
+        return None
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    before = len(found)
+    found.extend(
+        source.finding((*path, key), f"{_dotted(path)}: unknown key {key!r}", nearest(key, fields)) for key in value.keys() - fields.keys()
+    )
+    decoded = {}
+    for name, f in fields.items():
+        if name in value:
+            decoded[f.name] = decode(hints[f.name], value[name], (*path, name), source, found)
+        elif f.required:
+            found.append(source.finding(path, f"{_dotted(path) or 'the estate'}: {name!r} is missing", f"add {name} = …"))
+    return kind(**decoded) if len(found) == before else None
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return ".".join(f'"{p}"' if re.search(r"[^A-Za-z0-9_-]", p) else p for p in path)
+
+
+def _hook(kind: type, value: Any) -> Any:
+    if kind is Duration:
+        return Duration.parse(value)
+    raise NotImplementedError(kind)
+
+
+def read(path: Path) -> tuple[Estate, Source]:
+    """The estate in `path` (a folder, or its estate.toml), typed and checked within itself. Raises Findings with every mistake."""
+    file = path / "estate.toml" if path.is_dir() else path
+    name = file.name
+    try:
+        raw = file.read_bytes()
+    except OSError as exc:
+        raise Findings(findings=(Finding(str(file), 1, f"cannot be read: {exc.strerror}", "tillgate new estate DIR writes one"),)) from exc
+    if len(raw) > MAX_ESTATE_BYTES:
+        raise Findings(findings=(Finding(name, 1, f"larger than {MAX_ESTATE_BYTES} bytes"),))
+    try:
+        text = raw.decode("utf-8")
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as exc:
+        raise Findings(findings=(Finding(name, raw[: exc.start].count(b"\n") + 1, "not UTF-8"),)) from exc
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        place = re.search(r"line (\d+), column (\d+)", str(exc))
+        line, column = (int(place[1]), int(place[2])) if place else (1, 0)
+        raise Findings(findings=(Finding(name, line, f"not TOML: {exc}", column=column),)) from exc
+    source = Source(name, text)
+    found: list[Finding] = []
+    estate = _estate(document, source, found)
+    found.extend(lint(estate, source, {table: set(entries) for table, entries in document.items() if isinstance(entries, dict)}))
+    if found:
+        raise Findings(findings=tuple(sorted(found, key=lambda f: (f.file, f.line))))
+    return estate, source
+
+
+def _estate(document: dict[str, Any], source: Source, found: list[Finding]) -> Estate:
+    """The estate as far as it can be understood: entries with findings are left out, so that the rest is still checked."""
+    hints = typing.get_type_hints(Estate, include_extras=True)
+    fields = {f.encode_name: f for f in msgspec.structs.fields(Estate)}
+    found.extend(source.finding((name,), f"unknown table {name!r}", nearest(name, fields)) for name in document.keys() - fields.keys())
+    decoded: dict[str, Any] = {"estate": Header(name="", owner=""), "channel": {}, "system": {}, "operation": {}}
+    for name, f in fields.items():
+        if name in document:
+            value = decode(hints[f.name], document[name], (name,), source, found)
+            if value is not None:
+                decoded[name] = {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        elif f.required:
+            found.append(source.finding((), f"table [{name}] is missing", f"add [{name}]"))
+    return Estate(**decoded)
+
+
+def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """What must agree between the tables of an estate. `names` holds every name that is written, also of entries with findings."""
+    systems, operations = names.get("system", set()), names.get("operation", set())
+    for name in estate.channel:
+        if name not in CHANNELS:
+            yield source.finding(("channel", name), f"unknown channel {name!r}", nearest(name, CHANNELS))
+    for name, system in estate.system.items():
+        for other in system.depends_on:
+            if other not in systems:
+                yield source.finding(
+                    ("system", name, "depends_on"), f"system {name}: depends on unknown {other!r}", nearest(other, systems)
+                )
+    for name, operation in estate.operation.items():
+        at = ("operation", name)
+        system_name, _, short = name.partition(".")
+        if not short or system_name not in systems:
+            yield source.finding(at, f"operation {name!r}: expected SYSTEM.OPERATION", nearest(system_name, systems))
+            continue
+        if operation.provides not in CAPABILITIES:
+            yield source.finding(
+                (*at, "provides"), f"operation {name}: unknown capability {operation.provides!r}", nearest(operation.provides, CAPABILITIES)
+            )
+        system_entry = estate.system.get(system_name)
+        files = operation.mode == "file"
+        if system_entry and files != (system_entry.protocol == "files"):
+            yield source.finding(
+                (*at, "mode"),
+                f"operation {name}: mode {operation.mode!r} over protocol {system_entry.protocol!r}",
+                'a files system has mode = "file", no other has',
+            )
+        if not operation.answer:
+            yield source.finding(at, f"operation {name}: no answer mapping", 'add answer = "mappings/…toml"')
+        if not files and not operation.request:
+            yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
+    for name, rule in estate.capability.items():
+        if name not in CAPABILITIES:
+            yield source.finding(("capability", name), f"unknown capability {name!r}", nearest(name, CAPABILITIES))
+        for operation_name in rule.operations:
+            if operation_name not in operations:
+                yield source.finding(
+                    ("capability", name, "operations"),
+                    f"capability {name}: unknown operation {operation_name!r}",
+                    nearest(operation_name, operations),
+                )
+            elif (known := estate.operation.get(operation_name)) and known.provides != name:
+                yield source.finding(
+                    ("capability", name, "operations"),
+                    f"capability {name}: {operation_name} provides {known.provides!r}",
+                )
+    provided = {o.provides for o in estate.operation.values()}
+    for name, route in estate.route.items():
+        for capability in route.capabilities:
+            if capability not in provided and len(estate.operation) == len(operations):
+                yield source.finding(
+                    ("route", name, "capabilities"), f"route {name}: nothing provides {capability!r}", nearest(capability, provided)
+                )
+    if "standard" not in names.get("quota", set()):
+        yield source.finding(
+            ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
+        )
+
+
+def resolve(value: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A setting or reference to its value: `env:NAME`, `env:NAME|default`, `file:PATH`, or itself. Raises LookupError."""
+    if value.startswith("env:"):
+        name, bar, default = value[4:].partition("|")
+        if name in environment:
+            return environment[name]
+        if bar:
+            return default
+        raise LookupError(f"environment variable {name} is not set")
+    if value.startswith("file:"):
+        try:
+            return Path(value[5:]).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise LookupError(f"{value}: {exc.strerror}") from exc
+    return value
