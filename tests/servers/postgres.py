@@ -58,7 +58,7 @@ def running(scratch: Path) -> Iterator[str]:
         "shared_buffers": "64MB",
         "max_connections": 60,
     }
-    command = [bin_ / "postgres", "-D", data, *(f"--{key}={value}" for key, value in options.items())]
+    command: list[str | Path] = [bin_ / "postgres", "-D", data, *(f"--{key}={value}" for key, value in options.items())]
     status = data / "postmaster.pid"
 
     def ready() -> bool:

@@ -30,7 +30,7 @@ def accepts(port: int, hello: bytes = b"", answer: bytes = b"") -> bool:
 
 
 @contextlib.contextmanager
-def child(  # noqa: PLR0913 - one call that says all about a process
+def child(
     name: str,
     command: Sequence[str | Path],
     *,
