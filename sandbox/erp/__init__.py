@@ -1,0 +1,1 @@
+"""The SOAP ERP: its contract, its books, what its operations do, and its port."""
