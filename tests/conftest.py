@@ -21,6 +21,9 @@ SERVERS = {
     "chromium_path": "browser",
 }
 
+# looked up when a server binds to all addresses; nothing is sent
+WILDCARDS = {("socket.getaddrinfo", "0.0.0.0"), ("socket.getaddrinfo", "::")}
+
 hypothesis.settings.register_profile("tillgate", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("deep", deadline=None, max_examples=2000)
 
@@ -44,15 +47,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def loopback_only(event: str, args: tuple[object, ...]) -> None:
-    """Refuses every connection of this process that leaves the machine (an audit hook: it sees all Python sockets)."""
-    if event != "socket.connect" or not isinstance(address := args[1], tuple) or address[0] == "localhost":
-        return
+    """Refuses what leaves the machine, before it is sent: an audit hook sees every Python socket and look-up of a name."""
+    match event, args:
+        case "socket.connect", (_, (str(host), *_)):
+            pass
+        case (("socket.getaddrinfo" | "socket.gethostbyname"), (str(host), *_)):
+            pass
+        case _:
+            return
     try:
-        local = ipaddress.ip_address(address[0]).is_loopback
+        local = host in ("", "localhost") or ipaddress.ip_address(host).is_loopback or (event, host) in WILDCARDS
     except ValueError:
         local = False
     if not local:
-        raise PermissionError(f"tests speak to loopback only, not to {address[0]}:{address[1]}")
+        raise PermissionError(f"tests speak to loopback only, not to {host}")
 
 
 @pytest.fixture(scope="session")

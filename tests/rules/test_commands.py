@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -42,24 +43,35 @@ def test_installing_again_costs_nothing(tmp_path: Path) -> None:
     assert time.monotonic() - began < 1
 
 
-def test_without_any_python_install_says_what_to_install(tmp_path: Path) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name in ("bash", "dirname", "readlink", "cmp", "mktemp", "rm", "id", "mkdir", "flock", "env"):
+def install_with(tools: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs requirements/install in a copy, with the given scripts and a few basic commands as the whole PATH."""
+    (folder / "bin").mkdir()
+    for name in ("bash", "cat", "cmp", "dirname", "env", "flock", "id", "mkdir", "mktemp", "readlink", "rm"):
         if found := shutil.which(name):
-            (tools / name).symlink_to(found)
-    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
-    said = subprocess.run(
-        [tmp_path / "requirements/install", "runtime"],
-        env={"PATH": str(tools)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+            (folder / "bin" / name).symlink_to(found)
+    for name, script in tools.items():
+        (folder / "bin" / name).write_text(script)
+        (folder / "bin" / name).chmod(0o755)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    return subprocess.run(
+        [folder / "requirements/install", "runtime"],
+        env={"PATH": str(folder / "bin")}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_without_any_python_install_says_what_to_install(tmp_path: Path) -> None:
+    said = install_with({}, tmp_path)
     assert said.returncode == 1
-    assert "Python 3.11" in said.stderr
     assert "sudo apt-get install python3.11 python3.11-venv" in said.stderr
+
+
+def test_without_the_venv_module_install_says_what_to_install_and_leaves_no_ruin(tmp_path: Path) -> None:
+    broken = f"""#!/bin/sh\n[ "$2" = venv ] && {{ mkdir -p "$3/bin"; echo no ensurepip; exit 1; }}\nexec {sys.executable} "$@"\n"""
+    said = install_with({"python3.11": broken}, tmp_path)
+    assert said.returncode == 1
+    assert "no ensurepip" in said.stderr
+    assert f"sudo apt-get install python3.{sys.version_info[1]}-venv" in said.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_the_build_machine_calls_the_same_word() -> None:
