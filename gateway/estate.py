@@ -103,6 +103,8 @@ class Operation(Entry, frozen=True, kw_only=True):
     provides: str
     answer: str = ""
     request: str = ""
+    calls: str = ""
+    """The operation's name in the system's contract, when it differs from the one here (one call that provides two capabilities)."""
     mode: Literal["sync", "async", "file"] = "sync"
     policy: Policy = Policy()
     feed: dict[str, Any] = {}

@@ -156,7 +156,7 @@ def _reachable(kind: Any, seen: set[Any]) -> set[Any]:
     return seen
 
 
-def _walk(kind: Any, change: type[Change], active: dict[Any, list[Convert | None]], *, up: bool) -> Convert | None:
+def _walk(kind: Any, change: type[Change], active: dict[Any, list[Convert]], *, up: bool) -> Convert | None:
     """A function that visits only those parts of a `kind` value where the change's type can occur; None = nowhere."""
     if kind is None or not _occurs(change.of, kind):
         return None
@@ -165,20 +165,16 @@ def _walk(kind: Any, change: type[Change], active: dict[Any, list[Convert | None
         return _walk(args[0], change, active, up=up)
     if origin in (Union, types.UnionType):
         return next((w for a in args if (w := _walk(a, change, active, up=up))), None)
-    if origin in (tuple, list):
-        inner = _walk(args[0], change, active, up=up)
-        return (lambda v: [inner(x) for x in v] if isinstance(v, list | tuple) else v) if inner else None
-    if origin is dict:
-        inner = _walk(args[1], change, active, up=up)
-        return (lambda v: {k: inner(x) for k, x in v.items()} if isinstance(v, dict) else v) if inner else None
+    if origin in (tuple, list, dict):
+        return _inside(_walk(args[-1] if origin is dict else args[0], change, active, up=up))
     return _struct(kind, change, active, up=up)
 
 
-def _struct(kind: type[msgspec.Struct], change: type[Change], active: dict[Any, list[Convert | None]], *, up: bool) -> Convert:
+def _struct(kind: type[msgspec.Struct], change: type[Change], active: dict[Any, list[Convert]], *, up: bool) -> Convert:
     if kind in active:  # a recursive type: look the function up when it runs
-        slot = active[kind]
-        return lambda v: slot[0](v) if slot[0] else v
-    slot = active[kind] = [None]
+        return _later(active[kind])
+    slot: list[Convert] = []
+    active[kind] = slot
     hints = typing.get_type_hints(kind, include_extras=True)
     inner = {f.encode_name: w for f in msgspec.structs.fields(kind) if (w := _walk(hints[f.name], change, active, up=up))}
     own = kind is change.of
@@ -192,5 +188,24 @@ def _struct(kind: type[msgspec.Struct], change: type[Change], active: dict[Any, 
             value = {k: inner[k](v) if k in inner and v is not None else v for k, v in value.items()}
         return change.down(value) if own and not up else value
 
-    slot[0] = convert
+    slot.append(convert)
+    return convert
+
+
+def _inside(inner: Convert | None) -> Convert | None:
+    if inner is None:
+        return None
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: inner(v) for k, v in value.items()}
+        return [inner(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return convert
+
+
+def _later(slot: list[Convert]) -> Convert:
+    def convert(value: Any) -> Any:
+        return slot[0](value)
+
     return convert

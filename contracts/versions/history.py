@@ -34,7 +34,7 @@ class MoneyInTheSmallestUnit(Change):
     def up(value: Plain) -> Plain:
         unknown = value.keys() - {"amount", "currency"}
         if unknown:
-            raise ValueError(f"expected only amount and currency, got {sorted(map(str, unknown))[0][:40]!r}")
+            raise ValueError(f"expected only amount and currency, got {min(map(str, unknown))[:40]!r}")
         amount, currency = value.get("amount"), value.get("currency")
         if not isinstance(amount, str) or not isinstance(currency, str) or len(amount) > 20 or set(amount) - set("-0123456789."):
             raise ValueError('expected an amount such as {"amount": "12.99", "currency": "EUR"}')
