@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ from contracts.errors import (
     UpstreamTimeout,
 )
 from contracts.policy import Breaker, Duration, Policy, Retry
-from observability import FlightRecord, Recorder, Step
+from observability import Recorder, Step
 
-AT = {"system": "erp", "operation": "GetStock"}
+AT: dict[str, Any] = {"system": "erp", "operation": "GetStock"}
 QUICK = Retry(attempts=3, backoff=Duration(0.001), backoff_max=Duration(0.002))
 
 
@@ -363,7 +364,7 @@ async def test_a_hanging_system_opens_the_breaker_even_if_callers_wait_less_than
 
 
 async def test_transitions_are_announced() -> None:
-    clock, seen = Clock(), []
+    clock, seen = Clock(), list[object]()
     g = guard(
         Policy(retry=Retry(attempts=1), breaker=LIMITS), clock=clock, changed=lambda g, old, new: seen.append((g.operation, old, new))
     )
@@ -399,7 +400,7 @@ def holder(gate: asyncio.Event, order: list[str], name: str) -> Callable[[float]
 
 async def test_at_most_the_limit_is_in_flight_and_the_rest_is_refused_by_name() -> None:
     g = guard(Policy(concurrency=2, queue=3))
-    gate, order = asyncio.Event(), []
+    gate, order = asyncio.Event(), list[str]()
     tasks = [asyncio.create_task(g.run(holder(gate, order, "x"), call())) for _ in range(5)]
     await asyncio.sleep(0)
     assert (g.state().in_flight, g.state().waiting) == (2, 3)
@@ -432,7 +433,7 @@ async def test_a_storm_on_one_channel_does_not_starve_another() -> None:
 
 async def test_a_full_queue_still_takes_a_channel_that_waits_with_fewer() -> None:
     g = guard(Policy(concurrency=1, queue=4))
-    gate, order = asyncio.Event(), []
+    gate, order = asyncio.Event(), list[str]()
     storm = [asyncio.create_task(outcome(g.run(holder(gate, order, "web"), call()))) for _ in range(5)]
     await asyncio.sleep(0)
     quiet = asyncio.create_task(outcome(g.run(holder(gate, order, "call_centre"), call(channel="call_centre"))))
@@ -446,7 +447,7 @@ async def test_a_full_queue_still_takes_a_channel_that_waits_with_fewer() -> Non
 
 async def test_waiting_ends_with_the_callers_deadline_and_a_cancelled_waiter_leaves_no_gap() -> None:
     g = guard(Policy(concurrency=1, queue=10))
-    gate, order = asyncio.Event(), []
+    gate, order = asyncio.Event(), list[str]()
     first = asyncio.create_task(g.run(holder(gate, order, "first"), call()))
     await asyncio.sleep(0)
     assert await outcome(g.run(Script("ok"), call(0.02))) is DeadlineExceeded
@@ -477,7 +478,7 @@ async def test_a_place_given_to_a_waiter_that_is_cancelled_in_the_same_moment_is
 async def test_operations_of_one_system_share_its_places() -> None:
     shared = Bulkhead(1, 10)
     one, two = guard(shared=shared), guard(shared=shared)
-    gate, order = asyncio.Event(), []
+    gate, order = asyncio.Event(), list[str]()
     task = asyncio.create_task(one.run(holder(gate, order, "one"), call()))
     await asyncio.sleep(0)
     assert await outcome(two.run(Script("ok"), call(0.02))) is DeadlineExceeded
