@@ -90,6 +90,12 @@ def test_every_silenced_check_says_why() -> None:
     assert bare == [], "write the reason behind it:  # noqa: RULE - reason"
 
 
+def test_no_page_loads_anything_from_elsewhere() -> None:
+    tag = r"""<(script|link|img|iframe|source|use|form)\b[^>]*\b(src|href|action)\s*=\s*["']?(https?:)?//"""
+    code = r"""url\(\s*["']?(https?:)?//|\bfrom\s+["']https?://|\bimport\(?\s*["']https?://|\bfetch\(\s*["'`]https?://"""
+    assert matches(f"{tag}|{code}", (".html", ".jinja", ".j2", ".css", ".js", ".mjs", ".svg")) == []
+
+
 def test_nothing_imports_tests_or_benchmarks() -> None:
     found = [
         f"{path}:{line}: {name}"
