@@ -1,0 +1,82 @@
+"""How a route is declared: one value holds everything that the door, the published contract and the tests need to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from contracts.books import Client
+from contracts.call import Call
+from contracts.canonical.base import Provenance
+from contracts.errors import TillgateError
+from observability import FlightRecord
+
+P = TypeVar("P", bound=msgspec.Struct)
+B = TypeVar("B", bound=msgspec.Struct | None)
+S = TypeVar("S")
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[P, B]):
+    """A request after the door: authenticated, within quota, decoded into the newest shapes."""
+
+    client: Client
+    call: Call
+    path: dict[str, str]
+    parameters: P
+    body: B
+    flight: FlightRecord
+    idempotency_key: str = ""
+    if_match: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a handler answers: a value in the newest shape."""
+
+    value: msgspec.Struct | None
+    status: int = 200
+    sources: tuple[Provenance, ...] = ()
+    version: int | None = None
+    """Becomes the ETag of the resource."""
+    cursor: str | None = None
+    """Continuation of a collection; the door makes the Link header."""
+    location: str | None = None
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[P, B, S]):
+    """One route. `path` has `{name}` for path parameters. Without a scope the start fails: nothing is open by accident."""
+
+    method: Method
+    path: str
+    name: str
+    """operationId of the published contract."""
+    summary: str
+    scope: str
+    answer: type[msgspec.Struct]
+    handle: Callable[[Ask[P, B], S], Awaitable[Outcome]]
+    parameters: type[P]
+    body: type[B] | None = None
+    statuses: tuple[int, ...] = (200,)
+    errors: tuple[type[TillgateError], ...] = ()
+    path_parameters: dict[str, Any] = field(default_factory=dict)
+    idempotent_key: bool = False
+    """Unsafe: needs an Idempotency-Key."""
+    conditional: bool = False
+    """Answers carry an ETag: GET honours If-None-Match, a change may send If-Match."""
+    cache: str = "no-store"
+    tag: str = ""
+
+    @property
+    def route(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+AnyEndpoint = Endpoint[Any, Any, Any]

@@ -1,0 +1,83 @@
+"""One shape for everything that goes wrong: RFC 9457 problem documents with a stable code, whose fault it is and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from contracts import errors
+from contracts.errors import TillgateError
+
+MEDIA_TYPE = "application/problem+json"
+QUOTA_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+def type_of(error: type[TillgateError]) -> str:
+    """The problem's stable `type`: the registered one for quotas, else our catalogue's page."""
+    return QUOTA_TYPE if error is errors.QuotaExceeded else f"/problems/{error.code}"
+
+
+def document(error: TillgateError, trace_id: str) -> dict[str, Any]:
+    return {
+        "type": type_of(type(error)),
+        "title": error.title,
+        "status": status_of(error),
+        "detail": error.public,
+        "code": error.code,
+        "fault": "system" if error.fault == "upstream" else error.fault,
+        "retryable": error.retryable or error.status in (503, 504),
+        "advice": error.advice,
+        "traceId": trace_id,
+        **error.extensions,
+    }
+
+
+def status_of(error: TillgateError) -> int:
+    return error.status if error.status >= 400 else 503
+
+
+def headers(error: TillgateError) -> dict[str, str]:
+    """Retry-After on every 429 and 503 (and where trying again is the advice); WWW-Authenticate on every 401 and 403 of scope."""
+    found: dict[str, str] = {}
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None or status_of(error) in (429, 503):
+        found["retry-after"] = str(max(1, math.ceil(retry_after or 1)))
+    if isinstance(error, errors.Unauthenticated):
+        found["www-authenticate"] = 'Bearer realm="tillgate"' + (', error="invalid_token"' if error.presented else "")
+    if isinstance(error, errors.Forbidden) and error.scope:
+        found["www-authenticate"] = f'Bearer realm="tillgate", error="insufficient_scope", scope="{error.scope}"'
+    if isinstance(error, errors.MethodNotAllowed):
+        found["allow"] = error.allowed
+    return found
+
+
+def encode(error: TillgateError, trace_id: str) -> bytes:
+    return msgspec.json.encode(document(error, trace_id))
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Every problem that a channel can meet, for contracts/published/problems.json."""
+    known = {
+        c.code: c for c in _leaves(TillgateError) if c.status >= 400 and c.code not in ("bad_record", "bad_file", "invalid_configuration")
+    }
+    return [
+        {
+            "code": c.code,
+            "type": type_of(c),
+            "title": c.title,
+            "status": c.status,
+            "fault": "system" if c.fault == "upstream" else c.fault,
+            "retryable": c.retryable or c.status in (503, 504),
+            "advice": c.advice,
+        }
+        for c in sorted(known.values(), key=lambda c: (c.status, c.code))
+    ]
+
+
+def _leaves(kind: type[TillgateError]) -> Iterator[type[TillgateError]]:
+    yield kind
+    for sub in kind.__subclasses__():
+        yield from _leaves(sub)

@@ -1,0 +1,91 @@
+"""Products, prices, locations and customers, as the owning systems know them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from contracts import ports
+from contracts.call import Call
+from contracts.canonical.customer import Customer
+from contracts.canonical.location import Location
+from contracts.canonical.price import Price
+from contracts.canonical.product import Product
+from contracts.errors import NotFound
+from contracts.ports import Answer, SkuAt, Systems
+from gateway.services.clock import Now
+
+
+class Catalogue:
+    def __init__(self, systems: Systems, now: Now) -> None:
+        self._systems = systems
+        self._now = now
+
+    async def products(self, skus: Sequence[str], call: Call) -> Answer[Product]:
+        return await self._systems.ask(ports.PRODUCTS, ports.ProductQuery(skus=tuple(dict.fromkeys(skus))), call)
+
+    async def product(self, sku: str, call: Call) -> Answer[Product]:
+        """Raises NotFound."""
+        answer = await self.products([sku], call)
+        if not answer.items:
+            raise NotFound(what="product", key=sku)
+        return answer
+
+    async def page(self, after: str | None, limit: int, call: Call) -> Answer[Product]:
+        return await self._systems.ask(ports.PRODUCT_PAGE, ports.ProductPage(limit=limit, after=after), call)
+
+    async def prices(self, pairs: Sequence[SkuAt], call: Call) -> Answer[Price]:
+        """Prices that hold now. More specific scope and later start come first (canonical model §2, Price)."""
+        answer = await self._systems.ask(ports.PRICES, ports.PriceQuery(pairs=tuple(dict.fromkeys(pairs))), call)
+        now = self._now()
+        valid = [
+            p for p in answer.items if (p.valid_from is None or p.valid_from <= now) and (p.valid_until is None or now < p.valid_until)
+        ]
+        valid.sort(key=lambda p: (p.sku, p.location_id or "~", p.price_type != "sale", _descending(p.valid_from)))
+        return replace(answer, items=tuple(valid))
+
+    async def locations(self, call: Call) -> Answer[Location]:
+        return await self._systems.ask(ports.LOCATIONS, ports.LocationQuery(), call)
+
+    async def location(self, number: str, call: Call) -> Answer[Location]:
+        answer = await self.locations(call)
+        found = tuple(x for x in answer.items if x.number == number)
+        if not found:
+            raise NotFound(what="location", key=number)
+        return replace(answer, items=found)
+
+    async def customer(self, number: str, call: Call) -> Answer[Customer]:
+        answer = await self._systems.ask(ports.CUSTOMER, ports.CustomerQuery(customer_number=number), call)
+        if not answer.items:
+            raise NotFound(what="customer", key=number)
+        return answer
+
+
+def _descending(moment: datetime | None) -> float:
+    return -moment.timestamp() if moment else 0.0
+
+
+class Zones:
+    """Time zones of locations, learned from the location list: a local time without a zone is resolved with its store's."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._zones: dict[str, ZoneInfo] = {}
+
+    async def load(self, call: Call) -> None:
+        """Raises UpstreamError when the locations cannot be had and none were known before."""
+        for location in (await self._catalogue.locations(call)).items:
+            if location.time_zone:
+                try:
+                    self._zones[location.number] = ZoneInfo(location.time_zone)
+                except (ZoneInfoNotFoundError, ValueError):
+                    continue  # an unknown zone stays unknown: sales of that store are refused, never guessed
+
+    def of(self, location: str) -> ZoneInfo | None:
+        return self._zones.get(location)
+
+    @property
+    def known(self) -> int:
+        return len(self._zones)
