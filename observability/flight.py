@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextvars import ContextVar
 from random import getrandbits
 from time import monotonic_ns, time_ns
 from types import TracebackType
-from typing import Final, NamedTuple, Self, Unpack
+from typing import Final, NamedTuple, Protocol, Self, Unpack
 
 from contracts.errors import TillgateError
 from observability.vocabulary import (
@@ -239,6 +238,14 @@ step = Hop
 _here: ContextVar[Hop | None] = ContextVar("tillgate_hop", default=None)
 
 
+class Keeper(Protocol):
+    """Who is told when a flight begins and ends."""
+
+    def begin(self, record: FlightRecord) -> None: ...
+
+    def end(self, record: FlightRecord) -> None: ...
+
+
 class FlightRecord:
     """All that is remembered of one flight. Opened by `Recorder.flight(...)`, used as a plain `with` block.
 
@@ -247,7 +254,7 @@ class FlightRecord:
     """
 
     __slots__ = (
-        "_done",
+        "_keeper",
         "api_version",
         "channel",
         "client",
@@ -273,7 +280,7 @@ class FlightRecord:
 
     def __init__(
         self,
-        done: Callable[[FlightRecord], None],
+        keeper: Keeper,
         kind: FlightKind,
         name: str,
         *,
@@ -287,7 +294,7 @@ class FlightRecord:
         head_share: float = 0.0,
     ) -> None:
         """`parent`: see Recorder.flight. `head_share` is the share of new traces that leave with the sampled flag."""
-        self._done = done
+        self._keeper = keeper
         self.kind: FlightKind = kind
         self.name = name
         self.channel, self.api_version, self.store, self.client = channel, api_version, store, client
@@ -317,6 +324,7 @@ class FlightRecord:
         _here.set(self.root)
         self.wall = time_ns()
         self.t0 = self.root.t0 = monotonic_ns()
+        self._keeper.begin(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -332,7 +340,9 @@ class FlightRecord:
         elif root.outcome == "unfinished":
             root.outcome = "success"
         self.t1 = root.t1 = monotonic_ns()
-        self._done(self)
+        self._keeper.end(self)
+        for hop in self.hops:  # without the circle the memory is free at once, and late steps see that the flight is over
+            hop.record = hop.outer = None
 
     def set(self, **attributes: Unpack[Attributes]) -> None:
         """Facts about the flight as a whole, such as `status`. From 400 on, a status is an outcome of its own."""
@@ -369,7 +379,7 @@ class FlightRecord:
     @property
     def traceparent(self) -> str:
         """To store with work that goes on after this flight. Inside a step use the hop's own."""
-        return self.root.traceparent
+        return format_traceparent(self.trace, self.root.bits, self.trace_flags)
 
     @property
     def sampled(self) -> bool:

@@ -1,13 +1,57 @@
-"""The recorder: opens flights and takes them back when they end."""
+"""The recorder: opens flights, and when one ends counts it, decides whether to keep it, and hands the kept ones on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Protocol
+
+from structlog import get_logger
+
+from observability.cells import Cells
 from observability.flight import FlightRecord
+from observability.keep import Keep
 from observability.vocabulary import FlightKind
+
+
+class Sink(Protocol):
+    """Where kept flights go."""
+
+    def put(self, record: FlightRecord) -> None:
+        """Take it or count it as dropped; never wait."""
+        ...
+
+    async def close(self) -> None:
+        """Deliver what is queued, within a few seconds."""
+        ...
 
 
 class Recorder:
     """`Recorder()` alone is harmless: it counts, exports nothing, and serves tests."""
+
+    def __init__(
+        self,
+        *,
+        sinks: Sequence[Sink] = (),
+        keep: Keep | None = None,
+        objective: float = 1.0,
+        objectives: Mapping[str, float] | None = None,
+        head_share: float = 0.0,
+    ) -> None:
+        """`objectives`: seconds beyond which a flight (by name) or a call (by `system.operation`) is late; `objective` for all others.
+        `head_share`: share of new traces that leave with the sampled flag, so that traces of others meet ours.
+        """
+        self.sinks = tuple(sinks)
+        self.keep = keep or Keep()
+        self.cells = Cells()
+        self.objective, self.objectives, self.head_share = objective, dict(objectives or {}), head_share
+        self.suspected: frozenset[tuple[str, str]] = frozenset()
+        """(channel, flight name) or (system, operation) under suspicion: flights that touch them are kept."""
+        self.lost_hops = 0
+        self.faults = 0
+        """How often recording itself failed; the flight went on."""
+        self._open: dict[FlightRecord, None] = {}
+        self._lock = Lock()
 
     def flight(
         self,
@@ -22,13 +66,13 @@ class Recorder:
         tracestate: str = "",
         trusted: bool = False,
     ) -> FlightRecord:
-        """A flight to be used as `with recorder.flight("request", "GET /inventory") as record:`.
+        """A flight, to be used as `with recorder.flight("request", "GET /inventory") as record:`.
 
-        `name` is a template (`GET /products/{sku}`, `sale.feed`, a queue), never a path. `parent` is a traceparent as it came:
-        continued when `trusted`, otherwise a new trace begins and the caller's is kept as a link.
+        `name` is a template (`GET /products/{sku}`, a feed, a queue), never a path. `parent` is a traceparent as it came: continued
+        when `trusted`, otherwise a new trace begins and the caller's is kept as a link.
         """
         return FlightRecord(
-            self._done,
+            self,
             kind,
             name,
             channel=channel,
@@ -38,7 +82,44 @@ class Recorder:
             parent=parent,
             tracestate=tracestate,
             trusted=trusted,
+            head_share=self.head_share,
         )
 
-    def _done(self, record: FlightRecord) -> None:
-        pass
+    @property
+    def open_flights(self) -> list[FlightRecord]:
+        """Flights that have not ended, oldest first."""
+        return list(self._open)
+
+    def snapshot(self) -> Cells:
+        """A copy of the cells, to be read or merged at leisure."""
+        with self._lock:
+            return self.cells.copy()
+
+    async def close(self) -> None:
+        for sink in self.sinks:
+            await sink.close()
+
+    def begin(self, record: FlightRecord) -> None:
+        self._open[record] = None
+
+    def end(self, record: FlightRecord) -> None:
+        self._open.pop(record, None)
+        try:
+            self._end(record)
+        except Exception:  # noqa: BLE001  # what is recorded must never suffer from the recording
+            self.faults += 1
+            get_logger(__name__).exception("recording_failed", flight=record.name)
+
+    def _end(self, record: FlightRecord) -> None:
+        late = record.seconds > (record.objective or self.objectives.get(record.name, self.objective))
+        suspects = self.suspected
+        suspected = bool(suspects) and (
+            (record.channel, record.name) in suspects or any((h.system, h.operation) in suspects for h in record.hops)
+        )
+        with self._lock:
+            self.cells.add(record, self.objective, self.objectives)
+            self.lost_hops += record.lost
+            kept = self.keep.decide(record, late=late, suspected=suspected)
+        if kept:
+            for sink in self.sinks:
+                sink.put(record)

@@ -1,0 +1,168 @@
+"""Cells: counters of all flights, before any sampling. Integers only, merged by addition, bounded in number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log2
+from typing import Final, NamedTuple
+
+import msgspec
+
+from observability.flight import FlightRecord, Hop
+from observability.vocabulary import FAILURE_CLASSES, FailureClass, Step
+
+LOWEST_S: Final = 1e-4
+BUCKETS: Final = 83
+"""Under 0.1 ms, 81 buckets with factor 2^(1/4) up to about 124 s, and everything longer."""
+OTHER: Final = "other"
+_CLASS_INDEX: Final[dict[FailureClass, int]] = {name: i for i, name in enumerate(FAILURE_CLASSES)}
+_CALLS: Final = frozenset({Step.CALL, Step.FILE_PARSE})
+
+
+class RouteKey(NamedTuple):
+    channel: str
+    route: str
+    api_version: str
+
+
+class OperationKey(NamedTuple):
+    system: str
+    operation: str
+
+
+def bucket(seconds: float) -> int:
+    """Index of a duration, 0 to BUCKETS - 1."""
+    return 0 if seconds < LOWEST_S else min(BUCKETS - 1, 1 + int(4 * log2(seconds / LOWEST_S)))
+
+
+def upper_bound(index: int) -> float:
+    """The bucket's upper bound in seconds; the last one has none and answers infinity."""
+    return LOWEST_S * 2 ** (index / 4) if index < BUCKETS - 1 else float("inf")
+
+
+class Cell(msgspec.Struct):
+    """`failures` are in the order of FAILURE_CLASSES; `attempts` are load, only logical outcomes count as failures."""
+
+    n: int = 0
+    failures: list[int] = msgspec.field(default_factory=lambda: [0] * len(FAILURE_CLASSES))
+    late: int = 0
+    degraded: int = 0
+    attempts: int = 0
+    cancelled: int = 0
+    total_us: int = 0
+    durations: list[int] = msgspec.field(default_factory=lambda: [0] * BUCKETS)
+
+    def add(self, hop: Hop, objective: float) -> None:
+        self.n += 1
+        seconds = hop.seconds
+        self.total_us += int(seconds * 1e6)
+        self.durations[bucket(seconds)] += 1
+        if (failure := hop.failure) is not None:
+            self.failures[_CLASS_INDEX[failure]] += 1
+        elif hop.outcome == "cancelled":
+            self.cancelled += 1
+        elif hop.outcome == "degraded":
+            self.degraded += 1
+        if seconds > objective:
+            self.late += 1
+
+    def merge(self, other: Cell) -> None:
+        self.n += other.n
+        self.late += other.late
+        self.degraded += other.degraded
+        self.attempts += other.attempts
+        self.cancelled += other.cancelled
+        self.total_us += other.total_us
+        self.failures = [a + b for a, b in zip(self.failures, other.failures, strict=True)]
+        self.durations = [a + b for a, b in zip(self.durations, other.durations, strict=True)]
+
+    def since(self, earlier: Cell | None) -> Cell:
+        """What was added after `earlier`, a copy of this cell taken before: for rates over a window."""
+        if earlier is None:
+            return self
+        return Cell(
+            n=self.n - earlier.n,
+            failures=[a - b for a, b in zip(self.failures, earlier.failures, strict=True)],
+            late=self.late - earlier.late,
+            degraded=self.degraded - earlier.degraded,
+            attempts=self.attempts - earlier.attempts,
+            cancelled=self.cancelled - earlier.cancelled,
+            total_us=self.total_us - earlier.total_us,
+            durations=[a - b for a, b in zip(self.durations, earlier.durations, strict=True)],
+        )
+
+    def count(self, failure: FailureClass) -> int:
+        return self.failures[_CLASS_INDEX[failure]]
+
+    @property
+    def failed(self) -> int:
+        """Failures of all classes except the caller's own mistakes."""
+        return sum(self.failures) - self.count("caller")
+
+    def quantile(self, q: float) -> float:
+        """Seconds at or below which the share `q` of the durations lies, to within a bucket (19 %); 0 when nothing was counted."""
+        rank, seen = q * self.n, 0
+        for index, count in enumerate(self.durations):
+            seen += count
+            if count and seen >= rank:
+                return upper_bound(min(index, BUCKETS - 2))
+        return 0.0
+
+
+class Cells(msgspec.Struct):
+    """Cells by (channel, route, API version) and by (system, operation). Beyond `limit` of a kind the rest is counted as `other`."""
+
+    limit: int = 5_000
+    routes: dict[RouteKey, Cell] = {}
+    operations: dict[OperationKey, Cell] = {}
+    folded: int = 0
+    """How often a flight or call went to `other`: a loss of detail."""
+
+    def route(self, key: RouteKey) -> Cell:
+        return self.routes.get(key) or self._new_route(key)
+
+    def operation(self, key: OperationKey) -> Cell:
+        return self.operations.get(key) or self._new_operation(key)
+
+    def add(self, record: FlightRecord, objective: float, objectives: Mapping[str, float]) -> None:
+        """Count one ended flight. `objectives`: seconds by flight name or `system.operation`; `objective` where neither is declared."""
+        self.route(RouteKey(record.channel, record.name, record.api_version)).add(
+            record.root, record.objective or objectives.get(record.name, objective)
+        )
+        called = {(hop.system, hop.operation) for hop in record.hops if hop.kind in _CALLS}
+        for hop in record.hops:
+            if not hop.system:
+                continue
+            attempt = hop.kind is Step.ATTEMPT
+            if not attempt and hop.kind not in _CALLS:
+                continue
+            cell = self.operation(OperationKey(hop.system, hop.operation))
+            if attempt:
+                cell.attempts += 1
+            if not attempt or (hop.system, hop.operation) not in called:
+                cell.add(hop, objectives.get(f"{hop.system}.{hop.operation}", objective))
+
+    def merge(self, other: Cells) -> None:
+        for route, cell in other.routes.items():
+            self.route(route).merge(cell)
+        for operation, cell in other.operations.items():
+            self.operation(operation).merge(cell)
+        self.folded += other.folded
+
+    def copy(self) -> Cells:
+        return msgspec.msgpack.decode(_ENCODER.encode(self), type=Cells)
+
+    def _new_route(self, key: RouteKey) -> Cell:
+        if len(self.routes) >= self.limit:
+            self.folded += 1
+            key = RouteKey(OTHER, OTHER, OTHER)
+        return self.routes.setdefault(key, Cell())
+
+    def _new_operation(self, key: OperationKey) -> Cell:
+        if len(self.operations) >= self.limit:
+            self.folded += 1
+            key = OperationKey(OTHER, OTHER)
+        return self.operations.setdefault(key, Cell())
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
