@@ -46,7 +46,7 @@ def test_installing_again_costs_nothing(tmp_path: Path) -> None:
 def install_with(tools: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs requirements/install in a copy, with the given scripts and a few basic commands as the whole PATH."""
     (folder / "bin").mkdir()
-    for name in ("bash", "cat", "cmp", "dirname", "env", "flock", "id", "mkdir", "mktemp", "readlink", "rm"):
+    for name in ("bash", "cmp", "cp", "dirname", "env", "flock", "grep", "id", "mkdir", "mktemp", "readlink", "rm", "tail"):
         if found := shutil.which(name):
             (folder / "bin" / name).symlink_to(found)
     for name, script in tools.items():
