@@ -19,7 +19,7 @@ E = TypeVar("E", bound=tuple[Any, ...])
 
 
 class Posted(NamedTuple):
-    """The last posted transaction of a till."""
+    """A transaction of a till; the last posted one is what the ERP shows."""
 
     business_day: date
     sequence: int
@@ -94,6 +94,7 @@ class Books:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     _stock: dict[tuple[str, str], list[_Entry]] = field(default_factory=dict)
     _tills: dict[str, dict[str, list[tuple[datetime, Posted]]]] = field(default_factory=dict)
+    _posted: set[tuple[str, str, Posted]] = field(default_factory=set)
     _orders: dict[str, SalesOrder] = field(default_factory=dict)
     _by_reference: dict[str, SalesOrder] = field(default_factory=dict)
 
@@ -109,17 +110,19 @@ class Books:
         return {till: step[1] for till, step in sorted(found.items()) if step is not None}
 
     def post(self, transactions: Iterable[TillTransaction]) -> int:
-        """Take over till transactions; those at or before a till's last posted one are left out. Answers how many were new."""
-        new = 0
-        for sale in sorted(transactions, key=lambda s: (s.store, s.till, s.business_day, s.sequence)):
-            steps = self._tills.setdefault(sale.store, {}).setdefault(sale.till, [])
-            if steps and (sale.business_day, sale.sequence) <= steps[-1][1]:
+        """Take over till transactions, each once, late ones of an earlier day too. Answers how many were new."""
+        before = len(self._posted)
+        for sale in transactions:
+            key = (sale.store, sale.till, Posted(sale.business_day, sale.sequence))
+            if key in self._posted:
                 continue
+            self._posted.add(key)
             for sku, quantity in sale.sold:
                 self._move(sku, sale.store, sold=quantity)
-            self._keep(steps, (self.clock(), Posted(sale.business_day, sale.sequence)))
-            new += 1
-        return new
+            steps = self._tills.setdefault(sale.store, {}).setdefault(sale.till, [])
+            if not steps or key[2] > steps[-1][1]:
+                self._keep(steps, (self.clock(), key[2]))
+        return len(self._posted) - before
 
     def create(self, order: SalesOrder) -> SalesOrder:
         """Book an order under the next document number and promise its quantities. The reference must be new."""
