@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Protocol
 
-from structlog import get_logger
-
 from observability.cells import Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
+from observability.logs import get_logger
 from observability.vocabulary import FlightKind
 
 

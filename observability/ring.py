@@ -18,9 +18,9 @@ from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
-from structlog import get_logger
 
 from observability.flight import FlightRecord
+from observability.logs import get_logger
 from observability.spans import FlightSummary, Span, spans_of, summary_of
 from observability.vocabulary import NAMES
 
@@ -66,7 +66,7 @@ class Ring:
         self._readers = ThreadPoolExecutor(1, "trace-ring-reader")
         self._connection: apsw.Connection | None = None
         self._segment: Path | None = None
-        self._opened = self._pruned = 0.0
+        self._opened = self._pruned = self._retry_at = 0.0
 
     def start(self) -> None:
         """Make the directory (readable by its owner only) and start the writer."""
@@ -135,12 +135,15 @@ class Ring:
         running = True
         while running:
             group, waiting, running = self._group()
-            if group:
+            if group and monotonic() < self._retry_at:
+                self.failed += len(group)
+            elif group:
                 try:
                     self._store(group)
                     self.written += len(group)
                 except (apsw.Error, OSError) as exc:  # a full disk must not end the recording
                     self.failed += len(group)
+                    self._retry_at = monotonic() + 5
                     get_logger(__name__).error("trace_ring_write_failed", reason=str(exc), flights=len(group))
                     self._seal()
             for event in waiting:

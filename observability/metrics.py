@@ -1,0 +1,112 @@
+"""The scrape page: cells and readings of the moment in Prometheus text form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from observability.cells import BUCKETS, Cell, upper_bound
+from observability.export import Otlp
+from observability.recorder import Recorder
+from observability.ring import Ring
+from observability.vocabulary import FAILURE_CLASSES
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SHOWN_BUCKETS: Final = range(4, BUCKETS - 1, 4)
+"""Every fourth bound, a factor of 2 apart: 0.2 ms to about 105 s."""
+
+
+class Reading(NamedTuple):
+    """A gauge of the moment, such as `Reading("tillgate_bulkhead_waiting", "Calls waiting for a slot", {"system": "erp"}, 3)`."""
+
+    name: str
+    help: str
+    labels: dict[str, str]
+    value: float
+
+
+def exposition(recorder: Recorder, readings: Iterable[Reading] = ()) -> bytes:
+    """The page's body; its media type is CONTENT_TYPE. Readings of one name carry the same label names."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Page(recorder, list(readings)))
+    return generate_latest(registry)
+
+
+class _Page(Collector):
+    def __init__(self, recorder: Recorder, readings: list[Reading]) -> None:
+        self._recorder, self._readings = recorder, readings
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        cells = self._recorder.snapshot()
+        yield from _family("tillgate_flight", "Flights", ("channel", "route", "api_version"), list(cells.routes.items()))
+        yield from _family("tillgate_call", "Logical calls", ("system", "operation"), list(cells.operations.items()))
+        attempts = CounterMetricFamily("tillgate_attempts", "Tries on the wire", labels=("system", "operation"))
+        for key, cell in cells.operations.items():
+            attempts.add_metric(list(key), cell.attempts)
+        yield attempts
+        yield from self._own(cells.folded)
+        yield from self._gauges()
+
+    def _own(self, folded: int) -> Iterator[Metric]:
+        recorder = self._recorder
+        yield GaugeMetricFamily("tillgate_flights_open", "Flights that have not ended", value=len(recorder.open_flights))
+        kept = CounterMetricFamily("tillgate_flights_kept", "Flights kept whole, by reason", labels=("reason",))
+        for reason, count in sorted(recorder.keep.kept_for.items()):
+            kept.add_metric([reason], count)
+        yield kept
+        lost = CounterMetricFamily("tillgate_telemetry_lost", "Telemetry that was dropped, by place", labels=("place",))
+        losses = {
+            "hops_over_limit": recorder.lost_hops,
+            "cells_folded": folded,
+            "recording_faults": recorder.faults,
+            "over_budget": sum(recorder.keep.over_budget.values()),
+        }
+        for sink in recorder.sinks:
+            if isinstance(sink, Ring):
+                losses |= {"ring_queue": sink.dropped, "ring_write": sink.failed}
+            elif isinstance(sink, Otlp):
+                losses |= {"otlp_queue": sink.dropped, "otlp_export": sink.failed}
+        for place, count in losses.items():
+            lost.add_metric([place], count)
+        yield lost
+
+    def _gauges(self) -> Iterator[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for reading in self._readings:
+            family = families.get(reading.name)
+            if family is None:
+                family = families[reading.name] = GaugeMetricFamily(reading.name, reading.help, labels=tuple(reading.labels))
+            family.add_metric(list(reading.labels.values()), reading.value)
+        yield from families.values()
+
+
+def _family(name: str, what: str, labels: Sequence[str], cells: list[tuple[tuple[str, ...], Cell]]) -> Iterator[Metric]:
+    durations = HistogramMetricFamily(f"{name}_duration_seconds", f"{what}: how long they took", labels=labels)
+    failures = CounterMetricFamily(f"{name}_failures", f"{what} that failed, by class", labels=(*labels, "class"))
+    late = CounterMetricFamily(f"{name}_late", f"{what} beyond their objective", labels=labels)
+    degraded = CounterMetricFamily(f"{name}_degraded", f"{what} answered stale or in part", labels=labels)
+    cancelled = CounterMetricFamily(f"{name}_cancelled", f"{what} given up by the caller", labels=labels)
+    for key, cell in cells:
+        at = list(key)
+        running, buckets, cumulative = 0, iter(cell.durations), []
+        for index in range(BUCKETS):
+            running += next(buckets)
+            if index in _SHOWN_BUCKETS:
+                cumulative.append((f"{upper_bound(index):.6g}", running))
+        cumulative.append(("+Inf", running))
+        durations.add_metric(at, cumulative, sum_value=cell.total_us / 1e6)
+        for failure, count in zip(FAILURE_CLASSES, cell.failures, strict=True):
+            failures.add_metric([*at, failure], count)
+        late.add_metric(at, cell.late)
+        degraded.add_metric(at, cell.degraded)
+        cancelled.add_metric(at, cell.cancelled)
+    yield from (durations, failures, late, degraded, cancelled)
