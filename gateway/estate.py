@@ -137,6 +137,16 @@ class Store(Entry, frozen=True, kw_only=True):
     url: Setting = "sqlite:tillgate.db"
 
 
+class OrderRules(Entry, frozen=True, kw_only=True):
+    """`settle`: the longest time a system may take until a written order can be found; a query-back that finds nothing counts only then."""
+
+    settle: Duration = Duration(5)
+    retry: Duration = Duration(2)
+    retry_max: Duration = Duration(60)
+    attempts: Annotated[int, Meta(ge=1)] = 50
+    """Attempts of one step before a person has to decide."""
+
+
 class Events(Entry, frozen=True, kw_only=True):
     """Where events go besides the in-process subscribers."""
 
@@ -178,6 +188,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     route: dict[str, Route] = {}
     quota: dict[str, Quota] = {}
     store: Store = Store()
+    orders: OrderRules = OrderRules()
     events: Events = Events()
     shared: Shared = Shared()
     telemetry: Telemetry = Telemetry()

@@ -38,10 +38,13 @@ class InventoryLevel(Noun, frozen=True, kw_only=True):
     provenance: tuple[Provenance, ...] = ()
 
 
+TermName = Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
+
+
 class Term(Noun, frozen=True, kw_only=True):
     """One line of the arithmetic: `free` starts at the first term and each further one is added with its sign."""
 
-    name: Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
+    name: TermName
     quantity: Quantity
     """Signed: subtractions are negative."""
     source: str

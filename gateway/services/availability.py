@@ -14,11 +14,11 @@ from contracts.books import Books
 from contracts.call import Call
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.base import Provenance
-from contracts.canonical.inventory import Availability, InventoryLevel, Term
+from contracts.canonical.inventory import Availability, InventoryLevel, Term, TermName
 from contracts.ports import Answer, SkuAt, Systems
 from gateway.services.clock import Now
 
-_SUBTRACTED = ("committed", "reserved", "damaged", "quality_control", "display_only")
+_SUBTRACTED: tuple[TermName, ...] = ("committed", "reserved", "damaged", "quality_control", "display_only")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,17 @@
+"""The routes, one file per resource. Handlers know only the newest shape and only services."""
+
+from gateway.api import customers, inventory, locations, orders, prices, products, reservations, sales
+from gateway.edge.endpoint import AnyEndpoint
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    *locations.ENDPOINTS,
+    *products.ENDPOINTS,
+    *prices.ENDPOINTS,
+    *inventory.ENDPOINTS,
+    *reservations.ENDPOINTS,
+    *orders.ENDPOINTS,
+    *customers.ENDPOINTS,
+    *sales.ENDPOINTS,
+)
+
+__all__ = ["ENDPOINTS"]

@@ -1,0 +1,30 @@
+"""Availability: what may be promised, and why."""
+
+from __future__ import annotations
+
+from contracts.canonical.answers import Inventory, InventoryParameters
+from gateway.api.answering import missing, pairs
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.services.services import Services
+
+
+async def list_inventory(ask: Ask[InventoryParameters, None], services: Services) -> Outcome:
+    wanted = ask.parameters
+    answer = await services.availability.read(pairs(wanted.sku, wanted.location), ask.call, explain=wanted.explain)
+    return Outcome(Inventory(items=answer.items, missing=missing(answer)), sources=answer.sources)
+
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path="/inventory",
+        name="listInventory",
+        summary="Availability of every sku at every location; `explain=true` shows the arithmetic",
+        scope="inventory:read",
+        answer=Inventory,
+        handle=list_inventory,
+        parameters=InventoryParameters,
+        cache="private, max-age=1, stale-if-error=600",
+        tag="Inventory",
+    ),
+)

@@ -1,0 +1,103 @@
+"""Orders: accepted once per Idempotency-Key, brought to the systems by a durable process."""
+
+from __future__ import annotations
+
+from contracts.canonical.answers import Cancellation, NoParameters, Orders, PageParameters
+from contracts.canonical.base import Key
+from contracts.canonical.order import Order, OrderDraft
+from contracts.errors import InsufficientStock, NotFound, StateConflict, UpstreamRejected
+from gateway.edge.auth import require_store
+from gateway.edge.door import cursor_of, position_of
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.services.services import Services
+
+
+async def create_order(ask: Ask[NoParameters, OrderDraft], services: Services) -> Outcome:
+    for line in ask.body.lines:
+        require_store(ask.client, line.requested_location_id)
+    order = await services.orders.accept(ask.body, ask.idempotency_key, ask.call)
+    return _outcome(order, done=201)
+
+
+async def list_orders(ask: Ask[PageParameters, None], services: Services) -> Outcome:
+    wanted = ask.parameters
+    orders = await services.orders.list(ask.call, position_of(wanted.cursor), wanted.limit)
+    return Outcome(Orders(items=tuple(orders)), cursor=cursor_of(orders[-1].id) if len(orders) == wanted.limit else None)
+
+
+async def get_order(ask: Ask[NoParameters, None], services: Services) -> Outcome:
+    order, sources = await services.orders.read(ask.path["id"], ask.call)
+    return Outcome(order, sources=sources, version=None if sources else order.version)
+
+
+async def cancel_order(ask: Ask[NoParameters, Cancellation], services: Services) -> Outcome:
+    order = await services.orders.cancel(ask.path["id"], ask.body.reason, ask.call)
+    return _outcome(order, done=200)
+
+
+def _outcome(order: Order, done: int) -> Outcome:
+    if order.pending_write:
+        return Outcome(order, status=202, version=order.version, location=f"/orders/{order.id}", retry_after=2)
+    return Outcome(order, status=done, version=order.version, location=f"/orders/{order.id}")
+
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    Endpoint(
+        method="POST",
+        path="/orders",
+        name="createOrder",
+        summary="Place an order; 202 when a system behind is late: it is accepted and will be completed",
+        scope="orders:write",
+        answer=Order,
+        handle=create_order,
+        parameters=NoParameters,
+        body=OrderDraft,
+        statuses=(201, 202),
+        errors=(InsufficientStock, UpstreamRejected),
+        idempotent_key=True,
+        conditional=True,
+        tag="Orders",
+    ),
+    Endpoint(
+        method="GET",
+        path="/orders",
+        name="listOrders",
+        summary="The channel's orders, newest first",
+        scope="orders:read",
+        answer=Orders,
+        handle=list_orders,
+        parameters=PageParameters,
+        tag="Orders",
+    ),
+    Endpoint(
+        method="GET",
+        path="/orders/{id}",
+        name="getOrder",
+        summary="One order with its progress",
+        scope="orders:read",
+        answer=Order,
+        handle=get_order,
+        parameters=NoParameters,
+        path_parameters={"id": Key},
+        errors=(NotFound,),
+        conditional=True,
+        tag="Orders",
+    ),
+    Endpoint(
+        method="POST",
+        path="/orders/{id}/cancel",
+        name="cancelOrder",
+        summary="Cancel an order as long as nothing has left",
+        scope="orders:write",
+        answer=Order,
+        handle=cancel_order,
+        parameters=NoParameters,
+        path_parameters={"id": Key},
+        body=Cancellation,
+        statuses=(200, 202),
+        errors=(NotFound, StateConflict),
+        idempotent_key=True,
+        conditional=True,
+        tag="Orders",
+    ),
+)

@@ -1,0 +1,77 @@
+"""Stock held for carts."""
+
+from __future__ import annotations
+
+from contracts.canonical.answers import NoParameters, Release
+from contracts.canonical.base import Key
+from contracts.canonical.reservation import Reservation, ReservationDraft
+from contracts.errors import InsufficientStock, NotFound, StateConflict
+from gateway.edge.auth import require_store
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.services.services import Services
+
+
+async def create_reservation(ask: Ask[NoParameters, ReservationDraft], services: Services) -> Outcome:
+    require_store(ask.client, ask.body.location_id)
+    reservation = await services.reservations.hold(ask.body, ask.call)
+    return Outcome(reservation, status=201, version=reservation.version, location=f"/reservations/{reservation.reservation_key}")
+
+
+async def get_reservation(ask: Ask[NoParameters, None], services: Services) -> Outcome:
+    reservation = await services.reservations.get(ask.path["key"])
+    return Outcome(reservation, version=reservation.version)
+
+
+async def release_reservation(ask: Ask[NoParameters, Release], services: Services) -> Outcome:
+    reservation = await services.reservations.release(ask.path["key"], ask.body.reason)
+    return Outcome(reservation, version=reservation.version)
+
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    Endpoint(
+        method="POST",
+        path="/reservations",
+        name="createReservation",
+        summary="Hold stock for a cart; a repeat with the same reservationKey changes nothing",
+        scope="reservations:write",
+        answer=Reservation,
+        handle=create_reservation,
+        parameters=NoParameters,
+        body=ReservationDraft,
+        statuses=(201,),
+        errors=(InsufficientStock, NotFound),
+        idempotent_key=True,
+        conditional=True,
+        tag="Reservations",
+    ),
+    Endpoint(
+        method="GET",
+        path="/reservations/{key}",
+        name="getReservation",
+        summary="One reservation",
+        scope="reservations:write",
+        answer=Reservation,
+        handle=get_reservation,
+        parameters=NoParameters,
+        path_parameters={"key": Key},
+        errors=(NotFound,),
+        conditional=True,
+        tag="Reservations",
+    ),
+    Endpoint(
+        method="POST",
+        path="/reservations/{key}/release",
+        name="releaseReservation",
+        summary="Give the stock back",
+        scope="reservations:write",
+        answer=Reservation,
+        handle=release_reservation,
+        parameters=NoParameters,
+        path_parameters={"key": Key},
+        body=Release,
+        errors=(NotFound, StateConflict),
+        idempotent_key=True,
+        conditional=True,
+        tag="Reservations",
+    ),
+)

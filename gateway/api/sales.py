@@ -1,0 +1,44 @@
+"""POS sales as the tills wrote them."""
+
+from __future__ import annotations
+
+from contracts.canonical.answers import SaleParameters, Sales
+from contracts.canonical.sale import SaleKey
+from contracts.errors import InvalidRequest
+from gateway.edge.auth import require_store
+from gateway.edge.door import cursor_of, position_of
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.services.services import Services
+
+
+async def list_sales(ask: Ask[SaleParameters, None], services: Services) -> Outcome:
+    wanted = ask.parameters
+    require_store(ask.client, wanted.location)
+    sales = await services.books.sales.list(wanted.location, wanted.business_date, _after(wanted.cursor), wanted.limit)
+    cursor = cursor_of(str(sales[-1].key)) if len(sales) == wanted.limit else None
+    return Outcome(Sales(items=tuple(sales)), cursor=cursor)
+
+
+def _after(cursor: str | None) -> SaleKey | None:
+    position = position_of(cursor)
+    if position is None:
+        return None
+    parts = position.split("/")
+    if len(parts) != 4 or not parts[3].isascii() or not parts[3].isdigit():
+        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got=repr(position[:40]))
+    return SaleKey(store_number=parts[0], workstation_id=parts[1], business_date=parts[2], sequence_number=int(parts[3][:12]))
+
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    Endpoint(
+        method="GET",
+        path="/sales",
+        name="listSales",
+        summary="Sales of one location and business day, in the order of the tills",
+        scope="sales:read",
+        answer=Sales,
+        handle=list_sales,
+        parameters=SaleParameters,
+        tag="Sales",
+    ),
+)
