@@ -7,9 +7,11 @@ from typing import Any
 
 import aiohttp
 import jsonschema_rs
+import msgspec
 import pytest
 
 from sandbox.faults import Faults, Rule
+from sandbox.oms.model import NewOrder
 from sandbox.oms.server import DOCUMENT, ROUTES, OmsServer
 from sandbox.world import World
 
@@ -115,6 +117,11 @@ async def test_order_taken_read_and_unchanged_on_second_look(client: Client) -> 
     assert (status, read["state"]) == (200, "ACCEPTED")
 
 
+async def test_example_of_the_document_is_taken(client: Client) -> None:
+    example = client.document["paths"]["/v2/orders"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert (await client.call("POST", "/v2/orders", json=example))[0] == 201
+
+
 async def test_repeated_reference_is_refused_and_names_the_order(client: Client) -> None:
     await client.call("POST", "/v2/orders", json=order())
     status, body, _ = await client.call("POST", "/v2/orders", json=order())
@@ -208,10 +215,6 @@ async def test_customer_is_the_one_of_the_world(client: Client) -> None:
 
 
 def test_hold_parks_an_order_and_impossible_ways_are_refused(oms: OmsServer) -> None:
-    import msgspec
-
-    from sandbox.oms.model import NewOrder
-
     oms.book.take(msgspec.convert(order(), NewOrder))
     assert oms.advance("SO-000001", "ON_HOLD")["state"] == "ON_HOLD"
     assert oms.advance("SO-000001")["state"] == "ACCEPTED"
