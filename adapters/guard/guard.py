@@ -78,7 +78,7 @@ class Guard:
         self.system, self.operation, self.policy = system, operation, policy
         self._repeatable = not writes if policy.idempotent is None else policy.idempotent
         self._in_doubt = writes or not self._repeatable
-        self._budget = budget or RetryBudget()
+        self.budget = budget or RetryBudget()
         self._places = [Bulkhead(policy.concurrency, policy.queue), *([shared] if shared else [])]
         self._clock = clock
         self._breaker = CircuitBreaker(
@@ -93,7 +93,7 @@ class Guard:
         """`attempt` is given its seconds and raises contracts.errors only. Raises what it raised last, or the guard's own refusal:
         BreakerOpen, BulkheadFull, DeadlineExceeded; OutcomeUnknown for a write that may have been done.
         """
-        self._budget.earn(self.policy.retry.budget)
+        self.budget.earn(self.policy.retry.budget)
         sent = False
 
         async def numbered(number: int) -> T:
@@ -122,7 +122,7 @@ class Guard:
                 self.policy.retry,
                 idempotent=self._repeatable,
                 deadline=call.deadline,
-                budget=self._budget,
+                budget=self.budget,
                 spent=self._budget_spent,
             )
         except (UpstreamRejected, OutcomeUnknown):
@@ -150,7 +150,7 @@ class Guard:
             waiting_by_channel=own.waiting_by_channel(),
             refused=self._refused,
             retries=self._retries,
-            retry_tokens=self._budget.tokens,
+            retry_tokens=self.budget.tokens,
         )
 
     async def _once(self, attempt: Callable[[float], Awaitable[T]], call: Call, number: int) -> T:
