@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -99,10 +100,13 @@ async def start(
 
 
 async def serve(args: argparse.Namespace) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, or until standard input closes if that was wished."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if args.with_parent:
+        # A pipe closes even when the process at its other end is killed.
+        asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else stopped.set())
     sandbox = await start(
         args.root,
         args.seed,
@@ -135,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for system in ("erp", "oms", "control"):
         parser.add_argument(f"--{system}-port", type=int, default=0, help="0 (default): any free port")
     parser.add_argument("--session-seconds", type=int, default=1800, help="how long an ERP session lasts")
+    parser.add_argument("--with-parent", action="store_true", help="stop when standard input closes")
     parser.add_argument("--json", action="store_true", help="print addresses and sample credentials as one JSON line")
     args = parser.parse_args(argv)
     try:

@@ -118,9 +118,7 @@ class World:
 
     def __init__(self, seed: int = 1, stores: int = 200, skus: int = 20_000, customers: int = 500) -> None:
         if not (1 <= stores <= 8_999 and 1 <= skus <= 80_000_000 and 0 <= customers <= 8_000_000):
-            raise ValueError(
-                f"a world needs 1-8999 stores, 1-80000000 skus, 0-8000000 customers; got {stores}, {skus}, {customers}"
-            )
+            raise ValueError(f"a world needs 1-8999 stores, 1-80000000 skus, 0-8000000 customers; got {stores}, {skus}, {customers}")
         self.seed = seed
         self.skus = Lazy(skus, lambda n: str(FIRST_SKU + n))
         self.products: Sequence[Product] = Lazy(skus, lru_cache(maxsize=50_000)(self._product))
@@ -278,14 +276,8 @@ class World:
         first, last = self._one("first", n, FIRST_NAMES), self._one("last", n, LAST_NAMES)
         city, postcode = self._one("customer city", n, market.cities)
         company = f"{last} {self._one('trade', n, TRADES)}" if self._pick("company", n, 10) == 0 else None
-        mail = (
-            None if self._pick("mail", n, 12) == 0 else f"{first}.{last}.{n + 1}@example.com".lower().translate(PLAIN)
-        )
-        phone = (
-            None
-            if self._pick("phone", n, 4) == 0
-            else f"{market.dialling}30{self._pick('line', n, 9_000_000) + 1_000_000}"
-        )
+        mail = None if self._pick("mail", n, 12) == 0 else f"{first}.{last}.{n + 1}@example.com".lower().translate(PLAIN)
+        phone = None if self._pick("phone", n, 4) == 0 else f"{market.dialling}30{self._pick('line', n, 9_000_000) + 1_000_000}"
         language: Literal["de", "en", "fr"] = {"DE": "de", "AT": "de", "FR": "fr", "GB": "en"}[country]  # type: ignore[assignment]  # values of a literal dict widen to str
         return Customer(
             str(FIRST_CUSTOMER + n), first, last, company, mail, phone,
@@ -446,6 +438,4 @@ CATEGORIES: dict[str, _Category] = {
 FIRST_NAMES = ("Anna", "Jürgen", "Zoë", "Mehmet", "Claire", "Oliver", "Małgorzata", "José", "Ingrid", "Noah")
 LAST_NAMES = ("Müller", "Schmidt", "O'Brien", "Lefèvre", "Yılmaz", "Gruber", "Weiß", "Taylor", "Nowak", "García")
 TRADES = ("Catering GmbH", "Bau KG", "Ltd", "SARL")
-PLAIN = str.maketrans(
-    {"ü": "ue", "ö": "oe", "ä": "ae", "ß": "ss", "è": "e", "é": "e", "ë": "e", "ł": "l", "ı": "i", "í": "i", "'": ""}
-)
+PLAIN = str.maketrans({"ü": "ue", "ö": "oe", "ä": "ae", "ß": "ss", "è": "e", "é": "e", "ë": "e", "ł": "l", "ı": "i", "í": "i", "'": ""})

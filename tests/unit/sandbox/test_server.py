@@ -36,6 +36,23 @@ async def test_the_command_prints_one_json_line_serves_and_stops_on_sigterm(tmp_
             await process.wait()
 
 
+async def test_the_command_ends_with_the_process_that_holds_its_standard_input(tmp_path: Path, root: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandbox", "--root", str(tmp_path), "--stores", "1", "--skus", "1", "--json", "--with-parent",
+        cwd=root, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        await asyncio.wait_for(process.stdout.readline(), 20)
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def test_stopping_lets_go_of_callers_that_hang_and_leaves_no_task(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     sandbox = await start(tmp_path, stores=1, skus=1)

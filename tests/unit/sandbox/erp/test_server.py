@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from io import BytesIO
 from time import perf_counter
 from typing import Any
@@ -79,9 +80,16 @@ async def caller(erp: ErpServer) -> AsyncIterator[Caller]:
         yield Caller(erp, session)
 
 
+contract = cache(Contract)
+
+
 def fault_of(body: bytes) -> tuple[str | None, str | None, str | None]:
+    """faultcode, CODE and faultstring of a fault whose detail keeps to its schema."""
     found = parse(body).find(f".//{SOAP}Fault")
     assert found is not None
+    detail = found.find("detail/*")
+    assert detail is not None
+    (contract().session_schema if SESSION_NS in detail.tag else contract().schema).assertValid(detail)
     return (
         found.findtext("faultcode"),
         found.findtext(f".//{{{SESSION_NS}}}CODE") or found.findtext(".//CODE"),
@@ -380,6 +388,16 @@ async def test_a_slow_answer_is_late_and_right_and_a_hang_gives_none(caller: Cal
         await caller.ask("GetPlants")
 
 
+async def test_a_slow_write_is_booked_after_its_caller_gave_up(caller: Caller, faults: Faults, erp: ErpServer) -> None:
+    faults.add(Rule("erp", "slow", seconds=0.15))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await caller.ask("CreateSalesOrder")
+    assert erp.book.find("web-1") is None
+    await asyncio.sleep(0.2)
+    assert erp.book.find("web-1") is not None
+
+
 @pytest.mark.parametrize("operation", TYPES)
 async def test_a_wrong_type_breaks_the_contract_in_every_operation(
     operation: str, caller: Caller, faults: Faults, erp: ErpServer, order_exists: Callable[[], None]
@@ -445,4 +463,4 @@ async def test_every_call_is_in_the_journal_with_its_fault_and_trace(caller: Cal
 
 
 def test_the_contract_is_built_from_the_files_of_its_folder_alone() -> None:
-    assert Contract().operations == tuple(ARGUMENTS)
+    assert contract().operations == tuple(ARGUMENTS)
