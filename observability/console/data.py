@@ -1,0 +1,160 @@
+"""What the pages show: plain values, filled by whoever knows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, Literal
+
+import msgspec
+
+from observability.cells import Cells
+from observability.vocabulary import GuardState
+
+
+class OperationView(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation of a system. Rates are shares (0 to 1) of `calls`, all over `window_s` of the page; times are milliseconds."""
+
+    name: str
+    provides: tuple[str, ...] = ()
+    mode: Literal["sync", "async", "file"] = "sync"
+    breaker: GuardState | Literal[""] = ""
+    opened_by: str = ""
+    """Trace id of the flight that opened the breaker."""
+    opened_at: datetime | None = None
+    calls: int = 0
+    failure_rate: float = 0.0
+    slow_rate: float = 0.0
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    objective_ms: float = 0.0
+    in_flight: int = 0
+    limit: int = 0
+    waiting: int = 0
+    last_error: str = ""
+    last_error_at: datetime | None = None
+    last_error_trace: str = ""
+    drift: int = 0
+    """Elements and enumeration values seen that the contract does not know."""
+
+
+class SystemView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    protocol: str
+    owner: str = ""
+    criticality: str = ""
+    title: str = ""
+    note: str = ""
+    """Something to know in an outage, such as a nightly batch window."""
+    operations: tuple[OperationView, ...] = ()
+
+
+class RouteView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a channel feels of one route, over `window_s` of the page."""
+
+    channel: str
+    route: str
+    api_version: str
+    calls: int
+    failed: int
+    late: int
+    degraded: int
+    p50_ms: float
+    p95_ms: float
+
+
+class FlightFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """The filters as they were asked for; empty = all."""
+
+    channel: str = ""
+    route: str = ""
+    system: str = ""
+    outcome: str = ""
+    kind: str = ""
+
+    @property
+    def active(self) -> bool:
+        return any((self.channel, self.route, self.system, self.outcome, self.kind))
+
+
+FileState = Literal["claimed", "parsing", "archived", "partly_quarantined", "quarantined", "duplicate"]
+
+
+class FileView(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    system: str
+    feed: str
+    store: str = ""
+    received_at: datetime
+    state: str
+    """One of FileState."""
+    bytes: int = 0
+    booked: int = 0
+    quarantined: int = 0
+    position: int = 0
+    """Line up to which it is committed."""
+    reason: str = ""
+    trace_id: str = ""
+
+
+class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    line: int
+    field: str
+    expected: str
+    got: str
+    reason: str = ""
+    key: str = ""
+    """The sale's natural key, as far as it could be read."""
+
+
+StepState = Literal["pending", "running", "done", "in_doubt", "failed", "compensated", "skipped"]
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    system: str = ""
+    state: str
+    """One of StepState."""
+    attempts: int = 0
+    at: datetime | None = None
+    detail: str = ""
+
+
+class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
+    """An order whose process is not finished."""
+
+    order_number: str
+    process_id: str
+    state: Literal["open", "in_doubt", "needs_person"]
+    channel: str = ""
+    since: datetime
+    next_try: datetime | None = None
+    steps: tuple[StepView, ...] = ()
+    evidence: str = ""
+    """What is known about the doubt: what was sent, what came back, what the query said."""
+    trace_id: str = ""
+
+
+WINDOW_S: Final = 300
+
+
+def routes_of(now: Cells, earlier: Cells | None = None) -> list[RouteView]:
+    """The routes' cells as rows, over the time between two snapshots (or since the start), the most troubled first."""
+    rows = []
+    for key, cell in now.routes.items():
+        window = cell.since(earlier.routes.get(key) if earlier is not None else None)
+        if window.n:
+            rows.append(
+                RouteView(
+                    channel=key.channel,
+                    route=key.route,
+                    api_version=key.api_version,
+                    calls=window.n,
+                    failed=window.failed,
+                    late=window.late,
+                    degraded=window.degraded,
+                    p50_ms=window.quantile(0.5) * 1000,
+                    p95_ms=window.quantile(0.95) * 1000,
+                )
+            )
+    return sorted(rows, key=lambda r: (-r.failed - r.late, -r.calls, r.route, r.channel))

@@ -1,0 +1,217 @@
+"""One function per page: plain data in, a whole HTML page out. Everything is escaped; nothing is inline, so a strict policy holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from observability.console.data import (
+    WINDOW_S,
+    FileView,
+    FlightFilter,
+    ProcessView,
+    QuarantinedRecord,
+    RouteView,
+    SystemView,
+)
+from observability.console.waterfall import waterfall
+from observability.spans import FlightSummary, Span
+
+BASE: Final = "/console"
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'none'"
+)
+"""The header every page is sent with."""
+
+
+class Asset(NamedTuple):
+    body: bytes
+    media_type: str
+    etag: str
+
+
+_MEDIA: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+@cache
+def asset(name: str) -> Asset | None:
+    """A file of `{BASE}/static/{name}`, None for any other name. Cacheable: pages name it with its fingerprint."""
+    if name not in _MEDIA:
+        return None
+    body = files("observability.console").joinpath("static", name).read_bytes()
+    return Asset(body, _MEDIA[name], f'"{sha256(body).hexdigest()[:16]}"')
+
+
+def render_systems(
+    systems: Sequence[SystemView], *, routes: Sequence[RouteView] = (), window_s: int = WINDOW_S, now: datetime | None = None
+) -> str:
+    """The estate as it is at this moment, and what channels feel of it."""
+    operations = [o for s in systems for o in s.operations]
+    return _page(
+        "systems.html",
+        "systems",
+        now,
+        systems=systems,
+        routes=routes,
+        window_s=window_s,
+        open_breakers=sum(o.breaker == "open" for o in operations),
+        half_open=sum(o.breaker == "half_open" for o in operations),
+        in_flight=sum(o.in_flight for o in operations),
+        waiting=sum(o.waiting for o in operations),
+        calls=sum(o.calls for o in operations),
+        failing=sum(o.calls * o.failure_rate for o in operations),
+        drift=sum(o.drift for o in operations),
+    )
+
+
+def render_flights(
+    flights: Sequence[FlightSummary],
+    *,
+    chosen: FlightFilter | None = None,
+    channels: Sequence[str] = (),
+    systems: Sequence[str] = (),
+    seen: int | None = None,
+    kept: int | None = None,
+    dropped: int = 0,
+    now: datetime | None = None,
+) -> str:
+    """Recent kept flights, newest first. `channels`, `systems`: what the filters offer. `seen` of all flights `kept` were kept."""
+    slowest = max((f.milliseconds for f in flights), default=0.0)
+    return _page(
+        "flights.html",
+        "flights",
+        now,
+        flights=flights,
+        chosen=chosen or FlightFilter(),
+        channels=channels,
+        systems=systems,
+        seen=seen,
+        kept=kept,
+        dropped=dropped,
+        slowest=slowest or 1.0,
+    )
+
+
+def render_flight(spans: Sequence[Span], *, now: datetime | None = None) -> str:
+    """One trace, at least one span."""
+    return _page("flight.html", "flights", now, fall=waterfall(spans))
+
+
+def render_files(received: Sequence[FileView], *, now: datetime | None = None) -> str:
+    """Received files, newest first."""
+    return _page(
+        "files.html",
+        "files",
+        now,
+        received=received,
+        booked=sum(f.booked for f in received),
+        quarantined=sum(f.quarantined for f in received),
+        refused=sum(f.state == "quarantined" for f in received),
+    )
+
+
+def render_file(file: FileView, records: Sequence[QuarantinedRecord], *, now: datetime | None = None) -> str:
+    """One file and its quarantined records, in the order of their lines."""
+    return _page("file.html", "files", now, file=file, records=records)
+
+
+def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = None) -> str:
+    """Orders whose process is open; those that need a person first."""
+    rank = {"needs_person": 0, "in_doubt": 1, "open": 2}
+    return _page("orders.html", "orders", now, processes=sorted(processes, key=lambda p: (rank[p.state], p.since)))
+
+
+def render_error(status: int, title: str, detail: str, *, trace_id: str = "", now: datetime | None = None) -> str:
+    """A page that could not be shown, and what to do."""
+    return _page("error.html", "", now, status=status, title=title, detail=detail, trace_id=trace_id)
+
+
+def _page(template: str, active: str, now: datetime | None, **data: Any) -> str:
+    return _environment().get_template(template).render(active=active, now=now or datetime.now(UTC), **data)
+
+
+@cache
+def _environment() -> Environment:
+    env = Environment(
+        loader=PackageLoader("observability.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    env.globals.update(base=BASE, static=_static_url, query=_query)
+    env.filters.update(
+        duration=_duration, count=_count, percent=_percent, size=_size, clock=_clock, moment=_moment, iso=_iso, ago=_ago, words=_words
+    )
+    return env
+
+
+def _static_url(name: str) -> str:
+    found = asset(name)
+    return f"{BASE}/static/{name}?{found.etag.strip(chr(34)) if found else ''}"
+
+
+def _query(**values: str) -> str:
+    chosen = {key: value for key, value in values.items() if value}
+    return f"?{urlencode(chosen)}" if chosen else ""
+
+
+def _duration(milliseconds: float) -> str:
+    """Three significant figures with a unit: 840 µs, 12.4 ms, 1.25 s, 3 min 20 s."""
+    if milliseconds < 1:
+        return f"{milliseconds * 1000:.0f} µs"
+    if milliseconds < 1000:
+        return f"{milliseconds:.3g} ms" if milliseconds < 99.95 else f"{milliseconds:.0f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.3g} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _count(number: float) -> str:
+    return f"{round(number):,}".replace(",", "\u202f")
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "<0.1 %"
+    return f"{value:.1f} %" if value < 10 and value != int(value) else f"{value:.0f} %"
+
+
+def _size(number: int) -> str:
+    value = float(number)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.3g} {unit}" if unit != "B" else f"{number} B"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def _clock(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%H:%M:%S}"
+
+
+def _moment(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _iso(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ago(when: datetime, now: datetime) -> str:
+    seconds = max(0.0, (now - when).total_seconds())
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds / 86_400:.0f} days ago"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
