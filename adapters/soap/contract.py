@@ -12,9 +12,9 @@ from typing import Literal
 from lxml import etree
 
 from adapters.soap.documents import Documents
-from adapters.soap.schema import ANY, TEXT, WSDL, XSD, Name, Schema, Schemas, documentation, line
+from adapters.soap.schema import ANY, WSDL, XSD, Name, Schema, Schemas, documentation, line
 from contracts.errors import Finding, Findings
-from mappings.language.shape import Exchange, Field, Leaf, Message, Record
+from mappings.language.shape import TEXT, Exchange, Field, Leaf, Message, Record
 
 _W = f"{{{WSDL}}}"
 _BINDINGS: dict[str, Version] = {"http://schemas.xmlsoap.org/wsdl/soap/": "1.1", "http://schemas.xmlsoap.org/wsdl/soap12/": "1.2"}
@@ -62,6 +62,8 @@ class SoapContract:
         self._operations: dict[str, Operation] = {}
         self._exchanges: dict[str, Exchange] = {}
         self._described: dict[str, tuple[etree._Element, Path]] | None = None
+        self.interface = ""
+        """Local name of the portType, for `rpc.method`."""
         self.endpoint = ""
         """The address in the file, for information: the estate's endpoint counts."""
         self._collect(self.wsdl)
@@ -170,6 +172,7 @@ class SoapContract:
             return {}
         _, _, _, address, node, path = min(chosen, key=lambda c: (c[2] != "1.1", not c[0]))
         self.endpoint = address
+        self.interface = node.get("type", "").rpartition(":")[2] or node.get("name", "")
         nodes: dict[str, tuple[etree._Element, etree._Element, Path]] = {}
         for operation in node.iterchildren(f"{_W}operation"):
             name = operation.get("name", "")

@@ -11,14 +11,12 @@ from typing import Any
 from lxml import etree
 
 from adapters.soap.documents import Documents
-from mappings.language.shape import Field, Kind, Leaf, Record
+from mappings.language.shape import TEXT, Field, Kind, Leaf, Record
 
 XSD = "http://www.w3.org/2001/XMLSchema"
 WSDL = "http://schemas.xmlsoap.org/wsdl/"
 ENCODINGS = frozenset({"http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding"})
 BUILT_IN = ENCODINGS | {XSD, "http://www.w3.org/XML/1998/namespace"}
-TEXT = "_text"
-"""Name of the field that holds the text of an element which also has attributes."""
 MAX_FIELDS = 2000
 MAX_STEPS = 500_000
 
@@ -90,6 +88,8 @@ class Schemas:
         self._steps = 0
         self.type_names: dict[int, Name] = {}
         """id of a Field -> the name of its declared type, for encodings that write it down."""
+        self.arrays: dict[int, Name] = {}
+        """id of a Record -> the type of its items, for arrays of the SOAP encoding."""
 
     # ---- collecting components ----------------------------------------------------------------------------------------
 
@@ -263,6 +263,7 @@ class Schemas:
         for attribute in component.node.iter(f"{_S}attribute"):
             if kind := attribute.get(f"{{{WSDL}}}arrayType"):
                 item = self.name(attribute, re.sub(r"(\[[\d,]*\])+$", "", kind), component.schema)
+                self.arrays[id(record)] = item
                 if component.node.find(f".//{_S}element") is None:
                     field = Field("item", self._type(item, component), required=False, repeated=True)
                     self.type_names[id(field)] = item

@@ -1,0 +1,124 @@
+"""Envelopes on the wire: posting one, and finding the body or the fault in whatever comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from copy import deepcopy
+from typing import Any, Literal
+
+from lxml import etree
+
+from adapters.soap.errors import SOAP11, SOAP12, Unusable
+from adapters.wire import Wire, WireAnswer
+
+TYPES = frozenset({"text/xml", "application/soap+xml", "application/xml"})
+LARGE = 512 * 1024
+"""Bytes from which on an answer is parsed beside the event loop."""
+MAX_COPIES = 200_000
+_ENCODINGS = ("http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding")
+
+
+class SoapClient:
+    """Posts to one path of one wire. Raises what the wire raises, and Unusable."""
+
+    def __init__(self, wire: Wire, path: str, headers: Mapping[str, str], worker: Executor) -> None:
+        self._wire, self._path, self._headers, self._worker = wire, path, headers, worker
+
+    async def post(
+        self,
+        operation: str,
+        version: Literal["1.1", "1.2"],
+        action: str,
+        envelope: bytes,
+        seconds: float,
+        *,
+        traceparent: str = "",
+        cookie: str = "",
+    ) -> WireAnswer:
+        if version == "1.1":
+            headers = {**self._headers, "Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{action}"'}
+        else:
+            named = f'; action="{action}"' if action else ""
+            headers = {**self._headers, "Content-Type": f"application/soap+xml; charset=utf-8{named}"}
+        if cookie:
+            headers["Cookie"] = cookie
+        return await self._wire.exchange(operation, "POST", self._path, headers, envelope, seconds, traceparent=traceparent)
+
+    async def body(self, answer: WireAnswer) -> etree._Element:
+        """The Body of an answer's envelope. Raises Unusable."""
+        if answer.content_type not in TYPES:
+            kind = answer.content_type or "no Content-Type"
+            raise Unusable(f"HTTP {answer.status}", " or ".join(sorted(TYPES)), f"{kind}, {len(answer.body)} bytes")
+        if len(answer.body) < LARGE:
+            return read_body(answer.body)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, read_body, answer.body)
+
+
+def parse_xml(document: bytes) -> etree._Element:
+    """XML from outside: no DOCTYPE, no entities, no network, libxml2's limits on depth and size. Comments and processing instructions are
+    left out, so that they cannot cut a value. Raises Unusable.
+    """
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(document, parser)
+    except (etree.XMLSyntaxError, ValueError) as exc:
+        line = getattr(exc, "lineno", None) or 1
+        raise Unusable(f"line {line}", "well-formed XML", str(exc)[:200]) from exc
+    info: Any = root.getroottree().docinfo
+    if info.doctype:
+        raise Unusable("line 1", "an envelope without DOCTYPE", "a DOCTYPE")
+    return root
+
+
+def read_body(document: bytes) -> etree._Element:
+    """The Body, with the references of encoded answers resolved. Raises Unusable."""
+    envelope = parse_xml(document)
+    name = etree.QName(envelope)
+    if name.localname != "Envelope" or name.namespace not in {SOAP11, SOAP12}:
+        raise Unusable("line 1", "a SOAP 1.1 or 1.2 Envelope", str(envelope.tag)[:200])
+    body = envelope.find(f"{{{name.namespace}}}Body")
+    if body is None:
+        raise Unusable("Envelope", "a Body", "none")
+    if any(ns.encode() in document for ns in _ENCODINGS):
+        _resolve(body)
+    return body
+
+
+def _resolve(body: etree._Element) -> None:
+    """Put what `href="#id"` (1.1) or `enc:ref` (1.2) points at in the place of the reference (SOAP encoding, multi-reference values)."""
+    targets = {i: e for e in body.iter(etree.Element) if (i := e.get("id") or e.get(f"{{{_ENCODINGS[1]}}}id"))}
+    if not targets:
+        return
+    copies = 0
+    waiting: list[tuple[etree._Element, frozenset[str]]] = [(child, frozenset()) for child in list(body)[:1]]
+    while waiting:
+        element, above = waiting.pop()
+        if reference := _reference(element):
+            target = targets.get(reference)
+            if target is None:
+                raise Unusable(element.tag[:200], "a value or a reference to one", f"a reference to {reference[:50]!r}, which is not there")
+            if reference in above:
+                raise Unusable(element.tag[:200], "values that end", f"{reference[:50]!r}, which contains itself")
+            above |= {reference}
+            copies += sum(1 for _ in target.iter())
+            if copies > MAX_COPIES:
+                raise Unusable(element.tag[:200], f"at most {MAX_COPIES} elements behind references", "more")
+            element.text = target.text
+            element[:] = [deepcopy(child) for child in target]
+            for key, value in target.attrib.items():
+                if etree.QName(key).localname not in {"id", "root"}:
+                    element.set(key, value)
+            if "href" in element.attrib:
+                del element.attrib["href"]
+        waiting += [(child, above) for child in element]
+    for independent in list(body)[1:]:
+        body.remove(independent)
+
+
+def _reference(element: etree._Element) -> str:
+    href = element.get("href") or ""
+    return href[1:] if href.startswith("#") else (element.get(f"{{{_ENCODINGS[1]}}}ref") or "")

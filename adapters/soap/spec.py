@@ -1,0 +1,142 @@
+"""The options of a SOAP system, as they stand in its estate entry. The only source of their types, defaults and secrecy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta
+
+from contracts.policy import Duration
+
+Secret = Annotated[str, Meta(extra={"secret": True}, description="A secret; the estate holds a reference to it")]
+Path = Annotated[str, Meta(min_length=1, description="Element names with dots between them, such as T_RETURN.item")]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of options; unknown keys are refused."""
+
+
+class Session(Options, frozen=True, kw_only=True):
+    """A login that later calls refer to. The token travels in a header block, in a field of the request, or in a cookie."""
+
+    operation: str
+    """The login operation."""
+    user: Secret
+    password: Secret
+    user_field: Path = "user"
+    password_field: Path = "password"  # noqa: S105  # the name of a field
+    request: dict[str, str] = {}
+    """Further fields of the login request, by path."""
+    token: Path | None = None
+    """The answer's field that holds the token; not needed with `cookie`."""
+    header: Path | None = None
+    """Header block and its field, such as SessionHeader.SESSION_ID."""
+    field: Path | None = None
+    """Field of every request, such as sessionId."""
+    cookie: str | None = None
+    """Cookie that the login sets and later calls send."""
+    expired: tuple[str, ...] = ()
+    """Fault codes, subcodes, detail values or result codes that mean: log in again, nothing was executed. `401` is the HTTP status."""
+    expired_text: tuple[str, ...] = ()
+    """Parts of a fault's text that mean the same, for systems that say it in words only."""
+    time_limit: Duration = Duration(5)
+    pause: Duration = Duration(5)
+    """After a refused login nobody tries again for this long, so that no account gets locked."""
+
+    def __post_init__(self) -> None:
+        if sum(x is not None for x in (self.header, self.field, self.cookie)) != 1:
+            raise ValueError("a session's token travels in exactly one of header, field and cookie")
+        if self.cookie is None and self.token is None:
+            raise ValueError("token is missing: which field of the login answer holds it?")
+        if self.header is not None and "." not in self.header:
+            raise ValueError(f"header names a block and its field, such as SessionHeader.SESSION_ID; got {self.header!r}")
+
+    def __repr__(self) -> str:
+        return f"Session(operation={self.operation!r})"
+
+
+class Results(Options, frozen=True, kw_only=True):
+    """Business errors that arrive as a normal answer: rows of messages, of which some types mean that the system refused."""
+
+    path: Path
+    type: str = "TYPE"
+    """The row's field that says how bad it is; a row without it is an error."""
+    errors: tuple[str, ...] = ("E", "A")
+    code: tuple[str, ...] = ("ID", "NUMBER")
+    """The fields that make the code, joined by a slash: `M3/305`."""
+    text: str = "MESSAGE"
+    busy: tuple[str, ...] = ()
+    """Codes that mean: not done, because something is locked or overloaded; trying again helps."""
+
+
+class AsOf(Options, frozen=True, kw_only=True):
+    """Where an answer says when it was true: fields joined, read by strptime `format` in `zone`."""
+
+    fields: tuple[Path, ...]
+    format: str
+    zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (KeyError, ValueError, OSError) as exc:
+            raise ValueError(f"zone: {self.zone!r} is no time zone; expected a name such as Europe/Berlin") from exc
+
+
+class OperationOptions(Options, frozen=True, kw_only=True):
+    tolerate: tuple[str, ...] = ()
+    """Result codes that do not fail the whole answer, because it answers for several keys; `*` means all."""
+    results: Results | None = None
+    """Instead of the system's own."""
+    as_of: AsOf | None = None
+    session: bool = True
+
+
+class Basic(Options, frozen=True, kw_only=True):
+    user: Secret
+    password: Secret
+
+    def __repr__(self) -> str:
+        return "Basic()"
+
+
+class Tls(Options, frozen=True, kw_only=True):
+    """Files in PEM form. `ca` replaces the machine's trusted authorities."""
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    password: Secret = ""
+
+    def __repr__(self) -> str:
+        return f"Tls(ca={self.ca!r}, certificate={self.certificate!r})"
+
+
+class SoapOptions(Options, frozen=True, kw_only=True):
+    port: str = ""
+    """Which port of the WSDL, when there are several."""
+    binding: str = ""
+    session: Session | None = None
+    results: Results | None = None
+    rejections: tuple[str, ...] = ()
+    """Fault codes that are business refusals although the fault does not blame the client."""
+    operations: dict[str, OperationOptions] = {}
+    basic: Basic | None = None
+    tls: Tls | None = None
+    headers: dict[str, str] = {}
+    """Further HTTP headers."""
+    body_limit: Annotated[int, Meta(ge=1_000, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
+    connect_limit: Duration = Duration(3)
+
+
+def options(raw: dict[str, Any]) -> SoapOptions:
+    """The options of an estate entry, with references already replaced by their values. Raises msgspec.ValidationError naming the place."""
+    return msgspec.convert(raw, SoapOptions, dec_hook=_read)
+
+
+def _read(kind: type, value: Any) -> Any:
+    if kind is Duration:
+        return Duration.parse(value)
+    raise NotImplementedError(kind)
