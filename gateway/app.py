@@ -39,7 +39,11 @@ def application(
     app = Litestar(
         route_handlers=[*(_handler(e, door) for e in endpoints), *pages],
         openapi_config=None,
-        exception_handlers={HTTPException: _Failures(endpoints, door.max_body).http, Exception: _unexpected},
+        exception_handlers={
+            HTTPException: _Failures(endpoints, door.max_body).http,
+            TillgateError: _refused,
+            Exception: _unexpected,
+        },
         request_max_body_size=door.max_body,
         logging_config=None,
     )
@@ -102,6 +106,10 @@ class _Failures:
 def _unexpected(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
     log.error("unexpected error", path_template=request.scope.get("path_template", ""), exc_info=exc)
     return problem(errors.TillgateError())
+
+
+def _refused(request: Request[Any, Any, Any], exc: TillgateError) -> Response[bytes]:
+    return problem(exc)
 
 
 def problem(error: TillgateError) -> Response[bytes]:

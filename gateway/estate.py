@@ -105,6 +105,8 @@ class Operation(Entry, frozen=True, kw_only=True):
     request: str = ""
     calls: str = ""
     """The operation's name in the system's contract, when it differs from the one here (one call that provides two capabilities)."""
+    contract: str = ""
+    """When it differs from the system's: each feed of a files system has a layout of its own."""
     mode: Literal["sync", "async", "file"] = "sync"
     policy: Policy = Policy()
     feed: dict[str, Any] = {}
@@ -254,10 +256,13 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
     if origin is Annotated and isinstance(args[0], type) is False and get_origin(args[0]) in (tuple, dict):
         _bounds(kind, value, path, source, found)
         return decode(args[0], value, path, source, found)
-    if origin in (Union, types.UnionType) and type(None) in args:
-        return None if value is None else decode(next(a for a in args if a is not type(None)), value, path, source, found)
+    if origin in (Union, types.UnionType):
+        return None if value is None else decode(_choice(args, value, path, source, found), value, path, source, found)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _struct(kind, value, path, source, found)
+    if origin is Annotated and isinstance(value, str) and _is_secret(args) and value and not value.startswith(("env:", "file:")):
+        found.append(source.finding(path, f"{_dotted(path)}: a secret must not stand here", "write env:NAME or file:PATH"))
+        return None
     if origin is dict and args[1] is not Any:
         if not isinstance(value, dict):
             found.append(source.finding(path, f"{_dotted(path)}: expected a table, got {value!r}"))
@@ -272,11 +277,32 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
         choices = get_args(kind) if origin is Literal else ()
         if choices:
             hint = nearest(str(value), [str(c) for c in choices])
-        elif origin is Annotated and any(isinstance(a, Meta) and a.extra and a.extra.get("secret") for a in args):
-            found.append(source.finding(path, f"{_dotted(path)}: a secret must not stand here", "write env:NAME or file:PATH"))
-            return None
         found.append(source.finding(path, f"{_dotted(path)}: {str(exc)[:300]}, got {value!r:.80}", hint))
         return None
+
+
+def _is_secret(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(a, Meta) and a.extra is not None and bool(a.extra.get("secret")) for a in args)
+
+
+def _choice(args: tuple[Any, ...], value: Any, path: tuple[str, ...], source: Source, found: list[Finding]) -> Any:
+    """The member of a union that a value means: tables are told apart by their tag."""
+    real = [a for a in args if a is not type(None)]
+    if len(real) == 1:
+        return real[0]
+    tagged = {a.__struct_config__.tag: a for a in real if isinstance(a, type) and issubclass(a, msgspec.Struct)}
+    if not tagged or not isinstance(value, dict):
+        return Union[tuple(real)]  # noqa: UP007  # built at run time
+    tag_field = next(iter(tagged.values())).__struct_config__.tag_field
+    if (chosen := tagged.get(value.get(tag_field))) is None:
+        known = [str(t) for t in tagged]
+        found.append(
+            source.finding(
+                path, f"{_dotted(path)}: unknown {tag_field} {value.get(tag_field)!r}", nearest(str(value.get(tag_field)), known)
+            )
+        )
+        return dict[str, Any]
+    return chosen
 
 
 def _bounds(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: list[Finding]) -> None:
@@ -291,6 +317,8 @@ def _struct(kind: type[msgspec.Struct], value: Any, path: tuple[str, ...], sourc
         return None
     hints = typing.get_type_hints(kind, include_extras=True)
     fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    if tag_field := kind.__struct_config__.tag_field:
+        value = {k: v for k, v in value.items() if k != tag_field}
     before = len(found)
     found.extend(
         source.finding((*path, key), f"{_dotted(path)}: unknown key {key!r}", nearest(key, fields)) for key in value.keys() - fields.keys()
@@ -301,7 +329,13 @@ def _struct(kind: type[msgspec.Struct], value: Any, path: tuple[str, ...], sourc
             decoded[f.name] = decode(hints[f.name], value[name], (*path, name), source, found)
         elif f.required:
             found.append(source.finding(path, f"{_dotted(path) or 'the estate'}: {name!r} is missing", f"add {name} = …"))
-    return kind(**decoded) if len(found) == before else None
+    if len(found) != before:
+        return None
+    try:
+        return kind(**decoded)
+    except ValueError as exc:
+        found.append(source.finding(path, f"{_dotted(path)}: {exc}"))
+        return None
 
 
 def _dotted(path: tuple[str, ...]) -> str:

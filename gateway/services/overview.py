@@ -1,0 +1,178 @@
+"""What operators are shown: the estate with the state of its guards, flights, files and open orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.books import Books, FileRecord, Process
+from observability import Recorder
+from observability.cells import OperationKey
+from observability.console.data import FileView, OperationView, ProcessView, QuarantinedRecord, RouteView, StepView, SystemView, routes_of
+from observability.ring import Ring
+from observability.spans import FlightSummary, Span
+from observability.vocabulary import FAILURE_CLASSES
+
+
+@dataclass(frozen=True)
+class GuardFacts:
+    breaker: str
+    failure_rate: float
+    slow_rate: float
+    opened_at: datetime | None
+    opened_by: str
+    in_flight: int
+    limit: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class OperationFacts:
+    """What stands in the estate about one operation, and what its guard says now (None for feeds)."""
+
+    name: str
+    provides: str
+    mode: str
+    objective: float
+    guard: Callable[[], GuardFacts] | None
+    drift: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    id: str
+    protocol: str
+    owner: str
+    criticality: str
+    title: str
+    note: str
+    operations: tuple[OperationFacts, ...]
+
+
+class Overview:
+    def __init__(self, systems: Sequence[SystemFacts], books: Books, recorder: Recorder, ring: Ring) -> None:
+        self._systems = tuple(systems)
+        self._books = books
+        self._recorder = recorder
+        self._ring = ring
+
+    def systems(self) -> list[SystemView]:
+        return [
+            SystemView(
+                id=s.id,
+                protocol=s.protocol,
+                owner=s.owner,
+                criticality=s.criticality,
+                title=s.title,
+                note=s.note,
+                operations=tuple(self._operation(s.id, o) for o in s.operations),
+            )
+            for s in self._systems
+        ]
+
+    def _operation(self, system: str, facts: OperationFacts) -> OperationView:
+        cell = self._recorder.snapshot().operations.get(OperationKey(system, facts.name))
+        guard = facts.guard() if facts.guard else None
+        worst = max(range(len(FAILURE_CLASSES)), key=lambda i: cell.failures[i]) if cell else 0
+        return OperationView(
+            name=facts.name,
+            provides=(facts.provides,),
+            mode=facts.mode,  # type: ignore[arg-type]  # the estate's words are the page's words
+            breaker=guard.breaker if guard else "",  # type: ignore[arg-type]  # likewise
+            opened_by=guard.opened_by if guard else "",
+            opened_at=guard.opened_at if guard else None,
+            calls=cell.n if cell else 0,
+            failure_rate=cell.failed / cell.n if cell and cell.n else 0.0,
+            slow_rate=guard.slow_rate if guard else 0.0,
+            p50_ms=cell.quantile(0.5) * 1000 if cell else 0.0,
+            p95_ms=cell.quantile(0.95) * 1000 if cell else 0.0,
+            objective_ms=facts.objective * 1000,
+            in_flight=guard.in_flight if guard else 0,
+            limit=guard.limit if guard else 0,
+            waiting=guard.waiting if guard else 0,
+            last_error=FAILURE_CLASSES[worst] if cell and cell.failures[worst] else "",
+            drift=facts.drift(),
+        )
+
+    def routes(self) -> list[RouteView]:
+        return routes_of(self._recorder.snapshot())
+
+    @property
+    def seen(self) -> int:
+        return sum(cell.n for cell in self._recorder.snapshot().routes.values())
+
+    async def flights(self, limit: int, **chosen: str) -> list[FlightSummary]:
+        return await self._ring.recent(limit, **{k: v for k, v in chosen.items() if v})  # type: ignore[arg-type]  # all filters are text
+
+    async def flight(self, trace_id: str) -> list[Span] | None:
+        return await self._ring.trace(trace_id)
+
+    async def files(self, limit: int = 200) -> list[FileView]:
+        return [_file(f) for f in await self._books.files.list(limit)]
+
+    async def file(self, digest: str) -> tuple[FileView, list[QuarantinedRecord]] | None:
+        record = await self._books.files.get(digest)
+        if record is None:
+            return None
+        rows = await self._books.files.quarantined(digest, 1000)
+        return _file(record), [
+            QuarantinedRecord(line=r.line, field=r.field, expected=r.expected, got=r.got, reason=r.reason, key=r.key) for r in rows
+        ]
+
+    async def orders(self, limit: int = 200) -> list[ProcessView]:
+        found = []
+        for process in await self._books.orders.processes(("running", "waiting", "compensating", "manual"), limit):
+            order = await self._books.orders.get(process.subject)
+            found.append(_process(process, order.order_number if order else process.subject))
+        return found
+
+
+def _file(record: FileRecord) -> FileView:
+    state = {"claimed": "parsing", "refused": "quarantined"}.get(record.state, "partly_quarantined" if record.quarantined else "archived")
+    return FileView(
+        id=record.digest,
+        name=record.name,
+        system=record.feed.partition(".")[0],
+        feed=record.feed,
+        received_at=record.first_seen,
+        state=state,
+        bytes=record.size,
+        booked=record.booked,
+        quarantined=record.quarantined,
+        position=record.position,
+        reason=record.reason,
+        trace_id=record.trace_id,
+    )
+
+
+_STEP_STATES = {
+    "prepared": "pending",
+    "retry_scheduled": "pending",
+    "sending": "running",
+    "confirmed": "done",
+    "in_doubt": "in_doubt",
+    "failed": "failed",
+    "skipped": "skipped",
+    "manual": "failed",
+    "conflict": "failed",
+}
+
+
+def _process(process: Process, number: str) -> ProcessView:
+    doubtful = any(s.state == "in_doubt" for s in process.steps)
+    return ProcessView(
+        order_number=number,
+        process_id=process.id,
+        state="needs_person" if process.state == "manual" else "in_doubt" if doubtful else "open",
+        channel=process.channel,
+        since=process.created_at or process.due_at,
+        next_try=process.due_at if process.state in ("waiting", "compensating") else None,
+        steps=tuple(
+            StepView(name=s.name, state=_STEP_STATES[s.state], attempts=s.attempts, at=s.at, detail=s.error)
+            for s in process.steps
+            if s.name != "announce_cancel"
+        ),
+        evidence=next((s.error for s in process.steps if s.state in ("in_doubt", "manual", "conflict") and s.error), ""),
+        trace_id=process.traceparent[3:35],
+    )
