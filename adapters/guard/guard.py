@@ -189,7 +189,7 @@ class Guard:
                         result = await attempt(seconds)
                 except TimeoutError as exc:
                     raise UpstreamTimeout(system=self.system, operation=self.operation, reason=f"no answer within {seconds:.3g} s") from exc
-            except UpstreamRejected:
+            except (UpstreamRejected, OutcomeUnknown):  # it answered properly: "no", or "that I have taken already"
                 self._report(ticket, began, None, hop)
                 raise
             except GuardRefused:

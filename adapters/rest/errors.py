@@ -1,0 +1,88 @@
+"""What an error answer means: status, declared codes and error body, translated into the error tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from adapters.rest.spec import ErrorBody, Meaning
+from adapters.wire import WireAnswer
+from contracts.errors import OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
+
+Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "credentials"]
+
+
+@dataclass(eq=False, kw_only=True)
+class CredentialsRefused(UpstreamError):
+    """401 or 403: our own credentials are wrong or may not do this. Nothing was done, and trying again may lock the account."""
+
+    retryable: ClassVar[bool] = False
+    sent: bool = False
+
+
+def means(answer: WireAnswer, code: str, body_is_json: bool, promised: bool | None, meanings: Iterable[Meaning], *, read: bool) -> Means:
+    """Declared meanings first. Otherwise a 4xx is a refusal only if the system itself says so, in its own form: JSON, or without body as
+    the contract declares (`promised` False). A proxy's page is a failure. A 404 that the contract knows makes a read empty.
+    """
+    status = answer.status
+    for meaning in meanings:
+        if meaning.status in (None, status) and meaning.code in (None, code):
+            return meaning.means
+    if status in (408, 425, 429) or (status == 503 and answer.retry_after is not None):
+        return "busy"
+    if status in (401, 403):
+        return "credentials"
+    own = body_is_json or (promised is False and not answer.body)
+    if not 400 <= status < 500 or not own:
+        return "failed"
+    return "absent" if status in (404, 410) and read and promised is not None else "rejected"
+
+
+def translated(meaning: Means, answer: WireAnswer, code: str, message: str, system: str, operation: str) -> UpstreamError:
+    """`absent` of a write is a refusal: the thing to be changed is not there."""
+    status = str(answer.status)
+    at: dict[str, Any] = {
+        "system": system,
+        "operation": operation,
+        "reason": f"HTTP {status}" + (f": {message}" if message else "") + (f" ({code})" if code else ""),
+        "retry_after": answer.retry_after,
+    }
+    match meaning:
+        case "rejected" | "absent":
+            return UpstreamRejected(**at | {"reason": message or f"HTTP {status}"}, refusal=code or status)
+        case "busy":
+            return UpstreamBusy(**at)
+        case "credentials":
+            return CredentialsRefused(**at)
+        case "in_doubt":
+            return OutcomeUnknown(**at)
+        case "failed":
+            return UpstreamFault(**at, fault_code=status)
+
+
+def said(document: Any, form: ErrorBody) -> tuple[str, str]:
+    """Code and message of an error body; empty where it says nothing. RFC 9457: `type` and `detail` or `title`."""
+    code = _text(document, form.code) or _text(document, "code") or _text(document, "type").rpartition("/")[2]
+    message = _text(document, form.message) or _text(document, "detail") or _text(document, "title") or _text(document, "message")
+    return ("" if code == "about:blank" else code), message
+
+
+def member(document: Any, path: str) -> Any:
+    """The value at a dotted path, None if there is none."""
+    for name in path.split("."):
+        if isinstance(document, list) and name.isdigit() and int(name) < len(document):
+            document = document[int(name)]
+        elif isinstance(document, dict):
+            document = document.get(name)
+        else:
+            return None
+    return document
+
+
+def _text(document: Any, path: str) -> str:
+    value = member(document, path)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return re.sub(r"\s+", " ", str(value)[:1000]).strip()[:300]
