@@ -6,7 +6,10 @@ Drivers build shapes from the contracts of systems; the language checks and comp
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
+
+TEXT: Final = "#text"
+"""Name of the field that holds an element's own text where the element has attributes too (XSD simpleContent)."""
 
 Kind = Literal["string", "integer", "decimal", "boolean", "date", "time", "datetime", "binary", "any"]
 Form = Literal["xml", "json", "rows", "struct"]
@@ -23,6 +26,7 @@ class Leaf:
     enum: tuple[str, ...] | None = None
     minimum: str | None = None
     maximum: str | None = None
+    min_length: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +62,8 @@ class Message:
     """One direction of an operation: `erp.GetStock` asked, or answered. `source` is the contract file it was read from.
 
     xml: the value is the payload's lxml element. json: decoded JSON (object = dict). rows: nested tuples (a repeated child record is a
-    list of tuples). struct: a msgspec Struct.
+    list of tuples); a leaf is None when the source did not say, else text as written or already the Python value of its kind (int, Decimal,
+    bool, date, time, datetime). struct: a msgspec Struct.
     """
 
     name: str

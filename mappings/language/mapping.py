@@ -1,0 +1,286 @@
+"""A mapping that passed the check: compiled functions, and everything it can tell about itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from types import CodeType, TracebackType
+from typing import Any
+
+import msgspec
+
+from contracts.canonical.base import Provenance
+from contracts.errors import ContractViolation, Finding, Findings, InvalidBody, UpstreamRejected
+from mappings.language import runtime
+from mappings.language.build import Builder, Lineage, Where
+from mappings.language.read import MappingFile, did_you_mean, read
+from mappings.language.render import Renderer
+from mappings.language.shape import Exchange, Message
+from mappings.language.structs import message
+
+
+def _nothing(kind: str, path: str, value: str) -> None:
+    """Drift that nobody counts."""
+
+
+def _no_zone(location: str) -> tzinfo | None:
+    return None
+
+
+@dataclass(slots=True)
+class ReadContext:
+    """What a mapping may know beside the document. `drift(kind, path, value)` counts: kind is element, member or value."""
+
+    system: str
+    operation: str
+    received_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    provenance: tuple[Provenance, ...] = ()
+    zone_of: Callable[[str], tzinfo | None] = _no_zone
+    drift: Callable[[str, str, str], None] = _nothing
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Code:
+    """One generated module: its functions, and what each line is about."""
+
+    text: str
+    wheres: list[Where]
+    filename: str
+    functions: dict[str, Any]
+
+
+_FOREIGN = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+_INDEX = re.compile(r"\[\{\w+\}\]|/\{\w+\}")
+
+
+class CompiledMapping:
+    """Reads documents into Structs, or writes Structs as request documents.
+
+    Errors: ContractViolation for a document that breaks its contract (with place, expected, got), UpstreamRejected for a declared business
+    refusal, InvalidBody for a canonical value that the system cannot take: that is the caller's to change, so its place is a JSON pointer
+    into the canonical value and no field of the system is named.
+    """
+
+    def __init__(self, file: MappingFile, builder: Builder, inverse: Builder | None = None) -> None:
+        self.file, self.builder, self.inverse = file, builder, inverse
+        self.name, self.version = file.name, file.version
+        self.reads = builder.target.form == "struct"
+        self.source, self.target = builder.source, builder.target
+        self.lineage: dict[str, Lineage] = builder.lineage
+        self._code = _compile(builder, self.name)
+        self._local: _Code | None = None
+        self._inverse = _compile(inverse, f"{self.name} (reverse)") if inverse is not None else None
+        if self.reads:
+            self._read = self._code.functions["read"]
+            self._one = self._code.functions["one"]
+            self._outer = self._code.functions.get("outer")
+
+    def read(self, document: Any, context: ReadContext) -> list[Any]:
+        """All targets of one document; all or nothing."""
+        try:
+            return self._read(document, context)  # type: ignore[no-any-return]  # generated code gives a list
+        except runtime.Renamed:
+            return self._by_local_name("read", context, document)  # type: ignore[no-any-return]
+        except runtime.Refused as refused:
+            raise UpstreamRejected(
+                system=context.system, operation=context.operation, reason=refused.reason or "refused", refusal=refused.code
+            ) from refused
+        except (runtime.Bad, *_FOREIGN) as error:
+            raise self._violation(error, context, self._code) from error
+
+    def read_one(self, record: Any, context: ReadContext, *ancestors: Any) -> Any:
+        """One record of the source path, for streams: the caller sets aside only what fails.
+
+        `ancestors`: the records above it, from the document down, when the mapping speaks of `root` or `parent`. None when `where` leaves
+        the record out.
+        """
+        try:
+            outer = self._outer(context, *ancestors) if self._outer is not None else ()
+            return self._one(record, context, *outer)
+        except runtime.Renamed:
+            return self._by_local_name("one", context, record, *ancestors)
+        except (runtime.Bad, *_FOREIGN) as error:
+            raise self._violation(error, context, self._code) from error
+
+    def write(self, source: Any, context: ReadContext) -> dict[str, Any]:
+        """The request document. For a reading mapping with `reverse = true`: the source record that would be read as this Struct."""
+        code = self._inverse if self.reads else self._code
+        if code is None:
+            raise TypeError(f"mapping {self.name} reads; write `reverse = true` to turn it round")
+        try:
+            return code.functions["write"](source, context)  # type: ignore[no-any-return]  # generated code gives a dict
+        except (runtime.Bad, *_FOREIGN) as error:
+            raise self._refusal(error, context, code) from error
+
+    def source_code(self) -> str:
+        parts = [self._code.text]
+        if self._inverse is not None:
+            parts.append(self._inverse.text)
+        return "\n".join(parts)
+
+    def explain(self) -> str:
+        """One line per target field: where it comes from, and through which functions."""
+        width = max((len(t) for t in self.lineage), default=0)
+        return "\n".join(f"{t:{width}}  <-  {', '.join(x.sources) or 'a constant'}   {x.expression}" for t, x in self.lineage.items())
+
+    def _by_local_name(self, function: str, context: ReadContext, record: Any, *ancestors: Any) -> Any:
+        if self._local is None:
+            self._local = _compile(self.builder, f"{self.name} (local names)", local=True)
+        functions = self._local.functions
+        try:
+            outer = functions["outer"](context, *ancestors) if function == "one" and "outer" in functions else ()
+            return functions[function](record, context, *outer)
+        except runtime.Refused as refused:
+            raise UpstreamRejected(
+                system=context.system, operation=context.operation, reason=refused.reason or "refused", refusal=refused.code
+            ) from refused
+        except (runtime.Bad, *_FOREIGN) as error:
+            raise self._violation(error, context, self._local) from error
+
+    def _violation(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation:
+        where, path = _place(error.__traceback__, code)
+        expected, got, at = _parts(error)
+        if at and not path.endswith(at):
+            path = f"{path}/{at}".lstrip("/")
+        return ContractViolation(
+            system=context.system, operation=context.operation, where=path or self.source.name, expected=expected,
+            got=_masked(got) if where.personal else got,
+        )  # fmt: skip
+
+    def _refusal(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation | InvalidBody:
+        where, path = _place(error.__traceback__, code)
+        expected, got, _ = _parts(error)
+        if not path:
+            return ContractViolation(
+                system=context.system, operation=context.operation, where=where.target or self.target.name, expected=expected, got=got, sent=False,
+            )  # fmt: skip
+        return InvalidBody(where=path, expected=expected, got=_masked(got) if where.personal else got)
+
+
+def _compile(builder: Builder, name: str, *, local: bool = False) -> _Code:
+    """Executes text that `build` and `render` made; see there why that is safe."""
+    renderer = Renderer(builder, local=local)
+    text, wheres = renderer.text()
+    filename = f"<mapping {name} {builder.file.version}>"
+    code: CodeType = compile(text, filename, "exec")
+    names: dict[str, Any] = {n: getattr(runtime, n) for n in dir(runtime) if not n.startswith("_")}
+    names.update(renderer.constants)
+    exec(code, names)  # noqa: S102  # our own text
+    return _Code(text, wheres, filename, names)
+
+
+def _place(traceback: TracebackType | None, code: _Code) -> tuple[Where, str]:
+    """The generated line that failed says what it is about; its variables say which row."""
+    where, variables = Where(), dict[str, Any]()
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code.co_filename == code.filename:
+            where = code.wheres[traceback.tb_lineno - 1]
+            variables.update(frame.f_locals)
+        traceback = traceback.tb_next
+
+    def index(found: re.Match[str]) -> str:
+        name = found[0].strip("[]/{}")
+        return found[0].replace(f"{{{name}}}", str(variables[name])) if name in variables else ""
+
+    return where, _INDEX.sub(index, where.path).replace("{{", "{").replace("}}", "}")
+
+
+def _parts(error: Exception) -> tuple[str, str, str]:
+    if isinstance(error, runtime.Bad):
+        got = error.got if isinstance(error.got, str) else repr(error.got)
+        plain = got in ("nothing", "another one")
+        return error.expected, got[:80] if plain else repr(got[:78]) if isinstance(error.got, str) else got[:80], error.at
+    return "a value that fits its type", f"{type(error).__name__}: {error}"[:80], ""
+
+
+def _masked(got: str) -> str:
+    return got if got == "nothing" else f"*** ({max(len(got) - 2, 0)} characters)"
+
+
+def load(text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]) -> CompiledMapping:
+    """Reads, checks and compiles one mapping. `shapes` gives the Exchange of `system.Operation`, or raises LookupError.
+
+    Raises Findings with every mistake at once.
+    """
+    compiled, findings = attempt(text, file, shapes, types)
+    if compiled is None:
+        raise Findings(findings=tuple(findings))
+    return compiled
+
+
+def attempt(
+    text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]
+) -> tuple[CompiledMapping | None, list[Finding]]:
+    from mappings.language.reverse import reversed_file
+
+    parsed, findings = read(text, file)
+    if not parsed.target or not parsed.source:
+        return None, findings
+    sides = _sides(parsed, shapes, types, findings)
+    if sides is None:
+        return None, findings
+    source, target, steps = sides
+    builder = Builder(parsed, source, target, steps)
+    if target.form == "struct":
+        builder.build_read()
+    else:
+        builder.build_write()
+    builder.leftovers()
+    found = [*findings, *(f for f in builder.findings if f not in findings)]
+    inverse: Builder | None = None
+    if parsed.reverse and not found:
+        if target.form != "struct":
+            found.append(Finding(file, parsed.places["reverse",].line, "only a reading mapping is turned round", "remove reverse"))
+        else:
+            turned, problems = reversed_file(parsed, builder)
+            found += problems
+            if not problems:
+                inverse = Builder(turned, target, Message(source.name, source.form, builder.item_record()))
+                inverse.build_write()
+                found += [Finding(f.file, f.line, f"turned round: {f.message}", f.suggestion, f.column) for f in inverse.findings]
+    if found:
+        return None, sorted(found, key=lambda f: (f.line, f.column))
+    return CompiledMapping(parsed, builder, inverse), []
+
+
+def _sides(
+    parsed: MappingFile, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]], findings: list[Finding]
+) -> tuple[Message, Message, tuple[str, ...]] | None:
+    """Source and target as messages, and the path to the records of the source."""
+    writes = parsed.source in types
+    struct_key, message_key = ("source", "target") if writes else ("target", "source")
+    struct_name, message_name = (parsed.source, parsed.target) if writes else (parsed.target, parsed.source)
+
+    def find(key: str, text: str, suggestion: str) -> None:
+        place = parsed.places.get((key,))
+        findings.append(Finding(parsed.file, place.line if place else 1, text, suggestion, place.column if place else 0))
+
+    if struct_name not in types:
+        find(struct_key, f"unknown {struct_key} {struct_name}", did_you_mean(struct_name, types))
+    operation, *steps = message_name.split("/")
+    found: Message | None = None
+    if "." not in operation:
+        find(message_key, f"{message_key} {message_name} names no operation", 'write "system.Operation", and /PATH to the repeated records')
+    else:
+        try:
+            exchange = shapes(operation)
+        except LookupError as error:
+            find(
+                message_key,
+                f"unknown operation {operation}",
+                str(error.args[0]) if error.args and " " in str(error.args[0]) else "see the system's contract",
+            )
+        else:
+            found = exchange.request if writes else exchange.answer
+            if found is None:
+                find(message_key, f"{operation} has no {'request' if writes else 'answer'}", "map the other direction")
+            elif writes and steps:
+                find(message_key, "a request has no path", f'write target = "{operation}"')
+    if found is None or struct_name not in types:
+        return None
+    canonical = message(types[struct_name])
+    return (canonical, found, ()) if writes else (found, canonical, tuple(steps))

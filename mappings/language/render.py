@@ -1,0 +1,172 @@
+"""Turns a finished translation into Python text: fills in where records are read, per form, and remembers what each line is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mappings.language.build import Builder, Line, Prelude, RecordNode, Slot, Where
+from mappings.language.shape import TEXT, Field, Record
+
+
+class Renderer:
+    """`local`: match XML elements by local name where the contract names no namespace (a second variant, made when it is needed)."""
+
+    def __init__(self, builder: Builder, *, local: bool = False) -> None:
+        self.builder, self.local = builder, local
+        self.constants: dict[str, Any] = dict(builder.constants)
+        self.taken = set(builder.taken)
+
+    def text(self) -> tuple[str, list[Where]]:
+        """The source, and for each of its lines what it is about."""
+        lines = [line for part in self.builder.lines for line in self.expand(part)]
+        return "".join(f"{'    ' * line.indent}{line.text}\n" for line in lines), [line.where for line in lines]
+
+    def expand(self, part: Line | Prelude) -> Iterator[Line]:
+        if isinstance(part, Line):
+            yield part
+        elif part.node.slots:
+            yield from self.record(part.node, part.indent, part.where)
+        elif part.node.record.fields and self.builder.form == "json":
+            yield Line(part.indent, f"if {part.node.var}.__class__ is not dict:", part.where)
+            yield Line(part.indent + 1, f"wrong('an object', {part.node.var})", part.where)
+
+    def name(self, base: str) -> str:
+        number, name = 1, base
+        while name in self.taken:
+            number += 1
+            name = f"{base}_{number}"
+        self.taken.add(name)
+        return name
+
+    def constant(self, base: str, value: Any) -> str:
+        for known, held in self.constants.items():
+            if isinstance(held, frozenset) and held == value:
+                return known
+        name = self.name(base)
+        self.constants[name] = value
+        return name
+
+    def record(self, node: RecordNode, indent: int, where: Where) -> Iterator[Line]:
+        where = Where(where.target, node.where, where.line)
+
+        def line(text: str, deeper: int = 0) -> Line:
+            return Line(indent + deeper, text, where)
+
+        reader = {"xml": self.xml, "json": self.json, "rows": self.rows, "struct": self.struct}[self.builder.form]
+        for text, deeper, slot in reader(node):
+            about = (
+                where if slot is None else Where(where.target, self.builder.join(node, slot.field.name), where.line, slot.field.personal)
+            )
+            yield Line(indent + deeper, text, about)
+        if self.builder.form != "struct":
+            needed = [s for s in node.slots.values() if s.field.required and not s.field.nillable and not s.field.repeated]
+            if needed:
+                yield line(f"if {' or '.join(f'{s.var} is None' for s in needed)}:")
+                yield line(f"missing({{{', '.join(f'{s.field.name!r}: {s.var}' for s in needed)}}})", 1)
+        for slot in node.slots.values():
+            if slot.node is None or not slot.node.slots:
+                continue
+            field = slot.field
+            if field.nillable or (not field.required and self.builder.form != "struct"):
+                if variables := [v for s in slot.node.slots.values() for v in _all(s)]:
+                    yield line(f"{' = '.join(variables)} = None")
+                if lists := _lists(slot.node):
+                    yield line(f"{' = '.join(lists)} = ()")
+                yield line(f"if {slot.var} is not None:")
+                yield from self.record(slot.node, indent + 1, where)
+            else:
+                yield from self.record(slot.node, indent, where)
+
+    def xml(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        """One pass over the children, dispatching on the tag."""
+        for slot in node.slots.values():
+            if slot.field.attribute:
+                yield f"{slot.var} = {node.var}.get({_tag(slot.field)!r})", 0, slot
+            elif slot.field.name == TEXT:
+                yield f"{slot.var} = (not len({node.var}) and {node.var}.text) or odd({node.var})", 0, slot
+        children = [s for s in node.slots.values() if not s.field.attribute and s.field.name != TEXT]
+        if node.record.get(TEXT) is not None and not children:
+            return
+        if plain := [s.var for s in children if not s.field.repeated]:
+            yield f"{' = '.join(plain)} = None", 0, None
+        for slot in children:
+            if slot.field.repeated:
+                yield f"{slot.var} = []", 0, None
+        child = self.name("child")
+        yield f"for {child} in {node.var}:", 0, None
+        yield f"tag = {child}.tag", 1, None
+        elements = [f for f in node.record.fields if not f.attribute and f.name != TEXT]
+        bare = frozenset(f.name for f in elements if f.namespace is None)
+        if self.local and bare:
+            yield f"tag = local_name(tag, {self.constant('LOCAL', bare)})", 1, None
+        word = "if"
+        for slot in children:
+            leaf = not isinstance(slot.field.shape, Record)
+            value = f"(not len({child}) and {child}.text) or odd({child})" if leaf else child
+            if slot.field.repeated:
+                yield f"{word} tag == {_tag(slot.field)!r}:", 1, None
+                yield f"{slot.var}.append({value})", 2, slot
+            else:
+                yield f"{word} tag == {_tag(slot.field)!r} and {slot.var} is None:", 1, None
+                yield f"{slot.var} = {value}", 2, slot
+            word = "elif"
+        others = frozenset(_tag(f) for f in elements if f.name not in node.slots)
+        once = frozenset(_tag(s.field) for s in children if not s.field.repeated)
+        shown = None if node.record.open else "/".join(node.path)
+        call = f"unknown(context, {shown!r}, {child}, {self.constant('ONCE', once)}, {self.constant('LOCAL', bare)})"
+        if others:
+            yield f"{word} tag not in {self.constant('OTHERS', others)}:", 1, None
+            yield call, 2, None
+        else:
+            yield "else:" if word == "elif" else "if True:", 1, None
+            yield call, 2, None
+
+    def json(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        yield f"if {node.var}.__class__ is not dict:", 0, None
+        yield f"wrong('an object', {node.var})", 1, None
+        for slot in node.slots.values():
+            yield f"{slot.var} = {node.var}.get({slot.field.name!r})", 0, slot
+            if slot.field.repeated:
+                yield f"if {slot.var} is None:", 0, None
+                yield f"{slot.var} = ()", 1, None
+                yield f"elif {slot.var}.__class__ is not list:", 0, None
+                yield f"wrong('a list', {slot.var})", 1, slot
+        if not node.record.open:
+            known = self.constant("KNOWN", frozenset(f.name for f in node.record.fields))
+            yield f"if not {known}.issuperset({node.var}):", 0, None
+            yield f"unknown_members(context, {'/'.join(node.path)!r}, {node.var}, {known})", 1, None
+
+    def rows(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        places = {f.name: i for i, f in enumerate(node.record.fields)}
+        yield f"if {node.var}.__class__ is not tuple or len({node.var}) != {len(places)}:", 0, None
+        yield f"wrong('a record of {len(places)} fields', {node.var})", 1, None
+        for slot in node.slots.values():
+            yield f"{slot.var} = {node.var}[{places[slot.field.name]}]{' or ()' if slot.field.repeated else ''}", 0, slot
+
+    def struct(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        for slot in node.slots.values():
+            yield f"{slot.var} = {node.var}.{slot.field.name}", 0, slot
+
+
+def _tag(field: Field) -> str:
+    return f"{{{field.namespace}}}{field.name}" if field.namespace else field.name
+
+
+def _all(slot: Slot) -> Iterator[str]:
+    """Variables that stay None when the record above is absent."""
+    if not slot.field.repeated:
+        yield slot.var
+        if slot.node is not None:
+            for below in slot.node.slots.values():
+                yield from _all(below)
+
+
+def _lists(node: RecordNode) -> list[str]:
+    found = []
+    for slot in node.slots.values():
+        if slot.field.repeated:
+            found.append(slot.var)
+        elif slot.node is not None:
+            found += _lists(slot.node)
+    return found

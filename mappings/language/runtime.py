@@ -1,0 +1,629 @@
+"""What compiled mappings call: conversions that refuse rather than guess. Pure; every failure is a `Bad` that says what was expected and what came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from typing import Any, Final, NoReturn
+
+from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Quantity, UnitPrice
+
+XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+MEMO: Final = 4096
+BLANKS: Final = " \t\r\n"
+FILLERS: Final = frozenset({"", "null", "n/a", "none"})
+UNIT_CODES: Final[dict[str, str]] = {unit: unit for unit in UNITS} | {
+    "ST": "EA", "PCE": "EA", "PC": "EA", "PCS": "EA", "UN": "EA", "C62": "EA", "H87": "EA", "KG": "KGM", "Kg": "KGM", "kg": "KGM", "G": "GRM",
+    "g": "GRM", "L": "LTR", "l": "LTR", "ML": "MLT", "ml": "MLT", "M": "MTR", "m": "MTR", "CM": "CMT", "cm": "CMT", "M2": "MTK", "LB": "LBR",
+    "lb": "LBR", "PAA": "PR", "KAR": "CS", "CT": "CS",
+}  # fmt: skip
+"""Source code -> UN/ECE Recommendation 20 code, where a mapping says nothing else."""
+
+
+class Bad(Exception):  # the name of a value's state, caught in one place
+    """A value that cannot be what the mapping needs. `at` narrows the place where the failing line knows better."""
+
+    def __init__(self, expected: str, got: object, at: str = "") -> None:
+        super().__init__(expected, got)
+        self.expected, self.got, self.at = expected, got, at
+
+
+class Refused(Exception):
+    """The answer is a business refusal."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+class Renamed(Exception):
+    """The document writes known names in an unexpected namespace: read it once more by local names."""
+
+
+# ---- reading documents --------------------------------------------------------------------------------------------
+
+
+def odd(element: Any) -> str | None:
+    """Text of an element that is empty, nil, or interrupted by comments and processing instructions."""
+    if len(element):
+        parts = [element.text or ""]
+        for child in element:
+            if isinstance(child.tag, str):
+                raise Bad("text only", f"<{child.tag}> inside it")
+            parts.append(child.tail or "")
+        if text := "".join(parts):
+            return text
+    return None if element.get(XSI_NIL) in ("true", "1") else ""
+
+
+def unknown(context: Any, where: str | None, element: Any, once: frozenset[str], local: frozenset[str]) -> None:
+    """An element that the reader has no place for: a comment, a repetition, a known name in another namespace, or drift."""
+    tag = element.tag
+    if not isinstance(tag, str):
+        return
+    if tag in once:
+        raise Bad(f"one {tag}", "another one", tag)
+    name = tag.rpartition("}")[2]
+    if name != tag and name in local:
+        raise Renamed
+    if where is not None:
+        context.drift("element", f"{where}/{name[:100]}".lstrip("/"), "")
+
+
+def local_name(tag: Any, names: frozenset[str]) -> Any:
+    if isinstance(tag, str) and tag.startswith("{") and (name := tag.rpartition("}")[2]) in names:
+        return name
+    return tag
+
+
+def unknown_members(context: Any, where: str, members: Iterable[Any], known: frozenset[str]) -> None:
+    for name in members:
+        if name not in known:
+            context.drift("member", f"{where}/{str(name)[:100]}".lstrip("/"), "")
+
+
+def missing(values: Mapping[str, object]) -> NoReturn:
+    """Called when one of the required values is None."""
+    raise Bad("a value, it is required", "nothing", next(k for k, v in values.items() if v is None))
+
+
+def required(value: Any) -> Any:
+    if value is None:
+        raise Bad("a value, it is required", "nothing")
+    return value
+
+
+def wrong(expected: str, got: object) -> NoReturn:
+    raise Bad(expected, got)
+
+
+def nil(record: Any, name: str, form: str) -> bool:
+    """Said to be empty (xsi:nil, JSON null), which is not the same as not said."""
+    if form == "json":
+        return isinstance(record, dict) and name in record and record[name] is None
+    if form == "xml":
+        return any(local_name(c.tag, frozenset({name})) == name and c.get(XSI_NIL) in ("true", "1") for c in record)
+    return False
+
+
+# ---- leaves -------------------------------------------------------------------------------------------------------
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}").fullmatch
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,30}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?").fullmatch
+_PLAIN = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))(?:\.([0-9]{1,6}))?").fullmatch
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:Z|[+-][0-9]{2}:[0-9]{2})?").fullmatch
+_DATETIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:[.,]([0-9]{1,9}))?(Z|z|[+-][0-9]{2}:?[0-9]{2})?"
+).fullmatch
+
+
+def string(value: Any) -> str:
+    """Canonical text of a value: plain decimals, ISO dates."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, float):
+        return f"{decimal(value):f}"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, int):
+        return str(value)
+    raise Bad("text", value)
+
+
+def text_only(value: Any) -> str:
+    """A string from JSON or a record; numbers are not quietly turned into text."""
+    if value.__class__ is not str:
+        raise Bad("text", value)
+    return value  # type: ignore[no-any-return]  # its class was just checked
+
+
+def integer(value: Any) -> int:
+    if value.__class__ is int:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str) and _INTEGER(text := value.strip(BLANKS)):
+        return int(text)
+    if isinstance(value, Decimal | float) and (number := decimal(value)) == number.to_integral_value() and number.adjusted() < 30:
+        return int(number)
+    raise Bad("an integer", value)
+
+
+def decimal(value: Any) -> Decimal:
+    if isinstance(value, str):
+        if not _DECIMAL(text := value.strip(BLANKS)):
+            raise Bad("a decimal number", value)
+        return Decimal(text)
+    if value.__class__ is int:
+        if abs(value) >= 10**30:
+            raise Bad("a decimal number of at most 30 digits", "a larger one")
+        return Decimal(value)
+    if isinstance(value, float):
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal) and value.is_finite() and -40 <= value.adjusted() <= 40:
+        return value
+    raise Bad("a decimal number", value)
+
+
+def boolean(value: Any) -> bool:
+    if value.__class__ is bool:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str):
+        text = value.strip(BLANKS)
+        if text in ("true", "1"):
+            return True
+        if text in ("false", "0"):
+            return False
+    raise Bad("true or false", value)
+
+
+def iso_date(value: Any) -> date:
+    if value.__class__ is date:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str) and (m := _DATE(value.strip(BLANKS))):
+        return _day(int(m[1]), int(m[2]), int(m[3]), value)
+    raise Bad("a date YYYY-MM-DD", value)
+
+
+def iso_time(value: Any) -> time:
+    if value.__class__ is time:
+        return value  # type: ignore[no-any-return]
+    try:
+        return time.fromisoformat(value.strip(BLANKS))
+    except (ValueError, AttributeError):
+        raise Bad("a time HH:MM:SS", value) from None
+
+
+def iso_datetime(value: Any) -> datetime:
+    """With or without offset; fractions beyond microseconds are cut."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and (m := _DATETIME(value.strip(BLANKS))):
+        fraction = f".{m[3][:6]:0<6}" if m[3] else ""
+        try:
+            return datetime.fromisoformat(f"{m[1]}T{m[2]}{fraction}{(m[4] or '').upper()}")
+        except ValueError:
+            pass
+    raise Bad("a date and time such as 2026-03-11T09:30:00+01:00", value)
+
+
+def instant(value: Any) -> datetime:
+    """A point in time: with offset, else it is refused, never guessed."""
+    if (found := iso_datetime(value)).tzinfo is None:
+        raise Bad("a time with offset", value)
+    return found
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+NATIVE: Final[dict[str, Callable[[Any], Any]]] = {
+    "string": text_only, "integer": integer, "decimal": decimal, "boolean": boolean, "date": iso_date, "time": iso_time,
+    "datetime": iso_datetime, "binary": text_only, "any": anything,
+}  # fmt: skip
+
+
+def _day(year: int, month: int, day: int, got: object) -> date:
+    try:
+        return date(year, month, day)
+    except ValueError:
+        raise Bad("a day of the calendar", got) from None
+
+
+# ---- text ---------------------------------------------------------------------------------------------------------
+
+
+def text(value: str) -> str | None:
+    """Without blanks around it; nothing left and legacy fillers are absent."""
+    stripped = value.strip(BLANKS)
+    return None if stripped.casefold() in FILLERS else stripped
+
+
+def strip_zeros(value: str) -> str:
+    return (value.lstrip("0") or "0") if value.isdigit() else value
+
+
+def pad(value: str | int, width: int, fill: str) -> str:
+    padded = str(value).rjust(width, fill)
+    if len(padded) > width:
+        raise Bad(f"at most {width} characters", value)
+    return padded
+
+
+def pad_zeros(value: str | int, width: int) -> str:
+    """SAP's ALPHA conversion: numeric keys only."""
+    if (plain := str(value)).isdigit() or len(plain) > width:
+        return pad(plain, width, "0")
+    return plain
+
+
+def at_most(value: str, width: int) -> str:
+    if len(value) > width:
+        raise Bad(f"at most {width} characters", value)
+    return value
+
+
+def concat(parts: Iterable[str | None], between: str) -> str | None:
+    given = [p for p in parts if p is not None]
+    return between.join(given) if given else None
+
+
+def split(value: str, between: str) -> tuple[str, ...]:
+    return tuple(p for p in map(str.strip, value.split(between)) if p)
+
+
+def part(value: str, between: str, position: int) -> str | None:
+    parts = value.split(between)
+    return parts[position].strip() or None if -len(parts) <= position < len(parts) else None
+
+
+def cases(value: Any, table: Mapping[Any, Any]) -> Any:
+    """Closed: an unknown code stops the record."""
+    try:
+        return table[value]
+    except KeyError:
+        raise Bad(f"one of {', '.join(repr(k) for k in list(table)[:12])}", value) from None
+
+
+def open_cases(value: Any, table: Mapping[Any, Any], otherwise: Any, context: Any, where: str) -> Any:
+    """Open: an unknown code becomes `otherwise` and is counted."""
+    if value in table:
+        return table[value]
+    context.drift("value", where, str(value)[:80])
+    return otherwise
+
+
+def flag(value: str | None, true: frozenset[str], false: frozenset[str]) -> bool:
+    if value is None:
+        return False
+    if (found := value.strip(BLANKS)) in true:
+        return True
+    if not found or found in false:
+        return False
+    raise Bad(f"{' or '.join(sorted(true))}, or blank", value)
+
+
+# ---- numbers ------------------------------------------------------------------------------------------------------
+
+_ROUNDING = {"half_even": ROUND_HALF_EVEN, "half_up": ROUND_HALF_UP, "cut": ROUND_DOWN}
+_OVERPUNCH = {c: (str(i % 10), "" if i < 10 else "-") for i, c in enumerate("{ABCDEFGHI}JKLMNOPQR")}
+
+
+def scaled(value: Decimal, scale: int, rounding: str) -> Decimal:
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent >= -scale:
+        return value
+    if rounding == "refuse":
+        if value != (cut := value.quantize(Decimal(1).scaleb(-scale), ROUND_DOWN)):
+            raise Bad(f"at most {scale} digits after the point", value)
+        return cut
+    return value.quantize(Decimal(1).scaleb(-scale), _ROUNDING[rounding])
+
+
+def implied(value: Any, digits: int) -> Decimal:
+    return Decimal(integer(value)).scaleb(-digits)
+
+
+def unimplied(value: Decimal, digits: int) -> int:
+    return integer(decimal(value).scaleb(digits))
+
+
+def sign_trailing(value: str) -> str:
+    found = value.strip(BLANKS)
+    if found.endswith("-"):
+        return f"-{found[:-1].rstrip()}"
+    return found.removesuffix("+").rstrip()
+
+
+def trailing_sign(value: str) -> str:
+    return f"{value[1:]}-" if value.startswith("-") else value
+
+
+def overpunch(value: str) -> str:
+    """Signed digit of COBOL: the last character holds digit and sign."""
+    found = value.strip(BLANKS)
+    if not found or found[-1] not in _OVERPUNCH:
+        if found.isdigit():
+            return found
+        raise Bad("digits with an over-punched last one", value)
+    digit, sign = _OVERPUNCH[found[-1]]
+    return f"{sign}{found[:-1]}{digit}"
+
+
+def fixed(value: Any, scale: int) -> str:
+    return f"{scaled(decimal(value), scale, 'refuse'):.{scale}f}"
+
+
+def in_bounds(value: Any, low: Decimal | None, high: Decimal | None) -> Any:
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise Bad(f"{'' if low is None else low} to {'' if high is None else high}", value)
+    return value
+
+
+def in_digits(value: Decimal, total: int, fraction: int) -> Decimal:
+    """Fits `total` digits of which `fraction` stand after the point; nothing is rounded."""
+    exact = scaled(decimal(value), fraction, "refuse")
+    if exact and exact.adjusted() + 1 > total - fraction:
+        raise Bad(f"at most {total - fraction} digits before the point", value)
+    return exact
+
+
+# ---- amounts ------------------------------------------------------------------------------------------------------
+
+
+def unit(value: str, table: Mapping[str, str]) -> str:
+    try:
+        return table[value.strip(BLANKS)]
+    except KeyError:
+        raise Bad(f"a known unit ({', '.join(list(table)[:12])}, …)", value) from None
+
+
+def quantity(value: Any, code: str) -> Quantity:
+    """`code` is canonical already."""
+    if value.__class__ is str and (m := _PLAIN(value)):
+        fraction = (m[2] or "").rstrip("0")
+        whole = m[1]
+        return Quantity(f"{whole}.{fraction}" if fraction else "0" if whole == "-0" else whole, code)  # type: ignore[arg-type]
+    try:
+        return Quantity.of(decimal(value), code)
+    except ValueError as error:
+        raise Bad(str(error).removeprefix("expected ").partition(", got")[0], value) from None
+
+
+def memo_quantity(memo: dict[tuple[str, str], Quantity], value: str, code: str, table: Mapping[str, str]) -> Quantity:
+    """Quantities are immutable and repeat: an answer of 500 rows holds few different ones."""
+    if len(memo) >= MEMO:
+        memo.clear()
+    found = memo[value, code] = quantity(value, unit(code, table))
+    return found
+
+
+def money(value: Any, currency: str, digits: int | None = None) -> Money:
+    """`digits`: the source stores that many decimals whatever the currency (SAP); else the value is in whole units."""
+    known = CURRENCIES.get(currency)
+    if known is None:
+        raise Bad("an ISO 4217 currency code", currency)
+    amount = decimal(value)
+    cents = amount.scaleb(known if digits is None else digits)
+    if cents != (whole := cents.to_integral_value()) or abs(whole) > MAX_CENTS:
+        raise Bad(f"an amount of at most {known if digits is None else digits} decimals for {currency}", value)
+    return Money(int(whole), currency, known)
+
+
+def memo_money(memo: dict[tuple[str, str], Money], value: str, currency: str, digits: int | None) -> Money:
+    if len(memo) >= MEMO:
+        memo.clear()
+    found = memo[value, currency] = money(value, currency, digits)
+    return found
+
+
+def cents(value: Any, currency: str) -> Money:
+    known = CURRENCIES.get(currency)
+    if known is None:
+        raise Bad("an ISO 4217 currency code", currency)
+    if abs(whole := integer(value)) > MAX_CENTS:
+        raise Bad(f"at most {MAX_CENTS} in the smallest unit", value)
+    return Money(whole, currency, known)
+
+
+def unit_price(value: Any, currency: str) -> UnitPrice:
+    try:
+        return UnitPrice.of(decimal(value), currency)
+    except ValueError as error:
+        raise Bad(str(error).removeprefix("expected ").partition(", got")[0], f"{value} {currency}") from None
+
+
+# ---- time ---------------------------------------------------------------------------------------------------------
+
+_FIELDS = {"YYYY": ("year", 4), "YY": ("short", 2), "MM": ("month", 2), "DD": ("day", 2), "hh": ("hour", 2), "mm": ("minute", 2),
+           "ss": ("second", 2), "fff": ("milli", 3)}  # fmt: skip
+_TOKENS = re.compile("YYYY|YY|MM|DD|hh|mm|ss|fff")
+_NO_END = ("99991231", "9999-12-31")
+
+
+class Format:
+    """A legacy date or time form such as `YYYYMMDD`, `DD.MM.YYYY hh:mm`. YY means 1970 to 2069."""
+
+    __slots__ = ("match", "spec", "strftime")
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+        pattern, at, self.strftime = "", 0, ""
+        letters = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S", "fff": "%f"}
+        for token in _TOKENS.finditer(spec):
+            between = spec[at : token.start()]
+            name, width = _FIELDS[token[0]]
+            pattern += f"{re.escape(between)}(?P<{name}>[0-9]{{{width}}})"
+            self.strftime += between.replace("%", "%%") + letters[token[0]]
+            at = token.end()
+        self.match = re.compile(pattern + re.escape(spec[at:])).fullmatch
+        self.strftime += spec[at:].replace("%", "%%")
+
+    def parts(self, value: str) -> dict[str, int]:
+        if not (m := self.match(value.strip(BLANKS))):
+            raise Bad(f"{self.spec}", value)
+        return {k: int(v) for k, v in m.groupdict().items()}
+
+    def write(self, value: date | datetime | time) -> str:
+        if "%f" in self.strftime and isinstance(value, datetime | time):
+            return value.strftime(self.strftime.replace("%f", f"{value.microsecond // 1000:03}"))
+        if isinstance(value, date) and "%Y" in self.strftime:
+            return value.strftime(self.strftime.replace("%Y", f"{value.year:04}"))
+        return value.strftime(self.strftime)
+
+
+def _year(parts: Mapping[str, int]) -> int:
+    if (short := parts.get("short")) is not None:
+        return short + (1900 if short >= 70 else 2000)
+    return parts["year"]
+
+
+def formatted_date(value: Any, form: Format) -> date | None:
+    """Fillers (blank, all zeros) are absent, and so is the end of time: 9999-12-31 means no end."""
+    if value.__class__ is date:
+        return None if (value.year, value.month, value.day) == (9999, 12, 31) else value  # type: ignore[no-any-return]
+    found = string(value).strip(BLANKS)
+    digits = "".join(c for c in found if c.isdigit())
+    if found.casefold() in FILLERS or not digits.strip("0"):
+        if found.casefold() in FILLERS or digits:
+            return None
+        raise Bad(form.spec, value)
+    parts = form.parts(found)
+    day = _day(_year(parts), parts["month"], parts["day"], value)
+    return None if (day.year, day.month, day.day) == (9999, 12, 31) else day
+
+
+def filled_iso_date(value: Any) -> date | None:
+    """ISO date; fillers and 9999-12-31 are absent."""
+    if isinstance(value, str):
+        found = value.strip(BLANKS)
+        if found.casefold() in FILLERS or found in ("0000-00-00", "00000000"):
+            return None
+    day = iso_date(value)
+    return None if (day.year, day.month, day.day) == (9999, 12, 31) else day
+
+
+def formatted_time(value: Any, form: Format) -> time:
+    if value.__class__ is time:
+        return value  # type: ignore[no-any-return]
+    parts = form.parts(string(value))
+    try:
+        return time(parts.get("hour", 0), parts.get("minute", 0), parts.get("second", 0), parts.get("milli", 0) * 1000)
+    except ValueError:
+        raise Bad("a time of the day", value) from None
+
+
+def formatted_datetime(value: Any, form: Format | None) -> datetime | None:
+    """Without zone, unless an ISO text carries its offset. Fillers are absent."""
+    if isinstance(value, datetime):
+        return value
+    found = string(value).strip(BLANKS)
+    if found.casefold() in FILLERS or (any(c.isdigit() for c in found) and not any(c in "123456789" for c in found)):
+        return None
+    if form is None:
+        return iso_datetime(found)
+    parts = form.parts(found)
+    day = _day(_year(parts), parts["month"], parts["day"], value)
+    clock = {"hour", "minute", "second", "milli"} & parts.keys()
+    return datetime.combine(day, formatted_time(found, form) if clock else time())
+
+
+def zone_of(context: Any, location: str) -> tzinfo:
+    if (zone := context.zone_of(location)) is None:
+        raise Bad("a location whose time zone is known", location)
+    return zone  # type: ignore[no-any-return]
+
+
+def zone_named(zones: Mapping[str, tzinfo], name: str) -> tzinfo:
+    try:
+        return zones[name]
+    except KeyError:
+        raise Bad(f"one of the zones {', '.join(zones)}", name) from None
+
+
+def local_datetime(value: datetime, zone: tzinfo) -> datetime:
+    """Local time of `zone`, unless the value carries its own offset.
+
+    The repeated hour of autumn takes the first offset (see `time_quality`); an hour that spring skips is refused.
+    """
+    if value.tzinfo is not None:
+        return value
+    found = value.replace(tzinfo=zone)
+    if found.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value:
+        raise Bad(f"a local time that exists in {zone}", value.isoformat())
+    return found
+
+
+def time_quality(value: datetime, zone: tzinfo) -> str:
+    if value.tzinfo is not None:
+        return "as_sent"
+    first, second = value.replace(tzinfo=zone, fold=0), value.replace(tzinfo=zone, fold=1)
+    return "from_store_zone" if first.utcoffset() == second.utcoffset() else "ambiguous"
+
+
+def start_of_day(value: date, zone: tzinfo) -> datetime:
+    """Local midnight; where a zone skips midnight, the first instant of the day."""
+    return datetime.combine(value, time(), zone).astimezone(UTC).astimezone(zone)
+
+
+def end_of_day(value: date, zone: tzinfo) -> datetime:
+    """An inclusive last day becomes the next local midnight: periods are half-open."""
+    return start_of_day(value + timedelta(days=1), zone)
+
+
+def last_day(value: datetime, zone: tzinfo) -> date:
+    """The inclusive form of an end: midnight belongs to the day before."""
+    return (value.astimezone(zone) - timedelta(microseconds=1)).date()
+
+
+def from_millis(value: Any) -> datetime:
+    number = integer(value)
+    if not -(10**14) < number < 253402300800000:
+        raise Bad("milliseconds since 1970", value)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number)
+
+
+def to_millis(value: datetime) -> int:
+    return (instant(value) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def write_time(value: date | datetime | time, form: Format, zone: tzinfo | None) -> str:
+    if isinstance(value, datetime) and zone is not None:
+        value = instant(value).astimezone(zone)
+    return form.write(value)
+
+
+def utc(value: datetime) -> str:
+    """RFC 3339 in UTC, with Z."""
+    return instant(value).astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def in_language(texts: Mapping[str, str], tags: Sequence[str]) -> str | None:
+    for tag in tags:
+        if (found := texts.get(tag)) is not None:
+            return found
+    return next(iter(texts.values()), None)
+
+
+# ---- lists --------------------------------------------------------------------------------------------------------
+
+
+def total(values: Sequence[Any]) -> Any:
+    return sum(values[1:], values[0]) if values else None
+
+
+def matches(value: str, found: Callable[[str], object], expected: str) -> str:
+    if found(value) is None:
+        raise Bad(expected, value)
+    return value
+
+
+def one_of(value: Any, allowed: frozenset[Any]) -> Any:
+    if value not in allowed:
+        raise Bad(f"one of {', '.join(sorted(map(str, allowed))[:12])}", value)
+    return value
