@@ -16,7 +16,8 @@ from adapters.wire import Wire, WireAnswer
 TYPES = frozenset({"text/xml", "application/soap+xml", "application/xml"})
 LARGE = 512 * 1024
 """Bytes from which on an answer is parsed beside the event loop."""
-MAX_COPIES = 200_000
+MAX_COPIES = 20_000
+"""Elements that references may add to those that are there."""
 _ENCODINGS = ("http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding")
 
 
@@ -93,7 +94,7 @@ def _resolve(body: etree._Element) -> None:
     targets = {i: e for e in body.iter(etree.Element) if (i := e.get("id") or e.get(f"{{{_ENCODINGS[1]}}}id"))}
     if not targets:
         return
-    copies = 0
+    copies, most = 0, MAX_COPIES + sum(1 for _ in body.iter())
     waiting: list[tuple[etree._Element, frozenset[str]]] = [(child, frozenset()) for child in list(body)[:1]]
     while waiting:
         element, above = waiting.pop()
@@ -105,8 +106,8 @@ def _resolve(body: etree._Element) -> None:
                 raise Unusable(element.tag[:200], "values that end", f"{reference[:50]!r}, which contains itself")
             above |= {reference}
             copies += sum(1 for _ in target.iter())
-            if copies > MAX_COPIES:
-                raise Unusable(element.tag[:200], f"at most {MAX_COPIES} elements behind references", "more")
+            if copies > most:
+                raise Unusable(element.tag[:200], f"at most {most} elements behind references", "more")
             element.text = target.text
             element[:] = [deepcopy(child) for child in target]
             for key, value in target.attrib.items():

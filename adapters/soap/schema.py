@@ -18,7 +18,10 @@ WSDL = "http://schemas.xmlsoap.org/wsdl/"
 ENCODINGS = frozenset({"http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding"})
 BUILT_IN = ENCODINGS | {XSD, "http://www.w3.org/XML/1998/namespace"}
 MAX_FIELDS = 2000
-MAX_STEPS = 500_000
+MAX_STEPS = 20_000
+"""Particles of one type, groups unfolded."""
+MAX_TOTAL = 500_000
+"""Particles of a contract."""
 
 Name = tuple[str, str]
 """Namespace and local name."""
@@ -85,7 +88,7 @@ class Schemas:
         self._elements: dict[Name, Field] = {}
         self._pending: dict[int, tuple[Record, _Component]] = {}
         self._resolving: set[Name] = set()
-        self._steps = 0
+        self._steps = self._total = 0
         self.type_names: dict[int, Name] = {}
         """id of a Field -> the name of its declared type, for encodings that write it down."""
         self.arrays: dict[int, Name] = {}
@@ -221,6 +224,7 @@ class Schemas:
 
     def _fill(self, record: Record, component: _Component) -> None:
         node, schema = component.node, component.schema
+        self._steps = 0
         record.open = node.get("abstract") == "true"
         if node.get("mixed") == "true":
             record.fields.append(Field(TEXT, Leaf("string"), required=False))
@@ -290,8 +294,9 @@ class Schemas:
             if kind not in {"element", "sequence", "all", "choice", "group"}:
                 continue
             self._steps += 1
-            if self._steps > MAX_STEPS:
-                self._note(node, schema, f"groups unfold into more than {MAX_STEPS} particles; the rest is not described")
+            self._total += 1
+            if self._steps > MAX_STEPS or self._total > MAX_TOTAL:
+                self._note(node, schema, f"types unfold into more than {MAX_STEPS} (all: {MAX_TOTAL}) particles; the rest is not described")
                 return
             absent = optional or node.get("minOccurs") == "0"
             many = repeated or node.get("maxOccurs", "1") not in {"0", "1"}
