@@ -67,11 +67,6 @@ class Cache:
         return len(self._entries)
 
 
-def stamp(row: msgspec.Struct, source: Provenance) -> msgspec.Struct:
-    """The row with its provenance, where the noun has one and the mapping did not say it."""
-    return msgspec.structs.replace(row, provenance=(source,)) if getattr(row, "provenance", None) == () else row
-
-
 def _restamp(row: msgspec.Struct, live: Provenance, aged: Provenance) -> msgspec.Struct:
     known: tuple[Provenance, ...] | None = getattr(row, "provenance", None)
     if not known:

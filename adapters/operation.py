@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 import msgspec
 
-from adapters.cache import Rows, stamp
+from adapters.cache import Rows
+from adapters.drift import Drift
 from adapters.driver import Connection, Reply
 from adapters.guard import Guard
 from contracts.call import Call
 from contracts.canonical.base import Provenance
 from contracts.policy import Policy
 from contracts.ports import Capability
+from mappings.language import CompiledMapping, ReadContext
 from observability import Step, step
 
 
-class CompiledMapping(Protocol):
-    """What the switchboard needs of a compiled mapping (mappings.language)."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    def read(self, document: Any, context: Any) -> list[msgspec.Struct]: ...
-
-    def write(self, struct: msgspec.Struct, context: Any) -> Mapping[str, Any]: ...
+def no_zone(location: str) -> tzinfo | None:
+    """For mappings that read no local times."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,31 +39,49 @@ class Operation:
     answer: CompiledMapping | None = None
     policy: Policy = field(default_factory=Policy)
     call: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Constants and secrets of the estate that mappings may name."""
+    zone_of: Callable[[str], tzinfo | None] = no_zone
+    """Time zone of a location."""
+    drift: Drift = field(default_factory=Drift)
 
     async def perform(self, request: msgspec.Struct, call: Call) -> tuple[Rows, Provenance]:
-        """One guarded call. An answer that cannot be read fails the attempt: the breaker counts it, and a write is in doubt."""
-        document = self.request.write(request, None) if self.request else {}
+        """One guarded call. An answer that cannot be read fails the attempt: the breaker counts it, and a write is in doubt.
 
-        async def attempt(seconds: float) -> tuple[Reply, Rows]:
+        Raises InvalidBody when the system cannot take what is asked; nothing was sent then.
+        """
+        document = self.request.write(request, self._context()) if self.request else {}
+
+        async def attempt(seconds: float) -> tuple[Rows, Provenance]:
             reply = await self.connection.call(self.call or self.name, document, call, seconds)
-            return reply, self._read(reply)
+            return self._read(reply)
 
-        reply, rows = await self.guard.run(attempt, call)
-        received = datetime.now(UTC)
+        return await self.guard.run(attempt, call)
+
+    def _context(self, source: Provenance | None = None) -> ReadContext:
+        return ReadContext(
+            self.system,
+            self.name,
+            received_at=source.received_at if source else datetime.now(UTC),
+            provenance=(source,) if source else (),
+            zone_of=self.zone_of,
+            drift=self.drift.count,
+            parameters=self.parameters,
+        )
+
+    def _read(self, reply: Reply) -> tuple[Rows, Provenance]:
+        mapping, received = self.answer, datetime.now(UTC)
         source = Provenance(
             source_system=self.system,
             as_of=reply.as_of or received,
             received_at=received,
             via="live",
-            mapping_version=self.answer.version if self.answer else None,
+            mapping_version=mapping.version if mapping else None,
         )
-        return tuple(stamp(row, source) for row in rows), source
-
-    def _read(self, reply: Reply) -> Rows:
-        mapping = self.answer
         if mapping is None:
-            return ()
+            return (), source
+        context, drifted = self._context(source), self.drift.total
         with step(Step.MAP, system=self.system, operation=self.name, mapping=mapping.name, mapping_version=mapping.version) as hop:
-            rows = tuple(row for document in reply.documents for row in mapping.read(document, None))
-            hop.set(rows=len(rows))
-        return rows
+            rows = tuple(row for document in reply.documents for row in mapping.read(document, context))
+            hop.set(rows=len(rows), drift=self.drift.total - drifted)
+        return rows, source

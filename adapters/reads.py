@@ -12,7 +12,7 @@ import msgspec
 from adapters.cache import Cache, Entry, Rows
 from contracts.call import Call
 from contracts.canonical.base import Provenance
-from contracts.errors import ContractViolation, DeadlineExceeded, TillgateError, UpstreamError, UpstreamRejected
+from contracts.errors import CallerError, ContractViolation, DeadlineExceeded, TillgateError, UpstreamError, UpstreamRejected
 from contracts.policy import Policy
 from contracts.ports import SkuAt
 from observability import Hop, Step, current_hop, step
@@ -181,8 +181,9 @@ class Reads:
             rows, source = await self._ask(keys, call)
             received = asyncio.get_running_loop().time()
             entries = {key: Entry(tuple(own), source, asked, received) for key, own in self._sorted(keys, rows).items()}
-        except (UpstreamRejected, ContractViolation) as exc:
-            if len(keys) > 1 and self._spend():  # one bad key must not spoil its neighbours' answers
+        except (CallerError, UpstreamRejected, ContractViolation) as exc:
+            # One bad key must not spoil its neighbours' answers. What our own mapping refuses costs the system nothing.
+            if len(keys) > 1 and (isinstance(exc, CallerError) or self._spend()):
                 await self._perform(keys[: len(keys) // 2], call, shared)
                 await self._perform(keys[len(keys) // 2 :], call, shared)
             else:

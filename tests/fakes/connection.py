@@ -10,6 +10,8 @@ import msgspec
 
 from adapters.driver import Reply
 from contracts.call import Call
+from contracts.errors import InvalidBody
+from mappings.language import CompiledMapping, ReadContext
 from observability import current_hop
 
 
@@ -54,13 +56,23 @@ class FakeConnection:
         return Reply((self.answer(operation, request),))
 
 
-class FakeMapping:
-    """Reads what the fake connection answers, which is rows already; writes the request's fields."""
+class FakeMapping(CompiledMapping):
+    """Reads what the fake connection answers, which is rows already; writes the request's fields. `refuses` names a sku it cannot write."""
 
-    name, version = "fake", "v1"
+    def __init__(self, refuses: str = "") -> None:
+        self.name, self.version, self.refuses = "fake", "v1", refuses
 
-    def read(self, document: Any, context: Any) -> list[msgspec.Struct]:
-        return list(document)
+    def read(self, document: Any, context: ReadContext) -> list[Any]:
+        rows = []
+        for row in document:
+            if isinstance(row, str):
+                context.drift("value", "STAT", row)
+            else:
+                filled = getattr(row, "provenance", None) == ()
+                rows.append(msgspec.structs.replace(row, provenance=context.provenance) if filled else row)
+        return rows
 
-    def write(self, struct: msgspec.Struct, context: Any) -> dict[str, Any]:
-        return msgspec.structs.asdict(struct)
+    def write(self, source: Any, context: ReadContext) -> dict[str, Any]:
+        if self.refuses and self.refuses in repr(source):
+            raise InvalidBody(where="/pairs", expected="at most 18 characters", got=self.refuses)
+        return msgspec.structs.asdict(source)

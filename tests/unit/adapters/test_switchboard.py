@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from contracts.errors import (
     ConnectFailed,
     ContractViolation,
     DeadlineExceeded,
+    InvalidBody,
     OutcomeUnknown,
     UpstreamError,
     UpstreamFault,
@@ -67,9 +69,15 @@ def levels(_: str, request: Mapping[str, Any]) -> list[InventoryLevel]:
 
 
 class Estate:
-    def __init__(self, limits: Policy, capability: Capability[Any, Any] = LEVELS, answer: Callable[..., Any] = levels) -> None:
+    def __init__(
+        self,
+        limits: Policy,
+        capability: Capability[Any, Any] = LEVELS,
+        answer: Callable[..., Any] = levels,
+        request: FakeMapping | None = None,
+    ) -> None:
         self.connection = FakeConnection(answer)
-        self.operation = operation(self.connection, capability, limits)
+        self.operation = replace(operation(self.connection, capability, limits), request=request or FakeMapping())
         self.board = Switchboard([Route(capability, (self.operation,))])
 
 
@@ -292,6 +300,22 @@ async def test_one_bad_key_does_not_spoil_its_neighbours_in_the_batch(error: Ups
     results = await asyncio.gather(*(estate.board.ask(LEVELS, at(sku), call()) for sku in skus), return_exceptions=True)
     assert [type(r) for r in results if isinstance(r, Exception)] == [type(error)]
     assert len(estate.connection.requests) <= 11
+
+
+async def test_a_key_that_the_system_cannot_take_is_the_callers_own_mistake_and_costs_nobody_else_a_thing() -> None:
+    estate = Estate(policy(size=100), request=FakeMapping(refuses="endless"))
+    skus = [f"s{i}" for i in range(20)] + ["endless"]
+    results = await asyncio.gather(*(estate.board.ask(LEVELS, at(sku), call()) for sku in skus), return_exceptions=True)
+    assert [type(r) for r in results if isinstance(r, Exception)] == [InvalidBody]
+    assert estate.operation.guard.budget.tokens == 10
+
+
+async def test_unknown_values_are_counted_and_the_table_is_bounded() -> None:
+    estate = Estate(policy(), answer=lambda _name, _request: ["Q", "Q", *map(str, range(600))])
+    await estate.board.ask(LEVELS, at("a"), call())
+    drift = estate.operation.drift
+    assert (drift.read()[0].value, drift.read()[0].count) == ("Q", 2)
+    assert (drift.total, len(drift.read()), drift.others) == (602, 500, 101)
 
 
 async def test_the_search_for_a_bad_key_is_paid_from_the_retry_budget() -> None:
