@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 
 from adapters.soap.client import read_body
 from adapters.soap.driver import SoapConnection
-from adapters.soap.errors import SOAP12, Unusable
+from adapters.soap.errors import SOAP12, Unusable, read_fault
 from adapters.soap.spec import options
 from contracts.errors import (
     ConnectionLost,
@@ -395,3 +397,18 @@ async def test_a_thousand_callers_of_a_dead_system_leave_no_task_behind(wsdl: Pa
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == before
     assert isinstance(live, SoapConnection)
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=12), st.integers(0, 12)), min_size=1, max_size=6))
+def test_a_mutated_answer_is_a_body_or_unusable_and_nothing_else(changes: list[tuple[int, bytes, int]]) -> None:
+    inner = '<r><a href="#i">&lt;x</a></r><m id="i">y</m>' + fault11("s:Client", "boom", "<n:d><CODE>x</CODE></n:d>")
+    document = encoded(inner).replace(b"<s:Body>", b'<s:Body xmlns:n="urn:n">')
+    for place, inserted, removed in changes:
+        document = document[:place] + inserted + document[place + removed :]
+    try:
+        body = read_body(document)
+    except Unusable as exc:
+        assert exc.expected
+    else:
+        for element in body:
+            read_fault(element)

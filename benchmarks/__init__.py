@@ -1,0 +1,1 @@
+"""What Tillgate costs, as ratios against a floor and a peer that are measured in the same run."""
