@@ -17,6 +17,7 @@ from contracts.canonical.order import Order, OrderProgress, OrderReceipt
 from contracts.canonical.price import Price
 from contracts.canonical.product import Product
 from contracts.canonical.sale import PosSale
+from contracts.events import Event
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 A = TypeVar("A", bound=msgspec.Struct)
@@ -165,3 +166,14 @@ class Systems(Protocol):
         ...
 
     def provides(self, capability: Capability[Q, A]) -> bool: ...
+
+
+class Publisher(Protocol):
+    """Where the relay takes events: subscribers in this process, a broker, somebody's endpoint."""
+
+    name: str
+    """One short word, for telemetry and errors."""
+
+    async def publish(self, event: Event) -> None:
+        """Returns when the event is safe there. May be repeated: whoever reads drops a known (source, id). Raises UpstreamError."""
+        ...

@@ -1,0 +1,215 @@
+"""The relay: events on their way from the outbox to everybody who must hear them, in order per subject, at least once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import structlog
+
+from contracts.books import Outbox, OutboxRow
+from contracts.errors import Overloaded, TillgateError
+from contracts.events import Event
+from contracts.ports import Publisher
+from gateway.services.clock import Now
+from observability import Recorder
+
+log = structlog.get_logger("relay")
+
+_PAUSE_MAX = 5.0
+"""Seconds between rounds when nothing goes through; new events for subscribers in this process wait no longer than that."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands in a subscriber's stream where it was too slow: so many of its events are gone."""
+
+    count: int
+
+
+class Subscription:
+    """`with subscribers.subscribe("io.tillgate.order.") as stream: async for item in stream: …`; for one reader."""
+
+    def __init__(self, prefixes: tuple[str, ...], capacity: int) -> None:
+        self.prefixes = prefixes
+        self._capacity = capacity
+        self._items: deque[Event] = deque()
+        self._lost = 0
+        self._closed = False
+        self._ready = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        if self._closed:
+            return
+        if len(self._items) == self._capacity:
+            self._items.popleft()
+            self._lost += 1
+        self._items.append(event)
+        self._ready.set()
+
+    def close(self) -> None:
+        """The reader gets what is left, then its loop ends."""
+        self._closed = True
+        self._ready.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event | Lost:
+        await self._ready.wait()
+        if self._lost:
+            lost, self._lost = Lost(self._lost), 0
+            return lost
+        if not self._items:
+            raise StopAsyncIteration
+        event = self._items.popleft()
+        if not self._items and not self._closed:
+            self._ready.clear()
+        return event
+
+
+class Subscribers:
+    """Readers in this process. A slow one loses its oldest events and is told so; it never holds anybody up."""
+
+    name = "subscribers"
+
+    def __init__(self, capacity: int = 1000, most: int = 100) -> None:
+        self._capacity, self._most = capacity, most
+        self._readers: WeakSet[Subscription] = WeakSet()
+
+    def subscribe(self, *prefixes: str) -> Subscription:
+        """Events from now on whose type begins with one of `prefixes` (none: all). Ends when closed or forgotten. Raises Overloaded."""
+        self._readers = WeakSet(r for r in self._readers if not r._closed)  # noqa: SLF001  # one room of two classes
+        if len(self._readers) >= self._most:
+            raise Overloaded
+        reader = Subscription(prefixes or ("",), self._capacity)
+        self._readers.add(reader)
+        return reader
+
+    async def publish(self, event: Event) -> None:
+        for reader in tuple(self._readers):
+            if event.type.startswith(reader.prefixes):
+                reader.put(event)
+
+
+class Relay:
+    """One of any number that share a store. An event counts as delivered when every publisher has it; until then it holds its subject.
+
+    `nudge` is set by whoever has just committed events; without it a timer (`every` seconds) finds them.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        publishers: Sequence[Publisher],
+        recorder: Recorder,
+        owner: str,
+        now: Now,
+        *,
+        nudge: asyncio.Event | None = None,
+        every: float = 1.0,
+        lease: float = 30.0,
+        batch: int = 100,
+        backoff: float = 0.5,
+        backoff_max: float = 30.0,
+    ) -> None:
+        """Seconds all. `lease` must outlast a publisher's own time limit: it is cut off at half the lease, so that nobody else has the
+        event while it is still under way here.
+        """
+        self._outbox, self._publishers, self._recorder, self._owner, self._now = outbox, tuple(publishers), recorder, owner, now
+        self.nudge = nudge or asyncio.Event()
+        self._every, self._lease, self._batch = every, lease, batch
+        self._backoff, self._backoff_max = backoff, backoff_max
+        self._reached: OrderedDict[int, set[str]] = OrderedDict()
+        """Position -> publishers that already have it, so that one that is away causes no repeats at the others."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; what is under way then is finished. Raises StoreUnavailable when the outbox is away."""
+        pause = self._every
+        while not stop.is_set():
+            self.nudge.clear()
+            taken, delivered = await self._round()
+            if delivered:
+                pause = self._every
+                continue
+            if taken:  # nothing goes through: a nudge for each new event must not turn that into a storm
+                await self._wait(pause, stop)
+                pause = min(pause * 2, _PAUSE_MAX)
+            else:
+                pause = self._every
+                await self._wait(pause, stop, self.nudge)
+
+    async def drain_once(self) -> int:
+        """One batch: how many events were delivered."""
+        return (await self._round())[1]
+
+    async def _round(self) -> tuple[int, int]:
+        rows = await self._outbox.due(self._owner, self._now(), self._lease, self._batch)
+        if not rows:
+            return 0, 0
+        errors = await asyncio.gather(*(self._relay(row) for row in rows))
+        delivered = [row.position for row, error in zip(rows, errors, strict=True) if error is None]
+        await self._outbox.delivered(delivered)
+        for position in delivered:
+            self._reached.pop(position, None)
+        failed: dict[tuple[int, str], list[int]] = {}
+        for row, error in zip(rows, errors, strict=True):
+            if error is not None:
+                failed.setdefault((row.attempts, error), []).append(row.position)
+        for (attempts, error), positions in failed.items():
+            pause = min(self._backoff * 2 ** min(attempts, 16), self._backoff_max)
+            await self._outbox.failed(positions, self._now() + timedelta(seconds=pause), error)
+            log.warning("events held back", count=len(positions), attempts=attempts + 1, error=error, retry_in=pause)
+        return len(rows), len(delivered)
+
+    async def _relay(self, row: OutboxRow) -> str | None:
+        """What went wrong, or None. One bad event must not stop its neighbours."""
+        event = row.event
+        try:
+            with self._recorder.flight("task", f"publish {event.type}", parent=event.traceparent, trusted=True) as record:
+                record.set(message_id=event.id, event_type=event.type)
+                failure: TillgateError | None = None
+                async with asyncio.timeout(self._lease / 2):
+                    for publisher in self._publishers:
+                        if publisher.name in self._reached.get(row.position, ()):
+                            continue
+                        try:
+                            await publisher.publish(event)
+                            self._note(row.position, publisher.name)
+                        except TillgateError as error:
+                            failure = failure or error
+                if failure:
+                    raise failure
+        except TillgateError as error:
+            return str(error)[:500]
+        except TimeoutError:
+            return f"no publisher may take longer than {self._lease / 2:g} s"
+        except Exception as error:
+            log.exception("event cannot be published", event_id=event.id, event_type=event.type)
+            return f"{type(error).__name__}: {error}"[:500]
+        return None
+
+    def _note(self, position: int, publisher: str) -> None:
+        self._reached.setdefault(position, set()).add(publisher)
+        if len(self._reached) > 10_000:
+            self._reached.popitem(last=False)
+
+    async def _wait(self, seconds: float, *events: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(e.wait()) for e in events]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for w in waits:
+                w.cancel()
