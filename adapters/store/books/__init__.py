@@ -1,0 +1,1 @@
+"""The books, one file each, in the SQL that both engines speak."""

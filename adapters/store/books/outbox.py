@@ -1,0 +1,145 @@
+"""The outbox: events stored in the commit of what they tell, handed out in order per subject, at least once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from adapters.store.forms import after, decode, encode, instant, micros, text, units
+from adapters.store.unit import Engine, Row, Transaction
+from contracts.books import OutboxRow
+from contracts.events import Event
+
+WHOLE, SALE, STOCK = 0, 1, 2
+"""Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, unit in `body`."""
+INSERT = "insert into outbox (subject, kind, number, at, body) values ($1, $2, $3, $4, $5)"
+_WINDOW = 500
+_MOST_SCANNED = 50_000
+"""A look for due rows ends there; only a broker that has been away for long leaves so many waiting ones in front."""
+
+
+def subjects(events: Iterable[Event]) -> list[str]:
+    """Names to lock before `append`: rows of one subject get their positions in the order of their commits."""
+    return [f"subject {event.subject}" for event in events]
+
+
+async def append(tx: Transaction, events: Sequence[Event]) -> None:
+    await tx.execute_each(INSERT, [(text(event.subject), WHOLE, None, micros(event.time), encode(event)) for event in events])
+
+
+class EventOutbox:
+    """`origin` identifies this store in the ids of events it writes itself."""
+
+    def __init__(self, engine: Engine, source: str) -> None:
+        self._engine = engine
+        self._source = source
+        self.origin = ""
+
+    async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[OutboxRow]:
+        """At most one per subject in one call: the next follows when it is delivered."""
+        at = micros(now)
+
+        async def any_due(tx: Transaction) -> bool:
+            return bool(await tx.query("select 1 from outbox where delivered = 0 and ready_at <= $1 limit 1", at))
+
+        async def take(tx: Transaction) -> Sequence[OutboxRow]:
+            await tx.lock("outbox")
+            taken: list[Row] = []
+            out: set[str] = set()
+            last = scanned = 0
+            while len(taken) < limit and scanned < _MOST_SCANNED:
+                rows = await tx.query(
+                    "select position, subject, kind, number, at, body, attempts, ready_at from outbox"
+                    " where delivered = 0 and position > $1 order by position limit $2",
+                    last,
+                    _WINDOW,
+                )
+                for row in rows:
+                    if row[1] not in out and row[7] <= at and len(taken) < limit:
+                        taken.append(row)
+                    out.add(row[1])
+                if len(rows) < _WINDOW:
+                    break
+                last, scanned = rows[-1][0], scanned + len(rows)
+            until = after(now, lease)
+            await tx.execute_each(
+                "update outbox set ready_at = $1, attempts = attempts + 1 where position = $2", [(until, row[0]) for row in taken]
+            )
+            sales = [row[3] for row in taken if row[2] == SALE]
+            found = await tx.query_each("select id, body, provenance from sale where id = $1", [(number,) for number in sales])
+            bodies = {number: (body, provenance) for number, body, provenance in found}
+            return tuple(OutboxRow(row[0], self._event(row, bodies), row[6]) for row in taken)
+
+        return await self._engine.write(take) if limit > 0 and await self._engine.read(any_due) else ()
+
+    def _event(self, row: Row, bodies: dict[int, tuple[bytes, bytes]]) -> Event:
+        position, subject, kind, number, at, body = row[:6]
+        sequence = f"{position:020d}"
+        if kind == WHOLE:
+            event = decode(body, Event)
+            return event if event.sequence is not None else msgspec.structs.replace(event, sequence=sequence)
+        data: dict[str, Any]
+        if kind == SALE:
+            sale, provenance = bodies[number]
+            data = msgspec.json.decode(sale)
+            if said := msgspec.json.decode(provenance):
+                data["provenance"] = said
+            day, identity = data["key"]["businessDate"], f"sale.{subject}"
+            name = "io.tillgate.sale.committed.v1"
+        else:
+            sku, _, location = subject.rpartition("@")
+            data = {"sku": sku, "locationId": location, "change": {"value": f"{units(number):f}", "unit": body.decode()}}
+            day, identity, name = None, f"{self.origin}.{position}", "io.tillgate.inventory.changed.v1"
+        return Event(
+            id=identity,
+            source=self._source,
+            type=name,
+            time=instant(at),
+            subject=subject,
+            data=data,
+            sequence=sequence,
+            businessdate=day,
+        )
+
+    async def delivered(self, positions: Sequence[int]) -> None:
+        async def unit(tx: Transaction) -> None:
+            await tx.execute_each("update outbox set delivered = 1 where position = $1", [(position,) for position in sorted(positions)])
+
+        if positions:
+            await self._engine.write(unit)
+
+    async def failed(self, positions: Sequence[int], retry_at: datetime, error: str) -> None:
+        async def unit(tx: Transaction) -> None:
+            at, why = micros(retry_at), text(error[:2000])
+            await tx.execute_each(
+                "update outbox set ready_at = $1, error = $2 where position = $3 and delivered = 0",
+                [(at, why, position) for position in sorted(positions)],
+            )
+
+        if positions:
+            await self._engine.write(unit)
+
+    async def depth(self) -> int:
+        async def unit(tx: Transaction) -> int:
+            return int((await tx.query("select count(*) from outbox where delivered = 0"))[0][0])
+
+        return await self._engine.read(unit)
+
+    async def put(self, events: Sequence[Event]) -> None:
+        async def unit(tx: Transaction) -> None:
+            await tx.lock(*subjects(events))
+            await append(tx, events)
+
+        if events:
+            await self._engine.write(unit)
+
+    async def purge(self, before: datetime) -> int:
+        """Delivered events that happened before."""
+
+        async def unit(tx: Transaction) -> int:
+            return await tx.execute("delete from outbox where delivered = 1 and at < $1", micros(before))
+
+        return await self._engine.write(unit)

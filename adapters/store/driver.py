@@ -1,0 +1,79 @@
+"""The one way to open the store: books over the engine that the address names."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from adapters.store.books.client import Clients
+from adapters.store.books.file import Files
+from adapters.store.books.idempotency import Idempotency
+from adapters.store.books.lease import Leases
+from adapters.store.books.meta import MetaBook
+from adapters.store.books.order import Orders
+from adapters.store.books.outbox import EventOutbox
+from adapters.store.books.reservation import Reservations
+from adapters.store.books.sale import Sales
+from adapters.store.schema import migrate
+from adapters.store.spec import StoreOptions
+from adapters.store.unit import Engine, Transaction
+from contracts.books import Books, ClientBook, FileBook, IdempotencyBook, LeaseBook, Meta, OrderBook, Outbox, ReservationBook, SaleBook
+
+
+class Store:
+    """Fulfils `contracts.books.Books`."""
+
+    def __init__(self, engine: Engine, options: StoreOptions) -> None:
+        self._engine = engine
+        self._step = 0
+        self._outbox = EventOutbox(engine, options.source)
+        self._sales = Sales(engine)
+        self.clients: ClientBook = Clients(engine)
+        self.idempotency: IdempotencyBook = Idempotency(engine)
+        self.reservations: ReservationBook = Reservations(engine)
+        self.sales: SaleBook = self._sales
+        self.files: FileBook = Files(engine)
+        self.orders: OrderBook = Orders(engine)
+        self.outbox: Outbox = self._outbox
+        self.leases: LeaseBook = Leases(engine)
+        self.meta: Meta = MetaBook(engine)
+
+    async def start(self) -> None:
+        async def prepare(tx: Transaction) -> int:
+            return await migrate(tx, self._engine.dialect)
+
+        await self._engine.start()
+        try:
+            self._step = await self._engine.write(prepare)
+            self._outbox.origin = (await self.meta.put_if_absent("store.id", secrets.token_hex(8).encode())).decode()
+        except BaseException:
+            await self._engine.close()
+            raise
+
+    async def close(self) -> None:
+        self._sales.close()
+        await self._engine.close()
+
+    async def check(self) -> dict[str, Any]:
+        async def touch(tx: Transaction) -> None:
+            await tx.execute(
+                "insert into meta (key, value) values ($1, $2) on conflict (key) do update set value = excluded.value", "store.checked", b""
+            )
+
+        await self._engine.write(touch)
+        return {**self._engine.describe(), "step": self._step}
+
+
+def open_store(options: StoreOptions) -> Books:
+    """Nothing is touched before `start()`."""
+    if (path := options.path) is not None:
+        from adapters.store.sqlite import Sqlite
+
+        return Store(Sqlite(options, path), options)
+    try:
+        from adapters.store.postgres import Postgres
+    except ImportError as exc:
+        from contracts.errors import StoreUnavailable
+
+        raise StoreUnavailable(reason="PostgreSQL needs the extra `pg`: pip install 'tillgate[pg]'") from exc
+    return Store(Postgres(options), options)
