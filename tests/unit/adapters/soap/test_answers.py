@@ -407,8 +407,7 @@ def test_a_mutated_answer_is_a_body_or_unusable_and_nothing_else(changes: list[t
         document = document[:place] + inserted + document[place + removed :]
     try:
         body = read_body(document)
-    except Unusable as exc:
-        assert exc.expected
-    else:
-        for element in body:
-            read_fault(element)
+    except Unusable:
+        return
+    for element in body:
+        read_fault(element)
