@@ -24,14 +24,15 @@ _PATTERNS: Final = (
     (re.compile(r"\beyJ[\w-]{4,}\.[\w-]+(\.[\w-]*)?"), MASK),  # a JSON web token
     (re.compile(r"(?i)\b(tg|sk|pk|whsec|whsk|key|token)_[A-Za-z0-9_-]{12,}"), MASK),  # keys with a prefix, ours first
     (
-        re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|access[_-]?key)(\"?\s*[=:>]\s*\"?)[^\s\"',;&<]+"),
+        re.compile(r"(?i)\b(password|passwd|secret|token|api[_-]?key|access[_-]?key)(\"?\s*[=:]\s*\"?)[^\s\"',;&<]+"),
         r"\1\2" + MASK,
     ),
+    (re.compile(r"(?i)(<[\w:.-]*(?:password|passwd|secret|token|signature)[\w.-]*(?:\s[^<>]*)?>)[^<]+"), r"\1" + MASK),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@:]+:[^\s/@]+@"), r"\1" + MASK + "@"),
     (re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(\.[\w-]{1,63})+"), MASK),
     (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"), MASK),  # an IBAN
 )
-_DIGITS: Final = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w.-])")
+_DIGITS: Final = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){13,18}(?![\w.-])")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 

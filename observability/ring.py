@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty, Full, Queue
 from secrets import token_hex
@@ -21,7 +21,7 @@ import msgspec
 
 from observability.flight import FlightRecord
 from observability.logs import get_logger
-from observability.spans import FlightSummary, Span, spans_of, summary_of
+from observability.spans import FlightSummary, Span, instant, spans_of, summary_of
 from observability.vocabulary import NAMES
 
 SQLITE_NEEDED: Final = (3, 51, 3)
@@ -47,6 +47,7 @@ _COLUMNS: Final = (
 _DICTIONARY: Final = "".join(f'"{name}":' for name in sorted(NAMES.values())).encode()
 _ENCODE: Final = msgspec.json.Encoder()
 _DECODE: Final = msgspec.json.Decoder(list[Span])
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 
 
@@ -119,7 +120,7 @@ class Ring:
             values.append(f" {system} ")
         if before is not None:
             where.append("start < ?")
-            values.append(int(before.timestamp() * 1e9))  # type: ignore[arg-type]  # SQLite binds ints as well
+            values.append((before - _EPOCH) // timedelta(microseconds=1) * 1_000)  # type: ignore[arg-type]  # SQLite binds ints as well
         limit = max(1, min(limit, 1_000))
         query = f"select {_COLUMNS} from flight where {' and '.join(where)} order by start desc limit {limit}"  # noqa: S608  # fixed words
         return await self._read(lambda: self._recent(query, tuple(values), limit))
@@ -285,7 +286,7 @@ def _row(record: FlightRecord) -> tuple[Any, ...]:
 def _summary(row: tuple[Any, ...]) -> FlightSummary:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     values["trace_id"], values["span_id"] = row[0].hex(), row[1].hex()
-    values["start"] = datetime.fromtimestamp(values["start"] / 1e9, UTC)
+    values["start"] = instant(values["start"])
     values["systems"] = tuple(values["systems"].split())
     return FlightSummary(**values)
 

@@ -75,6 +75,11 @@ class FlightSummary(msgspec.Struct, frozen=True, kw_only=True):
     weight: int
 
 
+def instant(ns: int) -> datetime:
+    """Nanoseconds since the epoch as a time, cut to microseconds (never rounded up, so that it can be compared)."""
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).replace(microsecond=ns % 1_000_000_000 // 1_000)
+
+
 def summary_of(record: FlightRecord) -> FlightSummary:
     root = record.root
     return FlightSummary(
@@ -86,7 +91,7 @@ def summary_of(record: FlightRecord) -> FlightSummary:
         api_version=record.api_version[:32],
         store=record.store[:32],
         client=record.client[:64],
-        start=datetime.fromtimestamp(record.wall / 1e9, UTC),
+        start=instant(record.wall),
         milliseconds=(record.t1 - record.t0) / 1e6,
         outcome=record.outcome,
         error_type=root.error_type or next((h.error_type for h in record.hops if h.error_type), ""),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
+from typing import Final, Literal
 
 import msgspec
 
 from observability import vocabulary as names
-from observability.spans import Span
+from observability.spans import Span, instant
 
 DEPTH_SHOWN: Final = 10
 ROWS_SHOWN: Final = 400
+_SHOWN_ELSEWHERE: Final = frozenset({names.STEP, names.OUTCOME, names.ERROR_TYPE})
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -28,8 +29,8 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     error_type: str
     offset_ms: float
     milliseconds: float
-    labels_left: bool
-    """The duration stands left of the bar, because there is no room on the right."""
+    label: Literal["right", "left", "inside"]
+    """Where the duration has room beside the bar, or in it."""
     attributes: list[tuple[str, str]]
 
 
@@ -61,12 +62,12 @@ def waterfall(spans: Sequence[Span]) -> Waterfall:
     """Spans of one trace, at least one, in any order. Orphans and circles are foreign data: they stand at the top level."""
     spans = sorted(spans, key=lambda s: (s.start, -s.end))
     begin, end = spans[0].start, max(s.end for s in spans)
-    whole = max(end - begin, 1_000)
+    whole = max(end - begin, 10_000)
     order = _in_tree_order(spans)
     bars = [_bar(span, depth, begin, whole) for span, depth in order[:ROWS_SHOWN]]
     return Waterfall(
         root=order[0][0],
-        start=datetime.fromtimestamp(begin / 1e9, UTC),
+        start=instant(begin),
         milliseconds=(end - begin) / 1e6,
         bars=bars,
         ticks=_ticks(whole / 1e6),
@@ -111,8 +112,8 @@ def _bar(span: Span, depth: int, begin: int, whole: int) -> Bar:
         error_type=span.text(names.ERROR_TYPE),
         offset_ms=(span.start - begin) / 1e6,
         milliseconds=span.milliseconds,
-        labels_left=left + width > 88,
-        attributes=[(name, str(value)) for name, value in sorted(span.attributes.items()) if name != names.STEP],
+        label="right" if left + width <= 88 else "left" if left > 12 else "inside",
+        attributes=[(name, str(value)) for name, value in sorted(span.attributes.items()) if name not in _SHOWN_ELSEWHERE],
     )
 
 
