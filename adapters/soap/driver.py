@@ -43,8 +43,13 @@ _FAULTS = frozenset({f"{{{SOAP11}}}Fault", f"{{{SOAP12}}}Fault"})
 
 
 def load(system: str, wsdl: Path, options: SoapOptions) -> SoapContract:
-    """The contract that the options choose. Blocks for up to a second: call it in a thread. Raises Findings."""
-    return SoapContract(system, wsdl, port=options.port, binding=options.binding)
+    """The contract that the options choose. Blocks for up to a second: call it in a thread.
+
+    Raises Findings for files that cannot be read, and for options that name what the contract does not have.
+    """
+    contract = SoapContract(system, wsdl, port=options.port, binding=options.binding)
+    _verified(contract, options)
+    return contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,11 @@ class _SessionExpired(Exception):
 
 
 class SoapConnection:
-    """`endpoint` is the address that operations are posted to. Raises Findings where the options name what the contract does not have."""
+    """`endpoint` is the address that operations are posted to. Raises Findings as `load` does."""
 
     def __init__(self, system: str, contract: SoapContract, endpoint: str, options: SoapOptions, *, connections: int = 32) -> None:
         self.system, self.contract, self.options = system, contract, options
-        self._header = _session_header(contract, options)
-        if found := tuple(_mistakes(contract, options, self._header)):
-            raise Findings(findings=found)
+        self._header = _verified(contract, options)
         address = urlsplit(endpoint)
         self._wire = Wire(
             system,
@@ -333,48 +336,56 @@ def _session_header(contract: SoapContract, options: SoapOptions) -> Field | Non
     return next((field for field in declared if field.name == block), None)
 
 
+def _verified(contract: SoapContract, options: SoapOptions) -> Field | None:
+    """The session's header block, after a look at everything else that the options name."""
+    header = _session_header(contract, options)
+    if found := tuple(_mistakes(contract, options, header)):
+        raise Findings(findings=found)
+    return header
+
+
 def _mistakes(contract: SoapContract, options: SoapOptions, header: Field | None) -> Iterable[Finding]:
     """What the options name and the contract does not have."""
-    file, session = contract.wsdl.name, options.session
+    at, session = (contract.wsdl.name, f"options of {contract.system}: "), options.session
     for name in (*options.operations, *([session.operation] if session else [])):
         try:
             operation = contract.operation(name)
         except KeyError as exc:
-            yield Finding(file, 1, str(exc.args[0]))
+            yield Finding(at[0], 1, at[1] + str(exc.args[0]))
             continue
         results = (options.operations[name].results if name in options.operations else None) or None
         if results and operation.answer:
-            yield from _missing(file, f"operation {name}: results.path", operation.answer.record, results.path)
+            yield from _missing(at, f"operation {name}: results.path", operation.answer.record, results.path)
         if as_of := (options.operations[name].as_of if name in options.operations else None):
             for path in as_of.fields:
                 if operation.answer:
-                    yield from _missing(file, f"operation {name}: as_of.fields", operation.answer.record, path)
+                    yield from _missing(at, f"operation {name}: as_of.fields", operation.answer.record, path)
     if session is None or session.operation not in contract.operations():
         return
     login = contract.operation(session.operation)
     for option, path in (("user_field", session.user_field), ("password_field", session.password_field)):
-        yield from _missing(file, f"session.{option}", login.request.record, path)
+        yield from _missing(at, f"session.{option}", login.request.record, path)
     for path in session.request:
-        yield from _missing(file, "session.request", login.request.record, path)
+        yield from _missing(at, "session.request", login.request.record, path)
     if session.token and login.answer:
-        yield from _missing(file, "session.token", login.answer.record, session.token)
+        yield from _missing(at, "session.token", login.answer.record, session.token)
     if session.header:
         if header is None:
-            yield Finding(file, 1, f"session.header: there is no element {session.header.partition('.')[0]!r}")
+            yield Finding(at[0], 1, f"{at[1]}session.header: there is no element {session.header.partition('.')[0]!r}")
         elif isinstance(header.shape, Record):
-            yield from _missing(file, "session.header", header.shape, session.header.partition(".")[2])
+            yield from _missing(at, "session.header", header.shape, session.header.partition(".")[2])
 
 
-def _missing(file: str, option: str, record: Record, path: str) -> Iterable[Finding]:
+def _missing(at: tuple[str, str], option: str, record: Record, path: str) -> Iterable[Finding]:
     here: Any = record
     for name in path.split("."):
         if not isinstance(here, Record):
-            yield Finding(file, 1, f"{option}: {path!r} goes on below a single value")
+            yield Finding(at[0], 1, f"{at[1]}{option}: {path!r} goes on below a single value")
             return
         field = here.get(name)
         if field is None:
             if not here.open:
                 known = ", ".join(f.name for f in here.fields[:12]) or "nothing"
-                yield Finding(file, 1, f"{option}: there is no {name!r} in {here.name}", f"it has {known}")
+                yield Finding(at[0], 1, f"{at[1]}{option}: there is no {name!r} in {here.name}", f"it has {known}")
             return
         here = field.shape
