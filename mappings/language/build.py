@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Final
 
 from contracts.errors import Finding
@@ -29,7 +30,7 @@ from mappings.language.expression import (
     Node,
     Path,
     Sequence,
-)  # fmt: skip
+)
 from mappings.language.functions import FUNCTIONS, Function, Parameter
 from mappings.language.kinds import (
     AMOUNTS,
@@ -46,7 +47,8 @@ from mappings.language.kinds import (
     Value,
     either,
     leaf_type,
-)  # fmt: skip
+    lit,
+)
 from mappings.language.read import Drop, Group, MappingFile, Place, Rule, did_you_mean
 from mappings.language.shape import TEXT, Field, Form, Leaf, Message, Record
 from mappings.language.structs import GATEWAY_FILLED, GATEWAY_KEPT, StructRecord
@@ -138,6 +140,7 @@ class Builder:
         self.filled: list[str] = []
         self.lineage: dict[str, Lineage] = {}
         self.parameters_used: set[str] = set()
+        self.memos: dict[tuple[str, str], str] = {}
         self.outer: list[str] = []
         self.levels: list[RecordNode] = []
         self.drops: set[tuple[str, ...]] = set()
@@ -209,6 +212,10 @@ class Builder:
         name = self.name(base.upper())
         self.constants[name] = value
         return name
+
+    def memo(self, base: str, key: str) -> str:
+        """A table of values that were made before; one per `key` in a mapping. Bounded by whoever fills it."""
+        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, {}))
 
     def temporary(self, code: str, value: Value) -> str:
         name = self.name(self.target_path.rpartition(".")[2] or "value")
@@ -292,11 +299,11 @@ class Builder:
                 if rest:
                     raise Problem(f"{'.'.join(path)} is a single value and holds no {rest[0]}", f"write {'.'.join(steps[: i + 1])}", column)
                 self.use(path, start, slot)
-                type = leaf_type(field.shape)
-                if self.form == "struct":
-                    type = replace(type, kind="instant") if type.kind == "datetime" else type
+                given = leaf_type(field.shape)
+                if self.form == "struct" and given.kind == "datetime":
+                    given = replace(given, kind="instant")
                 raw = None if self.form == "struct" else self.form
-                return Value(slot.var, type, optional, raw, path, where=where, personal=field.personal)
+                return Value(slot.var, given, optional, raw, path, where=where, personal=field.personal)
             if not rest and field.shape.get(TEXT) is not None:
                 self.use(path, start, slot)
                 return self.walk(self.nested(node, slot, optional=optional), (TEXT,), column, optional=optional)
@@ -363,12 +370,16 @@ class Builder:
             node = RecordNode(record, var, value.path, where, scope, function=self.function)
             if item.kind == "record":
                 self.lines.append(Prelude(self.indent, node, Where(self.target_path, where, self.rule.place.line if self.rule else 0)))
-                yield node, Value(var, item, path=value.path, where=where, node=node)
+                row = Value(var, item, path=value.path, where=where, node=node)
             else:
                 row = Value(
                     var, item, raw=value.raw if self.form != "struct" else None, path=value.path, where=where, personal=value.personal
                 )
+            before, self.this = self.this, row
+            try:
                 yield node, row
+            finally:
+                self.this = before
 
     def project(self, rows: Value, steps: tuple[str, ...], column: int) -> Value:
         """`ITEMS.NAME`: the names of all items."""
@@ -431,8 +442,9 @@ class Builder:
             raise Problem(f".{steps[0]} follows {base.type}", "only a record has members", column)
         if base.node is not None:
             return self.walk(base.node, steps, column)
+        record = base.type.record
         base = self.simple(base)
-        node = RecordNode(base.type.record, base.code, base.path, base.where, scope, base.optional, self.function)
+        node = RecordNode(record, base.code, base.path, base.where, scope, base.optional, self.function)
         self.lines.append(Prelude(self.indent, node, Where(self.target_path, base.where, self.rule.place.line if self.rule else 0)))
         return self.walk(node, steps, column)
 
@@ -451,10 +463,10 @@ class Builder:
         with self.block("else:"):
             other = self.native(self.translate(node.otherwise, scope))
             self.emit(f"{out} = {other.code}", other.where)
-        if (type := either(then.type, other.type)) is None:
+        if (both := either(then.type, other.type)) is None:
             raise Problem(f"the two sides are {then.type} and {other.type}", "both sides of a choice give the same type", node.column)
         origin = then if then.path else other
-        return replace(origin, code=out, type=type, optional=then.optional or other.optional, raw=None, const=NO_CONST, node=None)
+        return replace(origin, code=out, type=both, optional=then.optional or other.optional, raw=None, const=NO_CONST, node=None)
 
     def compare(self, node: Compare, scope: RecordNode) -> Value:
         left = self.translate(node.left, scope)
@@ -497,9 +509,9 @@ class Builder:
                 raise Problem(f"{node.operator} calculates with {side.type}", "convert it: FIELD | decimal", node.column)
         guards = [f"{v.code} is None" for v in (left, right) if v.optional]
         code = f"{left.code} {node.operator} {right.code}"
-        type = INTEGER if left.type.kind == right.type.kind == "integer" else DECIMAL
+        result = INTEGER if left.type.kind == right.type.kind == "integer" else DECIMAL
         out = self.temporary(f"None if {' or '.join(guards)} else {code}" if guards else code, left)
-        return Value(out, type, bool(guards), path=left.path or right.path, where=left.where or right.where)
+        return Value(out, result, bool(guards), path=left.path or right.path, where=left.where or right.where)
 
     def call(self, node: Call, scope: RecordNode) -> Value:
         function = FUNCTIONS.get(node.name)
@@ -546,7 +558,7 @@ class Builder:
         if arguments:
             raise Problem(f"{node.name} is given too many values", f"write {function.example or node.name}", node.column)
         if function.cases:
-            bound["cases"] = {**bound.pop("table", {}), **{k: self.case(n, node) for k, n in named.items()}}
+            bound["cases"] = {**(bound.pop("table", None) or {}), **{k: self.case(n, node) for k, n in named.items()}}
         elif named:
             unknown = next(iter(named))
             raise Problem(f"{node.name} has no {unknown}", did_you_mean(unknown, [p.name for p in function.parameters]), node.column)
@@ -670,18 +682,18 @@ class Builder:
                 )
             if known is None and (source is None or source.max_length is None):
                 value = self.apply(value, f"at_most($, {leaf.max_length})", replace(STRING, leaf=leaf))
-        if leaf.min_length and known is None and source is not None and _may_be_empty(source) and self.form != "struct":
-            if value.optional or (self.target.form == "struct" and self.optional_target):
-                raise Problem(f"{'.'.join(value.path)} may be empty, the target is never empty", "append | text: empty becomes absent")
         if leaf.min_length and known is None:
-            value = self.apply(value, f"matches($, {self.pattern('(?s:.{%d})' % leaf.min_length)}, 'text, not nothing')", value.type)
+            lenient = value.optional or (self.target.form == "struct" and self.optional_target)
+            if lenient and source is not None and _may_be_empty(source) and self.form != "struct":
+                raise Problem(f"{'.'.join(value.path)} may be empty, the target is never empty", "append | text: empty becomes absent")
+            value = self.apply(value, f"at_least($, {leaf.min_length})", value.type)
         if leaf.pattern and (search := _compiled(leaf.pattern)):
             if known is not None:
                 if wrong := [v for v in known if search.search(v) is None]:
                     raise Problem(f"{wrong[0]!r} does not match {leaf.pattern}", "correct it")
             else:
                 value = self.apply(
-                    value, f"matches($, {self.pattern(leaf.pattern)}, {_readable(leaf.pattern)!r})", replace(STRING, leaf=leaf)
+                    value, f"matches($, {self.pattern(leaf.pattern)}, {lit(_readable(leaf.pattern))})", replace(STRING, leaf=leaf)
                 )
         return value
 
@@ -715,7 +727,8 @@ class Builder:
         """Every filled field of one target record, in the order of the record."""
         found: dict[str, tuple[Field, Value]] = {}
         known = {f.name: f for f in record.fields}
-        for name, part in [*group.rules.items(), *group.groups.items()]:
+        parts: list[tuple[str, Rule | Group]] = [*group.rules.items(), *group.groups.items()]
+        for name, part in parts:
             path = f"{prefix}{name}"
             field = known.get(name)
             rule = part if isinstance(part, Rule) else Rule(name, Const(None), "", part.place)
@@ -778,15 +791,10 @@ class Builder:
                     raise Problem(f"each needs a list, this is {value.type}", "for one nested record write `of`")
                 self.emit(f"{out} = []")
                 with self.rows(value, scope) as (node, row):
-                    before, self.this = self.this, row
                     if group.where is not None:
-                        with self.about(group.where):
-                            self.emit(f"if not ({self.condition(group.where.node, node)}):")
-                            self.indent += 1
+                        with self.about(group.where), self.block(f"if not {self.condition(group.where.node, node)}:"):
                             self.emit("continue")
-                            self.indent -= 1
                     self.emit(f"{out}.append({self.record(group, shape, node, prefix)[0]})", row.where)
-                    self.this = before
             return Value(f"tuple({out})" if self.target.form == "struct" else out, Type("list"))
         conditions: list[str] = []
         if group.when is not None:
@@ -794,14 +802,17 @@ class Builder:
                 conditions.append(f"({self.condition(group.when.node, scope)})")
         inner = scope
         if group.of is not None:
+            known = len(self.findings)
             with self.about(group.of):
                 value = self.translate(group.of.node, scope)
                 if value.type.kind != "record" or value.type.record is None:
                     raise Problem(f"`of` needs a record, this is {value.type}", "for a list write `each`")
-                value = self.simple(value)
+                below, value = value.type.record, self.simple(value)
                 if value.optional:
                     conditions.append(f"{value.code} is not None")
-                inner = RecordNode(value.type.record, value.code, value.path, value.where, scope, function=self.function)
+                inner = RecordNode(below, value.code, value.path, value.where, scope, function=self.function)
+            if len(self.findings) > known:
+                return Value(out, NOTHING, optional=True)
         may_lack = bool(conditions)
         if may_lack:
             if field.required and not field.repeated:
@@ -904,14 +915,16 @@ class Builder:
             path, where = (*node.path, step), self.join(node, step)
             self.used.add(path)
             last = number == len(self.steps) - 1
+            shape = field.shape
+            assert isinstance(shape, Record)  # noqa: S101  # leaves were refused above
             if field.repeated:
                 index = self.name("i")
-                child = RecordNode(field.shape, self.name(step), path, f"{where}[{{{index}}}]", node, function="read")
+                child = RecordNode(shape, self.name(step), path, f"{where}[{{{index}}}]", node, function="read")
                 child.slots["\0index"] = Slot(field, index)
                 if not last:
                     self.levels.append(child)
             elif last:
-                child = RecordNode(field.shape, slot.var, path, where, node, function="read")
+                child = RecordNode(shape, slot.var, path, where, node, function="read")
             else:
                 child = self.nested(node, slot, optional=not field.required or node.optional)
             required = required and field.required and not field.repeated
@@ -936,7 +949,7 @@ class Builder:
                             texts[-1] = f"string({value.code})" if not value.optional else f"string({value.code} or '')"
                 self.emit(f"raise Refused({', '.join(texts)})")
         skips = self.file.where is not None
-        for number, (node, child) in enumerate(zip(nodes, nodes[1:], strict=False)):
+        for number, (node, child) in enumerate(pairwise(nodes)):
             slot = node.slots[child.path[-1]]
             last = number == len(nodes) - 2
             if (index := child.slots.pop("\0index", None)) is not None:
@@ -1011,9 +1024,9 @@ class Builder:
 
     def unused(self, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int) -> None:
         kept = GATEWAY_KEPT if self.form == "struct" else frozenset()
-        for field in record.fields:
-            path = (*at, field.name)
-            if path in dropped or field.name in kept:
+        for part in record.fields:
+            path = (*at, part.name)
+            if path in dropped or part.name in kept:
                 continue
             below = any(len(u) > len(path) and u[: len(path)] == path for u in self.used)
             if path not in self.used and not below and not any(d[: len(path)] == path for d in dropped):
@@ -1026,32 +1039,47 @@ class Builder:
                     place=self.file.places.get(("drops",)) or self.file.fields.place,
                 )
             elif (
-                isinstance(field.shape, Record)
+                isinstance(part.shape, Record)
                 and (below or path in self.used or any(d[: len(path)] == path for d in dropped))
                 and depth < 40
             ):
-                if self.form == "struct" and field.shape.name in (*AMOUNTS, "Localized") and path in self.used:
+                if self.form == "struct" and part.shape.name in (*AMOUNTS, "Localized") and path in self.used:
                     continue
                 if below or any(len(d) > len(path) and d[: len(path)] == path for d in dropped) or path == self.steps[: len(path)]:
-                    self.unused(field.shape, path, dropped, depth + 1)
+                    self.unused(part.shape, path, dropped, depth + 1)
 
 
 _MAKE: Final = {
-    "money": "append | money(CURRENCY)", "quantity": "append | quantity(UNIT)", "unit_price": "append | unit_price(CURRENCY)",
+    "money": "append | money(CURRENCY)",
+    "quantity": "append | quantity(UNIT)",
+    "unit_price": "append | unit_price(CURRENCY)",
     "localized": "append | localized('de'), or | texts(LANGUAGE, TEXT) to a list",
-}  # fmt: skip
+}
 _CONVERT: Final = {
-    ("string", "integer"): "append | integer", ("string", "decimal"): "append | decimal", ("string", "boolean"): "append | boolean(true='X')",
-    ("string", "date"): "append | date('YYYYMMDD')", ("string", "datetime"): "append | local_datetime(LOCATION, 'YYYYMMDDhhmmss')",
+    ("string", "integer"): "append | integer",
+    ("string", "decimal"): "append | decimal",
+    ("string", "boolean"): "append | boolean(true='X')",
+    ("string", "date"): "append | date('YYYYMMDD')",
+    ("string", "datetime"): "append | local_datetime(LOCATION, 'YYYYMMDDhhmmss')",
     ("string", "instant"): "append | local_datetime(LOCATION, 'YYYYMMDDhhmmss'), or | instant for RFC 3339",
-    ("integer", "instant"): "append | epoch_millis", ("date", "instant"): "append | start_of_day(LOCATION) or | end_of_day(LOCATION)",
-    ("datetime", "instant"): "append | local_datetime(LOCATION)", ("integer", "string"): "append | string", ("decimal", "string"): "append | string",
-    ("decimal", "integer"): "append | integer: a fraction is refused", ("boolean", "string"): "append | enum({True: 'X', False: ''})",
-    ("date", "string"): "append | format('YYYYMMDD')", ("instant", "string"): "append | format('YYYYMMDDhhmmss', 'UTC')",
-    ("time", "string"): "append | format('hhmmss')", ("money", "decimal"): "append | amount", ("quantity", "decimal"): "append | amount",
-    ("money", "string"): "append | amount | string(2)", ("quantity", "string"): "append | amount | string",
-    ("instant", "integer"): "append | epoch_millis", ("instant", "date"): "append | day(LOCATION)", ("list", "string"): "append | first or | join(', ')",
-}  # fmt: skip
+    ("integer", "instant"): "append | epoch_millis",
+    ("date", "instant"): "append | start_of_day(LOCATION) or | end_of_day(LOCATION)",
+    ("datetime", "instant"): "append | local_datetime(LOCATION)",
+    ("integer", "string"): "append | string",
+    ("decimal", "string"): "append | string",
+    ("decimal", "integer"): "append | integer: a fraction is refused",
+    ("boolean", "string"): "append | enum({True: 'X', False: ''})",
+    ("date", "string"): "append | format('YYYYMMDD')",
+    ("instant", "string"): "append | format('YYYYMMDDhhmmss', 'UTC')",
+    ("time", "string"): "append | format('hhmmss')",
+    ("money", "decimal"): "append | amount",
+    ("quantity", "decimal"): "append | amount",
+    ("money", "string"): "append | amount | string(2)",
+    ("quantity", "string"): "append | amount | string",
+    ("instant", "integer"): "append | epoch_millis",
+    ("instant", "date"): "append | day(LOCATION)",
+    ("list", "string"): "append | first or | join(', ')",
+}
 
 
 def _accepts(kinds: tuple[str, ...], kind: str) -> bool:

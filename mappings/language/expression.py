@@ -1,4 +1,4 @@
-"""Pipe expressions: text in Python's expression grammar -> a small tree of our own nodes. Parsed with `ast`, whitelisted, bounded, never evaluated."""
+"""Pipe expressions: text in Python's expression grammar -> a small tree of our own nodes. Whitelisted, bounded, never evaluated."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ from mappings.language.kinds import (
     Type,
     Value,
     either,
-)  # fmt: skip
+    lit,
+)
 from mappings.language.read import did_you_mean
 from mappings.language.shape import Leaf
 
@@ -43,7 +44,7 @@ _REFUSE_WORD: Final = Path(("refuse",))
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`form` value: an expression; constant; word: a bare name; answer: a constant or refuse; cases: a table; row: an expression per row."""
+    """`form`: value = an expression; word = a bare name; answer = a constant or refuse; cases = a table; row = an expression per row."""
 
     name: str
     doc: str
@@ -83,9 +84,18 @@ FUNCTIONS: Final[dict[str, Function]] = {}
 
 
 def function(
-    name: str, takes: str, gives: str, doc: str, *parameters: Parameter, example: str = "", inverse: str = "", invert: Invert | None = None,
-    loss: str = "", raw: bool = False, cases: bool = False,
-) -> Callable[[Build], Build]:  # fmt: skip
+    name: str,
+    takes: str,
+    gives: str,
+    doc: str,
+    *parameters: Parameter,
+    example: str = "",
+    inverse: str = "",
+    invert: Invert | None = None,
+    loss: str = "",
+    raw: bool = False,
+    cases: bool = False,
+) -> Callable[[Build], Build]:
     def register(build: Build) -> Build:
         FUNCTIONS[name] = Function(
             name, tuple(takes.split()), gives, doc, example or name, build, parameters, inverse, invert, loss, raw, cases
@@ -107,6 +117,32 @@ def _back(name: str, *arguments: str) -> Invert:
 
 def _same(value: Node, call: Call) -> Node | None:
     return value
+
+
+def _turned(value: Node, call: Call) -> Node | None:
+    pairs = [(k, n.value) for k, n in call.named if isinstance(n, Const) and k != "otherwise"]
+    for argument in call.arguments[1:]:
+        if isinstance(argument, Cases):
+            pairs += argument.items
+    if len({v for _, v in pairs}) != len(pairs) or any(v is None for _, v in pairs):
+        return None
+    return Call("enum", (value, Cases(tuple((v, k) for k, v in pairs))), (("otherwise", _REFUSE_WORD),))
+
+
+def _flag_back(value: Node, call: Call) -> Node | None:
+    given = dict(call.named)
+    true = given.get("true") or (call.arguments[1] if len(call.arguments) > 1 else None)
+    false = given.get("false", Const(""))
+    if isinstance(true, Const) and isinstance(false, Const):
+        return Call("enum", (value, Cases(((True, true.value), (False, false.value)))))
+    return None
+
+
+def _unformat(value: Node, call: Call) -> Node | None:
+    if len(call.arguments) == 3:
+        return Call("local_datetime", (value, call.arguments[2], call.arguments[1]))
+    spec = call.arguments[1] if len(call.arguments) > 1 else None
+    return Call("time" if isinstance(spec, Const) and "Y" not in str(spec.value) else "date", (value, *call.arguments[1:2]))
 
 
 def problem(message: str, suggestion: str = "") -> Exception:
@@ -158,10 +194,16 @@ def _lower(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
 
 
 @function(
-    "strip_zeros", "string", "string", "Numeric keys without leading zeros; other keys stay as they are.",
+    "strip_zeros",
+    "string",
+    "string",
+    "Numeric keys without leading zeros; other keys stay as they are.",
     Parameter("width", "length of the padded key, needed to turn round", ("int",), "constant", None),
-    example="strip_zeros(18)", inverse="pad_zeros(width), when width is given", invert=_back("pad_zeros", "width"), loss="the width, unless given",
-)  # fmt: skip
+    example="strip_zeros(18)",
+    inverse="pad_zeros(width), when width is given",
+    invert=_back("pad_zeros", "width"),
+    loss="the width, unless given",
+)
 def _strip_zeros(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     leaf = value.type.leaf
     facets = Leaf("string", leaf.max_length, min_length=leaf.min_length) if leaf else None
@@ -169,73 +211,112 @@ def _strip_zeros(b: Builder, value: Value, args: dict[str, Any], scope: RecordNo
 
 
 @function(
-    "pad_zeros", "string integer", "string", "Numeric keys with leading zeros up to the width (SAP's ALPHA conversion); other keys stay.",
+    "pad_zeros",
+    "string integer",
+    "string",
+    "Numeric keys with leading zeros up to the width (SAP's ALPHA conversion); other keys stay.",
     Parameter("width", "length of the padded key", ("int",), "constant"),
-    example="pad_zeros(18)", inverse="strip_zeros(width)", invert=_back("strip_zeros", "width"),
-)  # fmt: skip
+    example="pad_zeros(18)",
+    inverse="strip_zeros(width)",
+    invert=_back("strip_zeros", "width"),
+)
 def _pad_zeros(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"pad_zeros($, {args['width']!r})", _short(value, args["width"]))
+    return b.apply(value, f"pad_zeros($, {lit(args['width'])})", _short(value, args["width"]))
 
 
 @function(
-    "pad", "string integer", "string", "Filled up on the left to the width; longer values are refused.",
-    Parameter("width", "length of the result", ("int",), "constant"), Parameter("fill", "one character", ("str",), "constant", "0"),
-    example="pad(6)", inverse="unpad(width, fill)", invert=lambda v, c: Call("unpad", (v, *c.arguments[1:]), c.named),
-)  # fmt: skip
+    "pad",
+    "string integer",
+    "string",
+    "Filled up on the left to the width; longer values are refused.",
+    Parameter("width", "length of the result", ("int",), "constant"),
+    Parameter("fill", "one character", ("str",), "constant", "0"),
+    example="pad(6)",
+    inverse="unpad(width, fill)",
+    invert=lambda v, c: Call("unpad", (v, *c.arguments[1:]), c.named),
+)
 def _pad(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if len(args["fill"]) != 1:
-        raise problem(f"pad fills with {args['fill']!r}", "one character fills")
-    return b.apply(value, f"pad($, {args['width']!r}, {args['fill']!r})", _short(value, args["width"]))
+        raise problem(f"pad fills with {lit(args['fill'])}", "one character fills")
+    return b.apply(value, f"pad($, {lit(args['width'])}, {lit(args['fill'])})", _short(value, args["width"]))
 
 
 @function(
-    "unpad", "string", "string", "Without the filler on the left; one character always stays.",
+    "unpad",
+    "string",
+    "string",
+    "Without the filler on the left; one character always stays.",
     Parameter("width", "length of the padded value, needed to turn round", ("int",), "constant", None),
     Parameter("fill", "one character", ("str",), "constant", "0"),
-    example="unpad(6)", inverse="pad(width, fill), when width is given", invert=_back("pad", "width"), loss="the width, unless given",
-)  # fmt: skip
+    example="unpad(6)",
+    inverse="pad(width, fill), when width is given",
+    invert=_back("pad", "width"),
+    loss="the width, unless given",
+)
 def _unpad(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"(($).lstrip({args['fill']!r}) or $[-1:])", _short(value, _length(value)))
+    return b.apply(value, f"(($).lstrip({lit(args['fill'])}) or $[-1:])", _short(value, _length(value)))
 
 
 @function(
-    "cut", "string", "string", "The first characters; the rest is lost.", Parameter("length", "how many stay", ("int",), "constant"),
-    example="cut(40)", loss="what is longer",
-)  # fmt: skip
+    "cut",
+    "string",
+    "string",
+    "The first characters; the rest is lost.",
+    Parameter("length", "how many stay", ("int",), "constant"),
+    example="cut(40)",
+    loss="what is longer",
+)
 def _cut(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"$[:{args['length']!r}]", _short(value, args["length"]))
+    return b.apply(value, f"$[:{lit(args['length'])}]", _short(value, args["length"]))
 
 
 @function(
-    "at_most", "string", "string", "Refuses longer texts.", Parameter("length", "how many characters are allowed", ("int",), "constant"),
-    example="at_most(35)", inverse="itself", invert=_same,
-)  # fmt: skip
+    "at_most",
+    "string",
+    "string",
+    "Refuses longer texts.",
+    Parameter("length", "how many characters are allowed", ("int",), "constant"),
+    example="at_most(35)",
+    inverse="itself",
+    invert=_same,
+)
 def _at_most(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     kept = replace(value.type.leaf or Leaf("string"), max_length=args["length"])
-    return b.apply(value, f"at_most($, {args['length']!r})", replace(value.type, leaf=kept))
+    return b.apply(value, f"at_most($, {lit(args['length'])})", replace(value.type, leaf=kept))
 
 
 @function(
-    "concat", "", "string", "Texts one after the other; absent ones are left out, and all absent is absent.",
-    Parameter("parts", "texts", ("string", "integer"), many=True), example="concat(STICHTAG, UZEIT)", loss="where one part ends",
-)  # fmt: skip
+    "concat",
+    "",
+    "string",
+    "Texts one after the other; absent ones are left out, and all absent is absent.",
+    Parameter("parts", "texts", ("string", "integer"), many=True),
+    example="concat(STICHTAG, UZEIT)",
+    loss="where one part ends",
+)
 def _concat(b: Builder, value: None, args: dict[str, Any], scope: RecordNode) -> Value:
     return _joined(b, args["parts"], "")
 
 
 @function(
-    "join", "any", "string", "The texts of a list with a separator between them; further texts may follow, absent ones are left out.",
-    Parameter("between", "the separator", ("str",), "constant"), Parameter("more", "further texts", ("string", "integer"), default=(), many=True),
-    example="join(' ', NAME2)", inverse="split(between), for a list alone", invert=lambda v, c: Call("split", (v, c.arguments[1])) if len(c.arguments) == 2 else None,
+    "join",
+    "any",
+    "string",
+    "The texts of a list with a separator between them; further texts may follow, absent ones are left out.",
+    Parameter("between", "the separator", ("str",), "constant"),
+    Parameter("more", "further texts", ("string", "integer"), default=(), many=True),
+    example="join(' ', NAME2)",
+    inverse="split(between), for a list alone",
+    invert=lambda v, c: Call("split", (v, c.arguments[1])) if len(c.arguments) == 2 else None,
     loss="the separator inside a text",
-)  # fmt: skip
+)
 def _join(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = b.native(value)
     if value.type.kind != "list":
         return _joined(b, [value, *args["more"]], args["between"])
     if value.type.item is None or value.type.item.kind != "string":
         raise problem(f"join takes texts, this is {value.type}", "name the field of the rows: ROWS.NAME | join(', ')")
-    out = b.temporary(f"concat({value.code}, {args['between']!r})", value)
+    out = b.temporary(f"concat({value.code}, {lit(args['between'])})", value)
     return replace(value.with_(out, STRING, optional=True))
 
 
@@ -258,40 +339,58 @@ def _joined(b: Builder, parts: list[Value], between: str) -> Value:
 
 
 @function(
-    "split", "string", "list of string", "The parts between separators, trimmed, empty ones left out.",
+    "split",
+    "string",
+    "list of string",
+    "The parts between separators, trimmed, empty ones left out.",
     Parameter("between", "the separator", ("str",), "constant"),
-    example="split('/')", inverse="join(between)", invert=_back("join", "between"), loss="blanks and empty parts",
-)  # fmt: skip
+    example="split('/')",
+    inverse="join(between)",
+    invert=_back("join", "between"),
+    loss="blanks and empty parts",
+)
 def _split(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if not args["between"]:
         raise problem("split has no separator", "write split('/')")
     if value.optional:
         value = b.simple(value)
-        code = f"() if {value.code} is None else split({value.code}, {args['between']!r})"
+        code = f"() if {value.code} is None else split({value.code}, {lit(args['between'])})"
     else:
-        code = f"split({value.code}, {args['between']!r})"
+        code = f"split({value.code}, {lit(args['between'])})"
     item = Type("string", replace(value.type.leaf or Leaf("string"), enum=None, pattern=None, min_length=1))
     return value.with_(b.temporary(code, value), Type("list", item=item), optional=False)
 
 
 @function(
-    "part", "string", "string", "One part between separators, counted from 0 (-1 is the last); not there is absent.",
-    Parameter("between", "the separator", ("str",), "constant"), Parameter("position", "which part", ("int",), "constant"),
-    example="part(' ', 0)", loss="the other parts",
-)  # fmt: skip
+    "part",
+    "string",
+    "string",
+    "One part between separators, counted from 0 (-1 is the last); not there is absent.",
+    Parameter("between", "the separator", ("str",), "constant"),
+    Parameter("position", "which part", ("int",), "constant"),
+    example="part(' ', 0)",
+    loss="the other parts",
+)
 def _part(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     leaf = Leaf("string", _length(value), min_length=1)
-    return b.apply(value, f"part($, {args['between']!r}, {args['position']!r})", Type("string", leaf), optional=True)
+    return b.apply(value, f"part($, {lit(args['between'])}, {lit(args['position'])})", Type("string", leaf), optional=True)
 
 
-@function("string", "string integer decimal boolean date time datetime any", "string", "Plain text of a number, date or truth value.",
-          Parameter("scale", "digits after the point of a number", ("int",), "constant", None), example="string(2)",
-          inverse="the conversion to the source's kind", invert=_same)  # fmt: skip
+@function(
+    "string",
+    "string integer decimal boolean date time datetime any",
+    "string",
+    "Plain text of a number, date or truth value.",
+    Parameter("scale", "digits after the point of a number", ("int",), "constant", None),
+    example="string(2)",
+    inverse="the conversion to the source's kind",
+    invert=_same,
+)
 def _string(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if args["scale"] is not None:
         if value.type.kind not in ("decimal", "integer"):
             raise problem(f"string({args['scale']}) writes numbers, this is {value.type}", "append | decimal first")
-        return b.apply(value, f"fixed($, {args['scale']!r})", STRING)
+        return b.apply(value, f"fixed($, {lit(args['scale'])})", STRING)
     return value if value.type.kind == "string" else b.apply(value, "string($)", STRING)
 
 
@@ -315,40 +414,60 @@ def _integer(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) 
 
 
 @function(
-    "decimal", "string decimal integer", "decimal", "A decimal number; with a scale, digits beyond it are refused or rounded.",
+    "decimal",
+    "string decimal integer",
+    "decimal",
+    "A decimal number; with a scale, digits beyond it are refused or rounded.",
     Parameter("scale", "digits after the point", ("int",), "constant", None),
     Parameter("rounding", "refuse, half_even, half_up or cut", ("str",), "constant", "refuse"),
-    example="decimal(3)", inverse="string", invert=_same, loss="what is rounded away", raw=True,
-)  # fmt: skip
+    example="decimal(3)",
+    inverse="string",
+    invert=_same,
+    loss="what is rounded away",
+    raw=True,
+)
 def _decimal(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if value.type.kind != "decimal" or value.raw is not None:
         value = b.apply(value, "decimal($)", replace(DECIMAL, leaf=value.type.leaf if value.type.kind == "decimal" else None))
     if args["scale"] is None:
         return value
     if args["rounding"] not in ("refuse", "half_even", "half_up", "cut"):
-        raise problem(f"decimal rounds by {args['rounding']!r}", "refuse, half_even, half_up and cut are known")
+        raise problem(f"decimal rounds by {lit(args['rounding'])}", "refuse, half_even, half_up and cut are known")
     whole = value.type.leaf.digits[0] if value.type.leaf and value.type.leaf.digits else 30
     return b.apply(
-        value, f"scaled($, {args['scale']!r}, {args['rounding']!r})", replace(DECIMAL, leaf=Leaf("decimal", digits=(whole, args["scale"])))
+        value,
+        f"scaled($, {lit(args['scale'])}, {lit(args['rounding'])})",
+        replace(DECIMAL, leaf=Leaf("decimal", digits=(whole, args["scale"]))),
     )
 
 
 @function(
-    "implied", "string integer", "decimal", "Digits with a decimal point that is not written: 1299 is 12.99 with 2.",
+    "implied",
+    "string integer",
+    "decimal",
+    "Digits with a decimal point that is not written: 1299 is 12.99 with 2.",
     Parameter("digits", "digits after the point", ("int",), "constant"),
-    example="implied(2)", inverse="unimplied(digits)", invert=_back("unimplied", "digits"), raw=True,
-)  # fmt: skip
+    example="implied(2)",
+    inverse="unimplied(digits)",
+    invert=_back("unimplied", "digits"),
+    raw=True,
+)
 def _implied(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"implied($, {args['digits']!r})", replace(DECIMAL, leaf=Leaf("decimal", digits=(30, args["digits"]))))
+    return b.apply(value, f"implied($, {lit(args['digits'])})", replace(DECIMAL, leaf=Leaf("decimal", digits=(30, args["digits"]))))
 
 
 @function(
-    "unimplied", "decimal integer", "integer", "The digits without the point: 12.99 is 1299 with 2.",
+    "unimplied",
+    "decimal integer",
+    "integer",
+    "The digits without the point: 12.99 is 1299 with 2.",
     Parameter("digits", "digits after the point", ("int",), "constant"),
-    example="unimplied(2)", inverse="implied(digits)", invert=_back("implied", "digits"),
-)  # fmt: skip
+    example="unimplied(2)",
+    inverse="implied(digits)",
+    invert=_back("implied", "digits"),
+)
 def _unimplied(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"unimplied($, {args['digits']!r})", INTEGER)
+    return b.apply(value, f"unimplied($, {lit(args['digits'])})", INTEGER)
 
 
 @function(
@@ -401,23 +520,32 @@ def _magnitude(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode
 
 
 @function(
-    "enum", "string integer boolean", "what the cases hold",
-    "Codes to values. Closed: a code without a case is refused. With `otherwise` open: it becomes that and is counted as drift; `otherwise=refuse` "
-    "leaves known codes out on purpose.",
+    "enum",
+    "string integer boolean",
+    "what the cases hold",
+    "Codes to values. Closed: a code without a case is refused. With `otherwise` open: it becomes that and is counted as drift; "
+    "`otherwise=refuse` leaves known codes out on purpose.",
     Parameter("table", "cases whose codes are no names: {'01': 'a'}", (), "cases", None),
     Parameter("otherwise", "value of an unknown code, or refuse", (), "answer", NO_CONST),
-    example="enum(A='active', X='discontinued', otherwise=refuse)", inverse="the cases turned round, when each value has one code",
-    invert=lambda v, c: _turned(v, c), loss="codes that share a value", cases=True,
-)  # fmt: skip
+    example="enum(A='active', X='discontinued', otherwise=refuse)",
+    inverse="the cases turned round, when each value has one code",
+    invert=_turned,
+    loss="codes that share a value",
+    cases=True,
+)
 def _enum(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return _cases(b, value, args["cases"], args["otherwise"])
 
 
 @function(
-    "lookup", "string integer", "what the table holds", "As enum, with the cases in [tables.NAME].",
-    Parameter("table", "name of the table", (), "word"), Parameter("otherwise", "value of an unknown code, or refuse", (), "answer", NO_CONST),
+    "lookup",
+    "string integer",
+    "what the table holds",
+    "As enum, with the cases in [tables.NAME].",
+    Parameter("table", "name of the table", (), "word"),
+    Parameter("otherwise", "value of an unknown code, or refuse", (), "answer", NO_CONST),
     example="lookup(carriers, otherwise='other')",
-)  # fmt: skip
+)
 def _lookup(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     table = b.file.tables.get(args["table"])
     if table is None:
@@ -448,41 +576,37 @@ def _cases(b: Builder, value: Value, table: dict[Any, Any], otherwise: Any) -> V
                 f"no case for {', '.join(map(repr, without))}",
                 f"add {', '.join(f'{k}=…' if str(k).isidentifier() else f'{{{k!r}: …}}' for k in without)}, or otherwise=refuse",
             )
-    results = [v for v in (*table.values(), *(() if otherwise in (NO_CONST, REFUSE) else (otherwise,)))]
-    type = NOTHING
+    results = [*table.values(), *(() if otherwise in (NO_CONST, REFUSE) else (otherwise,))]
+    result = NOTHING
     for r in results:
         kind = "nothing" if r is None else {"str": "string", "int": "integer", "bool": "boolean"}[r.__class__.__name__]
-        joined = either(type, Type(kind, values=None if r is None else (r,)))
+        joined = either(result, Type(kind, values=None if r is None else (r,)))
         if joined is None:
-            raise problem(f"the cases hold {type} and {kind}", "let all cases give the same type")
-        type = joined
+            raise problem(f"the cases hold {result} and {kind}", "let all cases give the same type")
+        result = joined
     absent = table.pop(None, NO_CONST) if None in table else NO_CONST
     name = b.constant("cases", table)
     b.enumerations[name] = b.target_path
     closed = otherwise in (NO_CONST, REFUSE)
-    template = f"cases($, {name})" if closed else f"open_cases($, {name}, {otherwise!r}, context, {'/'.join(value.path)!r})"
+    template = f"cases($, {name})" if closed else f"open_cases($, {name}, {lit(otherwise)}, context, {lit('/'.join(value.path))})"
     if absent is not NO_CONST and value.optional:
         value = b.simple(value)
-        code = b.temporary(f"{absent!r} if {value.code} is None else {template.replace('$', value.code)}", value)
-        return value.with_(code, type, optional=None in results)
-    return b.apply(value, template, type, optional=value.optional or None in results)
-
-
-def _turned(value: Node, call: Call) -> Node | None:
-    pairs = [(k, n.value) for k, n in call.named if isinstance(n, Const) and k != "otherwise"]
-    for argument in call.arguments[1:]:
-        if isinstance(argument, Cases):
-            pairs += argument.items
-    if len({v for _, v in pairs}) != len(pairs) or any(v is None for _, v in pairs):
-        return None
-    return Call("enum", (value, Cases(tuple((v, k) for k, v in pairs))), (("otherwise", _REFUSE_WORD),))
+        code = b.temporary(f"{lit(absent)} if {value.code} is None else {template.replace('$', value.code)}", value)
+        return value.with_(code, result, optional=None in results)
+    return b.apply(value, template, result, optional=value.optional or None in results)
 
 
 @function(
-    "boolean", "string", "boolean", "True for the named code; absent, blank or the `false` code is false; anything else is refused.",
-    Parameter("true", "code, or list of codes"), Parameter("false", "code, or list of codes", default=None),
-    example="boolean(true='X')", inverse="enum({True: 'X', False: ''})", invert=lambda v, c: _flag_back(v, c),
-)  # fmt: skip
+    "boolean",
+    "string",
+    "boolean",
+    "True for the named code; absent, blank or the `false` code is false; anything else is refused.",
+    Parameter("true", "code, or list of codes"),
+    Parameter("false", "code, or list of codes", default=None),
+    example="boolean(true='X')",
+    inverse="enum({True: 'X', False: ''})",
+    invert=_flag_back,
+)
 def _boolean(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     codes = []
     for name in ("true", "false"):
@@ -502,32 +626,34 @@ def _boolean(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) 
     return value.with_(f"flag({value.code}, {true}, {false})", BOOLEAN, optional=False)
 
 
-def _flag_back(value: Node, call: Call) -> Node | None:
-    given = dict(call.named)
-    true = given.get("true") or (call.arguments[1] if len(call.arguments) > 1 else None)
-    false = given.get("false", Const(""))
-    if isinstance(true, Const) and isinstance(false, Const):
-        return Call("enum", (value, Cases(((True, true.value), (False, false.value)))))
-    return None
-
-
-@function("contains", "string", "boolean", "Whether the text holds the letters; absent holds nothing.",
-          Parameter("letters", "what is looked for", ("str",), "constant"), example="contains('T')")  # fmt: skip
+@function(
+    "contains",
+    "string",
+    "boolean",
+    "Whether the text holds the letters; absent holds nothing.",
+    Parameter("letters", "what is looked for", ("str",), "constant"),
+    example="contains('T')",
+)
 def _contains(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = b.simple(value)
     guard = f"{value.code} is not None and " if value.optional else ""
-    return value.with_(f"({guard}{args['letters']!r} in {value.code})", BOOLEAN, optional=False)
+    return value.with_(f"({guard}{lit(args['letters'])} in {value.code})", BOOLEAN, optional=False)
 
 
 # ---- amounts ------------------------------------------------------------------------------------------------------
 
 
 @function(
-    "quantity", "decimal integer string", "quantity", "A quantity with its unit (UN/ECE Recommendation 20). An unknown unit is refused.",
+    "quantity",
+    "decimal integer string",
+    "quantity",
+    "A quantity with its unit (UN/ECE Recommendation 20). An unknown unit is refused.",
     Parameter("unit", "code of the unit: a field or a constant", ("string",)),
     Parameter("table", "name of a table [tables.NAME] of unit codes; without it the usual codes are known", (), "word", None),
-    example="quantity(MEINS)", inverse="amount; the unit's field is filled from the table turned round", raw=True,
-)  # fmt: skip
+    example="quantity(MEINS)",
+    inverse="amount; the unit's field is filled from the table turned round",
+    raw=True,
+)
 def _quantity(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     unit: Value = args["unit"]
     table: dict[str, Any] = runtime.UNIT_CODES
@@ -552,11 +678,17 @@ def _quantity(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode)
         return b.apply(value, f"quantity($, {table[unit.const]!r})", Type("quantity"))
     unit = b.simple(unit)
     if value.raw == "xml" and unit.path and not canonical:
-        memo = b.constant("quantities", {})
+        memo = b.memo("quantities", name)
         value = b.simple(value)
-        return b.apply(value, f"({memo}.get(($, {unit.code})) or memo_quantity({memo}, $, {unit.code}, {name}))", Type("quantity"))
+        return b.apply(
+            value, f"({memo}.get(($, {unit.code})) or memo_quantity({memo}, $, {unit.code}, {name}, {_beside(unit)}))", Type("quantity")
+        )
     code = unit.code if canonical else b.temporary(f"unit({unit.code}, {name})", unit)
     return b.apply(value, f"quantity($, {code})", Type("quantity"))
+
+
+def _beside(value: Value) -> str:
+    return lit(f"../{value.path[-1]}" if value.path else "")
 
 
 def _currency(b: Builder, currency: Value) -> Value:
@@ -568,32 +700,53 @@ def _currency(b: Builder, currency: Value) -> Value:
 
 
 @function(
-    "money", "decimal integer string", "money", "An amount in whole units of its currency; more digits than the currency has are refused.",
+    "money",
+    "decimal integer string",
+    "money",
+    "An amount in whole units of its currency; more digits than the currency has are refused.",
     Parameter("currency", "ISO 4217 code: a field or a constant", ("string",)),
     Parameter("digits", "decimals that the source stores whatever the currency (SAP: 2)", ("int",), "constant", None),
-    example="money(KONWA)", inverse="amount; the currency's field is filled too", raw=True,
-)  # fmt: skip
+    example="money(KONWA)",
+    inverse="amount; the currency's field is filled too",
+    raw=True,
+)
 def _money(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     currency, digits = _currency(b, args["currency"]), args["digits"]
     if value.raw == "xml":
-        memo = b.constant("amounts", {})
+        memo = b.memo("amounts", str(digits))
         value = b.simple(value)
-        return b.apply(value, f"({memo}.get(($, {currency.code})) or memo_money({memo}, $, {currency.code}, {digits!r}))", Type("money"))
+        return b.apply(
+            value,
+            f"({memo}.get(($, {currency.code})) or memo_money({memo}, $, {currency.code}, {digits!r}, {_beside(currency)}))",
+            Type("money"),
+        )
     return b.apply(value, f"money($, {currency.code}{'' if digits is None else f', {digits!r}'})", Type("money"))
 
 
 @function(
-    "cents", "integer string", "money", "An amount in the smallest unit of its currency.", Parameter("currency", "ISO 4217 code", ("string",)),
-    example="cents('EUR')", inverse="minor_units; the currency's field is filled too", raw=True,
-)  # fmt: skip
+    "cents",
+    "integer string",
+    "money",
+    "An amount in the smallest unit of its currency.",
+    Parameter("currency", "ISO 4217 code", ("string",)),
+    example="cents('EUR')",
+    inverse="minor_units; the currency's field is filled too",
+    raw=True,
+)
 def _cents(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"cents($, {_currency(b, args['currency']).code})", Type("money"))
 
 
 @function(
-    "unit_price", "decimal integer string", "unit_price", "A price that may have more digits than its currency.",
-    Parameter("currency", "ISO 4217 code", ("string",)), example="unit_price(currency)", inverse="amount; the currency's field is filled too", raw=True,
-)  # fmt: skip
+    "unit_price",
+    "decimal integer string",
+    "unit_price",
+    "A price that may have more digits than its currency.",
+    Parameter("currency", "ISO 4217 code", ("string",)),
+    example="unit_price(currency)",
+    inverse="amount; the currency's field is filled too",
+    raw=True,
+)
 def _unit_price(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"unit_price($, {_currency(b, args['currency']).code})", Type("unit_price"))
 
@@ -666,10 +819,17 @@ _FORMAT = Parameter("format", "made of YYYY YY MM DD hh mm ss fff", ("str",), "c
 
 
 @function(
-    "date", "string date integer", "date", "A day. Fillers (blank, zeros) and 9999-12-31 (no end) become absent. Without a format: YYYY-MM-DD.",
-    replace(_FORMAT, default=None), example="date('YYYYMMDD')", inverse="format(format)", invert=lambda v, c: Call("format", (v, *(c.arguments[1:] or (Const("YYYY-MM-DD"),)))),
-    loss="which filler it was", raw=True,
-)  # fmt: skip
+    "date",
+    "string date integer",
+    "date",
+    "A day. Fillers (blank, zeros) and 9999-12-31 (no end) become absent. Without a format: YYYY-MM-DD.",
+    replace(_FORMAT, default=None),
+    example="date('YYYYMMDD')",
+    inverse="format(format)",
+    invert=lambda v, c: Call("format", (v, *(c.arguments[1:] or (Const("YYYY-MM-DD"),)))),
+    loss="which filler it was",
+    raw=True,
+)
 def _date(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if args["format"] is None:
         return b.apply(value, "filled_iso_date($)", DATE, optional=True)
@@ -691,21 +851,34 @@ def _time(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> 
     return b.apply(value, f"formatted_time($, {_format(b, args['format'], 'hh mm')})", TIME)
 
 
-@function("instant", "string datetime", "instant", "A date and time that carries its offset (RFC 3339); without offset it is refused.",
-          inverse="utc text", invert=_same, raw=True, loss="the offset it was written with")  # fmt: skip
+@function(
+    "instant",
+    "string datetime",
+    "instant",
+    "A date and time that carries its offset (RFC 3339); without offset it is refused.",
+    inverse="utc text",
+    invert=_same,
+    raw=True,
+    loss="the offset it was written with",
+)
 def _instant(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return value if value.type.kind == "instant" and value.raw is None else b.apply(value, "instant($)", INSTANT)
 
 
 @function(
-    "local_datetime", "string datetime", "instant",
-    "Local time to a point in time. An offset in the text wins; the repeated hour of autumn takes the first offset; an hour that spring skips is refused. "
-    "Fillers become absent.",
-    _ZONE, replace(_FORMAT, default=None),
-    example="local_datetime(WERKS, 'YYYYMMDDhhmmss')", inverse="format(format, zone)",
+    "local_datetime",
+    "string datetime",
+    "instant",
+    "Local time to a point in time. An offset in the text wins; the repeated hour of autumn takes the first offset; an hour that spring "
+    "skips is refused. Fillers become absent.",
+    _ZONE,
+    replace(_FORMAT, default=None),
+    example="local_datetime(WERKS, 'YYYYMMDDhhmmss')",
+    inverse="format(format, zone)",
     invert=lambda v, c: Call("format", (v, c.arguments[2], c.arguments[1])) if len(c.arguments) == 3 else None,
-    loss="which of two equal hours of autumn it was", raw=True,
-)  # fmt: skip
+    loss="which of two equal hours of autumn it was",
+    raw=True,
+)
 def _local_datetime(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = _local(b, value, args)
     return b.apply(value, f"local_datetime($, {_zone(b, args['zone']).code})", INSTANT)
@@ -719,9 +892,16 @@ def _local(b: Builder, value: Value, args: dict[str, Any]) -> Value:
 
 
 @function(
-    "time_quality", "string datetime", "as_sent, from_store_zone or ambiguous", "How sure the offset of a local time is; see local_datetime.",
-    _ZONE, replace(_FORMAT, default=None), example="time_quality(WERKS, 'YYYYMMDDhhmmss')", loss="the time", raw=True,
-)  # fmt: skip
+    "time_quality",
+    "string datetime",
+    "as_sent, from_store_zone or ambiguous",
+    "How sure the offset of a local time is; see local_datetime.",
+    _ZONE,
+    replace(_FORMAT, default=None),
+    example="time_quality(WERKS, 'YYYYMMDDhhmmss')",
+    loss="the time",
+    raw=True,
+)
 def _time_quality(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = _local(b, value, args)
     return b.apply(
@@ -729,14 +909,30 @@ def _time_quality(b: Builder, value: Value, args: dict[str, Any], scope: RecordN
     )
 
 
-@function("start_of_day", "date", "instant", "Local midnight at the start of a day.", _ZONE, example="date('YYYYMMDD') | start_of_day(WERKS)",
-          inverse="day(zone)", invert=_back("day", "zone"))  # fmt: skip
+@function(
+    "start_of_day",
+    "date",
+    "instant",
+    "Local midnight at the start of a day.",
+    _ZONE,
+    example="date('YYYYMMDD') | start_of_day(WERKS)",
+    inverse="day(zone)",
+    invert=_back("day", "zone"),
+)
 def _start_of_day(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"start_of_day($, {_zone(b, args['zone']).code})", INSTANT)
 
 
-@function("end_of_day", "date", "instant", "An inclusive last day becomes the next local midnight.", _ZONE, example="date('YYYYMMDD') | end_of_day(WERKS)",
-          inverse="last_day(zone)", invert=_back("last_day", "zone"))  # fmt: skip
+@function(
+    "end_of_day",
+    "date",
+    "instant",
+    "An inclusive last day becomes the next local midnight.",
+    _ZONE,
+    example="date('YYYYMMDD') | end_of_day(WERKS)",
+    inverse="last_day(zone)",
+    invert=_back("last_day", "zone"),
+)
 def _end_of_day(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"end_of_day($, {_zone(b, args['zone']).code})", INSTANT)
 
@@ -746,14 +942,28 @@ def _day(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> V
     return b.apply(value, f"$.astimezone({_zone(b, args['zone']).code}).date()", DATE)
 
 
-@function("last_day", "instant", "date", "The last local day before a point in time: the inclusive form of an end.", _ZONE, example="last_day(WERKS)",
-          loss="the time of the day")  # fmt: skip
+@function(
+    "last_day",
+    "instant",
+    "date",
+    "The last local day before a point in time: the inclusive form of an end.",
+    _ZONE,
+    example="last_day(WERKS)",
+    loss="the time of the day",
+)
 def _last_day(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"last_day($, {_zone(b, args['zone']).code})", DATE)
 
 
-@function("epoch_millis", "integer string instant", "instant, or integer from an instant", "Milliseconds since 1970, UTC, in both directions.",
-          inverse="itself", invert=_back("epoch_millis"), raw=True)  # fmt: skip
+@function(
+    "epoch_millis",
+    "integer string instant",
+    "instant, or integer from an instant",
+    "Milliseconds since 1970, UTC, in both directions.",
+    inverse="itself",
+    invert=_back("epoch_millis"),
+    raw=True,
+)
 def _epoch_millis(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if value.type.kind == "instant":
         return b.apply(value, "to_millis($)", INTEGER)
@@ -761,10 +971,16 @@ def _epoch_millis(b: Builder, value: Value, args: dict[str, Any], scope: RecordN
 
 
 @function(
-    "format", "date time instant", "string", "Date or time as text; a point in time needs a zone.",
-    _FORMAT, replace(_ZONE, default=None), example="format('YYYYMMDD')",
-    inverse="date, time or local_datetime with the same format", invert=lambda v, c: _unformat(v, c),
-)  # fmt: skip
+    "format",
+    "date time instant",
+    "string",
+    "Date or time as text; a point in time needs a zone.",
+    _FORMAT,
+    replace(_ZONE, default=None),
+    example="format('YYYYMMDD')",
+    inverse="date, time or local_datetime with the same format",
+    invert=_unformat,
+)
 def _write_format(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if value.type.kind == "instant" and args["zone"] is None:
         raise problem("a point in time has no day without a zone", "write format('YYYYMMDD', 'UTC') or format('YYYYMMDD', LOCATION)")
@@ -772,20 +988,18 @@ def _write_format(b: Builder, value: Value, args: dict[str, Any], scope: RecordN
     return b.apply(value, f"write_time($, {_format(b, args['format'], '')}, {zone})", _short(value, len(args["format"])))
 
 
-def _unformat(value: Node, call: Call) -> Node | None:
-    if len(call.arguments) == 3:
-        return Call("local_datetime", (value, call.arguments[2], call.arguments[1]))
-    spec = call.arguments[1] if len(call.arguments) > 1 else None
-    return Call("time" if isinstance(spec, Const) and "Y" not in str(spec.value) else "date", (value, *call.arguments[1:2]))
-
-
 @function("zone_of", "string", "zone", "The time zone of a location; an unknown one is refused.", example="zone_of(WERKS)")
 def _zone_of(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, "zone_of(context, $)", ZONE)
 
 
-@function("zone", "string", "zone", "A time zone by name. The names are known when the mapping is loaded: a constant, or the values of an enum.",
-          example="LAND1 | enum(DE='Europe/Berlin', AT='Europe/Vienna') | zone")  # fmt: skip
+@function(
+    "zone",
+    "string",
+    "zone",
+    "A time zone by name. The names are known when the mapping is loaded: a constant, or the values of an enum.",
+    example="LAND1 | enum(DE='Europe/Berlin', AT='Europe/Vienna') | zone",
+)
 def _zone_by_name(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if value.type.values is None:
         raise problem("zone needs names that are known now", "write CODE | enum(DE='Europe/Berlin') | zone, or zone_of(LOCATION)")
@@ -796,14 +1010,28 @@ def _zone_by_name(b: Builder, value: Value, args: dict[str, Any], scope: RecordN
 # ---- absence ------------------------------------------------------------------------------------------------------
 
 
-@function("default", "any", "the same", "A constant in place of absent.", Parameter("value", "the constant", (), "constant"), example="default('EA')",
-          loss="whether it was absent")  # fmt: skip
+@function(
+    "default",
+    "any",
+    "the same",
+    "A constant in place of absent.",
+    Parameter("value", "the constant", (), "constant"),
+    example="default('EA')",
+    loss="whether it was absent",
+)
 def _default(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return _first_of(b, [value, b.literal(args["value"])])
 
 
-@function("coalesce", "", "the same", "The first that is not absent.", Parameter("values", "expressions of one type", many=True), example="coalesce(A, B, 'x')",
-          loss="which one it was")  # fmt: skip
+@function(
+    "coalesce",
+    "",
+    "the same",
+    "The first that is not absent.",
+    Parameter("values", "expressions of one type", many=True),
+    example="coalesce(A, B, 'x')",
+    loss="which one it was",
+)
 def _coalesce(b: Builder, value: None, args: dict[str, Any], scope: RecordNode) -> Value:
     if len(args["values"]) < 2:
         raise problem("coalesce chooses between values", "write coalesce(A, B)")
@@ -814,14 +1042,14 @@ def _first_of(b: Builder, values: list[Value]) -> Value:
     natives = [b.simple(b.native(v)) for v in values]
     found = natives[-1]
     for v in reversed(natives[:-1]):
-        type = either(v.type, found.type)
-        if type is None:
+        both = either(v.type, found.type)
+        if both is None:
             raise problem(f"{v.type} and {found.type} stand for each other", "give all the same type")
         if not v.optional:
-            found = replace(v, type=type)
+            found = replace(v, type=both)
             continue
         code = b.temporary(f"{found.code} if {v.code} is None else {v.code}", v)
-        found = v.with_(code, type, optional=found.optional)
+        found = v.with_(code, both, optional=found.optional)
     return found
 
 
@@ -864,21 +1092,32 @@ def _first(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
     return replace(value, code=code, type=item, optional=True, raw=raw, const=NO_CONST)
 
 
-@function("where", "list", "the same list", "The rows for which the condition holds. Names in it are fields of the row.",
-          Parameter("condition", "a condition on one row", (), "row"), example="where(SPRAS == 'D')", loss="the other rows")  # fmt: skip
+@function(
+    "where",
+    "list",
+    "the same list",
+    "The rows for which the condition holds. Names in it are fields of the row.",
+    Parameter("condition", "a condition on one row", (), "row"),
+    example="where(SPRAS == 'D')",
+    loss="the other rows",
+)
 def _where(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     out = b.name("rows")
     b.emit(f"{out} = []")
-    with b.rows(value, scope) as (node, row):
-        before, b.this = b.this, row
-        with b.block(f"if {b.condition(args['condition'], node)}:"):
-            b.emit(f"{out}.append({row.code})")
-        b.this = before
+    with b.rows(value, scope) as (node, row), b.block(f"if {b.condition(args['condition'], node)}:"):
+        b.emit(f"{out}.append({row.code})")
     return replace(value, code=out, const=NO_CONST)
 
 
-@function("each", "list", "list", "One value per row; absent ones are left out.", Parameter("value", "an expression on one row", (), "row"),
-          example="each(MAKTX | text)", loss="rows without a value")  # fmt: skip
+@function(
+    "each",
+    "list",
+    "list",
+    "One value per row; absent ones are left out.",
+    Parameter("value", "an expression on one row", (), "row"),
+    example="each(MAKTX | text)",
+    loss="rows without a value",
+)
 def _each(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     out, item = _collect(b, value, args["value"], scope)
     return replace(value, code=out, type=Type("list", item=item), raw=None, const=NO_CONST)
@@ -887,10 +1126,8 @@ def _each(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> 
 def _collect(b: Builder, rows: Value, expression: Node, scope: RecordNode) -> tuple[str, Type]:
     out = b.name("values")
     b.emit(f"{out} = []")
-    with b.rows(rows, scope) as (node, row):
-        before, b.this = b.this, row
+    with b.rows(rows, scope) as (node, _):
         found = b.native(b.translate(expression, node))
-        b.this = before
         if found.type.kind in ("list", "nothing"):
             raise problem(f"one value per row is wanted, this is {found.type}", "name one field of the row")
         found = b.simple(found)
@@ -902,8 +1139,15 @@ def _collect(b: Builder, rows: Value, expression: Node, scope: RecordNode) -> tu
     return out, found.type
 
 
-@function("sum_of", "list", "integer, decimal, money or quantity", "The sum over the rows; no rows is absent. Different currencies are refused.",
-          Parameter("value", "an expression on one row", (), "row"), example="sum_of(AMOUNT)", loss="the rows")  # fmt: skip
+@function(
+    "sum_of",
+    "list",
+    "integer, decimal, money or quantity",
+    "The sum over the rows; no rows is absent. Different currencies are refused.",
+    Parameter("value", "an expression on one row", (), "row"),
+    example="sum_of(AMOUNT)",
+    loss="the rows",
+)
 def _sum_of(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     out, item = _collect(b, value, args["value"], scope)
     if item.kind not in ("integer", "decimal", "money"):
@@ -916,8 +1160,15 @@ def _count(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
     return value.with_(f"len({value.code})", INTEGER)
 
 
-@function("any_row", "list", "boolean", "Whether the condition holds for a row.", Parameter("condition", "a condition on one row", (), "row"),
-          example="any_row(TYPE in ('E', 'A'))", loss="the rows")  # fmt: skip
+@function(
+    "any_row",
+    "list",
+    "boolean",
+    "Whether the condition holds for a row.",
+    Parameter("condition", "a condition on one row", (), "row"),
+    example="any_row(TYPE in ('E', 'A'))",
+    loss="the rows",
+)
 def _any_row(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return value.with_(f"bool({_where(b, value, args, scope).code})", BOOLEAN)
 
@@ -930,17 +1181,19 @@ def _as_list(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) 
 
 
 @function(
-    "texts", "list", "localized", "Translated texts of a list: language tag to text. Rows without one of them are left out.",
-    Parameter("language", "BCP 47 tag of the row", (), "row"), Parameter("text", "text of the row", (), "row"),
+    "texts",
+    "list",
+    "localized",
+    "Translated texts of a list: language tag to text. Rows without one of them are left out.",
+    Parameter("language", "BCP 47 tag of the row", (), "row"),
+    Parameter("text", "text of the row", (), "row"),
     example="texts(SPRAS | enum(D='de', E='en'), MAKTX | text)",
-)  # fmt: skip
+)
 def _texts(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     out = b.name("texts")
     b.emit(f"{out} = {{}}")
-    with b.rows(value, scope) as (node, row):
-        before, b.this = b.this, row
+    with b.rows(value, scope) as (node, _):
         found = [b.simple(b.native(b.translate(args[n], node))) for n in ("language", "text")]
-        b.this = before
         for f, name in zip(found, ("language", "text"), strict=True):
             if f.type.kind != "string":
                 raise problem(f"texts: {name} is {f.type}", "texts(SPRAS | enum(D='de'), MAKTX)")
@@ -950,16 +1203,31 @@ def _texts(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
     return value.with_(f"({out} or None)", LOCALIZED, optional=True)
 
 
-@function("localized", "string", "localized", "One text with its language.", Parameter("tag", "BCP 47 tag", ("string",)), example="localized('de')",
-          inverse="in_language(tag)", invert=_back("in_language", "tag"))  # fmt: skip
+@function(
+    "localized",
+    "string",
+    "localized",
+    "One text with its language.",
+    Parameter("tag", "BCP 47 tag", ("string",)),
+    example="localized('de')",
+    inverse="in_language(tag)",
+    invert=_back("in_language", "tag"),
+)
 def _localized(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if args["tag"].optional:
         raise problem("the language may be absent", "append | default('und') to it")
     return b.apply(value, f"{{{args['tag'].code}: $}}", LOCALIZED)
 
 
-@function("in_language", "localized", "string", "The text in the first of the languages that is there, else any; none is absent.",
-          Parameter("tags", "BCP 47 tags, best first", ("string",), many=True), example="in_language('de', 'en')", loss="the other languages")  # fmt: skip
+@function(
+    "in_language",
+    "localized",
+    "string",
+    "The text in the first of the languages that is there, else any; none is absent.",
+    Parameter("tags", "BCP 47 tags, best first", ("string",), many=True),
+    example="in_language('de', 'en')",
+    loss="the other languages",
+)
 def _in_language(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     tags = ", ".join(t.code for t in args["tags"])
     return b.apply(value, f"in_language($, ({tags},))", STRING, optional=True)

@@ -17,7 +17,8 @@ AMOUNTS: Final = {"Money": "money", "Quantity": "quantity", "UnitPrice": "unit_p
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """`kind`: a kind of shape.Leaf, or instant (a datetime with offset), record, list, money, quantity, unit_price, localized, zone, nothing.
+    """`kind`: a kind of shape.Leaf, or instant (a datetime with offset), record, list, money, quantity, unit_price, localized, zone,
+    nothing.
 
     `leaf` holds the facets that are known (lengths, digits); `values` is the complete set of values, when that is known.
     """
@@ -77,6 +78,11 @@ class Value:
         return replace(
             self, code=code, type=type, raw=None, const=NO_CONST, node=None, optional=self.optional if optional is None else optional
         )
+
+
+def lit(value: object) -> str:
+    """A constant as Python text that holds no `$`, which stands for the value in templates."""
+    return repr(value).replace("$", "\\x24")
 
 
 def leaf_type(leaf: Leaf) -> Type:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from types import CodeType, TracebackType
@@ -15,6 +16,7 @@ from contracts.canonical.base import Provenance
 from contracts.errors import ContractViolation, Finding, Findings, InvalidBody, UpstreamRejected
 from mappings.language import runtime
 from mappings.language.build import Builder, Lineage, Where
+from mappings.language.check import translate
 from mappings.language.read import MappingFile, did_you_mean, read
 from mappings.language.render import Renderer
 from mappings.language.shape import Exchange, Message
@@ -80,16 +82,18 @@ class CompiledMapping:
 
     def read(self, document: Any, context: ReadContext) -> list[Any]:
         """All targets of one document; all or nothing."""
+        found: list[Any]
         try:
-            return self._read(document, context)  # type: ignore[no-any-return]  # generated code gives a list
+            found = self._read(document, context)
         except runtime.Renamed:
-            return self._by_local_name("read", context, document)  # type: ignore[no-any-return]
+            found = self._by_local_name("read", context, document)
         except runtime.Refused as refused:
             raise UpstreamRejected(
                 system=context.system, operation=context.operation, reason=refused.reason or "refused", refusal=refused.code
             ) from refused
         except (runtime.Bad, *_FOREIGN) as error:
             raise self._violation(error, context, self._code) from error
+        return found
 
     def read_one(self, record: Any, context: ReadContext, *ancestors: Any) -> Any:
         """One record of the source path, for streams: the caller sets aside only what fails.
@@ -111,7 +115,8 @@ class CompiledMapping:
         if code is None:
             raise TypeError(f"mapping {self.name} reads; write `reverse = true` to turn it round")
         try:
-            return code.functions["write"](source, context)  # type: ignore[no-any-return]  # generated code gives a dict
+            written: dict[str, Any] = code.functions["write"](source, context)
+            return written
         except (runtime.Bad, *_FOREIGN) as error:
             raise self._refusal(error, context, code) from error
 
@@ -125,6 +130,16 @@ class CompiledMapping:
         """One line per target field: where it comes from, and through which functions."""
         width = max((len(t) for t in self.lineage), default=0)
         return "\n".join(f"{t:{width}}  <-  {', '.join(x.sources) or 'a constant'}   {x.expression}" for t, x in self.lineage.items())
+
+    @contextmanager
+    def replaced(self, constants: Mapping[str, Any]) -> Iterator[None]:
+        """Other values for named constants of the generated code, while a tool looks on (coverage). Not for running gateways."""
+        before = {name: self._code.functions[name] for name in constants}
+        self._code.functions.update(constants)
+        try:
+            yield
+        finally:
+            self._code.functions.update(before)
 
     def _by_local_name(self, function: str, context: ReadContext, record: Any, *ancestors: Any) -> Any:
         if self._local is None:
@@ -143,20 +158,30 @@ class CompiledMapping:
     def _violation(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation:
         where, path = _place(error.__traceback__, code)
         expected, got, at = _parts(error)
-        if at and not path.endswith(at):
+        if at.startswith("../"):
+            path = f"{path.rpartition('/')[0]}/{at[3:]}".lstrip("/")
+        elif at and not path.endswith(at):
             path = f"{path}/{at}".lstrip("/")
         return ContractViolation(
-            system=context.system, operation=context.operation, where=path or self.source.name, expected=expected,
+            system=context.system,
+            operation=context.operation,
+            where=path or self.source.name,
+            expected=expected,
             got=_masked(got) if where.personal else got,
-        )  # fmt: skip
+        )
 
     def _refusal(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation | InvalidBody:
         where, path = _place(error.__traceback__, code)
         expected, got, _ = _parts(error)
         if not path:
             return ContractViolation(
-                system=context.system, operation=context.operation, where=where.target or self.target.name, expected=expected, got=got, sent=False,
-            )  # fmt: skip
+                system=context.system,
+                operation=context.operation,
+                where=where.target or self.target.name,
+                expected=expected,
+                got=got,
+                sent=False,
+            )
         return InvalidBody(where=path, expected=expected, got=_masked(got) if where.personal else got)
 
 
@@ -215,8 +240,6 @@ def load(text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping
 def attempt(
     text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]
 ) -> tuple[CompiledMapping | None, list[Finding]]:
-    from mappings.language.reverse import reversed_file
-
     parsed, findings = read(text, file)
     if not parsed.target or not parsed.source:
         return None, findings
@@ -224,25 +247,8 @@ def attempt(
     if sides is None:
         return None, findings
     source, target, steps = sides
-    builder = Builder(parsed, source, target, steps)
-    if target.form == "struct":
-        builder.build_read()
-    else:
-        builder.build_write()
-    builder.leftovers()
-    found = [*findings, *(f for f in builder.findings if f not in findings)]
-    inverse: Builder | None = None
-    if parsed.reverse and not found:
-        if target.form != "struct":
-            found.append(Finding(file, parsed.places["reverse",].line, "only a reading mapping is turned round", "remove reverse"))
-        else:
-            turned, problems = reversed_file(parsed, builder)
-            found += problems
-            if not problems:
-                inverse = Builder(turned, target, Message(source.name, source.form, builder.item_record()))
-                inverse.build_write()
-                found += [Finding(f.file, f.line, f"turned round: {f.message}", f.suggestion, f.column) for f in inverse.findings]
-    if found:
+    builder, inverse, more = translate(parsed, source, target, steps)
+    if found := [*findings, *more]:
         return None, sorted(found, key=lambda f: (f.line, f.column))
     return CompiledMapping(parsed, builder, inverse), []
 

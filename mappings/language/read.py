@@ -260,11 +260,17 @@ class _Reader:
                 continue
             self.result.examples.append(
                 Example(
-                    str(row.get("name", f"example {i + 1}")), row["given"], row.get("expect"), row.get("error"),
-                    str(row.get("zone", "UTC")), {str(k): str(v) for k, v in zones.items()},
-                    str(row.get("received_at", "2026-01-01T00:00:00Z")), parameters, place,
+                    str(row.get("name", f"example {i + 1}")),
+                    row["given"],
+                    row.get("expect"),
+                    row.get("error"),
+                    str(row.get("zone", "UTC")),
+                    {str(k): str(v) for k, v in zones.items()},
+                    str(row.get("received_at", "2026-01-01T00:00:00Z")),
+                    parameters,
+                    place,
                 )
-            )  # fmt: skip
+            )
 
 
 _BARE = r"[A-Za-z0-9_-]+"
@@ -332,18 +338,18 @@ def _after(text: str, start: int, number: int) -> int:
     """The number of the line on which the value that starts at `start` ends."""
     depth, position = 0, start
     while found := _STRING.search(text, position):
-        token, position = found[0], found.end()
-        if token in ('"""', "'''"):
-            end = re.compile(r'(?:[^\\]|\\.)*?"""' if token == '"""' else r"[\s\S]*?'''", re.DOTALL).match(text, position)
+        piece, position = found[0], found.end()
+        if piece in ('"""', "'''"):
+            end = re.compile(r'(?:[^\\]|\\.)*?"""' if piece == '"""' else r"[\s\S]*?'''", re.DOTALL).match(text, position)
             closed = end.end() if end else len(text)
             number += text.count("\n", position, closed)
             position = closed
-        elif token == "\n":
+        elif piece == "\n":
             if depth <= 0:
                 return number
             number += 1
-        elif token in "[{":
+        elif piece in "[{":
             depth += 1
-        elif token in "]}":
+        elif piece in "]}":
             depth -= 1
     return number

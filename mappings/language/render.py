@@ -25,6 +25,8 @@ class Renderer:
     def expand(self, part: Line | Prelude) -> Iterator[Line]:
         if isinstance(part, Line):
             yield part
+        elif part.node.slots and part.node.optional:
+            yield from self.unless_absent(part.node, part.indent, part.where)
         elif part.node.slots:
             yield from self.record(part.node, part.indent, part.where)
         elif part.node.record.fields and self.builder.form == "json":
@@ -69,14 +71,18 @@ class Renderer:
                 continue
             field = slot.field
             if field.nillable or (not field.required and self.builder.form != "struct"):
-                if variables := [v for s in slot.node.slots.values() for v in _all(s)]:
-                    yield line(f"{' = '.join(variables)} = None")
-                if lists := _lists(slot.node):
-                    yield line(f"{' = '.join(lists)} = ()")
-                yield line(f"if {slot.var} is not None:")
-                yield from self.record(slot.node, indent + 1, where)
+                yield from self.unless_absent(slot.node, indent, where)
             else:
                 yield from self.record(slot.node, indent, where)
+
+    def unless_absent(self, node: RecordNode, indent: int, where: Where) -> Iterator[Line]:
+        """The fields of a record that may not be there."""
+        if variables := [v for s in node.slots.values() for v in _all(s)]:
+            yield Line(indent, f"{' = '.join(variables)} = None", where)
+        if lists := _lists(node):
+            yield Line(indent, f"{' = '.join(lists)} = ()", where)
+        yield Line(indent, f"if {node.var} is not None:", where)
+        yield from self.record(node, indent + 1, where)
 
     def xml(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         """One pass over the children, dispatching on the tag."""

@@ -1,4 +1,4 @@
-"""What compiled mappings call: conversions that refuse rather than guess. Pure; every failure is a `Bad` that says what was expected and what came."""
+"""What compiled mappings call: pure conversions that refuse rather than guess. A failure is a `Bad`: what was expected, what came."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ MEMO: Final = 4096
 BLANKS: Final = " \t\r\n"
 FILLERS: Final = frozenset({"", "null", "n/a", "none"})
 UNIT_CODES: Final[dict[str, str]] = {unit: unit for unit in UNITS} | {
-    "ST": "EA", "PCE": "EA", "PC": "EA", "PCS": "EA", "UN": "EA", "C62": "EA", "H87": "EA", "KG": "KGM", "Kg": "KGM", "kg": "KGM", "G": "GRM",
-    "g": "GRM", "L": "LTR", "l": "LTR", "ML": "MLT", "ml": "MLT", "M": "MTR", "m": "MTR", "CM": "CMT", "cm": "CMT", "M2": "MTK", "LB": "LBR",
+    "ST": "EA", "PCE": "EA", "PC": "EA", "PCS": "EA", "UN": "EA", "C62": "EA", "H87": "EA",
+    "KG": "KGM", "Kg": "KGM", "kg": "KGM", "G": "GRM", "g": "GRM", "L": "LTR", "l": "LTR", "ML": "MLT", "ml": "MLT", "M": "MTR", "m": "MTR",
+    "CM": "CMT", "cm": "CMT", "M2": "MTK", "LB": "LBR",
     "lb": "LBR", "PAA": "PR", "KAR": "CS", "CT": "CS",
 }  # fmt: skip
 """Source code -> UN/ECE Recommendation 20 code, where a mapping says nothing else."""
 
 
 class Bad(Exception):  # the name of a value's state, caught in one place
-    """A value that cannot be what the mapping needs. `at` narrows the place where the failing line knows better."""
+    """A value that cannot be what the mapping needs. `at` narrows the place: a name below it, or `../NAME` beside it."""
 
     def __init__(self, expected: str, got: object, at: str = "") -> None:
         super().__init__(expected, got)
@@ -140,12 +141,12 @@ def text_only(value: Any) -> str:
     """A string from JSON or a record; numbers are not quietly turned into text."""
     if value.__class__ is not str:
         raise Bad("text", value)
-    return value  # type: ignore[no-any-return]  # its class was just checked
+    return value
 
 
 def integer(value: Any) -> int:
     if value.__class__ is int:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, str) and _INTEGER(text := value.strip(BLANKS)):
         return int(text)
     if isinstance(value, Decimal | float) and (number := decimal(value)) == number.to_integral_value() and number.adjusted() < 30:
@@ -171,7 +172,7 @@ def decimal(value: Any) -> Decimal:
 
 def boolean(value: Any) -> bool:
     if value.__class__ is bool:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, str):
         text = value.strip(BLANKS)
         if text in ("true", "1"):
@@ -183,7 +184,7 @@ def boolean(value: Any) -> bool:
 
 def iso_date(value: Any) -> date:
     if value.__class__ is date:
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, str) and (m := _DATE(value.strip(BLANKS))):
         return _day(int(m[1]), int(m[2]), int(m[3]), value)
     raise Bad("a date YYYY-MM-DD", value)
@@ -191,7 +192,7 @@ def iso_date(value: Any) -> date:
 
 def iso_time(value: Any) -> time:
     if value.__class__ is time:
-        return value  # type: ignore[no-any-return]
+        return value
     try:
         return time.fromisoformat(value.strip(BLANKS))
     except (ValueError, AttributeError):
@@ -265,6 +266,12 @@ def pad_zeros(value: str | int, width: int) -> str:
 def at_most(value: str, width: int) -> str:
     if len(value) > width:
         raise Bad(f"at most {width} characters", value)
+    return value
+
+
+def at_least(value: str, width: int) -> str:
+    if len(value) < width:
+        raise Bad(f"at least {width} characters", value)
     return value
 
 
@@ -376,11 +383,11 @@ def in_digits(value: Decimal, total: int, fraction: int) -> Decimal:
 # ---- amounts ------------------------------------------------------------------------------------------------------
 
 
-def unit(value: str, table: Mapping[str, str]) -> str:
+def unit(value: str, table: Mapping[str, str], at: str = "") -> str:
     try:
         return table[value.strip(BLANKS)]
     except KeyError:
-        raise Bad(f"a known unit ({', '.join(list(table)[:12])}, …)", value) from None
+        raise Bad(f"a known unit ({', '.join(list(table)[:12])}, …)", value, at) from None
 
 
 def quantity(value: Any, code: str) -> Quantity:
@@ -395,19 +402,19 @@ def quantity(value: Any, code: str) -> Quantity:
         raise Bad(str(error).removeprefix("expected ").partition(", got")[0], value) from None
 
 
-def memo_quantity(memo: dict[tuple[str, str], Quantity], value: str, code: str, table: Mapping[str, str]) -> Quantity:
-    """Quantities are immutable and repeat: an answer of 500 rows holds few different ones."""
+def memo_quantity(memo: dict[tuple[str, str], Quantity], value: str, code: str, table: Mapping[str, str], at: str) -> Quantity:
+    """Quantities are immutable and repeat: an answer of 500 rows holds few different ones. `at`: where the unit stands."""
     if len(memo) >= MEMO:
         memo.clear()
-    found = memo[value, code] = quantity(value, unit(code, table))
+    found = memo[value, code] = quantity(value, unit(code, table, at))
     return found
 
 
-def money(value: Any, currency: str, digits: int | None = None) -> Money:
+def money(value: Any, currency: str, digits: int | None = None, at: str = "") -> Money:
     """`digits`: the source stores that many decimals whatever the currency (SAP); else the value is in whole units."""
     known = CURRENCIES.get(currency)
     if known is None:
-        raise Bad("an ISO 4217 currency code", currency)
+        raise Bad("an ISO 4217 currency code", currency, at)
     amount = decimal(value)
     cents = amount.scaleb(known if digits is None else digits)
     if cents != (whole := cents.to_integral_value()) or abs(whole) > MAX_CENTS:
@@ -415,10 +422,10 @@ def money(value: Any, currency: str, digits: int | None = None) -> Money:
     return Money(int(whole), currency, known)
 
 
-def memo_money(memo: dict[tuple[str, str], Money], value: str, currency: str, digits: int | None) -> Money:
+def memo_money(memo: dict[tuple[str, str], Money], value: str, currency: str, digits: int | None, at: str) -> Money:
     if len(memo) >= MEMO:
         memo.clear()
-    found = memo[value, currency] = money(value, currency, digits)
+    found = memo[value, currency] = money(value, currency, digits, at)
     return found
 
 
@@ -486,7 +493,7 @@ def _year(parts: Mapping[str, int]) -> int:
 def formatted_date(value: Any, form: Format) -> date | None:
     """Fillers (blank, all zeros) are absent, and so is the end of time: 9999-12-31 means no end."""
     if value.__class__ is date:
-        return None if (value.year, value.month, value.day) == (9999, 12, 31) else value  # type: ignore[no-any-return]
+        return None if (value.year, value.month, value.day) == (9999, 12, 31) else value
     found = string(value).strip(BLANKS)
     digits = "".join(c for c in found if c.isdigit())
     if found.casefold() in FILLERS or not digits.strip("0"):
@@ -510,7 +517,7 @@ def filled_iso_date(value: Any) -> date | None:
 
 def formatted_time(value: Any, form: Format) -> time:
     if value.__class__ is time:
-        return value  # type: ignore[no-any-return]
+        return value
     parts = form.parts(string(value))
     try:
         return time(parts.get("hour", 0), parts.get("minute", 0), parts.get("second", 0), parts.get("milli", 0) * 1000)
@@ -534,9 +541,10 @@ def formatted_datetime(value: Any, form: Format | None) -> datetime | None:
 
 
 def zone_of(context: Any, location: str) -> tzinfo:
-    if (zone := context.zone_of(location)) is None:
+    zone: tzinfo | None = context.zone_of(location)
+    if zone is None:
         raise Bad("a location whose time zone is known", location)
-    return zone  # type: ignore[no-any-return]
+    return zone
 
 
 def zone_named(zones: Mapping[str, tzinfo], name: str) -> tzinfo:
