@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.canonical.base import Country, Noun, PersonalText
+from contracts.canonical.base import Country, Email, Noun, PersonalText
 
 
 class Address(Noun, frozen=True, kw_only=True):
@@ -12,5 +12,5 @@ class Address(Noun, frozen=True, kw_only=True):
     postal_code: PersonalText | None = None
     city: PersonalText | None = None
     region: PersonalText | None = None
-    email: PersonalText | None = None
+    email: Email | None = None
     phone: PersonalText | None = None

@@ -28,6 +28,9 @@ Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", examples=["DE"])]
 PersonalText = Annotated[str, Meta(min_length=1, max_length=200, extra={"personal": True})]
 """Masked in logs, traces and dead letters (canonical model §1, personal data)."""
 
+Email = Annotated[str, Meta(min_length=3, max_length=254, extra={"personal": True})]
+"""Kept as written, matched case-folded; RFC 5321 §4.5.3.1.3 bounds its length."""
+
 Localized = dict[Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")], Text]
 """BCP 47 tag -> text."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contracts.canonical.address import Address
-from contracts.canonical.base import ExternalId, Noun, Number, PersonalText, Provenance
+from contracts.canonical.base import Email, ExternalId, Noun, Number, PersonalText, Provenance
 
 
 class Customer(Noun, frozen=True, kw_only=True):
     customer_number: Number
-    email: PersonalText | None = None
+    email: Email | None = None
     first_name: PersonalText | None = None
     last_name: PersonalText | None = None
     company_name: PersonalText | None = None

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from contracts.canonical.address import Address
 from contracts.canonical.amounts import Money, Quantity
-from contracts.canonical.base import ExternalId, Instant, LocationId, Name, Noun, Number, PersonalText, Provenance, Sku
+from contracts.canonical.base import Email, ExternalId, Instant, LocationId, Name, Noun, Number, PersonalText, Provenance, Sku
 from contracts.canonical.fulfilment import Fulfilment, FulfilmentMethod
 from contracts.canonical.payment import Payment
 
@@ -21,7 +21,7 @@ LineNumber = Annotated[int, Meta(ge=1, le=999_999)]
 
 class OrderCustomer(Noun, frozen=True, kw_only=True):
     customer_number: Number | None = None
-    email: PersonalText | None = None
+    email: Email | None = None
     name: PersonalText | None = None
 
 
