@@ -21,7 +21,9 @@ _BUCKETS = 10
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Rates are shares (0 to 1) of the `calls` in the window. `opened_by` is the traceparent of the hop whose result opened it."""
+    """Rates are shares (0 to 1) of the `calls` in the window; while it is not closed, those that opened it. `opened_by` is the traceparent
+    of the hop whose result did.
+    """
 
     state: State
     calls: int
@@ -97,6 +99,7 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
         )
         self._period = self._trials = 0
         self._opened = float("-inf")
+        self._totals = (0, 0, 0)
         self._opened_at: datetime | None = None
         self._opened_by = self._reason = ""
 
@@ -154,6 +157,7 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
                 (slows, self._limits.slow_call_rate, "were slow"),
             ):
                 if count and count >= rate * calls:
+                    self._totals = calls, failed, slows
                     self._cause(now, trace, f"{count} of {calls} calls {word} in {self._limits.window:g} s")
                     self._machine.open()
                     return
@@ -171,7 +175,7 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
             self._changed(old_state.name.replace("-", "_"), new_state.name.replace("-", "_"))  # type: ignore[arg-type]  # as in `current`
 
     def read(self) -> BreakerState:
-        calls, failed, slow = self._window.totals(self._clock())
+        calls, failed, slow = self._window.totals(self._clock()) if self.current == "closed" else self._totals
         return BreakerState(
             state=self.current,
             calls=calls,

@@ -129,8 +129,17 @@ class Guard:
             raise
         except UpstreamError as exc:
             if self._in_doubt and sent:
-                raise OutcomeUnknown(system=self.system, operation=self.operation, reason=str(exc)) from exc
+                raise self._unknown(exc) from exc
             raise
+        except TillgateError:
+            raise
+        except Exception as exc:
+            if self._in_doubt:  # a mistake of ours after the request may have left: just as little is known
+                raise self._unknown(exc) from exc
+            raise
+
+    def _unknown(self, error: Exception) -> OutcomeUnknown:
+        return OutcomeUnknown(system=self.system, operation=self.operation, reason=str(error) or type(error).__name__)
 
     def state(self) -> GuardState:
         breaker, own = self._breaker.read(), self._places[0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, assert_never
+from urllib.parse import urlsplit
 
 from adapters.driver import Reply
 from adapters.rest.client import Asked, Unusable, credentials, decoded, next_link, with_parameter, written
@@ -42,6 +43,8 @@ class RestConnection:
         headers, self.key = credentials(options.auth)
         self.headers = {**options.headers, **headers}
         self.known = _Known(options.etags)
+        address = urlsplit(endpoint)
+        self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
 
     async def start(self) -> None:
         await self.wire.start()
@@ -109,7 +112,7 @@ class _Visit:
             raise UpstreamTimeout(system=c.system, operation=op.name, reason="no time left for a further page")
         hop = current_hop()
         if hop:
-            hop.set(protocol="rest", method=op.method, url_template=op.path, request_bytes=len(asked.body or b""))
+            hop.set(protocol="rest", method=op.method, url_template=op.path, host=c.host, port=c.port, request_bytes=len(asked.body or b""))
         answer = await c.wire.exchange(
             op.name,
             op.method,

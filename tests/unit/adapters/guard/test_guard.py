@@ -175,6 +175,13 @@ async def test_a_repeatable_write_stays_in_doubt_when_only_its_last_attempt_did_
     assert script.calls == 3
 
 
+async def test_our_own_mistake_after_a_write_may_have_left_is_doubt_too_and_in_a_read_it_is_a_mistake() -> None:
+    with pytest.raises(OutcomeUnknown):
+        await guard(writes=True).run(Script(ZeroDivisionError()), call())
+    with pytest.raises(ZeroDivisionError):
+        await guard().run(Script(ZeroDivisionError()), call())
+
+
 # ---- time ---------------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +236,7 @@ async def test_the_breaker_opens_by_failure_rate_and_the_refusal_links_to_the_fl
     assert 9 < (raised.value.retry_after or 0) <= 10
     state = g.state()
     assert (state.breaker, state.opened_by, state.refused) == ("open", opener.trace_id, 1)
-    assert state.reason == "2 of 4 calls failed in 30 s"
+    assert (state.reason, state.calls, state.failure_rate) == ("2 of 4 calls failed in 30 s", 4, 0.5)
     (hop,) = [h for h in refused.hops if h.kind is Step.GUARD]
     assert (hop.outcome, hop.attributes["guard"], hop.attributes["guard_state"]) == ("rejected", "breaker", "open")
     assert [(link.kind, f"{link.trace_id:032x}") for link in hop.links or ()] == [("opened_by", opener.trace_id)]
