@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -684,24 +684,21 @@ class Builder:
                 value = self.apply(value, f"at_most($, {leaf.max_length})", replace(STRING, leaf=leaf))
         if leaf.min_length and known is None:
             lenient = value.optional or (self.target.form == "struct" and self.optional_target)
-            if lenient and source is not None and _may_be_empty(source) and self.form != "struct":
+            if lenient and source is not None and _may_be_empty(source, self.form) and self.form != "struct":
                 raise Problem(f"{'.'.join(value.path)} may be empty, the target is never empty", "append | text: empty becomes absent")
             value = self.apply(value, f"at_least($, {leaf.min_length})", value.type)
-        if leaf.pattern and (search := _compiled(leaf.pattern)):
+        if leaf.pattern and (match := _matcher(leaf.pattern, self.target.form)):
             if known is not None:
-                if wrong := [v for v in known if search.search(v) is None]:
+                if wrong := [v for v in known if match(v) is None]:
                     raise Problem(f"{wrong[0]!r} does not match {leaf.pattern}", "correct it")
             else:
                 value = self.apply(
-                    value, f"matches($, {self.pattern(leaf.pattern)}, {lit(_readable(leaf.pattern))})", replace(STRING, leaf=leaf)
+                    value, f"matches($, {self.pattern(leaf.pattern, match)}, {lit(_readable(leaf.pattern))})", replace(STRING, leaf=leaf)
                 )
         return value
 
-    def pattern(self, pattern: str) -> str:
-        for name, known in self.constants.items():
-            if getattr(getattr(known, "__self__", None), "pattern", None) == pattern:
-                return name
-        return self.constant("pattern", re.compile(pattern).search)
+    def pattern(self, pattern: str, match: Callable[[str], object]) -> str:
+        return self.memos.get(("pattern", pattern)) or self.memos.setdefault(("pattern", pattern), self.constant("pattern", match))
 
     def numeric(self, value: Value, leaf: Leaf) -> Value:
         source = value.type.leaf
@@ -1108,17 +1105,19 @@ def _toml_key(path: str) -> str:
     return path if re.fullmatch(r"[A-Za-z0-9_-]+", path) else f'"{path}"'
 
 
-def _compiled(pattern: str) -> re.Pattern[str] | None:
+def _matcher(pattern: str, form: Form) -> Callable[[str], object] | None:
+    """XSD facets and file layouts speak of the whole text, JSON Schema and msgspec of any part. None: not a pattern that Python knows."""
     try:
-        return re.compile(pattern)
+        compiled = re.compile(pattern)
     except re.error:
         return None
+    return compiled.fullmatch if form in ("xml", "rows") else compiled.search
 
 
-def _may_be_empty(leaf: Leaf) -> bool:
+def _may_be_empty(leaf: Leaf, form: Form) -> bool:
     if leaf.min_length or (leaf.enum is not None and "" not in leaf.enum):
         return False
-    return not (leaf.pattern and (found := _compiled(leaf.pattern)) and found.search("") is None)
+    return not (leaf.pattern and (match := _matcher(leaf.pattern, form)) and match("") is None)
 
 
 def _readable(pattern: str) -> str:
