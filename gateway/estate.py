@@ -424,8 +424,8 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
             )
         if not operation.answer:
             yield source.finding(at, f"operation {name}: no answer mapping", 'add answer = "mappings/…toml"')
-        capability = CAPABILITIES.get(operation.provides)
-        if not files and not operation.request and (capability is None or capability.request.__struct_fields__):
+        provided = CAPABILITIES.get(operation.provides)
+        if not files and not operation.request and (provided is None or provided.request.__struct_fields__):
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
     for name, rule in estate.capability.items():
         if name not in CAPABILITIES:
@@ -442,12 +442,14 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     ("capability", name, "operations"),
                     f"capability {name}: {operation_name} provides {known.provides!r}",
                 )
-    provided = {o.provides for o in estate.operation.values()}
+    known_capabilities = {o.provides for o in estate.operation.values()}
     for name, route in estate.route.items():
         for capability in route.capabilities:
-            if capability not in provided and len(estate.operation) == len(operations):
+            if capability not in known_capabilities and len(estate.operation) == len(operations):
                 yield source.finding(
-                    ("route", name, "capabilities"), f"route {name}: nothing provides {capability!r}", nearest(capability, provided)
+                    ("route", name, "capabilities"),
+                    f"route {name}: nothing provides {capability!r}",
+                    nearest(capability, known_capabilities),
                 )
     if "standard" not in names.get("quota", set()):
         yield source.finding(

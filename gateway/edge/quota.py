@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.errors import QuotaExceeded
@@ -29,7 +29,7 @@ class Limit:
 class Quotas:
     """In memory: exact for one process. `clock` gives seconds that never go back."""
 
-    def __init__(self, limits: dict[str, Sequence[Limit]], clock: Callable[[], float], most_keys: int = 100_000) -> None:
+    def __init__(self, limits: Mapping[str, Sequence[Limit]], clock: Callable[[], float], most_keys: int = 100_000) -> None:
         self._limits = {name: tuple(each) for name, each in limits.items()}
         self._fields = {
             name: ", ".join(f'"{limit.name}";q={limit.requests};w={math.ceil(limit.window)}' for limit in each)

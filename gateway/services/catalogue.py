@@ -70,13 +70,12 @@ def _descending(moment: datetime | None) -> float:
 class Zones:
     """Time zones of locations, learned from the location list: a local time without a zone is resolved with its store's."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self) -> None:
         self._zones: dict[str, ZoneInfo] = {}
 
-    async def load(self, call: Call) -> None:
+    async def load(self, catalogue: Catalogue, call: Call) -> None:
         """Raises UpstreamError when the locations cannot be had and none were known before."""
-        for location in (await self._catalogue.locations(call)).items:
+        for location in (await catalogue.locations(call)).items:
             if location.time_zone:
                 try:
                     self._zones[location.number] = ZoneInfo(location.time_zone)

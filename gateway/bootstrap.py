@@ -1,0 +1,502 @@
+"""The composition root: the only place that knows which classes the product is built from. Product, commands and tests enter here."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from litestar.types import ASGIApp
+
+from adapters.driver import Connection, Contract
+from adapters.guard import Bulkhead, Guard, RetryBudget
+from adapters.operation import Operation as WiredOperation
+from adapters.rest import driver as rest
+from adapters.rest import spec as rest_spec
+from adapters.rest.contract import RestContract
+from adapters.soap import driver as soap
+from adapters.soap import spec as soap_spec
+from adapters.soap.contract import SoapContract
+from adapters.store.driver import open_store
+from adapters.store.spec import StoreOptions
+from adapters.switchboard import Route, Switchboard
+from contracts import canonical, ports
+from contracts.books import Books
+from contracts.call import Call
+from contracts.errors import Finding, Findings, StoreUnavailable, UpstreamError
+from contracts.ports import CAPABILITIES, Publisher
+from contracts.versions import HISTORY
+from gateway import estate as estates
+from gateway.api import ENDPOINTS
+from gateway.api import console as console_pages
+from gateway.app import application
+from gateway.edge import openapi, problems
+from gateway.edge.auth import Authenticator
+from gateway.edge.door import Door
+from gateway.edge.quota import Limit, Quotas
+from gateway.estate import Estate, System
+from gateway.services.availability import AvailabilityReader
+from gateway.services.catalogue import Catalogue, Zones
+from gateway.services.clock import Now, utc_now
+from gateway.services.order_process import OrderProcess, Rules
+from gateway.services.orders import Orders
+from gateway.services.overview import GuardFacts, OperationFacts, Overview, SystemFacts
+from gateway.services.relay import Relay, Subscribers
+from gateway.services.reservations import Reservations
+from gateway.services.services import Services
+from gateway.worker import Loop, housekeeping, supervised, wait
+from mappings.language import CompiledMapping, load
+from mappings.language.shape import Exchange
+from observability import Recorder
+from observability.console import portal
+from observability.export import Otlp
+from observability.metrics import exposition
+from observability.recorder import Sink
+from observability.ring import Ring
+from observability.spans import resource
+
+log = structlog.get_logger("bootstrap")
+
+VERSION = "0.1.0"
+
+
+# ---- checking -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An estate without a mistake: its contracts are read, its mappings compiled."""
+
+    root: Path
+    estate: Estate
+    contracts: dict[str, Contract]
+    """By system; of files systems by operation, since each feed has a layout of its own."""
+    mappings: dict[str, CompiledMapping]
+    """By path, as the estate names them."""
+    options: dict[str, Any]
+    """Per system, typed; references are not yet replaced."""
+
+
+def types() -> dict[str, type[msgspec.Struct]]:
+    """Every canonical type that a mapping may name."""
+    modules = [importlib.import_module(f"{canonical.__name__}.{info.name}") for info in pkgutil.iter_modules(canonical.__path__)]
+    return {
+        name: value
+        for module in (*modules, ports)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    }
+
+
+_SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions}
+
+
+def check(root: Path) -> Checked:
+    """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them."""
+    estate, source = estates.read(root)
+    folder = root if root.is_dir() else root.parent
+    found: list[Finding] = []
+    options = {n: estates.decode(_SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
+    contracts: dict[str, Contract] = {}
+    for key, name, path, place in _contract_files(estate):
+        try:
+            contracts[key] = _load_contract(name, estate.system[name], folder / path, options[name])
+        except Findings as exc:
+            found.extend(exc.findings)
+        except OSError as exc:
+            found.append(source.finding(place, f"{path}: cannot be read: {exc.strerror}"))
+    mappings: dict[str, CompiledMapping] = {}
+    for name, operation in estate.operation.items():
+        for use in ("answer", "request"):
+            path = getattr(operation, use)
+            if path and path not in mappings:
+                try:
+                    mappings[path] = load((folder / path).read_text(encoding="utf-8"), path, _shapes(estate, contracts), types())
+                except Findings as exc:
+                    found.extend(exc.findings)
+                except (OSError, UnicodeDecodeError) as exc:
+                    found.append(source.finding(("operation", name, use), f"{path}: cannot be read: {exc}"))
+        found.extend(_fits(name, operation, mappings, source))
+    if found:
+        raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column))))
+    return Checked(folder, estate, contracts, mappings, options)
+
+
+def _contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """(key of Checked.contracts, system, path, place in the estate)."""
+    for name, system in estate.system.items():
+        if system.protocol != "files":
+            yield name, name, system.contract, ("system", name, "contract")
+    for name, operation in estate.operation.items():
+        owner = name.partition(".")[0]
+        if owner in estate.system and estate.system[owner].protocol == "files":
+            yield name, owner, operation.contract or estate.system[owner].contract, ("operation", name)
+
+
+def _load_contract(name: str, system: System, path: Path, options: Any) -> Contract:
+    if system.protocol == "soap":
+        return soap.load(name, path, options or soap_spec.SoapOptions())
+    if system.protocol == "rest":
+        return RestContract(name, path)
+    raise Findings(findings=(Finding(str(path), 1, "no driver"),))
+
+
+def _shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:
+    """`erp.GetStock` to its shapes. Raises KeyError for what no contract describes."""
+
+    def exchange(reference: str) -> Exchange:
+        system, _, operation = reference.partition(".")
+        if (contract := contracts.get(reference) or contracts.get(system)) is None:
+            raise KeyError(reference)
+        return contract.exchange(operation)
+
+    return exchange
+
+
+def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, CompiledMapping], source: estates.Source) -> Iterator[Finding]:
+    """Whether an operation's mappings are about its capability and its call."""
+    capability = CAPABILITIES.get(operation.provides)
+    if capability is None:
+        return
+    call = f"{name.partition('.')[0]}.{operation.calls or name.partition('.')[2]}"
+    for use, path, noun in (("answer", operation.answer, capability.answer), ("request", operation.request, capability.request)):
+        if (mapping := mappings.get(path)) is None:
+            continue
+        canonical_side, system_side = mapping.file.target, mapping.file.source
+        if use == "request":
+            canonical_side, system_side = system_side, canonical_side
+        if canonical_side != noun.__name__ or system_side.partition("/")[0] != call:
+            yield source.finding(
+                ("operation", name, use),
+                f"operation {name}: {path} is between {canonical_side} and {system_side}",
+                f"{operation.provides} needs a mapping between {noun.__name__} and {call}",
+            )
+
+
+# ---- building -----------------------------------------------------------------------------------------------------
+
+
+def trace_folder(data: Path) -> Path:
+    return data / "traces"
+
+
+def store_options(estate: Estate, data: Path, environment: Mapping[str, str]) -> StoreOptions:
+    url = estates.resolve(estate.store.url, environment)
+    if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
+        url = f"sqlite:///{(data / url.removeprefix('sqlite:')).absolute()}"
+    return StoreOptions(url=url, source=_source(estate))
+
+
+def _source(estate: Estate) -> str:
+    """CloudEvents `source`."""
+    return f"/tillgate/{estate.estate.name}"
+
+
+@asynccontextmanager
+async def open_books(root: Path, data: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Books]:
+    """The store alone, for commands."""
+    estate, _ = estates.read(root)
+    await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+    books = open_store(store_options(estate, data, environment))
+    await books.start()
+    try:
+        yield books
+    finally:
+        await books.close()
+
+
+async def pepper(books: Books) -> bytes:
+    """The secret in the hashes of API keys; made once per store."""
+    return await books.meta.put_if_absent("pepper", secrets.token_bytes(32))
+
+
+@dataclass
+class Product:
+    """A running gateway: `app` answers requests, `work` does what has no caller."""
+
+    checked: Checked
+    app: ASGIApp
+    books: Books
+    systems: Switchboard
+    services: Services
+    recorder: Recorder
+    ring: Ring
+    process: OrderProcess
+    zones: Zones
+    intakes: tuple[Any, ...]
+    subscribers: Subscribers
+    relay: Relay
+    now: Now
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    ready: bool = True
+
+    async def work(self) -> None:
+        """Until `stop`. Each loop is restarted when it fails."""
+        retention = timedelta(seconds=self.checked.estate.edge.idempotency_retention)
+        loops: list[tuple[str, Loop]] = [
+            (job.name, job.run) for job in housekeeping(self.books, self.process, self.services.reservations, retention, self.now)
+        ]
+        loops.append(("zones", self._learn_zones))
+        loops.append(("relay", self.relay.run))
+        loops.extend((f"intake {i.feed}", i.run) for i in self.intakes)
+        async with asyncio.TaskGroup() as group:
+            for name, loop in loops:
+                group.create_task(supervised(name, loop, self.stop), name=name)
+
+    async def _learn_zones(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self.zones.load(self.services.catalogue, self.task())
+            except UpstreamError as error:
+                log.info("locations unknown", reason=str(error)[:200])
+            await wait(stop, 600 if self.zones.known else 1)
+
+    def task(self, seconds: float = 10.0) -> Call:
+        """A call of the gateway itself."""
+        return Call(channel="store", client="tillgate", deadline=asyncio.get_running_loop().time() + seconds)
+
+
+@asynccontextmanager
+async def product(
+    checked: Checked,
+    data: Path,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    now: Now = utc_now,
+    connections: Mapping[str, Connection] | None = None,
+) -> AsyncIterator[Product]:
+    """Builds every part, starts it, and closes it in reverse order. `connections`: other ones for some systems (tests)."""
+    estate = checked.estate
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+        books = open_store(store_options(estate, data, environment))
+        await books.start()
+        stack.push_async_callback(books.close)
+
+        ring = Ring(trace_folder(data), max_age_s=estate.telemetry.keep_for, max_bytes=estate.telemetry.keep_bytes)
+        ring.start()
+        sinks: list[Sink] = [ring]
+        if estate.telemetry.otlp:
+            endpoint = estates.resolve(estate.telemetry.otlp, environment).rstrip("/") + "/v1/traces"
+            sinks.append(Otlp.over_http(endpoint, resource(VERSION, secrets.token_hex(8))))
+        objectives = {name: float(route.objective.p99) for name, route in estate.route.items()}
+        recorder = Recorder(sinks=sinks, objectives=objectives)
+        stack.push_async_callback(recorder.close)
+
+        zones = Zones()
+        switchboard = await _switchboard(checked, environment, dict(connections or {}), zones, stack)
+        catalogue = Catalogue(switchboard, now)
+        availability = AvailabilityReader(switchboard, books, {n: c.safety_stock for n, c in estate.channel.items()}, now)
+        rules = Rules(estate.orders.settle, estate.orders.retry, estate.orders.retry_max, estate.orders.attempts)
+        process = OrderProcess(switchboard, books, availability, recorder, _source(estate), rules, now)
+        stack.push_async_callback(process.close)
+        services = Services(
+            catalogue=catalogue,
+            availability=availability,
+            reservations=Reservations(availability, books, _source(estate), now),
+            orders=Orders(switchboard, books, process, now),
+            books=books,
+        )
+        subscribers = Subscribers()
+        publishers: list[Publisher] = [subscribers]
+        relay = Relay(books.outbox, publishers, recorder, process.owner, now)
+        intakes: tuple[Any, ...] = ()
+
+        secret = await pepper(books)
+        authenticator = Authenticator(books, secret)
+        overview = Overview(_facts(checked, switchboard), books, recorder, ring)
+        running: Product
+
+        async def ready() -> None:
+            if not running.ready:
+                raise StoreUnavailable(reason="shutting down")
+            await books.check()
+
+        app = _application(checked, books, authenticator, services, recorder, overview, secret, ready)
+        running = Product(
+            checked=checked,
+            app=app,
+            books=books,
+            systems=switchboard,
+            services=services,
+            recorder=recorder,
+            ring=ring,
+            process=process,
+            zones=zones,
+            intakes=intakes,
+            subscribers=subscribers,
+            relay=relay,
+            now=now,
+        )
+        try:
+            await zones.load(catalogue, running.task(2.0))
+        except UpstreamError as error:
+            log.warning("locations unknown at start", reason=str(error)[:200])
+        yield running
+
+
+async def _switchboard(
+    checked: Checked, environment: Mapping[str, str], connections: dict[str, Connection], zones: Zones, stack: AsyncExitStack
+) -> Switchboard:
+    estate = checked.estate
+    shared: dict[str, tuple[RetryBudget, Bulkhead]] = {}
+    for name, system in estate.system.items():
+        if system.protocol == "files":
+            continue
+        shared[name] = RetryBudget(), Bulkhead(system.concurrency, 8 * system.concurrency)
+        if name not in connections:
+            connections[name] = _connect(name, system, checked, environment)
+        await connections[name].start()
+        stack.push_async_callback(connections[name].close)
+    operations: dict[str, WiredOperation] = {}
+    for full, declared in estate.operation.items():
+        system_name, _, short = full.partition(".")
+        if declared.mode == "file":
+            continue
+        capability = CAPABILITIES[declared.provides]
+        budget, bulkhead = shared[system_name]
+        guard = Guard(system_name, short, declared.policy, writes=capability.writes, budget=budget, shared=bulkhead)
+        operations[full] = WiredOperation(
+            system=system_name,
+            name=short,
+            capability=capability,
+            connection=connections[system_name],
+            guard=guard,
+            request=checked.mappings.get(declared.request),
+            answer=checked.mappings.get(declared.answer),
+            policy=declared.policy,
+            call=declared.calls or short,
+            zone_of=zones.of,
+        )
+    routes = []
+    for name in dict.fromkeys(o.capability.name for o in operations.values()):
+        rule = estate.capability.get(name)
+        names = rule.operations if rule else tuple(n for n, o in operations.items() if o.capability.name == name)
+        chosen = tuple(operations[n] for n in names)
+        routes.append(Route(CAPABILITIES[name], chosen, rule.combine if rule else "first", rule.partial if rule else False))
+    switchboard = Switchboard(routes)
+    stack.push_async_callback(switchboard.close)
+    return switchboard
+
+
+def _connect(name: str, system: System, checked: Checked, environment: Mapping[str, str]) -> Connection:
+    """Raises LookupError for a reference that leads nowhere."""
+    options = _resolved(checked.options[name], environment)
+    endpoint = estates.resolve(system.endpoint, environment)
+    contract = checked.contracts[name]
+    if isinstance(contract, SoapContract):
+        return soap.SoapConnection(name, contract, endpoint, options, connections=system.concurrency)
+    if isinstance(contract, RestContract):
+        return rest.RestConnection(name, endpoint, contract, options, connections=system.concurrency)
+    raise LookupError(f"system {name}: {system.protocol} systems are not called")
+
+
+def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
+    """Options with every env: and file: reference replaced by its value."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **{f: _resolved(getattr(value, f), environment) for f in value.__struct_fields__})
+    if isinstance(value, dict):
+        return {k: _resolved(v, environment) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_resolved(v, environment) for v in value)
+    return estates.resolve(value, environment) if isinstance(value, str) and value.startswith(("env:", "file:")) else value
+
+
+def _facts(checked: Checked, switchboard: Switchboard) -> list[SystemFacts]:
+    estate = checked.estate
+    wired = {f"{o.system}.{o.name}": o for o in switchboard.operations}
+
+    def operation(full: str, declared: estates.Operation) -> OperationFacts:
+        guard = wired[full].guard if full in wired else None
+        return OperationFacts(
+            name=full.partition(".")[2],
+            provides=declared.provides,
+            mode=declared.mode,
+            objective=float(declared.policy.deadline),
+            guard=(lambda: _guard_facts(guard)) if guard else None,
+            drift=lambda: wired[full].drift.total if full in wired else 0,
+        )
+
+    return [
+        SystemFacts(
+            id=name,
+            protocol=system.protocol,
+            owner=system.owner,
+            criticality=system.criticality,
+            title=system.description,
+            note=f"nightly batch {system.batch_window}" if system.batch_window else "",
+            operations=tuple(operation(n, o) for n, o in estate.operation.items() if n.partition(".")[0] == name),
+        )
+        for name, system in estate.system.items()
+    ]
+
+
+def _guard_facts(guard: Guard) -> GuardFacts:
+    state = guard.state()
+    return GuardFacts(
+        breaker=state.breaker,
+        failure_rate=state.failure_rate,
+        slow_rate=state.slow_rate,
+        opened_at=state.opened_at,
+        opened_by=state.opened_by,
+        in_flight=state.in_flight,
+        limit=state.limit,
+        waiting=state.waiting,
+    )
+
+
+def _application(
+    checked: Checked,
+    books: Books,
+    authenticator: Authenticator,
+    services: Services,
+    recorder: Recorder,
+    overview: Overview,
+    secret: bytes,
+    ready: Callable[[], Awaitable[None]],
+) -> ASGIApp:
+    estate = checked.estate
+    openapi.check(ENDPOINTS, HISTORY)
+    limits = {n: [Limit(p.name, p.requests, float(p.window)) for p in q.policies] for n, q in estate.quota.items()}
+    limits["anonymous"] = [Limit("anonymous", 60, 60.0)]
+    door = Door(
+        books=books,
+        authenticator=authenticator,
+        quotas=Quotas(limits, time.monotonic),
+        history=HISTORY,
+        services=services,
+        max_body=estate.edge.max_body_bytes,
+        deadlines={name: float(route.deadline) for name, route in estate.route.items()},
+        retention_days=estate.edge.idempotency_retention / 86_400,
+    )
+    published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
+    changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
+    documents = console_pages.Documents(
+        openapi={version: msgspec.json.encode(document) for version, document in published.items()},
+        problems=msgspec.json.encode(catalogue),
+        changelog=msgspec.json.encode(changelog),
+        reference=lambda version: portal.render_reference(published[version], changelog, catalogue),
+        ready=ready,
+        metrics=lambda: exposition(recorder, ()),
+        authenticator=authenticator,
+    )
+    sessions = console_pages.Sessions(authenticator, secret)
+    return application(
+        ENDPOINTS,
+        door,
+        recorder,
+        pages=[*console_pages.documents(documents), *console_pages.console(overview, sessions, tuple(estate.channel), secure=False)],
+        max_requests=estate.edge.max_requests,
+        trusted=frozenset(estate.edge.trusted_proxies).__contains__,
+    )

@@ -1,0 +1,54 @@
+"""The command line. `./run CMD` and `tillgate CMD` are the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import rich_click as click
+from click.exceptions import Exit
+
+from contracts.errors import Findings, TillgateError
+from gateway.cli.settings import Settings, reference_estate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "--estate",
+    type=click.Path(path_type=Path),
+    envvar="TILLGATE_ESTATE",
+    default=None,
+    help="Folder of the estate (estate.toml, contracts/systems, mappings). Default: here, else the reference estate.",
+)
+@click.option("--data", type=click.Path(path_type=Path), envvar="TILLGATE_DATA", default=Path("var"), help="Folder for books and traces.")
+@click.pass_context
+def cli(context: click.Context, estate: Path | None, data: Path) -> None:
+    """One canonical API in front of every till and back office."""
+    here = Path()
+    context.obj = Settings(estate=estate or (here if (here / "estate.toml").is_file() else reference_estate()), data=data)
+
+
+def main() -> None:
+    """Entry point. Mistakes of people are sentences, not stack traces."""
+    from gateway.cli import checking, clients, mapping, operating, publishing, serving
+
+    for module in (serving, checking, mapping, clients, operating, publishing):
+        for command in module.COMMANDS:
+            cli.add_command(command)
+    try:
+        cli(standalone_mode=False)
+    except Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Findings as exc:
+        for finding in exc.findings:
+            click.echo(str(finding), err=True)
+        click.secho(f"{len(exc.findings)} finding{'s' if len(exc.findings) != 1 else ''}", fg="red", err=True)
+        sys.exit(1)
+    except (TillgateError, LookupError) as exc:
+        click.secho(str(exc.args[0] if isinstance(exc, LookupError) else exc), fg="red", err=True)
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""`tillgate check` and `tillgate new estate`: is the estate sound, and where does one begin."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import rich_click as click
+
+from gateway.bootstrap import check as check_estate
+from gateway.cli.settings import Settings, reference_estate
+
+
+@click.command("check")
+@click.pass_obj
+def check(settings: Settings) -> None:
+    """Read estate, contracts and mappings; show every mistake with file, line and what to write instead."""
+    began = time.monotonic()
+    checked = check_estate(settings.estate)
+    estate = checked.estate
+    click.echo(
+        f"{estate.estate.name}: {len(estate.system)} systems, {len(estate.operation)} operations, "
+        f"{len(checked.mappings)} mappings, {len(estate.channel)} channels, {len(estate.route)} routes: no finding "
+        f"({time.monotonic() - began:.1f} s)"
+    )
+
+
+@click.group("new")
+def new() -> None:
+    """Begin something."""
+
+
+@new.command("estate")
+@click.argument("folder", type=click.Path(path_type=Path))
+def new_estate(folder: Path) -> None:
+    """Write a complete estate into FOLDER: a copy of the reference estate to change step by step."""
+    if folder.exists() and any(folder.iterdir()):
+        raise click.ClickException(f"{folder} is not empty; name a new folder")
+    source = reference_estate()
+    (folder / "contracts").mkdir(parents=True)
+    shutil.copy(source / "estate.toml", folder / "estate.toml")
+    shutil.copytree(source / "contracts" / "systems", folder / "contracts" / "systems")
+    for part in sorted((source / "mappings").iterdir()):
+        if part.is_dir() and any(part.glob("*.toml")):
+            shutil.copytree(part, folder / "mappings" / part.name, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    click.echo(f"{folder}: estate.toml, contracts/systems, mappings")
+    click.echo(f"next: tillgate --estate {folder} check")
+
+
+COMMANDS = [check, new]

@@ -1,0 +1,116 @@
+"""Commands for whoever runs a gateway: traces, files, open orders, benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import rich_click as click
+
+from contracts.books import Books, FileRecord, Process, Quarantined
+from contracts.errors import NotFound
+from gateway.bootstrap import trace_folder
+from gateway.cli.clients import in_books
+from gateway.cli.settings import Settings
+from observability.ring import Ring
+from observability.spans import Span
+
+_BAR = 36
+
+
+@click.command("trace")
+@click.argument("trace_id")
+@click.option("--json", "as_json", is_flag=True, help="The spans as JSON.")
+@click.pass_obj
+def trace(settings: Settings, trace_id: str, as_json: bool) -> None:
+    """The steps of one request, process or file, as they happened."""
+
+    async def read() -> list[Span] | None:
+        return await Ring(trace_folder(settings.data)).trace(trace_id)
+
+    spans = asyncio.run(read())
+    if not spans:
+        raise NotFound(what="kept trace", key=trace_id)
+    click.echo(msgspec.json.format(msgspec.json.encode(spans)).decode() if as_json else drawn(spans))
+
+
+def drawn(spans: list[Span]) -> str:
+    """A waterfall in text, one line per span."""
+    start, end = min(s.start for s in spans), max(s.end for s in spans)
+    depth: dict[str, int] = {}
+    lines = [f"trace {spans[0].trace_id}, {(end - start) / 1e6:.1f} ms"]
+    for span in spans:
+        depth[span.span_id] = depth.get(span.parent_id, -1) + 1
+        left = round((span.start - start) / max(1, end - start) * _BAR)
+        bar = " " * min(left, _BAR - 1) + "█" * max(1, round((span.end - span.start) / max(1, end - start) * _BAR))
+        label = "  " * depth[span.span_id] + span.name
+        trouble = f"  {span.text('error.type') or 'error'}" if span.status == "error" else ""
+        lines.append(f"{label:46.46} {bar[:_BAR]:{_BAR}} {span.milliseconds:9.2f} ms{trouble}")
+    return "\n".join(lines)
+
+
+@click.group("files")
+def files() -> None:
+    """What the tills dropped, and what became of it."""
+
+
+@files.command("list")
+@click.option("--limit", default=50, show_default=True)
+@click.pass_obj
+def list_files(settings: Settings, limit: int) -> None:
+    """The newest files."""
+
+    async def job(books: Books) -> list[FileRecord]:
+        return list(await books.files.list(limit))
+
+    for f in in_books(settings, job):
+        click.echo(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}")
+
+
+@files.command("show")
+@click.argument("digest")
+@click.pass_obj
+def show_file(settings: Settings, digest: str) -> None:
+    """One file with its quarantined records: line, field, what was expected, what came."""
+
+    async def job(books: Books) -> tuple[FileRecord, list[Quarantined]]:
+        known = [f for f in await books.files.list(10_000) if f.digest.startswith(digest)]
+        if len(known) != 1:
+            raise NotFound(what="file (its digest, or the beginning of it)", key=digest)
+        return known[0], list(await books.files.quarantined(known[0].digest, 1000))
+
+    record, rows = in_books(settings, job)
+    click.echo(f"{record.name}: {record.state}, {record.booked} booked, {record.repeated} repeated, {record.quarantined} quarantined")
+    for r in rows:
+        click.echo(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} ({r.reason}) {r.key}")
+
+
+@click.command("orders")
+@click.pass_obj
+def orders(settings: Settings) -> None:
+    """Orders whose process is open, in doubt, or waits for a person."""
+
+    async def job(books: Books) -> list[Process]:
+        return list(await books.orders.processes(("running", "waiting", "compensating", "manual"), 500))
+
+    for process in in_books(settings, job):
+        steps = ", ".join(f"{s.name} {s.state}" + (f" ({s.error})" if s.error else "") for s in process.steps)
+        click.echo(f"{process.subject} {process.state}: {steps}")
+
+
+@click.command("bench", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def bench(name: str, arguments: tuple[str, ...]) -> None:
+    """Print the ratios of one benchmark (soap, rest, edge, files); --json for JSON lines. Needs a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    known = sorted(p.stem for p in (folder / "benchmarks").glob("*.py") if p.stem not in ("__init__", "ratio"))
+    if name not in known:
+        raise click.ClickException(f"no benchmark {name!r}; there are {', '.join(known) or 'none here: benchmarks come with a checkout'}")
+    sys.exit(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=folder, check=False).returncode)  # noqa: S603 - our own module
+
+
+COMMANDS: list[click.Command] = [trace, files, orders, bench]

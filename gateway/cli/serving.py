@@ -1,0 +1,271 @@
+"""`tillgate serve`, `work` and `demo`: the running gateway, alone or together with the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+import uvicorn
+import uvloop
+
+from contracts.books import Client
+from contracts.versions import HISTORY
+from gateway.cli.settings import Settings
+from gateway.edge.auth import SCOPES, new_key
+from gateway.estate import CHANNELS, Estate, resolve
+from observability.logs import configure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.bootstrap import Product
+
+GRACE_SECONDS = 15
+DEMO_CLIENTS = {name: f"demo-{name.replace('_', '-')}" for name in CHANNELS}
+
+
+class Server(uvicorn.Server):
+    """Readiness goes off first, so that a balancer sends nobody new while running requests end."""
+
+    def __init__(self, config: uvicorn.Config, product: Product) -> None:
+        super().__init__(config)
+        self._product = product
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._product.ready = False
+        self._product.stop.set()
+        super().handle_exit(sig, frame)
+
+
+def server(product: Product, host: str, port: int) -> Server:
+    estate = product.checked.estate
+    config = uvicorn.Config(
+        product.app,
+        host=host,
+        port=port,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        limit_concurrency=estate.edge.max_connections,
+        backlog=2048,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=65_536,
+    )
+    return Server(config, product)
+
+
+def place(estate: Estate, host: str | None, port: int | None, environment: Mapping[str, str]) -> tuple[str, int]:
+    return host or resolve(estate.edge.host, environment), estate.edge.port if port is None else port
+
+
+@click.command("serve")
+@click.option("--host", default=None, help="Default: the estate's.")
+@click.option("--port", type=int, default=None, help="Default: the estate's; 0: any free one.")
+@click.option("--no-work", is_flag=True, help="Only answer requests; processes, files and events are done by `tillgate work`.")
+@click.pass_obj
+def serve(settings: Settings, host: str | None, port: int | None, no_work: bool) -> None:
+    """Answer requests and do the background work until SIGTERM or Ctrl-C."""
+    configure()
+    uvloop.run(_serve(settings, host, port, work=not no_work))
+
+
+async def _serve(settings: Settings, host: str | None, port: int | None, *, work: bool) -> None:
+    from gateway.bootstrap import check, product
+
+    checked = await asyncio.to_thread(check, settings.estate)
+    host, port = place(checked.estate, host, port, os.environ)
+    async with product(checked, settings.data) as running:
+        await run(running, host, port, work=work)
+
+
+async def run(running: Product, host: str, port: int, *, work: bool = True, started: asyncio.Event | None = None) -> None:
+    """The server and the workers, until one of the signals."""
+    http = server(running, host, port)
+    jobs = asyncio.create_task(running.work(), name="work") if work else None
+    notice = asyncio.create_task(_announce(http, started))
+    try:
+        await http.serve()
+    finally:
+        notice.cancel()
+        running.stop.set()
+        if jobs is not None:
+            await asyncio.wait({jobs}, timeout=GRACE_SECONDS)
+            jobs.cancel()
+            await asyncio.gather(jobs, return_exceptions=True)
+
+
+async def _announce(http: Server, started: asyncio.Event | None) -> None:
+    while not http.started:  # noqa: ASYNC110 - uvicorn offers no event for it
+        await asyncio.sleep(0.02)
+    for each in http.servers:
+        for socket in each.sockets:
+            click.echo(f"listening on http://{socket.getsockname()[0]}:{socket.getsockname()[1]}", err=True)
+    if started is not None:
+        started.set()
+
+
+@click.command("work")
+@click.pass_obj
+def work(settings: Settings) -> None:
+    """Only the background work: due processes, files, events. Many may run; leases keep each job single."""
+    configure()
+    uvloop.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    from gateway.bootstrap import check, product
+
+    checked = await asyncio.to_thread(check, settings.estate)
+    async with product(checked, settings.data) as running:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, running.stop.set)
+        await running.work()
+
+
+# ---- the demo -----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def sandbox(root: Path, *arguments: str) -> AsyncIterator[dict[str, Any]]:
+    """The legacy estate as a child process that ends with us; answers its addresses and sample credentials."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sandbox",
+        "--root",
+        str(root),
+        "--json",
+        "--with-parent",
+        *arguments,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is ours to handle: the gateway ends first
+    )
+    if child.stdout is None or child.stdin is None:
+        raise RuntimeError("the sandbox has no pipes")
+    try:
+        async with asyncio.timeout(30):
+            line = await child.stdout.readline()
+        if not line:
+            raise click.ClickException("the sandbox did not start; see the lines above")
+        yield json.loads(line)
+    finally:
+        child.stdin.close()
+        try:
+            async with asyncio.timeout(5):
+                await child.wait()
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+
+def sandbox_environment(found: Mapping[str, Any]) -> dict[str, str]:
+    """What the reference estate refers to by env:NAME."""
+    return {
+        "TILLGATE_ERP_URL": found["erp"]["url"],
+        "TILLGATE_ERP_USER": found["erp"]["user"],
+        "TILLGATE_ERP_PASSWORD": found["erp"]["password"],
+        "TILLGATE_OMS_URL": found["oms"]["url"],
+        "TILLGATE_OMS_KEY": found["oms"]["key"],
+        "TILLGATE_POS_INBOX": found["pos"]["inbox"],
+    }
+
+
+async def demo_keys(running: Product) -> dict[str, str]:
+    """A fresh key per channel, one for operators, and one of a client that is pinned to the oldest version."""
+    from gateway.bootstrap import pepper
+
+    secret = await pepper(running.books)
+    wanted = {
+        name: Client(
+            name=client,
+            channel=name,
+            scopes=tuple(s for s in SCOPES if not s.startswith("admin:")),
+            api_version=HISTORY.newest.date,
+        )
+        for name, client in DEMO_CLIENTS.items()
+    }
+    wanted["operator"] = Client(name="demo-operator", channel="store", scopes=("admin:read",), api_version=HISTORY.newest.date)
+    wanted["pinned"] = Client(
+        name="demo-pinned",
+        channel="web",
+        scopes=("catalogue:read", "inventory:read"),
+        api_version=HISTORY.versions[-1].date,
+    )
+    keys = {}
+    for name, client in wanted.items():
+        await running.books.clients.put(client)
+        await running.books.clients.expire_keys(client.name, datetime.now(UTC))
+        keys[name], stored = new_key(client.name, secret)
+        await running.books.clients.add_key(stored)
+    return keys
+
+
+@click.command("demo")
+@click.option("--port", type=int, default=None, help="Default: the estate's (8080); 0: any free one.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another sample company.")
+@click.pass_obj
+def demo(settings: Settings, port: int | None, seed: int) -> None:
+    """Start the sandbox and the gateway with workers and console, print addresses and keys, stop on Ctrl-C."""
+    configure(level="warning")
+    uvloop.run(_demo(settings, port, seed))
+
+
+async def _demo(settings: Settings, port: int | None, seed: int) -> None:
+    from gateway.bootstrap import check, product
+
+    data = settings.data / "demo"
+    checking = asyncio.create_task(asyncio.to_thread(check, settings.estate))
+    async with sandbox(data / "sandbox", "--seed", str(seed)) as found:
+        checked = await checking
+        environment = {**os.environ, **sandbox_environment(found)}
+        host, port = place(checked.estate, None, port, environment)
+        async with product(checked, data, environment=environment) as running:
+            keys = await demo_keys(running)
+            started = asyncio.Event()
+            task = asyncio.create_task(run(running, host, port, started=started))
+            waiting = asyncio.create_task(started.wait())
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if started.is_set():
+                click.echo(_welcome(f"http://{host}:{port}", keys, found))
+            waiting.cancel()
+            await task
+
+
+def _welcome(base: str, keys: Mapping[str, str], found: Mapping[str, Any]) -> str:
+    lines = [
+        "",
+        f"  API       {base}          reference {base}/docs",
+        f"  Console   {base}/console  sign in with the operator key",
+        f"  Sandbox   {found['control']}  ERP {found['erp']['wsdl']}",
+        f"            OMS {found['oms']['openapi']}  tills {found['pos']['inbox']}",
+        "",
+        *(f"  {name:12} {key}" for name, key in keys.items()),
+        "",
+        f"  export KEY={keys['web']}",
+        f'  curl -s -H "Authorization: Bearer $KEY" {base}/products/10000001',
+        f'  curl -s -H "Authorization: Bearer $KEY" "{base}/prices?sku=10000001&location=0001"',
+        f'  curl -s -H "Authorization: Bearer $KEY" "{base}/inventory?sku=10000001&location=0001&explain=true"',
+        "",
+        "  Ctrl-C stops everything.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+COMMANDS: list[click.Command] = [serve, work, demo]

@@ -1,0 +1,20 @@
+"""What every command is given: where the estate is and where data lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    estate: Path
+    data: Path
+
+
+def reference_estate() -> Path:
+    """The estate that comes with Tillgate: the checkout's root, or the copy inside an installed package."""
+    checkout = _PACKAGE.parent
+    return checkout if (checkout / "estate.toml").is_file() else _PACKAGE / "reference"
