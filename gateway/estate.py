@@ -442,14 +442,14 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     ("capability", name, "operations"),
                     f"capability {name}: {operation_name} provides {known.provides!r}",
                 )
-    known_capabilities = {o.provides for o in estate.operation.values()}
+    offered = {o.provides for o in estate.operation.values()}
     for name, route in estate.route.items():
         for capability in route.capabilities:
-            if capability not in known_capabilities and len(estate.operation) == len(operations):
+            if capability not in offered and len(estate.operation) == len(operations):
                 yield source.finding(
                     ("route", name, "capabilities"),
                     f"route {name}: nothing provides {capability!r}",
-                    nearest(capability, known_capabilities),
+                    nearest(capability, offered),
                 )
     if "standard" not in names.get("quota", set()):
         yield source.finding(
