@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from adapters.rest.contract import Operation, is_json
-from adapters.rest.spec import ApiKey, Basic, Bearer
+from adapters.rest.spec import ApiKey, Basic, Bearer, OAuth2
 
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -77,8 +77,8 @@ def with_parameter(path: str, name: str, value: str) -> str:
     return _with(parts.path, [*query, (name, value)])
 
 
-def credentials(auth: ApiKey | Bearer | Basic | None) -> tuple[dict[str, str], tuple[str, str] | None]:
-    """Headers, and at most one query parameter, that every request carries."""
+def credentials(auth: ApiKey | Bearer | Basic | OAuth2 | None) -> tuple[dict[str, str], tuple[str, str] | None]:
+    """Headers, and at most one query parameter, that every request carries. OAuth 2.0: none, see adapters.rest.token."""
     match auth:
         case ApiKey() if auth.query:
             return {}, (auth.query, auth.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,12 @@ from adapters.driver import Reply
 from adapters.rest.client import Asked, Unusable, credentials, decoded, next_link, with_parameter, written
 from adapters.rest.contract import Operation, RestContract
 from adapters.rest.errors import means, member, said, translated
-from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OperationOptions, RestOptions, Tls
+from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OAuth2, OperationOptions, RestOptions, Tls
+from adapters.rest.token import Tokens
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import ContractViolation, UpstreamTimeout
-from observability import current_hop
+from observability import Hop, current_hop
 
 _SAFE = ("GET", "HEAD")
 _ETAG_BYTES = 16 * 1024 * 1024
@@ -32,15 +33,22 @@ class RestConnection:
     def __init__(self, system: str, endpoint: str, contract: RestContract, options: RestOptions, *, connections: int = 32) -> None:
         """Reads the TLS files, if any. Raises ValueError for an endpoint that is no plain http(s) URL."""
         self.system, self.contract, self.options = system, contract, options
+        tls = _context(options.tls) if options.tls else None
         self.wire = Wire(
             system,
             endpoint,
             connections=connections,
             connect_seconds=options.connect_limit,
             body_limit=options.body_limit,
-            tls=_context(options.tls) if options.tls else None,
+            tls=tls,
         )
-        headers, self.key = credentials(options.auth)
+        self.tokens: Tokens | None = None
+        self._token_wire: Wire | None = None
+        if isinstance(auth := options.auth, OAuth2):
+            origin = urlsplit(auth.token_url)
+            self._token_wire = Wire(system, f"{origin.scheme}://{origin.netloc}", connections=1, tls=tls)
+            self.tokens = Tokens(system, auth, self._token_wire)
+        headers, self.key = credentials(auth)
         self.headers = {**options.headers, **headers}
         self.known = _Known(options.etags)
         address = urlsplit(endpoint)
@@ -48,9 +56,13 @@ class RestConnection:
 
     async def start(self) -> None:
         await self.wire.start()
+        if self._token_wire:
+            await self._token_wire.start()
 
     async def close(self) -> None:
         await self.wire.close()
+        if self._token_wire:
+            await self._token_wire.close()
 
     async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
         described = self.contract.operation(operation)
@@ -87,6 +99,8 @@ class _Visit:
         while True:
             found = await self._page(Asked(path, asked.headers, asked.body))
             if found is None:
+                if documents:
+                    raise Unusable("paging", "the next page", "nothing there")
                 return Reply((), self._as_of)
             document, etag, answer = found
             if document is None:
@@ -105,24 +119,13 @@ class _Visit:
         """The document (None: an answer without body), its ETag and the answer. None: there is no such thing."""
         c, op = self._c, self._operation
         path = with_parameter(asked.path, *c.key) if c.key else asked.path
-        known = c.known.get(asked.path) if op.method in _SAFE else None
+        question = (asked.path, *sorted(asked.headers.items()))
+        known = c.known.get(question) if op.method in _SAFE else None
         headers = {**asked.headers, **c.headers, **({"If-None-Match": known.etag} if known else {})}
-        left = self._until - asyncio.get_running_loop().time()
-        if left <= 0:
-            raise UpstreamTimeout(system=c.system, operation=op.name, reason="no time left for a further page")
         hop = current_hop()
         if hop:
             hop.set(protocol="rest", method=op.method, url_template=op.path, host=c.host, port=c.port, request_bytes=len(asked.body or b""))
-        answer = await c.wire.exchange(
-            op.name,
-            op.method,
-            path,
-            headers,
-            asked.body,
-            left,
-            traceparent=hop.traceparent if hop else "",
-            body_limit=self._bytes_left,
-        )
+        answer = await self._exchange(path, headers, asked.body, hop)
         self._bytes_left -= len(answer.body)
         if hop:
             hop.set(status=answer.status, response_bytes=len(answer.body))
@@ -141,8 +144,42 @@ class _Visit:
             raise Unusable("body", "a JSON object", f"a JSON {type(document).__name__}")
         etag = answer.headers.get("ETag")
         if etag and op.method in _SAFE:
-            c.known.put(asked.path, _Kept(etag, document, len(answer.body)))
+            c.known.put(question, _Kept(etag, document, len(answer.body)))
         return document, etag, answer
+
+    async def _exchange(self, path: str, headers: dict[str, str], body: bytes | None, hop: Hop | None) -> WireAnswer:
+        """With a token, where the system wants one; a refused token is renewed once (401: nothing was done)."""
+        tokens, traceparent = self._c.tokens, hop.traceparent if hop else ""
+
+        async def once(headers: dict[str, str]) -> WireAnswer:
+            return await self._c.wire.exchange(
+                self._operation.name,
+                self._operation.method,
+                path,
+                headers,
+                body,
+                self._left(),
+                traceparent=traceparent,
+                body_limit=self._bytes_left,
+            )
+
+        if tokens is None:
+            return await once(headers)
+        token = await tokens.token(self._operation.name, self._left())
+        answer = await once({**headers, "Authorization": f"Bearer {token}"})
+        if answer.status == 401:
+            tokens.expire(token)
+            token = await tokens.token(self._operation.name, self._left())
+            answer = await once({**headers, "Authorization": f"Bearer {token}"})
+        return answer
+
+    def _left(self) -> float:
+        left = self._until - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise UpstreamTimeout(
+                system=self._c.system, operation=self._operation.name, reason="no time left for a further exchange", sent=False
+            )
+        return left
 
     def _failed(self, answer: WireAnswer) -> None:
         """Returns only if the answer says that there is no such thing."""
@@ -206,22 +243,22 @@ class _Kept:
 
 
 class _Known:
-    """The last answer with an ETag per address, least recently used first out; bounded in number and bytes."""
+    """The last answer with an ETag per question (address and header parameters); bounded in number and bytes, least used first out."""
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
-    def get(self, path: str) -> _Kept | None:
-        kept = self._kept.get(path)
+    def get(self, question: Hashable) -> _Kept | None:
+        kept = self._kept.get(question)
         if kept:
-            self._kept.move_to_end(path)
+            self._kept.move_to_end(question)
         return kept
 
-    def put(self, path: str, kept: _Kept) -> None:
-        if (before := self._kept.pop(path, None)) is not None:
+    def put(self, question: Hashable, kept: _Kept) -> None:
+        if (before := self._kept.pop(question, None)) is not None:
             self._bytes -= before.size
-        self._kept[path] = kept
+        self._kept[question] = kept
         self._bytes += kept.size
         while len(self._kept) > self._most or self._bytes > _ETAG_BYTES:
             self._bytes -= self._kept.popitem(last=False)[1].size

@@ -44,6 +44,25 @@ class Basic(Options, frozen=True, kw_only=True, tag_field="kind", tag="basic"):
         return "Basic()"
 
 
+class OAuth2(Options, frozen=True, kw_only=True, tag_field="kind", tag="oauth2"):
+    """Client credentials (RFC 6749 §4.4). The token endpoint is reached with the system's own TLS options."""
+
+    token_url: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$")]
+    client_id: str
+    client_secret: Secret
+    scope: str = ""
+    extra: dict[str, str] = {}
+    """Further form members, such as audience."""
+    in_body: bool = False
+    """Credentials as form members instead of HTTP Basic, for servers that know no better."""
+    time_limit: Duration = Duration(5)
+    pause: Duration = Duration(5)
+    """After a refusal nobody asks for a token again for this long."""
+
+    def __repr__(self) -> str:
+        return f"OAuth2(token_url={self.token_url!r}, client_id={self.client_id!r})"
+
+
 class CursorPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="cursor"):
     """The answer names the next page in `next`; it travels in the query parameter. Missing, null or empty: the last page."""
 
@@ -108,7 +127,7 @@ class Tls(Options, frozen=True, kw_only=True):
 
 
 class RestOptions(Options, frozen=True, kw_only=True):
-    auth: ApiKey | Bearer | Basic | None = None
+    auth: ApiKey | Bearer | Basic | OAuth2 | None = None
     paging: CursorPaging | NumberedPaging | LinkPaging | None = None
     """For every read that has the paging's parameter in the contract (`link`: for every read)."""
     max_pages: Annotated[int, Meta(ge=1, le=10_000)] = 100

@@ -460,6 +460,11 @@ async def test_a_304_nobody_asked_for_is_no_answer(shop: Shop) -> None:
     assert isinstance(await error_of(shop), ContractViolation)
 
 
+async def test_a_page_that_is_gone_fails_the_answer_and_does_not_empty_it(shop: Shop) -> None:
+    shop.answer = in_turn(says({"items": [1], "next": "2"}), says({"code": "GONE"}, 404))
+    assert isinstance(await error_of(shop, "findThings", {"state": "x"}, paging={"kind": "cursor", "next": "next"}), ContractViolation)
+
+
 async def test_etags_are_bounded(shop: Shop) -> None:
     shop.answer = says({"id": "a"}, headers={"ETag": '"v1"'})
     connection = await shop.connected(etags=2)
@@ -473,6 +478,94 @@ async def test_the_age_of_a_cached_copy_is_told(shop: Shop) -> None:
     reply = await (await shop.connected()).call("getThing", {"id": "a"}, call(), 2)
     assert reply.as_of is not None
     assert 119 <= (datetime.now(UTC) - reply.as_of).total_seconds() <= 125
+
+
+# ---- tokens -------------------------------------------------------------------------------------------------------
+
+
+class Issuer:
+    """Answers the token endpoint and lets through who carries the newest token."""
+
+    def __init__(self, shop: Shop, *answers: Answering) -> None:
+        self.shop, self.answers, self.issued = shop, list(answers), 0
+        self.auth = {
+            "kind": "oauth2",
+            "token_url": f"{shop.url}/oauth/token",
+            "client_id": "gate way",
+            "client_secret": "s3cret",
+            "scope": "r w",
+        }
+        shop.answer = self.answer
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/oauth/token":
+            await asyncio.sleep(0.01)
+            if self.answers:
+                return await self.answers.pop(0)(request)
+            self.issued += 1
+            return web.json_response({"access_token": f"t{self.issued}", "token_type": "Bearer", "expires_in": 3600})
+        good = request.headers.get("Authorization") == f"Bearer t{self.issued}"
+        return web.json_response({"id": "a"}) if good else web.json_response({"code": "EXPIRED"}, status=401)
+
+    @property
+    def asked(self) -> list[tuple[dict[str, str], bytes]]:
+        return [(headers, body) for _, path, headers, body in self.shop.seen if path == "/oauth/token"]
+
+
+async def test_one_token_serves_a_hundred_waiting_calls_and_is_kept(shop: Shop) -> None:
+    issuer = Issuer(shop)
+    connection = await shop.connected(auth=issuer.auth)
+    await asyncio.gather(*(ask(connection) for _ in range(100)))
+    await ask(connection)
+    ((headers, body),) = issuer.asked
+    assert headers["Authorization"] == "Basic Z2F0ZSt3YXk6czNjcmV0"
+    assert body == b"grant_type=client_credentials&scope=r+w"
+    assert "s3cret" not in repr(connection.options)
+
+
+async def test_a_refused_token_is_renewed_once_within_the_attempt(shop: Shop) -> None:
+    issuer = Issuer(shop)
+    connection = await shop.connected(auth=issuer.auth)
+    await ask(connection)
+    issuer.issued += 1  # somebody revoked it
+    assert await ask(connection) == ({"id": "a"},)
+    assert len(issuer.asked) == 2
+
+
+async def test_an_expired_token_is_renewed_before_it_is_used(shop: Shop) -> None:
+    issuer = Issuer(shop, says({"access_token": "t0", "token_type": "bearer", "expires_in": 1}))
+    connection = await shop.connected(auth=issuer.auth)
+    await ask(connection)
+    await asyncio.sleep(1.05)
+    await ask(connection)
+    assert [h.get("Authorization") for _, path, h, _ in shop.seen if path != "/oauth/token"] == ["Bearer t0", "Bearer t1"]
+
+
+@pytest.mark.parametrize(
+    ("answering", "kind"),
+    [
+        (says({"error": "invalid_client"}, 401), CredentialsRefused),
+        (says({}, 503), UpstreamFault),
+        (says({"token_type": "Bearer"}), ContractViolation),
+        (says({"access_token": "a\r\nX-Evil: 1", "token_type": "Bearer"}), ContractViolation),
+        (says(body=b"<html>", content_type="text/html"), ContractViolation),
+    ],
+)
+async def test_without_a_token_nothing_is_sent_and_the_error_says_so(shop: Shop, answering: Answering, kind: type[UpstreamError]) -> None:
+    issuer = Issuer(shop, answering)
+    error = await error_of(shop, "makeThing", {"body": {}}, auth=issuer.auth)
+    assert type(error) is kind
+    assert not error.sent
+    assert len(shop.seen) == 1
+
+
+async def test_after_refused_credentials_nobody_tries_again_for_a_while(shop: Shop) -> None:
+    issuer = Issuer(shop, says({"error": "invalid_client", "error_description": "locked soon"}, 400))
+    connection = await shop.connected(auth=issuer.auth)
+    for _ in range(5):
+        with pytest.raises(CredentialsRefused, match="locked soon"):
+            await ask(connection)
+    assert len(issuer.asked) == 1
 
 
 # ---- options ------------------------------------------------------------------------------------------------------
