@@ -6,7 +6,8 @@ with recorder.flight("request", "GET /inventory", channel="web") as record:   # 
 """
 
 from observability.flight import FlightRecord, Hop, current, current_hop, step
+from observability.logs import get_logger
 from observability.recorder import Recorder
 from observability.vocabulary import Step
 
-__all__ = ["FlightRecord", "Hop", "Recorder", "Step", "current", "current_hop", "step"]
+__all__ = ["FlightRecord", "Hop", "Recorder", "Step", "current", "current_hop", "get_logger", "step"]

@@ -16,7 +16,8 @@ BUCKETS: Final = 83
 """Under 0.1 ms, 81 buckets with factor 2^(1/4) up to about 124 s, and everything longer."""
 OTHER: Final = "other"
 _CLASS_INDEX: Final[dict[FailureClass, int]] = {name: i for i, name in enumerate(FAILURE_CLASSES)}
-_CALLS: Final = frozenset({Step.CALL, Step.FILE_PARSE})
+_ATTEMPT: Final = Step.ATTEMPT
+_COUNTED: Final = frozenset({Step.CALL, Step.FILE_PARSE, Step.ATTEMPT})
 
 
 class RouteKey(NamedTuple):
@@ -57,14 +58,16 @@ class Cell(msgspec.Struct):
         seconds = hop.seconds
         self.total_us += int(seconds * 1e6)
         self.durations[bucket(seconds)] += 1
+        if seconds > objective:
+            self.late += 1
+        if hop.outcome == "success":
+            return
         if (failure := hop.failure) is not None:
             self.failures[_CLASS_INDEX[failure]] += 1
         elif hop.outcome == "cancelled":
             self.cancelled += 1
         elif hop.outcome == "degraded":
             self.degraded += 1
-        if seconds > objective:
-            self.late += 1
 
     def merge(self, other: Cell) -> None:
         self.n += other.n
@@ -129,18 +132,16 @@ class Cells(msgspec.Struct):
         self.route(RouteKey(record.channel, record.name, record.api_version)).add(
             record.root, record.objective or objectives.get(record.name, objective)
         )
-        called = {(hop.system, hop.operation) for hop in record.hops if hop.kind in _CALLS}
-        for hop in record.hops:
-            if not hop.system:
-                continue
-            attempt = hop.kind is Step.ATTEMPT
-            if not attempt and hop.kind not in _CALLS:
-                continue
-            cell = self.operation(OperationKey(hop.system, hop.operation))
-            if attempt:
+        calls = [hop for hop in record.hops if hop.system and hop.kind in _COUNTED]
+        called = {(hop.system, hop.operation) for hop in calls if hop.kind is not _ATTEMPT}
+        for hop in calls:
+            at = (hop.system, hop.operation)
+            cell = self.operations.get(at) or self._new_operation(OperationKey(*at))  # type: ignore[call-overload]  # equal keys
+            if hop.kind is _ATTEMPT:
                 cell.attempts += 1
-            if not attempt or (hop.system, hop.operation) not in called:
-                cell.add(hop, objectives.get(f"{hop.system}.{hop.operation}", objective))
+                if at in called:
+                    continue
+            cell.add(hop, objectives.get(f"{at[0]}.{at[1]}", objective) if objectives else objective)
 
     def merge(self, other: Cells) -> None:
         for route, cell in other.routes.items():

@@ -10,14 +10,21 @@ from typing import Final
 from observability.flight import FlightRecord
 from observability.vocabulary import SampleReason
 
-_RESERVE: Final[dict[SampleReason, float]] = {"baseline": 0.5, "late": 0.25, "retried": 0.25, "degraded": 0.25}
+_RESERVE: Final[dict[SampleReason, float]] = {
+    "baseline": 0.5,
+    "late": 0.25,
+    "retried": 0.25,
+    "degraded": 0.25,
+    "guard": 0.1,
+    "rejected": 0.1,
+}
 """Share of the budget that must be left for this reason to use it: under pressure failures go last."""
 _STRATA: Final = 4_096
 
 
 class Keep:
-    """The tail decision. A stratum is (reason, flight name, channel); what it could not keep adds to the weight of what it keeps next,
-    so that the weights of a stratum sum to the flights it saw.
+    """The tail decision. A stratum is (reason, flight name, channel, outcome); what it could not
+    keep adds to the weight of what it keeps next, so that the weights of a stratum sum to the flights it saw.
     """
 
     def __init__(self, *, per_second: float = 200.0, baseline_per_minute: float = 6.0, clock: Callable[[], float] = monotonic) -> None:
@@ -25,7 +32,7 @@ class Keep:
         self._tokens = self._burst
         self._baseline_gap = 60.0 / baseline_per_minute
         self._refilled = clock()
-        self._strata: dict[tuple[str, str, str], list[float]] = {}  # [seen since the last kept one, when that was kept]
+        self._strata: dict[tuple[str, ...], list[float]] = {}  # [seen since the last kept one, when that was kept]
         self.seen = self.kept = 0
         self.kept_for: Counter[str] = Counter()
         self.over_budget: Counter[str] = Counter()
@@ -39,11 +46,11 @@ class Keep:
         self.seen += 1
         now = self._clock()
         reason = _reason(record, late=late, suspected=suspected)
-        key = (reason, record.name, record.channel)
+        key: tuple[str, ...] = (reason, record.name, record.channel, record.outcome)
         stratum = self._strata.get(key)
         if stratum is None:
             if len(self._strata) >= _STRATA:
-                key = (reason, "", "")
+                key = (reason,)
             stratum = self._strata.setdefault(key, [0, now - self._baseline_gap])
         stratum[0] += 1
         if reason == "baseline" and now - stratum[1] < self._baseline_gap:

@@ -28,6 +28,8 @@ SQLITE_NEEDED: Final = (3, 51, 3)
 """Older ones can lose committed writes in write-ahead mode when two connections write and checkpoint at once."""
 GROUP: Final = 1_000
 LINGER_S: Final = 0.5
+READ_LIMIT_S: Final = 5.0
+"""Of one file: a search may answer with what it found so far, but not keep others waiting."""
 SUFFIX: Final = ".flights"
 _SCHEMA: Final = """
 create table dictionary (bytes blob not null);
@@ -242,9 +244,11 @@ class Ring:
         try:
             with closing(apsw.Connection(str(segment), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
                 connection.set_busy_timeout(500)
+                until = monotonic() + READ_LIMIT_S
+                connection.set_progress_handler(lambda: monotonic() > until, 20_000)
                 yield from connection.execute(query, values)
         except apsw.Error:
-            if segment.exists():  # pruned while we looked is no trouble; damaged is counted, and the others still answer
+            if segment.exists():  # pruned while we looked is no trouble; damaged or too slow is counted, and the others still answer
                 self.unreadable += 1
 
     def _trace(self, wanted: bytes) -> list[Span]:
@@ -253,7 +257,10 @@ class Ring:
         found: list[Span] = []
         for segment in self._segments():
             for blob, dictionary in self._rows(segment, query, (wanted,)):
-                found += _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
+                try:
+                    found += _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
+                except (zlib.error, msgspec.DecodeError):
+                    self.unreadable += 1
         return found
 
     def _recent(self, query: str, values: tuple[Any, ...], limit: int) -> list[FlightSummary]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from observability.redaction import ITEM_LIMIT, MASK, TEXT_LIMIT, redact, redacted
@@ -58,3 +60,17 @@ def test_values_are_bounded_in_length_breadth_and_depth() -> None:
 
 def test_control_characters_cannot_forge_a_line_or_colour_a_terminal() -> None:
     assert redact("a\x1b[31m\r\u202eb\x00") == "a [31m  b "
+
+
+@pytest.mark.parametrize(
+    "secret", ["4111111111111111", "4111-1111-1111-1111", "DE89370400440532013000", "sk_0123456789abcdef", "\x7f", "Basic dXNlcjpwdw=="]
+)
+def test_the_quick_look_overlooks_nothing_that_a_mask_would_hide(secret: str) -> None:
+    assert secret not in redact(secret)
+
+
+def test_masking_hostile_text_takes_no_longer_than_its_length_warrants() -> None:
+    began = time.perf_counter()
+    for hostile in ("a" * 800, "a@" * 400, "1 " * 400, "<token " * 100, "://" * 260, "AA11" * 200, "a.-_" * 200, "eyJ." * 200):
+        redact(hostile)
+    assert time.perf_counter() - began < 0.5
