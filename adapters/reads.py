@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +13,20 @@ import msgspec
 from adapters.cache import Cache, Entry, Rows
 from contracts.call import Call
 from contracts.canonical.base import Provenance
-from contracts.errors import CallerError, ContractViolation, DeadlineExceeded, TillgateError, UpstreamError, UpstreamRejected
+from contracts.errors import (
+    CallerError,
+    ContractViolation,
+    DeadlineExceeded,
+    InvalidRequest,
+    TillgateError,
+    UpstreamError,
+    UpstreamRejected,
+)
 from contracts.policy import Policy
 from contracts.ports import SkuAt
 from observability import Hop, Step, current_hop, step
+
+_INDEX = re.compile(r"/\d+")
 
 Ask = Callable[[tuple[Hashable, ...], Call], Awaitable[tuple[Rows, Provenance]]]
 """Performs one guarded call for these keys."""
@@ -109,6 +120,9 @@ class Reads:
                 await self._fetch(missing, call, hop, entries, errors)
                 if errors:
                     hop.failed(next(iter(errors.values())))
+            for key, error in errors.items():
+                if isinstance(error, InvalidRequest):  # its place counts within the batch that travelled, not within what was asked here
+                    error.where = _INDEX.sub(f"/{list(dict.fromkeys(keys)).index(key)}", error.where, count=1)
         return Findings(entries, errors, cached)
 
     async def _fetch(

@@ -47,7 +47,7 @@ class Basic(Options, frozen=True, kw_only=True, tag_field="kind", tag="basic"):
 class OAuth2(Options, frozen=True, kw_only=True, tag_field="kind", tag="oauth2"):
     """Client credentials (RFC 6749 §4.4). The token endpoint is reached with the system's own TLS options."""
 
-    token_url: Annotated[str, Meta(pattern=r"^https?://[^\s?#]+$")]
+    token_url: str
     client_id: str
     client_secret: Secret
     scope: str = ""

@@ -74,5 +74,5 @@ class FakeMapping(CompiledMapping):
 
     def write(self, source: Any, context: ReadContext) -> dict[str, Any]:
         if self.refuses and self.refuses in repr(source):
-            raise InvalidBody(where="/pairs", expected="at most 18 characters", got=self.refuses)
+            raise InvalidBody(where="/pairs/0/sku", expected="at most 18 characters", got=self.refuses)
         return msgspec.structs.asdict(source)

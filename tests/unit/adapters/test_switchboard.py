@@ -308,6 +308,8 @@ async def test_a_key_that_the_system_cannot_take_is_the_callers_own_mistake_and_
     results = await asyncio.gather(*(estate.board.ask(LEVELS, at(sku), call()) for sku in skus), return_exceptions=True)
     assert [type(r) for r in results if isinstance(r, Exception)] == [InvalidBody]
     assert estate.operation.guard.budget.tokens == 10
+    with pytest.raises(InvalidBody, match="/pairs/2/sku"):
+        await estate.board.ask(LEVELS, at("a", "b", "endless"), call())
 
 
 async def test_unknown_values_are_counted_and_the_table_is_bounded() -> None:
