@@ -27,6 +27,7 @@ from adapters.rest import spec as rest_spec
 from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
 from adapters.soap import spec as soap_spec
+from adapters.soap.client import parse_xml
 from adapters.soap.contract import SoapContract
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
@@ -67,6 +68,8 @@ from observability.ring import Ring
 from observability.spans import resource
 
 log = structlog.get_logger("bootstrap")
+
+__all__ = ["Checked", "Product", "check", "open_books", "parse_xml", "pepper", "product", "store_options", "trace_folder", "types"]
 
 VERSION = "0.1.0"
 

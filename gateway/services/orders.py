@@ -58,7 +58,7 @@ class Orders:
             order = await self._process.start(process, order, call)
         elif process.state in ("running", "waiting"):
             order = await self._follow(order, call)
-        return self._verdict(order, await self._books.orders.process_of(order.id))
+        return _public(self._verdict(order, await self._books.orders.process_of(order.id)))
 
     async def _follow(self, order: Order, call: Call) -> Order:
         """A repeat under the same key while the first is still at work: wait for it, don't start another."""
