@@ -1,0 +1,183 @@
+"""The whole product on real sockets for a test: sandbox, gateway and keys, started together and stopped together.
+
+    async with running(tmp_path) as live:                          # inside an async test
+        answer = await live.http.get("/products/10000001", headers=live.auth("web"))
+        live.sandbox.faults.add(Rule(system="erp", kind="refuse"))
+
+    with threaded(tmp_path) as live: ...                           # for clients that block; `live.base` and `live.keys` are what they need
+
+`live.product` has the books, the systems and the recorder; `live.keys` one key per channel, `operator` (admin scope) and `pinned`
+(oldest version). Sku 10000001 and location 0001 exist. `change` edits the estate before it is built: `change=no_limits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from contracts.books import Client
+from contracts.policy import Duration
+from contracts.versions import HISTORY
+from gateway.bootstrap import Checked, Product, check, pepper, product
+from gateway.cli.serving import demo_keys, sandbox_environment, server
+from gateway.edge.auth import SCOPES, new_key
+from gateway.estate import Estate, Quota, QuotaPolicy
+from gateway.services.clock import Now, utc_now
+from sandbox.server import Sandbox
+from sandbox.server import start as start_sandbox
+
+ROOT = Path(__file__).resolve().parents[1]
+SKU, LOCATION, CUSTOMER = "10000001", "0001", "1000001"
+EVERYTHING = tuple(SCOPES)
+
+
+@dataclass
+class Live:
+    base: str
+    """http://127.0.0.1:PORT"""
+    product: Product
+    sandbox: Sandbox
+    keys: dict[str, str]
+    http: httpx.AsyncClient = field(repr=False)
+    """Speaks to the gateway; use it in the loop that runs the product only."""
+
+    def auth(self, who: str = "web") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[who]}"}
+
+    async def client(
+        self,
+        name: str,
+        scopes: Sequence[str] = EVERYTHING,
+        *,
+        channel: str = "web",
+        version: str = HISTORY.newest.date,
+        quota: str = "standard",
+        stores: tuple[str, ...] = (),
+        suspended: bool = False,
+        expires_at: datetime | None = None,
+    ) -> dict[str, str]:
+        """A further client with a fresh key; answers its headers. Its key is also in `keys` under `name`."""
+        books = self.product.books
+        await books.clients.put(
+            Client(
+                name=name,
+                channel=channel,
+                scopes=tuple(scopes),
+                api_version=version,
+                quota=quota,
+                stores=stores,
+                suspended=suspended,
+            )
+        )
+        self.keys[name], stored = new_key(name, await pepper(books), expires_at)
+        await books.clients.add_key(stored)
+        return self.auth(name)
+
+
+def no_limits(estate: Estate) -> Estate:
+    """Quotas that no test reaches."""
+    wide = Quota(policies=(QuotaPolicy(name="burst", requests=1_000_000, window=Duration(1)),))
+    return msgspec.structs.replace(estate, quota=dict.fromkeys(estate.quota, wide))
+
+
+@cache
+def reference() -> Checked:
+    """The reference estate, read once per run, without the tills' files."""
+    text = (ROOT / "estate.toml").read_text(encoding="utf-8")
+    sections = re.split(r"(?m)^(?=\[)", text)
+    kept = "".join(s for s in sections if not re.match(r'\[(system\.pos|operation\."pos\.)', s)).replace(', "sale.feed"]', "]")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "estate.toml").write_text(kept, encoding="utf-8")
+        for shared in ("contracts", "mappings"):
+            (folder / shared).symlink_to(ROOT / shared)
+        return check(folder)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, *, change: Callable[[Estate], Estate] = lambda e: e, work: bool = False, now: Now = utc_now, seed: int = 1
+) -> AsyncIterator[Live]:
+    """`work`: also the background loops (files, events, due processes). `now`: another clock for the product."""
+    checked = await asyncio.to_thread(reference)
+    checked = replace(checked, estate=change(checked.estate))
+    sandbox = await start_sandbox(folder / "sandbox", seed)
+    try:
+        environment = sandbox_environment(sandbox.describe())
+        async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work) as base:
+            keys = await demo_keys(built)
+            async with httpx.AsyncClient(base_url=base, timeout=30, limits=httpx.Limits(max_connections=None)) as http:
+                yield Live(base, built, sandbox, keys, http)
+    finally:
+        await sandbox.stop()
+
+
+@asynccontextmanager
+async def _served(built: Product, work: bool) -> AsyncIterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        http = server(built, "127.0.0.1", 0)
+        serving = asyncio.create_task(http._serve([listening]))  # without uvicorn's hold on the test run's signals
+        jobs = asyncio.create_task(built.work()) if work else None
+        try:
+            while not http.started:  # noqa: ASYNC110  # uvicorn offers no event for it
+                if serving.done():
+                    serving.result()
+                await asyncio.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            built.stop.set()
+            http.should_exit = http.force_exit = True
+            await serving
+            if jobs is not None:
+                await jobs
+
+
+@contextmanager
+def threaded(folder: Path, *, change: Callable[[Estate], Estate] = no_limits, work: bool = False) -> Iterator[Live]:
+    """The same in a loop of its own, for a client that blocks. Raises what the start raised."""
+    started = threading.Event()
+    found: list[Live] = []
+    failed: list[BaseException] = []
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        async with running(folder, change=change, work=work) as live:
+            found.append(live)
+            letting_go.append(lambda: loop.call_soon_threadsafe(stop.set))
+            loop = asyncio.get_running_loop()
+            started.set()
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as exc:  # noqa: BLE001  # told to the test, in its own thread
+            failed.append(exc)
+        finally:
+            started.set()
+
+    letting_go: list[Callable[[], object]] = []
+    thread = threading.Thread(target=run, name="product", daemon=True)
+    thread.start()
+    started.wait(60)
+    if failed:
+        raise failed[0]
+    try:
+        yield found[0]
+    finally:
+        letting_go[0]()
+        thread.join(30)
+    if failed:
+        raise failed[0]
