@@ -30,6 +30,7 @@ from mappings.language.expression import (
     Node,
     Path,
     Sequence,
+    nodes,
 )
 from mappings.language.functions import FUNCTIONS, Function, Parameter
 from mappings.language.kinds import (
@@ -47,7 +48,6 @@ from mappings.language.kinds import (
     Value,
     either,
     leaf_type,
-    lit,
 )
 from mappings.language.read import Drop, Group, MappingFile, Place, Rule, did_you_mean
 from mappings.language.shape import TEXT, Field, Form, Leaf, Message, Record
@@ -140,6 +140,7 @@ class Builder:
         self.filled: list[str] = []
         self.lineage: dict[str, Lineage] = {}
         self.parameters_used: set[str] = set()
+        self.hoisted: list[Line | Prelude] = []
         self.memos: dict[tuple[str, str], str] = {}
         self.outer: list[str] = []
         self.levels: list[RecordNode] = []
@@ -692,9 +693,10 @@ class Builder:
                 if wrong := [v for v in known if match(v) is None]:
                     raise Problem(f"{wrong[0]!r} does not match {leaf.pattern}", "correct it")
             else:
-                value = self.apply(
-                    value, f"matches($, {self.pattern(leaf.pattern, match)}, {lit(_readable(leaf.pattern))})", replace(STRING, leaf=leaf)
-                )
+                value = self.simple(value)
+                found = f"{self.pattern(leaf.pattern, match)}({value.code}) is None"
+                with self.block(f"if {value.code} is not None and {found}:" if value.optional else f"if {found}:"):
+                    self.emit(f"wrong({_readable(leaf.pattern)!r}, {value.code})", value.where, personal=value.personal)
         return value
 
     def pattern(self, pattern: str, match: Callable[[str], object]) -> str:
@@ -737,7 +739,12 @@ class Builder:
             with self.about(rule, path if isinstance(part, Rule) else ""):
                 self.filled.append(path)
                 self.optional_target = not field.required
-                value = self.scalar(part, field, record, scope) if isinstance(part, Rule) else self.group(part, field, scope)
+                if isinstance(part, Group):
+                    value = self.group(part, field, scope)
+                elif not prefix and self.function == "one" and _invariant(part.node):
+                    value = self.once(part, field, record)
+                else:
+                    value = self.scalar(part, field, record, scope)
                 if not _IDENTIFIER(value.code) and not value.code.startswith("context."):
                     value = self.simple(value)
                 found[name] = field, value
@@ -751,6 +758,16 @@ class Builder:
                 )
                 self.find(f"required target field {prefix}{field.name} ({_wanted(field)}) is not filled", hint, place=group.place)
         return [found[f.name] for f in record.fields if f.name in found]
+
+    def once(self, rule: Rule, field: Field, record: Record) -> Value:
+        """A value that only the document decides is made once, not for each of its records."""
+        lines, indent, self.lines, self.indent, self.function = self.lines, self.indent, self.hoisted, 1, "read"
+        try:
+            value = self.simple(self.scalar(rule, field, record, self.root))
+        finally:
+            self.lines, self.indent, self.function = lines, indent, "one"
+        self.outer.append(value.code)
+        return value
 
     def scalar(self, rule: Rule, field: Field, record: Record, scope: RecordNode) -> Value:
         value = self.translate(rule.node, scope)
@@ -889,6 +906,7 @@ class Builder:
             self.emit(f"def outer(context, {', '.join(n.var for n in self.levels)}):")
             for level in self.levels:
                 self.lines.append(Prelude(1, level, Where("", level.where)))
+            self.lines += self.hoisted
             self.indent = 1
             self.emit(f"return {', '.join(self.outer)},")
             self.indent = 0
@@ -945,6 +963,7 @@ class Builder:
                             value = self.simple(self.native(self.translate(rule.node, self.root)))
                             texts[-1] = f"string({value.code})" if not value.optional else f"string({value.code} or '')"
                 self.emit(f"raise Refused({', '.join(texts)})")
+        self.lines += self.hoisted
         skips = self.file.where is not None
         for number, (node, child) in enumerate(pairwise(nodes)):
             slot = node.slots[child.path[-1]]
@@ -1081,6 +1100,12 @@ _CONVERT: Final = {
 
 def _accepts(kinds: tuple[str, ...], kind: str) -> bool:
     return "any" in kinds or kind in kinds or (kind == "integer" and "decimal" in kinds) or (kind == "instant" and "datetime" in kinds)
+
+
+def _invariant(node: Node) -> bool:
+    """Whether an expression speaks of the whole document only, and of something in it."""
+    anchors = [n.anchor for n in nodes(node) if isinstance(n, Path)]
+    return "root" in anchors and all(a in ("root", "parameters", "context") for a in anchors)
 
 
 def _search(record: Record, name: str, depth: int = 0, seen: tuple[Record, ...] = ()) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,28 @@ class Arithmetic:
 
 
 Node = Path | Const | Cases | Sequence | Call | Member | Compare | Logic | Choice | Arithmetic
+
+
+def nodes(node: Node) -> Iterator[Node]:
+    """The node and all below it."""
+    yield node
+    below: tuple[Node, ...]
+    match node:
+        case Call(arguments=parts, named=named):
+            below = (*parts, *(n for _, n in named))
+        case Sequence(items=parts) | Logic(parts=parts):
+            below = parts
+        case Member(base=base):
+            below = (base,)
+        case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
+            below = (left, right)
+        case Choice(test=test, then=then, otherwise=otherwise):
+            below = (test, then, otherwise)
+        case _:
+            below = ()
+    for part in below:
+        yield from nodes(part)
+
 
 _COMPARE = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",

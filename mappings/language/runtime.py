@@ -147,8 +147,8 @@ def text_only(value: Any) -> str:
 def integer(value: Any) -> int:
     if value.__class__ is int:
         return value
-    if isinstance(value, str) and _INTEGER(text := value.strip(BLANKS)):
-        return int(text)
+    if isinstance(value, str) and (_INTEGER(value) or _INTEGER(value.strip(BLANKS))):
+        return int(value)
     if isinstance(value, Decimal | float) and (number := decimal(value)) == number.to_integral_value() and number.adjusted() < 30:
         return int(number)
     raise Bad("an integer", value)
@@ -156,9 +156,9 @@ def integer(value: Any) -> int:
 
 def decimal(value: Any) -> Decimal:
     if isinstance(value, str):
-        if not _DECIMAL(text := value.strip(BLANKS)):
+        if not _DECIMAL(value) and not _DECIMAL(value.strip(BLANKS)):
             raise Bad("a decimal number", value)
-        return Decimal(text)
+        return Decimal(value)
     if value.__class__ is int:
         if abs(value) >= 10**30:
             raise Bad("a decimal number of at most 30 digits", "a larger one")
@@ -456,10 +456,12 @@ _NO_END = ("99991231", "9999-12-31")
 class Format:
     """A legacy date or time form such as `YYYYMMDD`, `DD.MM.YYYY hh:mm`. YY means 1970 to 2069."""
 
-    __slots__ = ("match", "spec", "strftime")
+    __slots__ = ("days", "match", "spec", "strftime")
 
     def __init__(self, spec: str) -> None:
         self.spec = spec
+        self.days: dict[object, date | None] = {}
+        """Days that were read before: the days of one answer are few."""
         pattern, at, self.strftime = "", 0, ""
         letters = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S", "fff": "%f"}
         for token in _TOKENS.finditer(spec):
@@ -492,6 +494,18 @@ def _year(parts: Mapping[str, int]) -> int:
 
 def formatted_date(value: Any, form: Format) -> date | None:
     """Fillers (blank, all zeros) are absent, and so is the end of time: 9999-12-31 means no end."""
+    if value.__class__ is not str:
+        return _formatted_date(value, form)
+    try:
+        return form.days[value]
+    except KeyError:
+        if len(form.days) >= MEMO:
+            form.days.clear()
+        found = form.days[value] = _formatted_date(value, form)
+        return found
+
+
+def _formatted_date(value: Any, form: Format) -> date | None:
     if value.__class__ is date:
         return None if (value.year, value.month, value.day) == (9999, 12, 31) else value
     found = string(value).strip(BLANKS)
@@ -623,12 +637,6 @@ def in_language(texts: Mapping[str, str], tags: Sequence[str]) -> str | None:
 
 def total(values: Sequence[Any]) -> Any:
     return sum(values[1:], values[0]) if values else None
-
-
-def matches(value: str, found: Callable[[str], object], expected: str) -> str:
-    if found(value) is None:
-        raise Bad(expected, value)
-    return value
 
 
 def one_of(value: Any, allowed: frozenset[Any]) -> Any:
