@@ -87,10 +87,6 @@ class Reads:
         self._open: _Shared | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    @property
-    def under_way(self) -> int:
-        return len(self._tasks)
-
     async def close(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
