@@ -21,8 +21,14 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """Of one unit, when the server reports a deadlock or a serialization failure, or the connection went before the commit was asked for."""
 _AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, ConnectionError)
-_FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says when the server ended a connection that lay idle
+    asyncpg.AdminShutdownError,
+    ConnectionError,
+)
+_FOREIGN = (asyncpg.PostgresError, *_LOST, OSError, TimeoutError)
 
 
 class Statements:
@@ -89,7 +95,7 @@ class Postgres:
         try:
             self._pool = await asyncpg.create_pool(
                 self._options.url,
-                min_size=1,
+                min_size=0,  # a lost server is noticed by whoever asks, not by a keeper that logs
                 max_size=self._options.connections,
                 timeout=wait,
                 command_timeout=4 * wait,

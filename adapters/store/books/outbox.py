@@ -13,9 +13,10 @@ from adapters.store.unit import Engine, Row, Transaction
 from contracts.books import OutboxRow
 from contracts.events import Event
 
-WHOLE, SALE, STOCK = 0, 1, 2
-"""Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, unit in `body`."""
-INSERT = "insert into outbox (subject, kind, number, at, body) values ($1, $2, $3, $4, $5)"
+WHOLE, SALE, STOCK, BUNDLE = 0, 1, 2, 3
+"""Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, its unit in `body`;
+`number` events of one batch in `body`, to be unpacked into rows when they are due."""
+_INSERT = "insert into outbox (subject, kind, number, at, body) values ($1, $2, $3, $4, $5)"
 _WINDOW = 500
 _MOST_SCANNED = 50_000
 """A look for due rows ends there; only a broker that has been away for long leaves so many waiting ones in front."""
@@ -27,7 +28,28 @@ def subjects(events: Iterable[Event]) -> list[str]:
 
 
 async def append(tx: Transaction, events: Sequence[Event]) -> None:
-    await tx.execute_each(INSERT, [(text(event.subject), WHOLE, None, micros(event.time), encode(event)) for event in events])
+    await tx.execute_each(_INSERT, [(text(event.subject), WHOLE, None, micros(event.time), encode(event)) for event in events])
+
+
+class Bundle(msgspec.Struct, frozen=True, array_like=True):
+    """The events of one batch, small, so that booking stays cheap: sales as (id, key), stock changes as (subject, millionths, unit)."""
+
+    sales: list[tuple[int, str]]
+    stock: list[tuple[str, int, str]]
+
+
+async def append_bundle(tx: Transaction, bundle: Bundle, now: datetime) -> None:
+    if size := len(bundle.sales) + len(bundle.stock):
+        await tx.execute(_INSERT, "", BUNDLE, size, micros(now), encode(bundle))
+
+
+async def _unpack(tx: Transaction, row: Row) -> None:
+    """The bundle's events get rows, and with them positions, of their own."""
+    position, at, bundle = row[0], row[4], decode(row[5], Bundle)
+    await tx.execute("delete from outbox where position = $1", position)
+    rows: list[Row] = [(key, SALE, number, at, None) for number, key in bundle.sales]
+    rows += [(subject, STOCK, moved, at, unit.encode()) for subject, moved, unit in bundle.stock]
+    await tx.execute_each(_INSERT, rows)
 
 
 class EventOutbox:
@@ -58,10 +80,15 @@ class EventOutbox:
                     _WINDOW,
                 )
                 for row in rows:
-                    if row[1] not in out and row[7] <= at and len(taken) < limit:
+                    if len(taken) == limit:
+                        break
+                    if row[2] == BUNDLE:
+                        await _unpack(tx, row)
+                        continue
+                    if row[1] not in out and row[7] <= at:
                         taken.append(row)
                     out.add(row[1])
-                if len(rows) < _WINDOW:
+                if not rows:
                     break
                 last, scanned = rows[-1][0], scanned + len(rows)
             until = after(now, lease)
@@ -69,13 +96,13 @@ class EventOutbox:
                 "update outbox set ready_at = $1, attempts = attempts + 1 where position = $2", [(until, row[0]) for row in taken]
             )
             sales = [row[3] for row in taken if row[2] == SALE]
-            found = await tx.query_each("select id, body, provenance from sale where id = $1", [(number,) for number in sales])
-            bodies = {number: (body, provenance) for number, body, provenance in found}
+            found = await tx.query_each("select id, body from sale where id = $1", [(number,) for number in sales])
+            bodies: dict[int, bytes] = dict(map(tuple, found))
             return tuple(OutboxRow(row[0], self._event(row, bodies), row[6]) for row in taken)
 
         return await self._engine.write(take) if limit > 0 and await self._engine.read(any_due) else ()
 
-    def _event(self, row: Row, bodies: dict[int, tuple[bytes, bytes]]) -> Event:
+    def _event(self, row: Row, bodies: dict[int, bytes]) -> Event:
         position, subject, kind, number, at, body = row[:6]
         sequence = f"{position:020d}"
         if kind == WHOLE:
@@ -83,10 +110,7 @@ class EventOutbox:
             return event if event.sequence is not None else msgspec.structs.replace(event, sequence=sequence)
         data: dict[str, Any]
         if kind == SALE:
-            sale, provenance = bodies[number]
-            data = msgspec.json.decode(sale)
-            if said := msgspec.json.decode(provenance):
-                data["provenance"] = said
+            data = msgspec.json.decode(bodies[number])
             day, identity = data["key"]["businessDate"], f"sale.{subject}"
             name = "io.tillgate.sale.committed.v1"
         else:
@@ -124,7 +148,8 @@ class EventOutbox:
 
     async def depth(self) -> int:
         async def unit(tx: Transaction) -> int:
-            return int((await tx.query("select count(*) from outbox where delivered = 0"))[0][0])
+            rows = await tx.query("select sum(case when kind = 3 then number else 1 end) from outbox where delivered = 0")
+            return int(rows[0][0] or 0)
 
         return await self._engine.read(unit)
 

@@ -8,31 +8,37 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from adapters.store.books import outbox
 from adapters.store.books.file import outdated
-from adapters.store.forms import decode, encode, micros, millionths, text, units
+from adapters.store.forms import decode, encode, millionths, text, units
 from adapters.store.unit import Engine, Row, Transaction
 from contracts.books import BatchResult, Quarantined, SaleBatch
-from contracts.canonical.base import Provenance
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.errors import NotFound
 from contracts.ports import SkuAt
 
 _INSERT = (
-    "insert into sale (store, business_date, workstation, sequence, digest, body, provenance) values ($1, $2, $3, $4, $5, $6, $7)"
+    "insert into sale (store, business_date, workstation, sequence, digest, body) values ($1, $2, $3, $4, $5, $6)"
     " on conflict do nothing returning id, store, business_date, workstation, sequence"
 )
 _KEY = "store = $1 and business_date = $2 and workstation = $3 and sequence = $4"
+_MOVED = (
+    "from stock_day d join stock_movement m on m.location = d.location and m.business_date = d.business_date"
+    " where d.location = $1 and m.sku = $2"
+)
 _INLINE = 20
 """Up to so many sales are prepared on the event loop (some microseconds each); larger batches in a thread of their own."""
 
 
 _NONE: Mapping[str, Any] = {}
+_GOODS = frozenset({"sale", "return"})
+_PROVENANCE = b',"provenance":['
 
 
 class _Prepared(NamedTuple):
@@ -70,7 +76,7 @@ class Sales:
     async def get(self, key: SaleKey) -> PosSale | None:
         async def unit(tx: Transaction) -> PosSale | None:
             rows = await tx.query(
-                f"select body, provenance from sale where {_KEY}",  # noqa: S608  # a constant
+                f"select body from sale where {_KEY}",  # noqa: S608  # a constant
                 key.store_number,
                 key.business_date,
                 text(key.workstation_id),
@@ -87,7 +93,7 @@ class Sales:
 
         async def unit(tx: Transaction) -> Sequence[PosSale]:
             rows = await tx.query(
-                "select body, provenance from sale where store = $1 and business_date = $2 and (workstation, sequence) > ($3, $4)"
+                "select body from sale where store = $1 and business_date = $2 and (workstation, sequence) > ($3, $4)"
                 " order by workstation, sequence limit $5",
                 text(store),
                 text(business_date),
@@ -107,12 +113,12 @@ class Sales:
 
         async def unit(tx: Transaction) -> Mapping[SkuAt, Decimal]:
             moved = await tx.query_each(
-                "select location, sku, sum(millionths) from stock_movement where location = $1 and sku = $2 group by location, sku",
+                f"select m.location, m.sku, sum(m.millionths) {_MOVED} group by m.location, m.sku",
                 [(pair.location_id, pair.sku) for pair in pairs],
             )
             posted = await tx.query_each(
-                "select location, sku, sum(millionths) from stock_movement where location = $1 and sku = $2 and workstation = $3"
-                " and (business_date, sequence) <= ($4, $5) group by location, sku",
+                f"select m.location, m.sku, sum(m.millionths) {_MOVED} and m.workstation = $3"
+                " and (d.business_date, m.sequence) <= ($4, $5) group by m.location, m.sku",
                 posted_rows,
             )
             totals = {(location, sku): int(total) for location, sku, total in moved}
@@ -134,7 +140,7 @@ class Sales:
 
 async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
     """A booked sale keeps its facts; that a later transaction voided it is added when it is read."""
-    sales = [msgspec.structs.replace(decode(body, PosSale), provenance=decode(said, tuple[Provenance, ...])) for body, said in rows]
+    sales = [decode(body, PosSale) for (body,) in rows]
     found = await tx.query_each("select target from sale_link where target = $1 and type = 'voids' limit 1", [(str(s.key),) for s in sales])
     voided = {target for (target,) in found}
     return [
@@ -149,7 +155,6 @@ async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
 def _prepare(batch: SaleBatch) -> tuple[list[_Prepared], list[Quarantined]]:
     prepared: list[_Prepared] = []
     refused: list[Quarantined] = []
-    said: tuple[tuple[Provenance, ...], bytes] = ((), b"[]")
     for sale in batch.sales:
         try:
             counted = sale.counts_as_sale
@@ -158,13 +163,15 @@ def _prepare(batch: SaleBatch) -> tuple[list[_Prepared], list[Quarantined]]:
             reason = f"this transaction cannot be counted: {exc}"
             refused.append(_refusal(batch, sale, "quantity", "a quantity that a shelf can hold", str(exc), reason))
             continue
-        if sale.provenance is not said[0]:
-            said = sale.provenance, encode(sale.provenance)
-        body = encode(msgspec.structs.replace(sale, provenance=()) if sale.provenance else sale)
-        key = sale.key
-        row = (key.store_number, key.business_date, text(key.workstation_id), key.sequence_number, sha256(body).digest(), body, said[1])
+        body, key = encode(sale), sale.key
+        row = key.store_number, key.business_date, text(key.workstation_id), key.sequence_number, content_digest(sale, body), body
         prepared.append(_Prepared(sale, row, counted, cents, moves, measures))
     return prepared, refused
+
+
+def content_digest(sale: PosSale, body: bytes) -> bytes:
+    """Of everything but the provenance, the last member of the document: the same sale from another file is the same sale."""
+    return sha256(body[: body.rindex(_PROVENANCE)] + b"}" if sale.provenance else body).digest()
 
 
 def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
@@ -175,26 +182,31 @@ def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
     """
     turn = -1 if sale.transaction_type == "post_void" else 1
     moves: dict[str, int] = {}
-    measures: dict[str, str] = {}
-    worth = 0
+    measures: Mapping[str, str] = _NONE
     for line in sale.lines:
-        if line.voided or (kind := line.line_type) not in {"sale", "return"}:
+        if line.voided or (kind := line.line_type) not in _GOODS or line.item_type != "stock" or (sku := line.item_id) is None:
             continue
-        sign = turn if kind == "sale" else -turn
-        worth += sign * abs(line.extended_amount.cent_amount)
-        quantity = line.measure or line.units
-        if line.item_type == "stock" and line.item_id is not None and quantity is not None:
-            moves[line.item_id] = moves.get(line.item_id, 0) + sign * millionths(quantity.value)
+        if (quantity := line.measure or line.units) is not None:
+            moved = millionths(quantity.value)
+            moves[sku] = moves.get(sku, 0) + (turn * moved if kind == "sale" else -turn * moved)
             if quantity.unit != "EA":
-                measures[line.item_id] = quantity.unit
+                measures = {**measures, sku: quantity.unit}
     if sale.totals is None:
-        return worth, moves, measures
-    grand = sale.totals.grand.cent_amount
+        return _worth(sale, turn), moves, measures
+    cents = sale.totals.grand.cent_amount
     if sale.transaction_type == "return":
-        grand = -abs(grand)
+        cents = -abs(cents)
     elif turn < 0:
-        grand = abs(grand) if worth > 0 else -abs(grand)
-    return grand, moves, measures
+        cents = abs(cents) if _worth(sale, turn) > 0 else -abs(cents)
+    return cents, moves, measures
+
+
+def _worth(sale: PosSale, turn: int) -> int:
+    return sum(
+        (turn if line.line_type == "sale" else -turn) * abs(line.extended_amount.cent_amount)
+        for line in sale.lines
+        if line.line_type in _GOODS and not line.voided
+    )
 
 
 def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: str, reason: str) -> Quarantined:
@@ -288,31 +300,33 @@ async def _insert(
 
 async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], now: datetime) -> None:
     """Stock, totals, links and events of the sales that count."""
-    at = micros(now)
     movements: list[Row] = []
-    events: list[Row] = []
+    sold: list[tuple[int, str]] = []
     links: list[Row] = []
     changed: dict[tuple[str, str], int] = {}
     units_of: dict[str, str] = {}
     totals: dict[str, tuple[int, int, int]] = {}
+    days: dict[tuple[str, str], None] = {}
     for number, (sale, row, counted, cents, moves, measures) in new:
         if not counted:
             continue
         store, day, workstation, sequence = row[:4]
         units_of.update(measures)
         for sku, moved in moves.items():
-            movements.append((store, sku, workstation, day, sequence, moved))
-            changed[sku, store] = changed.get((sku, store), 0) + moved
-        events.append((str(sale.key), outbox.SALE, number, at, None))
+            movements.append((store, day, sku, workstation, sequence, moved))
+            pair = sku, store
+            changed[pair] = changed.get(pair, 0) + moved
+        sold.append((number, f"{store}/{workstation}/{day}/{sequence}"))
         links.extend((str(link.sale_key), link.type, str(sale.key)) for link in sale.links)
         before = totals.get(store, (0, 0, 0))
         totals[store] = before[0] + 1, before[1] + cents, before[2] + sum(moves.values())
+        days[store, day] = None
+    movements.sort(key=itemgetter(2))  # neighbours share pages
     await tx.execute_each(
-        "insert into stock_movement (location, sku, workstation, business_date, sequence, millionths) values ($1, $2, $3, $4, $5, $6)",
+        "insert into stock_movement (location, business_date, sku, workstation, sequence, millionths) values ($1, $2, $3, $4, $5, $6)",
         movements,
     )
-    events.extend((f"{sku}@{store}", outbox.STOCK, -moved, at, units_of.get(sku, "EA").encode()) for (sku, store), moved in changed.items())
-    await tx.execute_each(outbox.INSERT, events)
+    await tx.execute_each("insert into stock_day (location, business_date) values ($1, $2) on conflict do nothing", sorted(days))
     await tx.execute_each("insert into sale_link (target, type, source) values ($1, $2, $3) on conflict do nothing", links)
     await tx.execute_each(
         "insert into store_total (store, sales, cents, millionths) values ($1, $2, $3, $4) on conflict (store) do update"
@@ -320,6 +334,8 @@ async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], now: datetim
         " millionths = store_total.millionths + excluded.millionths",
         [(store, *totals[store]) for store in sorted(totals)],
     )
+    stock = [(f"{sku}@{store}", -moved, units_of.get(sku, "EA")) for (sku, store), moved in changed.items()]
+    await outbox.append_bundle(tx, outbox.Bundle(sold, stock), now)
 
 
 async def _quarantine(tx: Transaction, batch: SaleBatch, name: str, records: list[Quarantined], now: datetime) -> int:

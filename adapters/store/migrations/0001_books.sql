@@ -46,7 +46,6 @@ create table sale (
   sequence {int} not null,
   digest {blob} not null,
   body {blob} not null,
-  provenance {blob} not null,
   unique (store, business_date, workstation, sequence)
 ) {strict};
 
@@ -57,14 +56,21 @@ create table sale_link (
   primary key (target, type, source)
 ) {strict};
 
+-- By day first: what is booked today lies close together, however many years lie before it.
 create table stock_movement (
   location {text} not null,
+  business_date {text} not null,
   sku {text} not null,
   workstation {text} not null,
-  business_date {text} not null,
   sequence {int} not null,
   millionths {int} not null,
-  primary key (location, sku, workstation, business_date, sequence)
+  primary key (location, business_date, sku, workstation, sequence)
+) {clustered};
+
+create table stock_day (
+  location {text} not null,
+  business_date {text} not null,
+  primary key (location, business_date)
 ) {clustered};
 
 create table store_total (
