@@ -33,6 +33,9 @@ _BOUNDS: Final = {
 
 _STRONG: Final = re.compile(r"\*\*([^*]+)\*\*")
 
+_VALUES: Final = 1000
+"""An example has no more."""
+
 Schema = Mapping[str, Any]
 
 
@@ -50,8 +53,8 @@ class Field(NamedTuple):
     within: str
     """Name of the object type that it holds, empty for plain values."""
     anchor: str
+    """Where the fields of a named type stand: here, or where it was opened before."""
     fields: tuple[Field, ...]
-    """None when the type was opened before: `anchor` is where."""
 
 
 class Status(NamedTuple):
@@ -64,6 +67,7 @@ class Status(NamedTuple):
 
 class Body(NamedTuple):
     type: str
+    anchor: str
     description: Markup
     fields: tuple[Field, ...]
     example: str
@@ -112,7 +116,7 @@ def render_reference(document: dict[str, Any], changelog: list[dict[str, Any]], 
             title=str(info.get("title", "API")),
             version=version,
             summary=_prose(str(info.get("description", "")).partition("\n\n")[0]),
-            current=next((v for v in changelog if v.get("version") == version), {}),
+            current=next((v for v in changelog if v.get("version") == version), {"deprecated": None, "sunset": None}),
             changelog=changelog,
             problems=problems,
             tags=tags,
@@ -208,7 +212,7 @@ def _body(holder: Schema, shaper: _Shaper, *, complete: bool) -> Body | None:
     example = shaper.example("", {**schema, **({"example": media["example"]} if "example" in media else {})}, complete=complete)
     fields = shaper.fields(schema)
     about = _prose(shaper.resolve(schema)[1].get("description", ""))
-    return Body(shaper.type(schema), about, fields, json.dumps(example, indent=2, ensure_ascii=False))
+    return Body(shaper.type(schema), shaper.anchor(schema), about, fields, json.dumps(example, indent=2, ensure_ascii=False))
 
 
 def _curl(method: str, path: str, given: Sequence[Schema], body: Body | None, base: str, version: str, schemas: Schema) -> str:
@@ -248,6 +252,8 @@ class _Shaper:
         self._schemas = schemas
         self._prefix = prefix
         self._opened: set[str] = set()
+        self._path: list[str] = []
+        self._left = _VALUES
 
     def resolve(self, schema: Any) -> tuple[str, Schema]:
         """Name, if it has one, and the schema that it refers to."""
@@ -292,11 +298,17 @@ class _Shaper:
     def fields(self, schema: Any, depth: int = 0) -> tuple[Field, ...]:
         """The fields of an object; of what an array, a map or a choice holds."""
         objects = list(self._objects(schema))
-        if len(objects) == 1:
-            _, found = objects[0]
-            required = found.get("required", ())
-            return tuple(self.field(n, s, required=n in required, depth=depth) for n, s in found.get("properties", {}).items())
-        return tuple(self.field(name or "one of", found, required=False, depth=depth) for name, found in objects)
+        if len(objects) != 1:
+            choices = ((n, {"$ref": n} if n else found) for n, found in objects)
+            return tuple(self.field(n or "one of", choice, required=False, depth=depth) for n, choice in choices)
+        name, found = objects[0]
+        self._opened.add(name)
+        required = found.get("required", ())
+        return tuple(self.field(n, s, required=n in required, depth=depth) for n, s in found.get("properties", {}).items())
+
+    def anchor(self, schema: Any) -> str:
+        names = [name for name, _ in self._objects(schema)]
+        return _anchor(self._prefix, names[0]) if len(names) == 1 and names[0] else ""
 
     def parameter(self, given: Schema) -> Field:
         schema = {**given.get("schema", {}), **_text(given)}
@@ -310,8 +322,7 @@ class _Shaper:
         _, inner = self.resolve(found["items"]) if found.get("type") == "array" and "items" in found else ("", found)
         objects = list(self._objects(schema))
         within = " or ".join(n or "object" for n, _ in objects)
-        again = len(objects) == 1 and objects[0][0] in self._opened
-        self._opened.update(n for n, _ in objects if n)
+        again = len(objects) == 1 and bool(objects[0][0]) and objects[0][0] in self._opened
         opened = () if again or depth >= _DEPTH or not objects else self.fields(schema, depth + 1)
         limits = [*_limits(found), *(_limits(inner) if inner is not found else ())]
         default = found.get("default")
@@ -328,35 +339,43 @@ class _Shaper:
             default="" if default in (None, [], {}) else _plain(default),
             example="" if sample is None or isinstance(sample, dict | list) else _plain(sample),
             within=within,
-            anchor=_anchor(self._prefix, within) if objects else "",
+            anchor=self.anchor(schema) if opened or again else "",
             fields=opened,
         )
 
-    def _objects(self, schema: Any, depth: int = 0) -> Iterator[tuple[str, Schema]]:
+    def _objects(self, schema: Any, within: tuple[str, ...] = ()) -> Iterator[tuple[str, Schema]]:
         name, found = self.resolve(schema)
         if found.get("properties"):
             yield name, found
-        elif depth < _DEPTH:
+        elif len(within) < _DEPTH and (not name or name not in within):
+            within = (*within, name)
             for key in ("items", "additionalProperties"):
                 if isinstance(found.get(key), dict):
-                    yield from self._objects(found[key], depth + 1)
+                    yield from self._objects(found[key], within)
             for option in found.get("anyOf") or found.get("oneOf") or ():
-                yield from self._objects(option, depth + 1)
+                yield from self._objects(option, within)
 
     def example(self, name: str, schema: Any, *, complete: bool = False, depth: int = 0) -> Any:
         """A value that the schema allows. `complete`: optional fields too, where their type is not open already."""
-        _, found = self.resolve(schema)
+        named, found = self.resolve(schema)
         kind = found.get("type")
+        self._left -= 1
         for values in (_listed(found), [found["const"]] if "const" in found else [], [found.get("default")], found.get("enum", ())):
             if values and values[0] not in (None, [], {}):
                 return values[0]
         if options := found.get("anyOf") or found.get("oneOf"):
             return self.example(name, options[0], complete=complete, depth=depth + 1) if depth < _DEPTH else None
         if kind == "array":
-            full = depth < _DEPTH and (complete or found.get("minItems"))
+            item = self.resolve(found.get("items", {}))[0]
+            full = depth < _DEPTH and item not in self._path and (complete or found.get("minItems"))
             return [self.example(name, found.get("items", {}), complete=complete, depth=depth + 1)] if full else []
         if kind == "object" or "properties" in found:
-            return self._object(found, complete=complete, depth=depth)
+            if named in self._path or self._left < 0:
+                return {}
+            self._path += [named] if named else []
+            value = self._object(found, complete=complete, depth=depth)
+            del self._path[len(self._path) - bool(named) :]
+            return value
         if kind == "boolean":
             return False
         if kind in ("integer", "number"):
