@@ -30,9 +30,9 @@ def cli(context: click.Context, estate: Path | None, data: Path) -> None:
 
 def main() -> None:
     """Entry point. Mistakes of people are sentences, not stack traces."""
-    from gateway.cli import checking, clients, mapping, operating, publishing, serving
+    from gateway.cli import checking, clients, mapping, operating, publishing, serving, tour
 
-    for module in (serving, checking, mapping, clients, operating, publishing):
+    for module in (serving, tour, checking, mapping, clients, operating, publishing):
         for command in module.COMMANDS:
             cli.add_command(command)
     try:

@@ -93,8 +93,11 @@ async def _serve(settings: Settings, host: str | None, port: int | None, *, work
         await run(running, host, port, work=work)
 
 
-async def run(running: Product, host: str, port: int, *, work: bool = True, started: asyncio.Event | None = None) -> None:
-    """The server and the workers, until one of the signals."""
+Started = asyncio.Future[str]
+
+
+async def run(running: Product, host: str, port: int, *, work: bool = True, started: Started | None = None) -> None:
+    """The server and the workers, until one of the signals. `started` is given the address."""
     http = server(running, host, port)
     jobs = asyncio.create_task(running.work(), name="work") if work else None
     notice = asyncio.create_task(_announce(http, started))
@@ -109,14 +112,14 @@ async def run(running: Product, host: str, port: int, *, work: bool = True, star
             await asyncio.gather(jobs, return_exceptions=True)
 
 
-async def _announce(http: Server, started: asyncio.Event | None) -> None:
+async def _announce(http: Server, started: Started | None) -> None:
     while not http.started:  # noqa: ASYNC110 - uvicorn offers no event for it
         await asyncio.sleep(0.02)
-    for each in http.servers:
-        for socket in each.sockets:
-            click.echo(f"listening on http://{socket.getsockname()[0]}:{socket.getsockname()[1]}", err=True)
-    if started is not None:
-        started.set()
+    host, port = http.servers[0].sockets[0].getsockname()[:2]
+    if started is None:
+        click.echo(f"listening on http://{host}:{port}", err=True)
+    elif not started.done():
+        started.set_result(f"http://{host}:{port}")
 
 
 @click.command("work")
@@ -237,13 +240,12 @@ async def _demo(settings: Settings, port: int | None, seed: int) -> None:
         host, port = place(checked.estate, None, port, environment)
         async with product(checked, data, environment=environment) as running:
             keys = await demo_keys(running)
-            started = asyncio.Event()
+            started: Started = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(run(running, host, port, started=started))
-            waiting = asyncio.create_task(started.wait())
-            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if started.is_set():
-                click.echo(_welcome(f"http://{host}:{port}", keys, found))
-            waiting.cancel()
+            waited: set[asyncio.Future[Any]] = {task, started}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            if started.done():
+                click.echo(_welcome(started.result(), keys, found))
             await task
 
 
