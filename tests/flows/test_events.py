@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from adapters.broker.driver import RabbitConsumer, RabbitPublisher
+from adapters.broker.spec import BrokerOptions, Subscription
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books
 from contracts.errors import ConnectFailed, Overloaded
 from contracts.events import Event
+from contracts.policy import Duration
 from contracts.ports import Publisher
+from gateway.services.clock import utc_now
 from gateway.services.relay import Lost, Relay, Subscribers
 from observability import Recorder, current
+from tests.unit.adapters.broker.proxy import proxied
 
 SALE, STOCK = "io.tillgate.sale.committed.v1", "io.tillgate.inventory.changed.v1"
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -249,3 +254,42 @@ async def test_forgotten_and_closed_subscribers_make_room_and_too_many_are_refus
         subscribers.subscribe()
     kept[0].close()
     subscribers.subscribe()
+
+
+async def test_committed_events_reach_rabbitmq_and_subscribers_although_the_connection_is_cut_again_and_again(
+    books: Books, amqp_url: str
+) -> None:
+    there, subscribers, stop = Book(), Subscribers(), asyncio.Event()
+    async with proxied(amqp_url) as proxy:
+        options = BrokerOptions(url=proxy.url, exchange="flow", backoff=Duration(0.02), confirm_limit=Duration(1))
+        out = RabbitPublisher(options)
+        direct = BrokerOptions(url=amqp_url, exchange="flow", close_limit=Duration(1))
+        reader = RabbitConsumer(direct, Subscription(queue="flow.q"), there.publish, Recorder())
+        await reader.start()
+        await out.start()
+        r = Relay(books.outbox, [subscribers, out], Recorder(), "r1", utc_now, every=0.02, lease=4, backoff=0.02)
+        running = asyncio.create_task(r.run(stop))
+        with subscribers.subscribe() as here:
+            for n in range(5):
+                await books.outbox.put([event(f"s{s}", n, traceparent=PARENT) for s in range(30)])
+                r.nudge.set()
+                proxy.hold()
+                await asyncio.sleep(0.05)
+                proxy.cut()
+            async with asyncio.timeout(20):
+                while await books.outbox.depth():  # noqa: ASYNC110  # the relay tells nobody when it is done
+                    await asyncio.sleep(0.02)
+                while len(set(there.ids)) < 150:
+                    await there.has(len(there.got) + 1)
+            stop.set()
+            await running
+        heard = [e.id async for e in here if isinstance(e, Event)]
+        await out.close()
+        await reader.close()
+    assert len(heard) == len(set(heard)) == 150
+    first = list(dict.fromkeys(there.ids))
+    assert len(there.ids) > len(first) == 150, "cut before the confirm: repeated under the same id"
+    for s in range(30):
+        assert [i for i in heard if i.startswith(f"s{s}.")] == [f"s{s}.{n}" for n in range(5)]
+        assert [i for i in first if i.startswith(f"s{s}.")] == [f"s{s}.{n}" for n in range(5)]
+    assert set(there.traces) == {PARENT.split("-")[1]}, "one trace from the cause to the consumer"

@@ -1,0 +1,1 @@
+"""How RabbitMQ is spoken: confirmed publishing of events, consumers with dead letters, connections that come back."""
