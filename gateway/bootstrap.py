@@ -20,6 +20,8 @@ import structlog
 from litestar.types import ASGIApp
 
 from adapters.driver import Connection, Contract
+from adapters.files import spec as files_spec
+from adapters.files.driver import FileContract
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.rest import driver as rest
@@ -102,7 +104,11 @@ def types() -> dict[str, type[msgspec.Struct]]:
     }
 
 
-_SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions}
+class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A files system has none of its own; each feed has a table `feed`."""
+
+
+_SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions, "files": NoOptions}
 
 
 def check(root: Path) -> Checked:
@@ -131,6 +137,8 @@ def check(root: Path) -> Checked:
                 except (OSError, UnicodeDecodeError) as exc:
                     found.append(source.finding(("operation", name, use), f"{path}: cannot be read: {exc}"))
         found.extend(_fits(name, operation, mappings, source))
+        if operation.mode == "file":
+            estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column))))
     return Checked(folder, estate, contracts, mappings, options)
@@ -152,7 +160,7 @@ def _load_contract(name: str, system: System, path: Path, options: Any) -> Contr
         return soap.load(name, path, options or soap_spec.SoapOptions())
     if system.protocol == "rest":
         return RestContract(name, path)
-    raise Findings(findings=(Finding(str(path), 1, "no driver"),))
+    return FileContract(name, path)
 
 
 def _shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:
