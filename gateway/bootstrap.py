@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import pkgutil
@@ -497,7 +498,7 @@ def _application(
         openapi={version: msgspec.json.encode(document) for version, document in published.items()},
         problems=msgspec.json.encode(catalogue),
         changelog=msgspec.json.encode(changelog),
-        reference=lambda version: portal.render_reference(published[version], changelog, catalogue),
+        reference=functools.cache(lambda version: portal.render_reference(published[version], changelog, catalogue)),
         ready=ready,
         metrics=lambda: exposition(recorder, ()),
         authenticator=authenticator,

@@ -156,13 +156,6 @@ class Events(Entry, frozen=True, kw_only=True):
     exchange: str = "tillgate.events"
 
 
-class Shared(Entry, frozen=True, kw_only=True):
-    """Redis or Valkey, when several gateways share quotas."""
-
-    url: Setting | None = None
-    when_gone: Literal["local", "open", "closed"] = "local"
-
-
 class Telemetry(Entry, frozen=True, kw_only=True):
     otlp: Setting | None = None
     """OTLP/HTTP endpoint, for example http://collector:4318."""
@@ -192,7 +185,6 @@ class Estate(Entry, frozen=True, kw_only=True):
     store: Store = Store()
     orders: OrderRules = OrderRules()
     events: Events = Events()
-    shared: Shared = Shared()
     telemetry: Telemetry = Telemetry()
     edge: Edge = Edge()
 

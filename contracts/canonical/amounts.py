@@ -136,7 +136,7 @@ _QUANTITY = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?")
 
 
 class Quantity(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """`{"value": "1.250", "unit": "KGM"}`: a decimal string of at most 15 digits before and 6 after the point."""
+    """`{"value": "2", "unit": "EA"}`: a decimal string of at most 15 digits before and 6 after the point."""
 
     value: Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?$(?!\n)", examples=["2", "0.420"])]
     unit: Unit

@@ -38,7 +38,7 @@ class Asset(NamedTuple):
     etag: str
 
 
-_MEDIA: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_MEDIA: Final = {"console.css": "text/css", "portal.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
 @cache
