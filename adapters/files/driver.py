@@ -1,0 +1,234 @@
+"""A feed of files: the contract that mappings are checked against, and complete files streamed as batches of parsed transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from watchfiles import awatch
+
+from adapters.files import delimited, xml
+from adapters.files.client import Arrived, Changed, Inbox, opened, unchanged
+from adapters.files.errors import from_os, refused
+from adapters.files.layout import Layout, load
+from adapters.files.parsing import Ending, Parser, Refuse, Unit
+from adapters.files.spec import FeedOptions
+from contracts.errors import BadRecord
+from mappings.language.shape import Exchange, Message
+
+T = TypeVar("T")
+
+
+class FileContract:
+    """A layout, as the check of estate and mappings sees it. Raises Findings."""
+
+    def __init__(self, system: str, path: Path) -> None:
+        self.system = system
+        self.layout = load(path)
+
+    def operations(self) -> tuple[str, ...]:
+        return (self.layout.name,)
+
+    def exchange(self, operation: str) -> Exchange:
+        """A feed has no request."""
+        if operation != self.layout.name:
+            raise KeyError(operation)
+        shape = self.layout.message
+        return Exchange(operation, None, Message(f"{self.system}.{operation}", shape.form, shape.root, shape.source))
+
+
+@dataclass(slots=True)
+class Record:
+    """One transaction of a file: a row for the mapping, or why there is none. `raw()` is valid inside `convert` only."""
+
+    position: int
+    line: int
+    row: tuple[Any, ...] | None
+    bad: BadRecord | None
+    raw: Callable[[], bytes]
+
+
+@dataclass(slots=True)
+class Reading(Generic[T]):
+    """One pass over a file: `batches` first, then what is known at its end."""
+
+    batches: AsyncIterator[list[T]]
+    ending: Ending = field(default_factory=Ending)
+
+
+class FileFeed:
+    """One feed of one system. `start` before use; parsing runs in a thread of its own, one batch ahead of whoever takes them."""
+
+    def __init__(self, system: str, feed: str, contract: FileContract, options: FeedOptions) -> None:
+        self.system, self.name, self.options = system, feed, options
+        self.layout: Layout = contract.layout
+        self.dialect: Mapping[str, str] = self.layout.dialect
+        self.inbox = Inbox(options, self.layout.pattern)
+        self.proves = self.layout.proves_file
+        self._rows = delimited.Plan(self.layout) if self.layout.file.format != "xml" else None
+        self._elements = xml.Plan(self.layout) if self.layout.file.format == "xml" else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._wake = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+
+    async def start(self) -> None:
+        """Raises UpstreamError when the folders cannot be made."""
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"files-{self.name}")
+        try:
+            for folder in (self.options.inbox_path, self.options.archive_path, self.options.quarantine_path):
+                await self._thread(partial(folder.mkdir, parents=True, exist_ok=True))
+        except OSError as error:
+            raise from_os(error, self.system, self.name, "the folders cannot be made") from error
+        if self.options.watch:
+            self._watcher = asyncio.create_task(self._watch(), name=f"watch {self.name}")
+
+    async def close(self) -> None:
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await asyncio.to_thread(pool.shutdown)
+
+    async def _watch(self) -> None:
+        """Wakes the sweep. Where the file system tells nothing, the sweep comes by itself."""
+        with suppress(OSError, RuntimeError):
+            async for _ in awatch(self.options.inbox_path, stop_event=self._stop, recursive=False, step=50, debounce=200):
+                self._wake.set()
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Until the next sweep is due, something happened in the folder, or `stop`."""
+        seconds = float(self.options.sweep)
+        if (left := self.inbox.waiting()) is not None:
+            seconds = min(seconds, left + 0.005)
+        waits = [asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            self._wake.clear()
+
+    async def files(self) -> AsyncIterator[Arrived]:
+        """One sweep: complete files, each hashed when it is asked for. Raises UpstreamError when the folder cannot be read."""
+        sweep = self.inbox.sweep()
+        try:
+            while (file := await self._thread(lambda: next(sweep, None))) is not None:
+                yield file
+        except OSError as error:
+            raise from_os(error, self.system, self.name, "the inbox cannot be read") from error
+        finally:
+            await self._thread(sweep.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
+
+    def store_of(self, file: Arrived) -> str:
+        """What the file's name says of its store; empty when it says nothing."""
+        return file.facts.get("store", "")
+
+    @asynccontextmanager
+    async def read(
+        self, file: Arrived, convert: Callable[[Record], T], *, after: int = 0, batch: int | None = None
+    ) -> AsyncIterator[Reading[T]]:
+        """Transactions behind position `after`, converted in the parser's thread, in batches. `reading.ending` is complete at the end.
+
+        Raises BadFile for what is no such file at all; UpstreamError when the file cannot be read, or changes under the reader.
+        """
+        reading: Reading[T] = Reading(batches=_nothing())
+        source = self._batches(file, convert, after, batch or self.options.batch, reading)
+        reading.batches = self._ahead(source, file)
+        try:
+            yield reading
+        finally:
+            await reading.batches.aclose()  # type: ignore[attr-defined]  # a generator behind an iterator's type
+
+    async def _ahead(self, source: Iterator[list[T]], file: Arrived) -> AsyncIterator[list[T]]:
+        """One batch is parsed while the one before is worked on; never more."""
+        loop = asyncio.get_running_loop()
+        pool = self._running()
+        following = loop.run_in_executor(pool, next, source, None)
+        try:
+            while (batch := await asyncio.shield(following)) is not None:
+                following = loop.run_in_executor(pool, next, source, None)
+                yield batch
+        except Refuse as error:
+            raise refused(file.name, str(error)) from error
+        except Changed as error:
+            raise from_os(
+                OSError(0, "it is still being written"), self.system, self.name, f"{file.name} changed while it was read"
+            ) from error
+        except OSError as error:
+            raise from_os(error, self.system, self.name, f"{file.name} cannot be read") from error
+        finally:
+            await asyncio.shield(self._closed(following, source))
+
+    async def _closed(self, following: asyncio.Future[Any], source: Iterator[list[T]]) -> None:
+        with suppress(Exception):
+            await following
+        await self._thread(source.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
+
+    def _batches(self, file: Arrived, convert: Callable[[Record], T], after: int, size: int, reading: Reading[T]) -> Iterator[list[T]]:
+        parser: Parser = delimited.RowParser(self._rows) if self._rows is not None else xml.XmlParser(self._plan())
+        name = file.name
+        with opened(file.path, file.stamp) as source:
+            batch: list[T] = []
+            for unit in parser.units(source, file.facts):
+                if unit.position <= after:
+                    continue
+                batch.append(convert(_record(unit, name)))
+                if len(batch) >= size:
+                    yield batch
+                    batch = []
+            if not unchanged(source, file.stamp):
+                raise Changed(name)
+            reading.ending = parser.ending
+            if batch:
+                yield batch
+
+    def _plan(self) -> xml.Plan:
+        assert self._elements is not None  # noqa: S101  # a layout has rows or elements
+        return self._elements
+
+    async def archive(self, file: Arrived, store: str, business_date: str) -> Path | None:
+        """Raises UpstreamError; the file then stays, and is archived by a later sweep."""
+        return await self._moved(lambda: self.inbox.archive(file, store, business_date), f"{file.name} cannot be archived")
+
+    async def quarantine(self, file: Arrived, reason: str) -> Path | None:
+        return await self._moved(lambda: self.inbox.quarantine(file, reason), f"{file.name} cannot be moved to quarantine")
+
+    async def _moved(self, move: Callable[[], Path | None], what: str) -> Path | None:
+        try:
+            return await self._thread(move)
+        except Changed:
+            return None
+        except OSError as error:
+            raise from_os(error, self.system, self.name, what) from error
+
+    async def _thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._running(), work)
+
+    def _running(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            raise RuntimeError(f"feed {self.name} is not started")
+        return self._pool
+
+
+async def _nothing() -> AsyncIterator[list[Any]]:
+    return
+    yield  # makes it a generator
+
+
+def _record(unit: Unit, name: str) -> Record:
+    wrong = unit.wrong
+    bad = None
+    if wrong is not None:
+        bad = BadRecord(file=name, line=wrong.line or unit.line, field=wrong.field, expected=wrong.expected, got=wrong.got)
+    return Record(unit.position, unit.line, unit.row, bad, unit.raw)

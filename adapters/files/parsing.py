@@ -1,0 +1,119 @@
+"""What every format's reader gives: transactions with their place, raw bytes and either a row or what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, BinaryIO, Final, Protocol
+
+from adapters.files.checks import Checks
+from adapters.files.layout import Layout
+from adapters.files.values import Wrong
+
+MOST_RAW: Final = 1_048_576
+"""Bytes of a bad transaction that are kept for quarantine; more is cut."""
+MOST_FINDINGS: Final = 50
+
+
+class Refuse(Exception):
+    """The file as a whole cannot be what the layout declares. `line` is 0 where no line is to blame."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason, line)
+        self.reason, self.line = reason, line
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}" if self.line else self.reason
+
+
+@dataclass(slots=True)
+class Unit:
+    """One transaction. `position` counts from 1 over good and bad ones alike; `raw()` is valid until the next unit is asked for."""
+
+    position: int
+    line: int
+    row: tuple[Any, ...] | None
+    wrong: Wrong | None
+    raw: Callable[[], bytes]
+
+
+@dataclass(slots=True)
+class Ending:
+    """What is known of a file once it is read. `reasons` refuse it, as its layout declares; `findings` are reported."""
+
+    units: int = 0
+    set_aside: int = 0
+    rows: int = 0
+    reasons: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+    store: str = ""
+    business_date: str = ""
+
+    def find(self, text: str) -> None:
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(text)
+
+
+class Parser(Protocol):
+    """Reads one stream once. `ending` is complete when `units` has ended."""
+
+    ending: Ending
+
+    def units(self, source: BinaryIO, facts: Mapping[str, str]) -> Iterator[Unit]:
+        """`facts`: what the file's name says, by group. Raises Refuse."""
+        ...
+
+
+class Ledger:
+    """The arithmetic of one reading: what each transaction and the file as a whole have to prove."""
+
+    def __init__(self, layout: Layout, facts: Mapping[str, str]) -> None:
+        self.layout, self.facts = layout, facts
+        self.checks = Checks(layout)
+        self.counts: dict[str, int] = {}
+        self.reported: dict[str, int] = {}
+        self.ending = Ending(store=facts.get("store", ""), business_date=_day(facts.get("business_date", "")))
+
+    def prove(self, row: tuple[Any, ...]) -> Wrong | None:
+        """Of a transaction that could be read."""
+        return self.checks.transaction(row, self.reported)
+
+    def count(self, row: tuple[Any, ...] | None) -> int:
+        """Counts a transaction, set aside when `row` is None. Returns its position."""
+        self.ending.units += 1
+        if row is None:
+            self.ending.set_aside += 1
+        else:
+            self.checks.add(row)
+        return self.ending.units
+
+    def agree(self, record: str, row: tuple[Any, ...], line: int) -> None:
+        """Raises Refuse when the name says something else than the content."""
+        kind = self.layout.records[record]
+        for group in self.layout.file.agree:
+            at = kind.at(group)
+            if at is None or row[at] is None:
+                continue
+            inside = row[at].isoformat() if isinstance(row[at], date) else str(row[at])
+            if inside.replace("-", "") != self.facts.get(group, "").replace("-", ""):
+                raise Refuse(f"the name says {group} {self.facts.get(group)}, the content {inside}", line)
+
+    def end(self, ends: Mapping[str, tuple[Any, ...]], damage: str) -> None:
+        """`damage`: why the file is incomplete, empty when it is whole."""
+        ending = self.ending
+        if damage:
+            (ending.reasons if self.layout.file.incomplete == "refuse_file" else ending.findings).append(damage)
+        else:
+            reasons, findings = self.checks.file(ends, self.counts, ending.set_aside)
+            ending.reasons += reasons
+            for finding in findings:
+                ending.find(finding)
+        says = {c.name: c.says for c in self.layout.checks}
+        for name, times in self.reported.items():
+            ending.find(f"{name} ({says[name]}): {times} times")
+
+
+def _day(text: str) -> str:
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if re.fullmatch(r"[0-9]{8}", text) else text

@@ -1,0 +1,71 @@
+"""Options of a file feed, typed: where files appear, when they are complete, where they go afterwards, and every limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.policy import Duration
+
+
+class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feed reads the files of one folder that its layout's name pattern matches; other files are left alone."""
+
+    inbox: Annotated[str, Meta(min_length=1, description="Folder into which files are dropped", examples=["/srv/pos/inbox"])]
+    complete: Annotated[
+        Literal["renamed", "marker", "quiet"],
+        Meta(
+            description="When a file is complete: `renamed`, it gets its name only then; `marker`, a companion file says so; "
+            "`quiet`, it has not changed for `quiet`"
+        ),
+    ] = "quiet"
+    quiet: Annotated[Duration, Meta(description="How long a file must not change, watched by the gateway itself")] = Duration(1)
+    marker: Annotated[str, Meta(min_length=1, max_length=20, description="Suffix of the companion file")] = ".done"
+    archive: Annotated[str, Meta(description="Folder for booked files; without it `archive` beside the inbox")] = ""
+    quarantine: Annotated[str, Meta(description="Folder for refused files; without it `quarantine` beside the inbox")] = ""
+    sweep: Annotated[Duration, Meta(description="How often the folder is read; events of the file system only make it sooner")] = Duration(
+        2
+    )
+    watch: Annotated[bool, Meta(description="Whether to listen for events of the file system (none come from NFS and SMB)")] = True
+    lease: Annotated[Duration, Meta(description="After so long without a sign of life another worker takes a file over")] = Duration(15)
+    batch: Annotated[int, Meta(ge=1, le=10_000, description="Transactions per commit")] = 500
+    attempts: Annotated[int, Meta(ge=1, le=1000, description="Workers that may die over one file before it is refused")] = 10
+    max_bytes: Annotated[int, Meta(ge=1, description="Largest file that is read")] = 8 * 1024**3
+    refuse_share: (
+        Annotated[
+            float, Meta(ge=0, le=1, description="A larger share of bad transactions refuses the whole file before anything is booked")
+        ]
+        | None
+    ) = None
+
+    def __post_init__(self) -> None:
+        if self.sweep <= 0 or self.lease <= 0:
+            raise ValueError("sweep and lease are longer than nothing")
+        if self.marker.strip("./\\") == "" or "/" in self.marker or "\\" in self.marker or "\0" in self.marker:
+            raise ValueError(f"expected a suffix such as .done, got {self.marker!r}")
+
+    @property
+    def inbox_path(self) -> Path:
+        return Path(self.inbox)
+
+    @property
+    def archive_path(self) -> Path:
+        return Path(self.archive) if self.archive else self.inbox_path.parent / "archive"
+
+    @property
+    def quarantine_path(self) -> Path:
+        return Path(self.quarantine) if self.quarantine else self.inbox_path.parent / "quarantine"
+
+
+def options(inbox: str, given: dict[str, Any]) -> FeedOptions:
+    """From the estate: `inbox` is the system's endpoint, `given` the operation's feed table. Raises msgspec.ValidationError."""
+    return msgspec.convert({"inbox": inbox, **given}, FeedOptions, dec_hook=_duration)
+
+
+def _duration(kind: type[Any], value: object) -> object:
+    if kind is Duration:
+        return Duration.parse(value)
+    raise NotImplementedError
