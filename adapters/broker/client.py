@@ -119,11 +119,11 @@ class Channel:
                 Delivery(
                     self,
                     method.delivery_tag,
-                    method.exchange,
-                    method.routing_key,
+                    _text(method.exchange),
+                    _text(method.routing_key),
                     failures if isinstance(failures, int) else 0,
-                    properties.content_type or "",
-                    properties.message_id or "",
+                    _text(properties.content_type),
+                    _text(properties.message_id),
                     headers,
                     body,
                 )
@@ -159,6 +159,11 @@ class Channel:
             _settle(future, replace(reason, operation="publish", sent=True))
             settled()
         self._link.end(reason)
+
+
+def _text(value: str | bytes | None) -> str:
+    """pika leaves bytes what is no UTF-8."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _settle(future: asyncio.Future[bool], outcome: bool | UpstreamError) -> None:
@@ -352,9 +357,10 @@ class Line:
                 log.warning("broker connection lost", connection=self._name, error=str(link.lost.result()))
                 if loop.time() - since > _STABLE:
                     pause = float(self._options.backoff)
-            except UpstreamError as error:
+            except Exception as exc:  # a connection that nobody renews would be worse than any surprise
+                error = translated(exc, "connect", sent=False)
                 if self._error is None:
-                    log.warning("broker is away", connection=self._name, error=str(error))
+                    log.warning("broker is away", connection=self._name, error=str(error), exc_info=error is not exc)
                 self._error = error
                 self._tried.set()
             finally:

@@ -44,8 +44,9 @@ class RabbitPublisher:
 
     async def close(self) -> None:
         """New events are refused, confirms under way awaited, then channel and connection closed."""
-        self._closing = True
-        await self._settled()
+        if not self._closing:
+            self._closing = True
+            await self._settled()
         await self._line.close()
 
     def check(self) -> None:

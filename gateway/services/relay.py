@@ -121,7 +121,7 @@ class Relay:
         nudge: asyncio.Event | None = None,
         every: float = 1.0,
         lease: float = 30.0,
-        batch: int = 100,
+        batch: int = 256,
         backoff: float = 0.5,
         backoff_max: float = 30.0,
     ) -> None:

@@ -421,10 +421,11 @@ async def test_event_that_fails_once_is_handled_at_the_second_delivery(amqp_url:
         (CONTENT_TYPE, b"[" * 100_000),
         (CONTENT_TYPE, b"\xff" * 10),
         (CONTENT_TYPE, b" " * 2_000_000),
+        (b"\xff\xfe", b"{}"),
     ],
-    ids=["media type", "half", "other version", "nested", "no text", "large"],
+    ids=["media type", "half", "other version", "nested", "no text", "large", "media type no text"],
 )
-async def test_unreadable_message_is_a_dead_letter_at_once(amqp_url: str, content_type: str, body: bytes) -> None:
+async def test_unreadable_message_is_a_dead_letter_at_once(amqp_url: str, content_type: str | bytes, body: bytes) -> None:
     at, reader = options(amqp_url), Reader()
     async with consumer(at, reader), raw(at) as channel:
         await channel.confirm()
