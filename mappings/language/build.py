@@ -153,6 +153,8 @@ class Builder:
         self.target_path = ""
         self.current: Lineage | None = None
         self.function = ""
+        self.turned = False
+        """A mapping turned round writes numbers into text fields as text, as the forward direction read them from there."""
         self.root = RecordNode(source.root, "document", (), "")
 
     # ---- findings and text ----
@@ -453,7 +455,7 @@ class Builder:
         value = self.native(self.translate(node, scope))
         if value.type.kind != "boolean":
             raise Problem(f"a condition is needed, this is {value.type}", "compare it: FIELD == 'X', FIELD is not None", node.column)
-        return value.code
+        return value.code if value.code.startswith("(") else self.simple(value).code
 
     def choice(self, node: Choice, scope: RecordNode) -> Value:
         test = self.condition(node.test, scope)
@@ -475,7 +477,7 @@ class Builder:
             if not isinstance(node.right, Const) or node.right.value is not None:
                 raise Problem("`is` compares with None only", "write FIELD == 'X'", node.column)
             return Value(f"({left.code} {node.operator} None)", BOOLEAN)
-        left = self.native(left)
+        left = self.simple(self.native(left))
         if node.operator in ("in", "not in"):
             if not isinstance(node.right, Sequence) or not all(isinstance(i, Const) for i in node.right.items):
                 raise Problem(f"`{node.operator}` needs a list of constants", f"write FIELD {node.operator} ('A', 'B')", node.column)
@@ -483,7 +485,7 @@ class Builder:
             for value in values:
                 self.possible(left.type, value, node.column)
             return Value(f"({left.code} {node.operator} {values!r})", BOOLEAN)
-        right = self.native(self.translate(node.right, scope))
+        right = self.simple(self.native(self.translate(node.right, scope)))
         for one, other in ((left, right), (right, left)):
             if other.const is not NO_CONST and one.const is NO_CONST:
                 self.possible(one.type, other.const, node.column)
@@ -491,7 +493,6 @@ class Builder:
             raise Problem(f"{left.type} is compared with {right.type}", "convert one of them", node.column)
         if node.operator in ("==", "!="):
             return Value(f"({left.code} {node.operator} {right.code})", BOOLEAN)
-        left, right = self.simple(left), self.simple(right)
         guards = [f"{v.code} is not None" for v in (left, right) if v.optional]
         return Value(f"({' and '.join((*guards, f'{left.code} {node.operator} {right.code}'))})", BOOLEAN)
 
@@ -639,6 +640,8 @@ class Builder:
             value = self.apply(value, "instant($)", INSTANT)
         if self.target.form == "struct" and leaf.kind == "string" and value.type.kind in ("date", "instant"):
             value = self.apply(value, "$.isoformat()", STRING)
+        if self.turned and leaf.kind == "string" and value.type.kind in ("integer", "decimal", "date", "instant"):
+            value = self.apply(value, "utc($)" if value.type.kind == "instant" else "string($)", STRING)
         kind = "instant" if leaf.kind == "datetime" else leaf.kind
         if kind == "any":
             return value if value.type.kind in ("string", "integer", "boolean", "any") else self.apply(value, "string($)", STRING)
@@ -670,9 +673,7 @@ class Builder:
                 raise Problem(
                     f"{', '.join(map(repr, strange))} is none of {', '.join(map(repr, leaf.enum))}", f"append | enum({strange[0]}={text})"
                 )
-            if value.path and value.const is NO_CONST and source is not None and source.enum:
-                value = self.apply(value, f"one_of($, {self.constant('values', frozenset(leaf.enum))})", Type("string", leaf, values=known))
-            return value
+            return self.believed(value)
         if leaf.max_length is not None:
             if known is not None and (long := [v for v in known if len(v) > leaf.max_length]):
                 raise Problem(f"{long[0]!r} is longer than {leaf.max_length}", "shorten it")
@@ -681,23 +682,50 @@ class Builder:
                     f"at most {leaf.max_length} characters are wanted, {'.'.join(value.path)} has up to {source.max_length}",
                     f"append | cut({leaf.max_length}) to lose the rest, or | at_most({leaf.max_length}) to refuse longer ones",
                 )
-            if known is None and (source is None or source.max_length is None):
-                value = self.apply(value, f"at_most($, {leaf.max_length})", replace(STRING, leaf=leaf))
         if leaf.min_length and known is None:
             lenient = value.optional or (self.target.form == "struct" and self.optional_target)
             if lenient and source is not None and _may_be_empty(source, self.form) and self.form != "struct":
                 raise Problem(f"{'.'.join(value.path)} may be empty, the target is never empty", "append | text: empty becomes absent")
-            value = self.apply(value, f"at_least($, {leaf.min_length})", value.type)
-        if leaf.pattern and (match := _matcher(leaf.pattern, self.target.form)):
-            if known is not None:
-                if wrong := [v for v in known if match(v) is None]:
-                    raise Problem(f"{wrong[0]!r} does not match {leaf.pattern}", "correct it")
-            else:
-                value = self.simple(value)
-                found = f"{self.pattern(leaf.pattern, match)}({value.code}) is None"
-                with self.block(f"if {value.code} is not None and {found}:" if value.optional else f"if {found}:"):
-                    self.emit(f"wrong({_readable(leaf.pattern)!r}, {value.code})", value.where, personal=value.personal)
-        return value
+        match = _matcher(leaf.pattern, self.target.form) if leaf.pattern else None
+        if known is not None:
+            if match and (wrong := [v for v in known if match(v) is None]):
+                raise Problem(f"{wrong[0]!r} does not match {leaf.pattern}", "correct it")
+            return self.believed(value)
+        return self.guarded(value, leaf, match)
+
+    def believed(self, value: Value) -> Value:
+        """A code that the contract lists is looked up in that list when it runs; canonical ones and those of functions are sure."""
+        if self.form == "struct" or value.const is not NO_CONST or value.type.leaf is None or value.type.leaf.enum is None:
+            return value
+        return self.apply(value, f"one_of($, {self.constant('values', frozenset(value.type.values or ()))})", value.type)
+
+    def guarded(self, value: Value, leaf: Leaf, match: Callable[[str], object] | None) -> Value:
+        """Length and pattern, proven when it runs: no source is believed. A canonical source was proven when it was made."""
+        proven = value.type.leaf if self.form == "struct" else None
+        most, least = leaf.max_length, leaf.min_length or None
+        if proven is not None:
+            most = None if proven.max_length is not None and most is not None and proven.max_length <= most else most
+            least = None if (proven.min_length or 0) >= (least or 0) else least
+        if most is None and least is None and match is None:
+            return value
+        value = self.simple(value)
+        lead = f"{value.code} is not None and " if value.optional else ""
+        if most is not None or least is not None:
+            size = f"len({value.code})"
+            test = f"{size} > {most}" if least is None else f"{size} < {least}" if most is None else f"not {least} <= {size} <= {most}"
+            says = (
+                f"at most {most} characters"
+                if least is None
+                else f"at least {least} characters"
+                if most is None
+                else f"{least} to {most} characters"
+            )
+            with self.block(f"if {lead}{test}:"):
+                self.emit(f"wrong({says!r}, {value.code})", value.where, personal=value.personal)
+        if match is not None and leaf.pattern is not None:
+            with self.block(f"if {lead}{self.pattern(leaf.pattern, match)}({value.code}) is None:"):
+                self.emit(f"wrong({_readable(leaf.pattern)!r}, {value.code})", value.where, personal=value.personal)
+        return replace(value, type=replace(value.type, leaf=leaf))
 
     def pattern(self, pattern: str, match: Callable[[str], object]) -> str:
         return self.memos.get(("pattern", pattern)) or self.memos.setdefault(("pattern", pattern), self.constant("pattern", match))

@@ -39,6 +39,7 @@ def translate(
         turned, findings = reversed_file(mapping, builder)
         if not findings:
             inverse = Builder(turned, target, Message(source.name, source.form, builder.item_record(), source.source))
+            inverse.turned = True
             inverse.build_write()
             findings = [Finding(f.file, f.line, f"turned round: {f.message}", f.suggestion, f.column) for f in inverse.findings]
     return builder, inverse, sorted(findings, key=lambda f: (f.line, f.column))

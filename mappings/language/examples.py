@@ -168,4 +168,4 @@ def _shown(value: Any) -> str:
 def _difference(expect: Any, came: Any) -> str:
     old, new = (json.dumps(v, indent=1, ensure_ascii=False, sort_keys=True).splitlines() for v in (expect, came))
     changed = [d for d in difflib.unified_diff(old, new, lineterm="", n=0) if not d.startswith(("---", "+++", "@@"))]
-    return "expected -, came +: " + " ".join(part.strip() for part in changed[:12])
+    return "expected -, came +: " + " ".join(part[0] + part[1:].strip() for part in changed[:12])

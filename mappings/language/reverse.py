@@ -89,7 +89,7 @@ def _turn(file: MappingFile, node: Node, value: Node, record: Record) -> list[tu
     """(source path, expression) pairs that make `node` give `value`."""
     match node:
         case Path(anchor="", steps=steps):
-            return [(steps, _as(value, record, steps))]
+            return [(steps, value)]
         case Path():
             raise NotInvertible(f"{node} is not a field of the record")
         case Const():
@@ -143,16 +143,3 @@ def _leaf(record: Record, steps: tuple[str, ...]) -> Leaf | None:
             return None
         shape = field.shape
     return shape if isinstance(shape, Leaf) else None
-
-
-def _as(value: Node, record: Record, steps: tuple[str, ...]) -> Node:
-    """Text fields take numbers as text."""
-    leaf = _leaf(record, steps)
-    if (
-        leaf is not None
-        and leaf.kind == "string"
-        and isinstance(value, Call)
-        and value.name in ("amount", "minor_units", "integer", "decimal")
-    ):
-        return Call("string", (value,))
-    return value

@@ -269,12 +269,6 @@ def at_most(value: str, width: int) -> str:
     return value
 
 
-def at_least(value: str, width: int) -> str:
-    if len(value) < width:
-        raise Bad(f"at least {width} characters", value)
-    return value
-
-
 def concat(parts: Iterable[str | None], between: str) -> str | None:
     given = [p for p in parts if p is not None]
     return between.join(given) if given else None
