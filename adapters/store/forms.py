@@ -64,4 +64,6 @@ def units(number: int) -> Decimal:
 
 def text(value: str) -> str:
     """What no database takes (NUL, half a surrogate pair) is written as an escape; everything else stays."""
+    if value.isascii() and "\0" not in value:
+        return value
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -34,6 +34,8 @@ _FOREIGN = (asyncpg.PostgresError, *_LOST, OSError, TimeoutError)
 class Statements:
     """A transaction on one connection."""
 
+    block = 250
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 

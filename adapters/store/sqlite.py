@@ -34,6 +34,8 @@ _Outcome = tuple["asyncio.Future[Any]", Any, Exception | None]
 class Statements:
     """A transaction on one connection; its coroutines never suspend."""
 
+    block = 40
+
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._checked: set[str] = set()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from adapters.store.errors import StoreDefect
@@ -20,6 +22,9 @@ _PARAMETER = re.compile(r"\$(\d+)")
 
 class Transaction(Protocol):
     """All or nothing. Rows are tuples in the order of the select list."""
+
+    block: int
+    """How many rows `insert` puts into one statement."""
 
     async def query(self, sql: str, *args: Any) -> Sequence[Row]: ...
 
@@ -64,6 +69,25 @@ class Engine(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]: ...
+
+
+async def insert(tx: Transaction, into: str, rows: Sequence[Row], rest: str = "") -> list[Row]:
+    """`into` (table and columns) `values` the rows, many to a statement, and the `rest` of it. Returns what the statements return."""
+    if not rows:
+        return []
+    width, block = len(rows[0]), tx.block
+    returned: list[Row] = []
+    whole = len(rows) - len(rows) % block
+    for start in range(0, whole, block):
+        returned += await tx.query(_insert_sql(into, width, block, rest), *chain.from_iterable(rows[start : start + block]))
+    returned += await tx.query_each(_insert_sql(into, width, 1, rest), rows[whole:])
+    return returned
+
+
+@lru_cache(256)
+def _insert_sql(into: str, width: int, rows: int, rest: str) -> str:
+    values = ", ".join("(" + ", ".join(f"${row * width + n}" for n in range(1, width + 1)) + ")" for row in range(rows))
+    return f"insert into {into} values {values} {rest}"  # noqa: S608  # constants of the books and placeholders
 
 
 def in_order(sql: str) -> str:

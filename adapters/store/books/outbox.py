@@ -8,15 +8,17 @@ from typing import Any
 
 import msgspec
 
+from adapters.store.books.chunk import documents
 from adapters.store.forms import after, decode, encode, instant, micros, text, units
-from adapters.store.unit import Engine, Row, Transaction
+from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import OutboxRow
 from contracts.events import Event
 
 WHOLE, SALE, STOCK, BUNDLE = 0, 1, 2, 3
 """Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, its unit in `body`;
 `number` events of one batch in `body`, to be unpacked into rows when they are due."""
-_INSERT = "insert into outbox (subject, kind, number, at, body) values ($1, $2, $3, $4, $5)"
+_COLUMNS = "outbox (position, subject, kind, number, at, body)"
+_ROOM = 2**20
 _WINDOW = 500
 _MOST_SCANNED = 50_000
 """A look for due rows ends there; only a broker that has been away for long leaves so many waiting ones in front."""
@@ -28,11 +30,18 @@ def subjects(events: Iterable[Event]) -> list[str]:
 
 
 async def append(tx: Transaction, events: Sequence[Event]) -> None:
-    await tx.execute_each(_INSERT, [(text(event.subject), WHOLE, None, micros(event.time), encode(event)) for event in events])
+    if events:
+        base = await _base(tx)
+        rows = [(base + part, text(event.subject), WHOLE, None, micros(event.time), encode(event)) for part, event in enumerate(events)]
+        await insert(tx, _COLUMNS, rows)
+
+
+async def _base(tx: Transaction) -> int:
+    return int((await tx.query("insert into outbox_base default values returning base"))[0][0]) * _ROOM
 
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True):
-    """The events of one batch, small, so that booking stays cheap: sales as (id, key), stock changes as (subject, millionths, unit)."""
+    """The events of one batch, small, so that booking stays cheap: sales as (reference, key), stock as (subject, millionths, unit)."""
 
     sales: list[tuple[int, str]]
     stock: list[tuple[str, int, str]]
@@ -40,16 +49,16 @@ class Bundle(msgspec.Struct, frozen=True, array_like=True):
 
 async def append_bundle(tx: Transaction, bundle: Bundle, now: datetime) -> None:
     if size := len(bundle.sales) + len(bundle.stock):
-        await tx.execute(_INSERT, "", BUNDLE, size, micros(now), encode(bundle))
+        await insert(tx, _COLUMNS, [(await _base(tx), "", BUNDLE, size, micros(now), encode(bundle))])
 
 
-async def _unpack(tx: Transaction, row: Row) -> None:
-    """The bundle's events get rows, and with them positions, of their own."""
-    position, at, bundle = row[0], row[4], decode(row[5], Bundle)
-    await tx.execute("delete from outbox where position = $1", position)
-    rows: list[Row] = [(key, SALE, number, at, None) for number, key in bundle.sales]
-    rows += [(subject, STOCK, moved, at, unit.encode()) for subject, moved, unit in bundle.stock]
-    await tx.execute_each(_INSERT, rows)
+async def _unpack(tx: Transaction, position: int) -> None:
+    """The bundle's events get rows of their own, right behind its position."""
+    ((at, body),) = await tx.query("delete from outbox where position = $1 returning at, body", position)
+    bundle = decode(body, Bundle)
+    events = [(key, SALE, number, at, None) for number, key in bundle.sales]
+    stock = [(subject, STOCK, moved, at, unit.encode()) for subject, moved, unit in bundle.stock]
+    await insert(tx, _COLUMNS, [(position + part, *row) for part, row in enumerate((*events, *stock), 1)])
 
 
 class EventOutbox:
@@ -74,30 +83,28 @@ class EventOutbox:
             last = scanned = 0
             while len(taken) < limit and scanned < _MOST_SCANNED:
                 rows = await tx.query(
-                    "select position, subject, kind, number, at, body, attempts, ready_at from outbox"
-                    " where delivered = 0 and position > $1 order by position limit $2",
+                    "select position, subject, kind, number, at, case when kind = 3 then null else body end, attempts, ready_at"
+                    " from outbox where delivered = 0 and position > $1 order by position limit $2",
                     last,
                     _WINDOW,
                 )
                 for row in rows:
-                    if len(taken) == limit:
-                        break
+                    last, scanned = row[0], scanned + 1
                     if row[2] == BUNDLE:
-                        await _unpack(tx, row)
-                        continue
+                        await _unpack(tx, last)
+                        break
                     if row[1] not in out and row[7] <= at:
                         taken.append(row)
                     out.add(row[1])
+                    if len(taken) == limit:
+                        break
                 if not rows:
                     break
-                last, scanned = rows[-1][0], scanned + len(rows)
             until = after(now, lease)
             await tx.execute_each(
                 "update outbox set ready_at = $1, attempts = attempts + 1 where position = $2", [(until, row[0]) for row in taken]
             )
-            sales = [row[3] for row in taken if row[2] == SALE]
-            found = await tx.query_each("select id, body from sale where id = $1", [(number,) for number in sales])
-            bodies: dict[int, bytes] = dict(map(tuple, found))
+            bodies = await documents(tx, [row[3] for row in taken if row[2] == SALE])
             return tuple(OutboxRow(row[0], self._event(row, bodies), row[6]) for row in taken)
 
         return await self._engine.write(take) if limit > 0 and await self._engine.read(any_due) else ()
@@ -165,6 +172,7 @@ class EventOutbox:
         """Delivered events that happened before."""
 
         async def unit(tx: Transaction) -> int:
+            await tx.execute("delete from outbox_base")
             return await tx.execute("delete from outbox where delivered = 1 and at < $1", micros(before))
 
         return await self._engine.write(unit)

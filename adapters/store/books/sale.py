@@ -14,24 +14,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from adapters.store.books import outbox
+from adapters.store.books.chunk import SALES, documents, reference
 from adapters.store.books.file import outdated
 from adapters.store.forms import decode, encode, millionths, text, units
-from adapters.store.unit import Engine, Row, Transaction
+from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import BatchResult, Quarantined, SaleBatch
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.errors import NotFound
 from contracts.ports import SkuAt
 
-_INSERT = (
-    "insert into sale (store, business_date, workstation, sequence, digest, body) values ($1, $2, $3, $4, $5, $6)"
-    " on conflict do nothing returning id, store, business_date, workstation, sequence"
-)
-_KEY = "store = $1 and business_date = $2 and workstation = $3 and sequence = $4"
-_MOVED = (
-    "from stock_day d join stock_movement m on m.location = d.location and m.business_date = d.business_date"
-    " where d.location = $1 and m.sku = $2"
-)
+_Till = tuple[str, str, str]
+"""Store, workstation, business date."""
+
 _INLINE = 20
 """Up to so many sales are prepared on the event loop (some microseconds each); larger batches in a thread of their own."""
 
@@ -43,14 +38,23 @@ _PROVENANCE = b',"provenance":['
 
 class _Prepared(NamedTuple):
     sale: PosSale
-    row: Row
-    """As `_INSERT` takes it; the first four are the natural key."""
+    till: _Till
+    sequence: int
+    digest: bytes
+    place: int
+    """In the order of all documents of the batch."""
     counted: bool
     cents: int
     moves: Mapping[str, int]
     """Sku -> millionths that left the shelf."""
     measures: Mapping[str, str]
     """Sku -> unit, where it is not pieces."""
+
+
+class _Work(NamedTuple):
+    prepared: list[_Prepared]
+    chunks: list[bytes]
+    refused: list[Quarantined]
 
 
 class Sales:
@@ -62,24 +66,25 @@ class Sales:
         self._preparer.shutdown(wait=False)
 
     async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
-        prepared, refused = (
+        work = (
             _prepare(batch)
             if len(batch.sales) <= _INLINE
             else await asyncio.get_running_loop().run_in_executor(self._preparer, _prepare, batch)
         )
 
         async def unit(tx: Transaction) -> BatchResult:
-            return await _book(tx, batch, prepared, [*batch.quarantined, *refused], now)
+            return await _book(tx, batch, work, now)
 
         return await self._engine.write(unit)
 
     async def get(self, key: SaleKey) -> PosSale | None:
         async def unit(tx: Transaction) -> PosSale | None:
             rows = await tx.query(
-                f"select body from sale where {_KEY}",  # noqa: S608  # a constant
-                key.store_number,
-                key.business_date,
+                "select s.chunk, s.place from till_day t join sale s on s.till_day = t.id"
+                " where t.store = $1 and t.workstation = $2 and t.business_date = $3 and s.sequence = $4",
+                text(key.store_number),
                 text(key.workstation_id),
+                text(key.business_date),
                 key.sequence_number,
             )
             found = await _sales(tx, rows)
@@ -93,8 +98,9 @@ class Sales:
 
         async def unit(tx: Transaction) -> Sequence[PosSale]:
             rows = await tx.query(
-                "select body from sale where store = $1 and business_date = $2 and (workstation, sequence) > ($3, $4)"
-                " order by workstation, sequence limit $5",
+                "select s.chunk, s.place from till_day t join sale s on s.till_day = t.id"
+                " where t.store = $1 and t.business_date = $2 and (t.workstation, s.sequence) > ($3, $4)"
+                " order by t.workstation, s.sequence limit $5",
                 text(store),
                 text(business_date),
                 *start,
@@ -105,26 +111,25 @@ class Sales:
         return await self._engine.read(unit)
 
     async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
-        posted_rows = [
-            (pair.location_id, pair.sku, text(till.workstation_id), till.business_date, till.sequence_number)
-            for pair, tills in pairs.items()
-            for till in {till.workstation_id: till for till in tills}.values()
-        ]
-
         async def unit(tx: Transaction) -> Mapping[SkuAt, Decimal]:
-            moved = await tx.query_each(
-                f"select m.location, m.sku, sum(m.millionths) {_MOVED} group by m.location, m.sku",
-                [(pair.location_id, pair.sku) for pair in pairs],
+            stores = [(store,) for store in dict.fromkeys(pair.location_id for pair in pairs)]
+            tills: dict[str, list[str]] = {store: [] for (store,) in stores}
+            for store, workstation in await tx.query_each("select distinct store, workstation from till_day where store = $1", stores):
+                tills[store].append(workstation)
+            wanted = []
+            for pair, positions in pairs.items():
+                posted = {text(p.workstation_id): (p.business_date, p.sequence_number) for p in positions}
+                wanted += [(pair.location_id, till, pair.sku, *posted.get(till, ("", -1))) for till in tills[pair.location_id]]
+            rows = await tx.query_each(
+                "select t.store, m.sku, sum(m.millionths) from till_day t join stock_movement m on m.till_day = t.id"
+                " where t.store = $1 and t.workstation = $2 and m.sku = $3 and t.business_date >= $4"
+                " and (t.business_date > $4 or m.sequence > $5) group by t.store, m.sku",
+                wanted,
             )
-            posted = await tx.query_each(
-                f"select m.location, m.sku, sum(m.millionths) {_MOVED} and m.workstation = $3"
-                " and (d.business_date, m.sequence) <= ($4, $5) group by m.location, m.sku",
-                posted_rows,
-            )
-            totals = {(location, sku): int(total) for location, sku, total in moved}
-            for location, sku, total in posted:
-                totals[location, sku] -= int(total)
-            return {SkuAt(sku=sku, location_id=location): units(total) for (location, sku), total in totals.items() if total}
+            totals: dict[tuple[str, str], int] = {}
+            for store, sku, total in rows:
+                totals[sku, store] = totals.get((sku, store), 0) + int(total)
+            return {SkuAt(sku=sku, location_id=store): units(total) for (sku, store), total in totals.items() if total}
 
         return await self._engine.read(unit)
 
@@ -140,7 +145,9 @@ class Sales:
 
 async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
     """A booked sale keeps its facts; that a later transaction voided it is added when it is read."""
-    sales = [decode(body, PosSale) for (body,) in rows]
+    references = [reference(chunk, place) for chunk, place in rows]
+    found_documents = await documents(tx, references)
+    sales = [decode(found_documents[number], PosSale) for number in references]
     found = await tx.query_each("select target from sale_link where target = $1 and type = 'voids' limit 1", [(str(s.key),) for s in sales])
     voided = {target for (target,) in found}
     return [
@@ -152,8 +159,9 @@ async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
 # ---- preparing ----------------------------------------------------------------------------------------------------
 
 
-def _prepare(batch: SaleBatch) -> tuple[list[_Prepared], list[Quarantined]]:
+def _prepare(batch: SaleBatch) -> _Work:
     prepared: list[_Prepared] = []
+    bodies: list[bytes] = []
     refused: list[Quarantined] = []
     for sale in batch.sales:
         try:
@@ -164,14 +172,16 @@ def _prepare(batch: SaleBatch) -> tuple[list[_Prepared], list[Quarantined]]:
             refused.append(_refusal(batch, sale, "quantity", "a quantity that a shelf can hold", str(exc), reason))
             continue
         body, key = encode(sale), sale.key
-        row = key.store_number, key.business_date, text(key.workstation_id), key.sequence_number, content_digest(sale, body), body
-        prepared.append(_Prepared(sale, row, counted, cents, moves, measures))
-    return prepared, refused
+        till = text(key.store_number), text(key.workstation_id), text(key.business_date)
+        digest = content_digest(sale, body)
+        prepared.append(_Prepared(sale, till, key.sequence_number, digest, len(bodies), counted, cents, moves, measures))
+        bodies.append(body)
+    return _Work(prepared, [b"\n".join(bodies[n : n + SALES]) for n in range(0, len(bodies), SALES)], refused)
 
 
 def content_digest(sale: PosSale, body: bytes) -> bytes:
     """Of everything but the provenance, the last member of the document: the same sale from another file is the same sale."""
-    return sha256(body[: body.rindex(_PROVENANCE)] + b"}" if sale.provenance else body).digest()
+    return sha256(memoryview(body)[: body.rindex(_PROVENANCE) if sale.provenance else -1]).digest()[:16]
 
 
 def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
@@ -227,14 +237,16 @@ def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: st
 # ---- booking ------------------------------------------------------------------------------------------------------
 
 
-async def _book(tx: Transaction, batch: SaleBatch, prepared: list[_Prepared], refused: list[Quarantined], now: datetime) -> BatchResult:
-    stores = sorted({p.row[0] for p in prepared})
+async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -> BatchResult:
+    stores = {p.till[0] for p in work.prepared}
     await tx.lock(f"file {batch.digest}", *(f"stock of {store}" for store in stores))
     name = await _reached(tx, batch)
-    new, repeated, conflicts = await _insert(tx, batch, prepared)
-    await _count(tx, new, now)
-    kept = await _quarantine(tx, batch, name, [*refused, *conflicts], now)
-    result = BatchResult(booked=len(new), repeated=repeated, conflicts=len(conflicts))
+    tills = await _tills(tx, {p.till for p in work.prepared})
+    new, known = await _insert(tx, work, tills)
+    conflicts = await _conflicts(tx, batch, known, tills)
+    await _count(tx, new, tills, now)
+    kept = await _quarantine(tx, batch, name, [*batch.quarantined, *work.refused, *conflicts], now)
+    result = BatchResult(booked=len(new), repeated=len(known) - len(conflicts), conflicts=len(conflicts))
     await tx.execute(
         "update file set booked = booked + $1, repeated = repeated + $2, conflicts = conflicts + $3, quarantined = quarantined + $4"
         " where digest = $5",
@@ -263,27 +275,43 @@ async def _reached(tx: Transaction, batch: SaleBatch) -> str:
     return str(name)
 
 
-async def _insert(
-    tx: Transaction, batch: SaleBatch, prepared: list[_Prepared]
-) -> tuple[list[tuple[int, _Prepared]], int, list[Quarantined]]:
-    """New sales with their ids, how many came again, and those that came again with other content."""
-    inserted = await tx.query_each(_INSERT, [p.row for p in prepared])
-    if len(inserted) == len(prepared):
-        return [(row[0], p) for row, p in zip(inserted, prepared, strict=True)], 0, []
-    ids = {tuple(row[1:]): row[0] for row in inserted}
-    new: list[tuple[int, _Prepared]] = []
-    known: list[_Prepared] = []
-    for p in prepared:
-        if (number := ids.pop(tuple(p.row[:4]), None)) is not None:  # the first of equal keys is the one that got in
-            new.append((number, p))
-        else:
-            known.append(p)
-    stand = await tx.query_each(
-        f"select store, business_date, workstation, sequence, digest from sale where {_KEY}",  # noqa: S608  # a constant
-        [p.row[:4] for p in known],
+async def _tills(tx: Transaction, tills: set[_Till]) -> dict[_Till, int]:
+    rows = sorted(tills)
+    await tx.execute_each("insert into till_day (store, workstation, business_date) values ($1, $2, $3) on conflict do nothing", rows)
+    found = await tx.query_each(
+        "select store, workstation, business_date, id from till_day where store = $1 and workstation = $2 and business_date = $3", rows
     )
-    digests = {tuple(row[:4]): row[4] for row in stand}
-    conflicts = [
+    return {(store, workstation, day): number for store, workstation, day, number in found}
+
+
+async def _insert(tx: Transaction, work: _Work, tills: Mapping[_Till, int]) -> tuple[list[tuple[int, _Prepared]], list[_Prepared]]:
+    """New sales with the references of their documents, and those whose key is taken."""
+    chunks = [
+        number for (number,) in await tx.query_each("insert into sale_chunk (body) values ($1) returning id", [(c,) for c in work.chunks])
+    ]
+    booked = [(reference(chunks[p.place // SALES], p.place % SALES), p) for p in work.prepared]
+    rows = [(tills[p.till], p.sequence, p.digest, number // SALES, number % SALES) for number, p in booked]
+    columns = "sale (till_day, sequence, digest, chunk, place)"
+    inserted = await insert(tx, columns, rows, "on conflict do nothing returning chunk, place")
+    if len(inserted) == len(rows):
+        return booked, []
+    fresh = {reference(chunk, place) for chunk, place in inserted}
+    for chunk, body in zip(chunks, work.chunks, strict=True):  # what was not booked leaves an empty line
+        lines = [line if reference(chunk, place) in fresh else b"" for place, line in enumerate(body.split(b"\n"))]
+        if any(lines):
+            await tx.execute("update sale_chunk set body = $1 where id = $2", b"\n".join(lines), chunk)
+        else:
+            await tx.execute("delete from sale_chunk where id = $1", chunk)
+    return [(number, p) for number, p in booked if number in fresh], [p for number, p in booked if number not in fresh]
+
+
+async def _conflicts(tx: Transaction, batch: SaleBatch, known: list[_Prepared], tills: Mapping[_Till, int]) -> list[Quarantined]:
+    """Those that came again with other content."""
+    stand = await tx.query_each(
+        "select till_day, sequence, digest from sale where till_day = $1 and sequence = $2", [(tills[p.till], p.sequence) for p in known]
+    )
+    digests = {(till, sequence): digest for till, sequence, digest in stand}
+    return [
         _refusal(
             batch,
             p.sale,
@@ -293,12 +321,11 @@ async def _insert(
             f"transaction {p.sale.key} is booked already with other content; the first one stands",
         )
         for p in known
-        if digests[tuple(p.row[:4])] != p.row[4]
+        if digests[tills[p.till], p.sequence] != p.digest
     ]
-    return new, len(known) - len(conflicts), conflicts
 
 
-async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], now: datetime) -> None:
+async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mapping[_Till, int], now: datetime) -> None:
     """Stock, totals, links and events of the sales that count."""
     movements: list[Row] = []
     sold: list[tuple[int, str]] = []
@@ -306,27 +333,23 @@ async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], now: datetim
     changed: dict[tuple[str, str], int] = {}
     units_of: dict[str, str] = {}
     totals: dict[str, tuple[int, int, int]] = {}
-    days: dict[tuple[str, str], None] = {}
-    for number, (sale, row, counted, cents, moves, measures) in new:
+    for number, (sale, till, sequence, _, _, counted, cents, moves, measures) in new:
         if not counted:
             continue
-        store, day, workstation, sequence = row[:4]
-        units_of.update(measures)
+        till_day, (store, workstation, day) = tills[till], till
+        if measures:
+            units_of.update(measures)
         for sku, moved in moves.items():
-            movements.append((store, day, sku, workstation, sequence, moved))
+            movements.append((till_day, sku, sequence, moved))
             pair = sku, store
             changed[pair] = changed.get(pair, 0) + moved
         sold.append((number, f"{store}/{workstation}/{day}/{sequence}"))
-        links.extend((str(link.sale_key), link.type, str(sale.key)) for link in sale.links)
+        if sale.links:
+            links += [(str(link.sale_key), link.type, str(sale.key)) for link in sale.links]
         before = totals.get(store, (0, 0, 0))
         totals[store] = before[0] + 1, before[1] + cents, before[2] + sum(moves.values())
-        days[store, day] = None
-    movements.sort(key=itemgetter(2))  # neighbours share pages
-    await tx.execute_each(
-        "insert into stock_movement (location, business_date, sku, workstation, sequence, millionths) values ($1, $2, $3, $4, $5, $6)",
-        movements,
-    )
-    await tx.execute_each("insert into stock_day (location, business_date) values ($1, $2) on conflict do nothing", sorted(days))
+    movements.sort(key=itemgetter(1))  # neighbours share pages
+    await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", movements)
     await tx.execute_each("insert into sale_link (target, type, source) values ($1, $2, $3) on conflict do nothing", links)
     await tx.execute_each(
         "insert into store_total (store, sales, cents, millionths) values ($1, $2, $3, $4) on conflict (store) do update"

@@ -38,16 +38,30 @@ create index reservation_pair on reservation (sku, location, state);
 create index reservation_owner on reservation (owner_type, owner_id);
 create index reservation_overdue on reservation (expires_at) where state = 'active';
 
-create table sale (
+-- What one till wrote in one business day. Sales and stock movements hang on it: what is booked today lies close together, however
+-- many years lie before it.
+create table till_day (
   id {id},
   store {text} not null,
-  business_date {text} not null,
   workstation {text} not null,
+  business_date {text} not null,
+  unique (store, workstation, business_date)
+) {strict};
+
+-- Sales as JSON, one a line, some dozens together; a sale is line `place` (from 0) of its chunk.
+create table sale_chunk (
+  id {id},
+  body {blob} not null
+) {strict};
+
+create table sale (
+  till_day {int} not null,
   sequence {int} not null,
   digest {blob} not null,
-  body {blob} not null,
-  unique (store, business_date, workstation, sequence)
-) {strict};
+  chunk {int} not null,
+  place {int} not null,
+  primary key (till_day, sequence)
+) {clustered};
 
 create table sale_link (
   target {text} not null,
@@ -56,21 +70,12 @@ create table sale_link (
   primary key (target, type, source)
 ) {strict};
 
--- By day first: what is booked today lies close together, however many years lie before it.
 create table stock_movement (
-  location {text} not null,
-  business_date {text} not null,
+  till_day {int} not null,
   sku {text} not null,
-  workstation {text} not null,
   sequence {int} not null,
   millionths {int} not null,
-  primary key (location, business_date, sku, workstation, sequence)
-) {clustered};
-
-create table stock_day (
-  location {text} not null,
-  business_date {text} not null,
-  primary key (location, business_date)
+  primary key (till_day, sku, sequence)
 ) {clustered};
 
 create table store_total (
@@ -136,8 +141,13 @@ create table process (
 create index process_order on process (order_id);
 create index process_due on process (state, due_at);
 
+-- Where positions come from: base * 2^20 leaves room for the events of one batch.
+create table outbox_base (
+  base {serial}
+) {strict};
+
 create table outbox (
-  position {serial},
+  position {int} primary key,
   subject {text} not null,
   kind {int} not null,
   number {int},
