@@ -20,9 +20,11 @@ import msgspec
 import structlog
 from litestar.types import ASGIApp
 
+from adapters.broker.driver import RabbitPublisher
+from adapters.broker.spec import BrokerOptions
 from adapters.driver import Connection, Contract
 from adapters.files import spec as files_spec
-from adapters.files.driver import FileContract
+from adapters.files.driver import FileContract, FileFeed
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.rest import driver as rest
@@ -53,6 +55,7 @@ from gateway.estate import Estate, System
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue, Zones
 from gateway.services.clock import Now, utc_now
+from gateway.services.intake import Intake
 from gateway.services.order_process import OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import GuardFacts, OperationFacts, Overview, SystemFacts
@@ -246,7 +249,7 @@ class Product:
     ring: Ring
     process: OrderProcess
     zones: Zones
-    intakes: tuple[Any, ...]
+    intakes: tuple[Intake, ...]
     subscribers: Subscribers
     relay: Relay
     now: Now
@@ -261,7 +264,7 @@ class Product:
         ]
         loops.append(("zones", self._learn_zones))
         loops.append(("relay", self.relay.run))
-        loops.extend((f"intake {i.feed}", i.run) for i in self.intakes)
+        loops.extend((f"intake {intake.feed}", intake.run) for intake in self.intakes)
         async with asyncio.TaskGroup() as group:
             for name, loop in loops:
                 group.create_task(supervised(name, loop, self.stop), name=name)
@@ -322,8 +325,19 @@ async def product(
         )
         subscribers = Subscribers()
         publishers: list[Publisher] = [subscribers]
+        if estate.events.rabbitmq:
+            broker = RabbitPublisher(
+                BrokerOptions(url=estates.resolve(estate.events.rabbitmq, environment), exchange=estate.events.exchange)
+            )
+            await broker.start()
+            stack.push_async_callback(broker.close)
+            publishers.append(broker)
         relay = Relay(books.outbox, publishers, recorder, process.owner, now)
-        intakes: tuple[Any, ...] = ()
+        intakes = []
+        for feed, mapping in _feeds(checked, environment):
+            await feed.start()
+            stack.push_async_callback(feed.close)
+            intakes.append(Intake(feed, mapping, books, recorder, zones, _source(estate), now=now, owner=f"{process.owner} {feed.name}"))
 
         secret = await pepper(books)
         authenticator = Authenticator(books, secret)
@@ -346,7 +360,7 @@ async def product(
             ring=ring,
             process=process,
             zones=zones,
-            intakes=intakes,
+            intakes=tuple(intakes),
             subscribers=subscribers,
             relay=relay,
             now=now,
@@ -400,6 +414,15 @@ async def _switchboard(
     switchboard = Switchboard(routes)
     stack.push_async_callback(switchboard.close)
     return switchboard
+
+
+def _feeds(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[FileFeed, CompiledMapping]]:
+    for full, declared in checked.estate.operation.items():
+        contract = checked.contracts.get(full)
+        if declared.mode == "file" and isinstance(contract, FileContract):
+            system, _, feed = full.partition(".")
+            inbox = estates.resolve(checked.estate.system[system].endpoint, environment)
+            yield FileFeed(system, feed, contract, files_spec.options(inbox, declared.feed)), checked.mappings[declared.answer]
 
 
 def _connect(name: str, system: System, checked: Checked, environment: Mapping[str, str]) -> Connection:

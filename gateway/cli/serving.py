@@ -100,16 +100,22 @@ async def run(running: Product, host: str, port: int, *, work: bool = True, star
     """The server and the workers, until one of the signals. `started` is given the address."""
     http = server(running, host, port)
     jobs = asyncio.create_task(running.work(), name="work") if work else None
-    notice = asyncio.create_task(_announce(http, started))
+    notices = [asyncio.create_task(_announce(http, started)), asyncio.create_task(_end(http, running.stop))]
     try:
         await http.serve()
     finally:
-        notice.cancel()
+        for notice in notices:
+            notice.cancel()
         running.stop.set()
         if jobs is not None:
             await asyncio.wait({jobs}, timeout=GRACE_SECONDS)
             jobs.cancel()
             await asyncio.gather(jobs, return_exceptions=True)
+
+
+async def _end(http: Server, stop: asyncio.Event) -> None:
+    await stop.wait()
+    http.should_exit = True
 
 
 async def _announce(http: Server, started: Started | None) -> None:

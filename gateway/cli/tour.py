@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -320,7 +319,7 @@ async def nine(guide: Guide) -> None:
 @click.pass_obj
 def tour(settings: Settings) -> None:
     """Show everything once, over real protocols, and prove it. Exits non-zero at the first broken expectation."""
-    configure(level="critical")
+    configure(level="error")
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tillgate-tour-") as folder:
         try:
@@ -356,7 +355,7 @@ async def _tour(estate: Path, folder: Path) -> int:
             await eight(guide)
             await nine(guide)
         finally:
-            signal.raise_signal(signal.SIGINT)  # the server ends as on Ctrl-C
+            running.stop.set()
             await asyncio.wait({serving}, timeout=20)
         return guide.checks
 
