@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,18 +12,19 @@ from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, ControllerRouterHandler, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope, Message, Method, Receive, Scope, Send
 
 from contracts import errors
 from contracts.errors import TillgateError
 from gateway.edge import door as edge
-from gateway.edge import problems
+from gateway.edge import problems, reading
 from gateway.edge.endpoint import AnyEndpoint
 from observability import Recorder, current
 
 log = structlog.get_logger("edge")
 
-_SECURE = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+_SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_PROBES = "/health/"
 
 
 def application(
@@ -34,73 +36,77 @@ def application(
     max_requests: int,
     trusted: Callable[[str], bool],
 ) -> ASGIApp:
-    """`pages` are documents and console routes of their own; `trusted` says whose trace context is continued (by peer address)."""
-    endpoints = tuple(endpoints)
+    """`pages` are documents and console routes of their own; `trusted` says which peers' trace context and forwarded address count."""
     app = Litestar(
-        route_handlers=[*(_handler(e, door) for e in endpoints), *pages],
+        route_handlers=[*(_route(e, door, trusted) for e in endpoints), *pages],
         openapi_config=None,
-        exception_handlers={
-            HTTPException: _Failures(endpoints, door.max_body).http,
-            TillgateError: _refused,
-            Exception: _unexpected,
-        },
+        exception_handlers={HTTPException: partial(_http_refused, door.max_body), TillgateError: _refused, Exception: _unexpected},
         request_max_body_size=door.max_body,
         logging_config=None,
     )
     return Flights(app, recorder, max_requests, trusted)
 
 
-def _handler(endpoint: AnyEndpoint, door: edge.Door) -> HTTPRouteHandler:
-    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+def _route(endpoint: AnyEndpoint, door: edge.Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
+    """Reads and answers below the framework's request and response objects: those cost more than the whole door."""
+
+    async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
         flight = current()
         if flight is None:
             raise RuntimeError("a request without a flight: the application was not wrapped in Flights")
         flight.name = endpoint.route
+        scope = request.scope
+        headers = reading.fields(scope["headers"])
         answer = await door.answer(
             endpoint,
             edge.Request(
-                method=request.method,
-                path=request.scope["path"],
-                query=request.scope["query_string"],
-                headers=request.headers,
-                path_values=request.path_params,
-                body=await request.body() if endpoint.body is not None else b"",
-                peer=request.client.host if request.client else "",
+                method=scope["method"],
+                path=scope["path"],
+                query=scope["query_string"],
+                headers=headers,
+                path_values=scope["path_params"],
+                read=partial(reading.received, request.receive, headers, door.max_body),
+                peer=_caller(scope, headers, trusted),
             ),
             flight,
         )
-        media = answer.headers.pop("content-type", "application/json")
-        return Response(answer.body, status_code=answer.status, headers=answer.headers, media_type=media)
 
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers.items()]
+            if answer.status not in (204, 304):
+                fields.append((b"content-length", b"%d" % len(answer.body)))
+            await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+            await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+        return respond
+
+    methods: list[Method] = ["GET", "HEAD"] if endpoint.method == "GET" else [endpoint.method]
     path = re.sub(r"\{(\w+)\}", r"{\1:str}", endpoint.path)
-    return HTTPRouteHandler(path, http_method=[endpoint.method], name=endpoint.name, status_code=endpoint.statuses[0])(handle)
+    return HTTPRouteHandler(path, http_method=methods, name=endpoint.name, status_code=endpoint.statuses[0])(handle)
 
 
-class _Failures:
+def _caller(scope: HTTPScope, headers: Mapping[str, str], trusted: Callable[[str], bool]) -> str:
+    """The address that speaks to us; behind a declared proxy the last one that it names."""
+    peer = client[0] if (client := scope.get("client")) else ""
+    if (forwarded := headers.get("x-forwarded-for")) and trusted(peer):
+        return forwarded.rpartition(",")[2].strip()[:64]
+    return peer
+
+
+def _http_refused(max_body: int, request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
     """The framework's own refusals, in our words."""
-
-    def __init__(self, endpoints: tuple[AnyEndpoint, ...], max_body: int) -> None:
-        self._allowed: dict[re.Pattern[str], list[str]] = {}
-        for endpoint in endpoints:
-            pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(endpoint.path)))
-            self._allowed.setdefault(pattern, []).append(endpoint.method)
-        self._max_body = max_body
-
-    def http(self, request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
-        path = request.scope["path"]
-        error: TillgateError
-        if exc.status_code == 404:
-            error = errors.NotFound(what="route", key=path[:100])
-        elif exc.status_code == 405:
-            methods = [m for pattern, found in self._allowed.items() if pattern.fullmatch(path) for m in found]
-            error = errors.MethodNotAllowed(method=request.method[:20], allowed=", ".join(sorted(set(methods))) or "GET")
-        elif exc.status_code == 413:
-            error = errors.BodyTooLarge(limit=self._max_body)
-        elif exc.status_code < 500:
-            error = errors.InvalidRequest(where="request", expected="a well-formed HTTP request", got=str(exc.detail)[:200])
-        else:
-            return _unexpected(request, exc)
-        return problem(error)
+    error: TillgateError
+    if exc.status_code == 404:
+        error = errors.NotFound(what="route", key=request.scope["path"][:100])
+    elif exc.status_code == 405:
+        error = errors.MethodNotAllowed(method=request.method[:20], allowed=(exc.headers or {}).get("allow", "GET"))
+    elif exc.status_code == 413:
+        error = errors.BodyTooLarge(limit=max_body)
+    elif exc.status_code < 500:
+        error = errors.InvalidRequest(where="request", expected="a well-formed HTTP request", got=str(exc.detail)[:200])
+    else:
+        return _unexpected(request, exc)
+    return problem(error)
 
 
 def _unexpected(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
@@ -136,15 +142,16 @@ class Flights:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        headers = dict(scope["headers"])
+        parents = [v for k, v in scope["headers"] if k == b"traceparent"]
+        state = b",".join([v for k, v in scope["headers"] if k == b"tracestate"])
         with self._recorder.flight(
             "request",
             f"{_known(scope['method'])} unmatched",
-            parent=headers.get(b"traceparent", b"").decode("ascii", "replace") or None,
-            tracestate=headers.get(b"tracestate", b"").decode("ascii", "replace"),
+            parent=parents[0].decode("ascii", "replace") if len(parents) == 1 else None,  # repeated is invalid: a new trace
+            tracestate=state.decode("ascii", "replace"),
             trusted=self._trusted(client[0] if client else ""),
         ) as flight:
-            added = [(k.encode().lower(), v.encode()) for k, v in (*flight.response_headers, *_SECURE.items())]
+            added = [*((k.encode(), v.encode()) for k, v in flight.response_headers), *_SECURE]
 
             async def send_(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -152,7 +159,7 @@ class Flights:
                     message["headers"] = [*message["headers"], *added]
                 await send(message)
 
-            if self.running >= self._most:
+            if self.running >= self._most and not scope["path"].startswith(_PROBES):
                 await problem(errors.Overloaded()).to_asgi_response(app=None, request=Request(scope))(scope, receive, send_)
                 return
             self.running += 1

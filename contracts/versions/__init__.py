@@ -1,6 +1,6 @@
 """Public API versions: the list, and one class per breaking change."""
 
-from contracts.versions.change import Change, Version, VersionHistory
+from contracts.versions.change import Change, Misshapen, Version, VersionHistory
 from contracts.versions.history import HISTORY
 
-__all__ = ["HISTORY", "Change", "Version", "VersionHistory"]
+__all__ = ["HISTORY", "Change", "Misshapen", "Version", "VersionHistory"]

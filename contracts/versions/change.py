@@ -20,6 +20,15 @@ Plain = dict[str, Any]
 Convert = Callable[[Any], Any]
 
 
+class Misshapen(ValueError):
+    """A value is not in the shape of its version: raised by `Change.up` with what was expected and got; the walk adds the place."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected}, got {got}")
+        self.expected, self.got = expected, got
+        self.path: list[str | int] = []
+
+
 class Change:
     """One breaking change. The class docstring is the sentence for the customer. Subclasses are never instantiated."""
 
@@ -37,7 +46,7 @@ class Change:
 
     @staticmethod
     def up(value: Plain) -> Plain:
-        """The old shape as the new one. Raises ValueError with a sentence about what was expected."""
+        """The old shape as the new one. Raises Misshapen."""
         raise NotImplementedError
 
     @classmethod
@@ -185,7 +194,7 @@ def _struct(kind: type[msgspec.Struct], change: type[Change], active: dict[Any, 
         if own and up:
             value = change.up(value)
         if inner:
-            value = {k: inner[k](v) if k in inner and v is not None else v for k, v in value.items()}
+            value = {k: _at(k, inner[k], v) if k in inner and v is not None else v for k, v in value.items()}
         return change.down(value) if own and not up else value
 
     slot.append(convert)
@@ -198,10 +207,18 @@ def _inside(inner: Convert | None) -> Convert | None:
 
     def convert(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: inner(v) for k, v in value.items()}
-        return [inner(v) for v in value] if isinstance(value, list | tuple) else value
+            return {k: _at(k, inner, v) for k, v in value.items()}
+        return [_at(i, inner, v) for i, v in enumerate(value)] if isinstance(value, list | tuple) else value
 
     return convert
+
+
+def _at(place: str | int, convert: Convert, value: Any) -> Any:
+    try:
+        return convert(value)
+    except Misshapen as exc:
+        exc.path.insert(0, place)
+        raise
 
 
 def _later(slot: list[Convert]) -> Convert:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from contracts.canonical.amounts import CURRENCIES, CurrencyCode, Money, Quantity
 from contracts.canonical.base import Instant, LocationId, Noun, Provenance, Sku
 from contracts.canonical.inventory import Availability, Term
-from contracts.versions.change import Change, Plain, Version, VersionHistory
+from contracts.versions.change import Change, Misshapen, Plain, Version, VersionHistory
 
 
 class OldMoney(Noun, frozen=True, kw_only=True):
-    amount: str
+    amount: Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,3})?$(?!\n)", examples=["12.99"])]
     currency: CurrencyCode
 
 
@@ -28,22 +30,20 @@ class MoneyInTheSmallestUnit(Change):
 
     @staticmethod
     def down(value: Plain) -> Plain:
-        return {"amount": str(Decimal(value["centAmount"]).scaleb(-value["fractionDigits"])), "currency": value["currencyCode"]}
+        return {"amount": f"{Decimal(value['centAmount']).scaleb(-value['fractionDigits']):f}", "currency": value["currencyCode"]}
 
     @staticmethod
     def up(value: Plain) -> Plain:
-        unknown = value.keys() - {"amount", "currency"}
-        if unknown:
-            raise ValueError(f"expected only amount and currency, got {min(map(str, unknown))[:40]!r}")
-        amount, currency = value.get("amount"), value.get("currency")
-        if not isinstance(amount, str) or not isinstance(currency, str) or len(amount) > 20 or set(amount) - set("-0123456789."):
-            raise ValueError('expected an amount such as {"amount": "12.99", "currency": "EUR"}')
-        if currency not in CURRENCIES:
-            raise ValueError(f"expected an ISO 4217 currency code, got {currency[:10]!r}")
         try:
-            return msgspec.to_builtins(Money.of(Decimal(amount), currency))  # type: ignore[no-any-return]  # a Struct becomes a dict
-        except InvalidOperation:
-            raise ValueError(f"expected a decimal amount, got {amount!r}") from None
+            old = msgspec.convert(value, OldMoney)
+        except msgspec.ValidationError as exc:
+            raise Misshapen('an amount such as {"amount": "12.99", "currency": "EUR"}', str(exc)[:100]) from None
+        if old.currency not in CURRENCIES:
+            raise Misshapen("an ISO 4217 currency code", repr(old.currency))
+        try:
+            return msgspec.to_builtins(Money.of(Decimal(old.amount), old.currency))  # type: ignore[no-any-return]  # a Struct becomes a dict
+        except ValueError:
+            raise Misshapen(f"at most {CURRENCIES[old.currency]} decimals for {old.currency}", old.amount) from None
 
 
 class OldAvailability(Noun, frozen=True, kw_only=True):

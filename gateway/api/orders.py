@@ -5,9 +5,9 @@ from __future__ import annotations
 from contracts.canonical.answers import Cancellation, NoParameters, Orders, PageParameters
 from contracts.canonical.base import Key
 from contracts.canonical.order import Order, OrderDraft
-from contracts.errors import InsufficientStock, NotFound, StateConflict, UpstreamRejected
-from gateway.edge.auth import require_store
-from gateway.edge.door import cursor_of, position_of
+from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
+from gateway.edge.auth import may_see, require_store
+from gateway.edge.door import cursor_of, position_of, require_match
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.services.services import Services
 
@@ -22,17 +22,30 @@ async def create_order(ask: Ask[NoParameters, OrderDraft], services: Services) -
 async def list_orders(ask: Ask[PageParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
     orders = await services.orders.list(ask.call, position_of(wanted.cursor), wanted.limit)
-    return Outcome(Orders(items=tuple(orders)), cursor=cursor_of(orders[-1].id) if len(orders) == wanted.limit else None)
+    cursor = cursor_of(orders[-1].id) if len(orders) == wanted.limit else None
+    return Outcome(Orders(items=tuple(o for o in orders if may_see(ask.client, _places(o)))), cursor=cursor)
 
 
 async def get_order(ask: Ask[NoParameters, None], services: Services) -> Outcome:
     order, sources = await services.orders.read(ask.path["id"], ask.call)
+    if not may_see(ask.client, _places(order)):
+        raise NotFound(what="order", key=order.id)
     return Outcome(order, sources=sources, version=None if sources else order.version)
 
 
 async def cancel_order(ask: Ask[NoParameters, Cancellation], services: Services) -> Outcome:
-    order = await services.orders.cancel(ask.path["id"], ask.body.reason, ask.call)
+    stored = await services.books.orders.get(ask.path["id"])
+    if stored is None or stored.channel != ask.client.channel or not may_see(ask.client, _places(stored)):
+        raise NotFound(what="order", key=ask.path["id"])
+    for location in _places(stored):
+        require_store(ask.client, location)
+    require_match(ask.if_match, "order", stored.version)
+    order = await services.orders.cancel(stored.id, ask.body.reason, ask.call)
     return _outcome(order, done=200)
+
+
+def _places(order: Order) -> set[str]:
+    return {line.requested_location_id for line in order.lines}
 
 
 def _outcome(order: Order, done: int) -> Outcome:
@@ -95,7 +108,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path_parameters={"id": Key},
         body=Cancellation,
         statuses=(200, 202),
-        errors=(NotFound, StateConflict),
+        errors=(NotFound, StateConflict, PreconditionFailed),
         idempotent_key=True,
         conditional=True,
         tag="Orders",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from contracts.canonical.answers import NoParameters, Release
 from contracts.canonical.base import Key
 from contracts.canonical.reservation import Reservation, ReservationDraft
-from contracts.errors import InsufficientStock, NotFound, StateConflict
-from gateway.edge.auth import require_store
+from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict
+from gateway.edge.auth import may_see, require_store
+from gateway.edge.door import require_match
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.services.services import Services
 
@@ -18,13 +21,22 @@ async def create_reservation(ask: Ask[NoParameters, ReservationDraft], services:
 
 
 async def get_reservation(ask: Ask[NoParameters, None], services: Services) -> Outcome:
-    reservation = await services.reservations.get(ask.path["key"])
+    reservation = await _seen(ask, services)
     return Outcome(reservation, version=reservation.version)
 
 
 async def release_reservation(ask: Ask[NoParameters, Release], services: Services) -> Outcome:
+    require_match(ask.if_match, "reservation", (await _seen(ask, services)).version)
     reservation = await services.reservations.release(ask.path["key"], ask.body.reason)
     return Outcome(reservation, version=reservation.version)
+
+
+async def _seen(ask: Ask[NoParameters, Any], services: Services) -> Reservation:
+    """For a client that is bound to stores, those of other stores are not there."""
+    reservation = await services.reservations.get(ask.path["key"])
+    if not may_see(ask.client, [reservation.location_id]):
+        raise NotFound(what="reservation", key=ask.path["key"])
+    return reservation
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -69,7 +81,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=NoParameters,
         path_parameters={"key": Key},
         body=Release,
-        errors=(NotFound, StateConflict),
+        errors=(NotFound, StateConflict, PreconditionFailed),
         idempotent_key=True,
         conditional=True,
         tag="Reservations",

@@ -1,4 +1,4 @@
-"""API keys: 256 random bits, shown once, stored as a keyed hash, found by prefix (references: dependencies of the edge, docs/security)."""
+"""API keys: 256 random bits, shown once, stored as a keyed hash, found by prefix."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from contracts.books import ApiKey, Books, Client
 from contracts.errors import Forbidden, Unauthenticated
+from observability import Step, step
 
 SCOPES = {
     "catalogue:read": "products, prices and locations",
@@ -64,7 +66,8 @@ class Authenticator:
         now = time.monotonic()
         if (known := self._known.get(at)) and known[0] > now:
             return known[1]
-        stored = await self._books.clients.find_key(found[1])
+        with step(Step.AUTH):
+            stored = await self._books.clients.find_key(found[1])
         digest = stored[0].digest if stored else bytes(32)
         if not hmac.compare_digest(digest, _digest(found[2], self._pepper)) or stored is None:
             raise Unauthenticated(reason="unknown API key", presented=True)
@@ -82,6 +85,11 @@ class Authenticator:
 def require(client: Client, scope: str) -> None:
     if scope not in client.scopes:
         raise Forbidden(reason=f"client {client.name!r} lacks the scope {scope}", scope=scope)
+
+
+def may_see(client: Client, locations: Iterable[str]) -> bool:
+    """Record-level rule: a client that is bound to stores sees what concerns one of them."""
+    return not client.stores or not set(client.stores).isdisjoint(locations)
 
 
 def require_store(client: Client, location: str) -> None:

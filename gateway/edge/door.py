@@ -6,9 +6,10 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -22,22 +23,32 @@ from contracts.versions import Version, VersionHistory
 from gateway.edge import auth, problems, reading
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.quota import Quotas
+from gateway.services.clock import Now, utc_now
 from observability import FlightRecord, Step, step
 
 IDEMPOTENCY_LEASE = 60.0
-"""Seconds after which a request that never finished may be taken over; handlers are safe to repeat under their key."""
+"""Seconds after which a request that never finished may be taken over, at least; handlers are safe to repeat under their key."""
+
+DEADLINE = 10.0
+"""Seconds, for routes that declare none."""
+GRACE = 2.0
+"""Seconds that a handler may take beyond the deadline of its calls."""
+
+KEY = r"[!#-\[\]-~]{1,128}"
+"""Idempotency-Key, bare or in quotes: printable ASCII without spaces, quotes and backslashes."""
+_KEY = re.compile(f'"({KEY})"|({KEY})')
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the web framework hands over."""
+    """What the web framework hands over. `headers` by lower case name; `read` gives the body once, or raises what is wrong with it."""
 
     method: str
     path: str
     query: bytes
     headers: Mapping[str, str]
-    path_values: Mapping[str, str]
-    body: bytes
+    path_values: Mapping[str, Any]
+    read: Callable[[], Awaitable[bytes]]
     peer: str
 
 
@@ -62,6 +73,7 @@ class Door:
         max_body: int,
         deadlines: Mapping[str, float],
         retention_days: float,
+        now: Now = utc_now,
     ) -> None:
         self._books = books
         self._authenticator = authenticator
@@ -70,7 +82,9 @@ class Door:
         self._services = services
         self.max_body = max_body
         self._deadlines = deadlines
+        self._lease = max(IDEMPOTENCY_LEASE, 2 * max(deadlines.values(), default=0.0))
         self._retention = f"{retention_days:g} days"
+        self._now = now
 
     async def answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord) -> Answer:
         """Never raises a TillgateError: each becomes its problem document."""
@@ -86,27 +100,26 @@ class Door:
             )
 
     async def _answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Answer:
-        client = await self._client(endpoint, request, extra)
-        flight.channel, flight.client = client.channel, client.name
-        version = self._version(request, client)
+        client = await self._client(endpoint, request, flight, extra)
+        version = self._version(request, client, extra)
         flight.api_version = version.date
-        self._lifecycle(version, extra)
-        accept = request.headers.get("accept", "*/*")
-        if not any(kind in accept for kind in ("*/*", "application/json", "application/*")):
-            raise errors.NotAcceptable(got=accept[:80])
-        if endpoint.body is not None:
-            reading.check_media(request.headers, len(request.body), self.max_body)
+        reading.check_accept(request.headers.get("accept", ""))
         parameters = reading.parameters(request.query, endpoint.parameters, endpoint.answer, version.date, self._history)
-        body = reading.body(request.body, endpoint.body, version.date, self._history) if endpoint.body is not None else None
+        path = reading.path(request.path_values, endpoint.path_parameters)
+        raw, body = b"", None
+        if endpoint.body is not None:
+            reading.check_media(request.headers)
+            raw = await request.read()
+            body = reading.body(raw, endpoint.body, version.date, self._history)
         ask = Ask(
             client=client,
             call=Call(
                 channel=client.channel,
                 client=client.name,
-                deadline=asyncio.get_running_loop().time() + self._deadlines.get(endpoint.route, 10.0),
+                deadline=asyncio.get_running_loop().time() + self._deadlines.get(endpoint.route, DEADLINE),
                 api_version=version.date,
             ),
-            path=reading.path(request.path_values, endpoint.path_parameters),
+            path=path,
             parameters=parameters,
             body=body,
             flight=flight,
@@ -114,17 +127,18 @@ class Door:
             if_match=request.headers.get("if-match", ""),
         )
         if endpoint.idempotent_key:
-            return await self._once(endpoint, request, ask, version, extra)
+            return await self._once(endpoint, request, raw, ask, version, extra)
         return await self._perform(endpoint, request, ask, version, extra)
 
-    async def _client(self, endpoint: AnyEndpoint, request: Request, extra: dict[str, str]) -> Client:
+    async def _client(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Client:
         try:
             client = await self._authenticator.client(request.headers.get("authorization"))
-        except errors.Unauthenticated:
-            _, refusal = self._quotas.take("anonymous", f"peer:{request.peer}")
+        except (errors.Unauthenticated, errors.Forbidden):
+            _, refusal = self._quotas.take("anonymous", request.peer)
             if refusal:
                 raise refusal from None
             raise
+        flight.channel, flight.client = client.channel, client.name
         fields, refusal = self._quotas.take(client.quota, client.name)
         extra.update(fields)
         if refusal:
@@ -132,27 +146,25 @@ class Door:
         auth.require(client, endpoint.scope)
         return client
 
-    def _version(self, request: Request, client: Client) -> Version:
+    def _version(self, request: Request, client: Client, extra: dict[str, str]) -> Version:
+        """Also the fields of its life cycle: Deprecation (RFC 9745) and Sunset (RFC 8594)."""
         wanted = request.headers.get("api-version") or client.api_version
         version = self._history.by_date.get(wanted)
         if version is None:
             raise errors.UnknownVersion(got=wanted[:40], offered=", ".join(self._history.by_date))
-        if version.sunset and datetime.now(UTC) >= version.sunset:
-            raise errors.RetiredVersion(version=version.date, sunset=version.sunset.date().isoformat(), newest=self._history.newest.date)
-        return version
-
-    def _lifecycle(self, version: Version, extra: dict[str, str]) -> None:
-        """Deprecation (RFC 9745) and Sunset (RFC 8594) fields."""
         extra["api-version"] = version.date
         extra["vary"] = "API-Version, Authorization"
         if version.deprecated:
             extra["deprecation"] = f"@{int(version.deprecated.timestamp())}"
             links = ['</docs/versions>; rel="deprecation"; type="text/html"']
             if version.sunset:
-                extra["sunset"] = version.sunset.strftime("%a, %d %b %Y %H:%M:%S GMT")
+                extra["sunset"] = format_datetime(version.sunset, usegmt=True)
                 links.append('</docs/versions>; rel="sunset"; type="text/html"')
             links.append(f'</openapi/{self._history.newest.date}.json>; rel="successor-version"')
             extra["link"] = ", ".join(links)
+        if version.sunset and self._now() >= version.sunset:
+            raise errors.RetiredVersion(version=version.date, sunset=version.sunset.date().isoformat(), newest=self._history.newest.date)
+        return version
 
     @staticmethod
     def _key(endpoint: AnyEndpoint, request: Request) -> str:
@@ -161,18 +173,20 @@ class Door:
         key = request.headers.get("idempotency-key", "")
         if not key:
             raise errors.IdempotencyKeyMissing
-        key = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
-        if not (0 < len(key) <= 128) or not key.isascii() or not key.isprintable():
-            raise errors.InvalidRequest(where="header:Idempotency-Key", expected="1 to 128 printable ASCII characters", got=f"{key[:40]!r}")
-        return key
+        if not (found := _KEY.fullmatch(key)):
+            expected = "1 to 128 printable ASCII characters without spaces, quotes and backslashes"
+            raise errors.InvalidRequest(where="header:Idempotency-Key", expected=expected, got=f"{key[:40]!r}")
+        return found[1] or found[2]
 
-    async def _once(self, endpoint: AnyEndpoint, request: Request, ask: Ask[Any, Any], version: Version, extra: dict[str, str]) -> Answer:
+    async def _once(
+        self, endpoint: AnyEndpoint, request: Request, raw: bytes, ask: Ask[Any, Any], version: Version, extra: dict[str, str]
+    ) -> Answer:
         """Idempotency-Key (draft -07): recorded before anything happens; a repeat gets the stored answer, success or error."""
         scope = f"{ask.client.name} {request.method} {request.path}"
-        fingerprint = hashlib.sha256(b"\0".join((request.query, version.date.encode(), request.body))).digest()
+        fingerprint = hashlib.sha256(b"\0".join((request.query, version.date.encode(), raw))).digest()
         book = self._books.idempotency
         extra["idempotency-retention"] = self._retention
-        state = await book.begin(scope, ask.idempotency_key, fingerprint, datetime.now(UTC), IDEMPOTENCY_LEASE)
+        state = await book.begin(scope, ask.idempotency_key, fingerprint, self._now(), self._lease)
         if state.state == "other_payload":
             raise errors.IdempotencyKeyReused(key=ask.idempotency_key)
         if state.state == "running":
@@ -186,26 +200,36 @@ class Door:
             if problems.status_of(error) >= 500 or error.retryable:  # nothing was decided: the same key may try again
                 await book.abandon(scope, ask.idempotency_key)
                 raise
+            fixed |= problems.headers(error)
             answer = Answer(
                 problems.status_of(error),
                 problems.encode(error, ask.flight.trace_id),
-                {**problems.headers(error), "content-type": problems.MEDIA_TYPE, "cache-control": "no-store"},
+                {**fixed, "content-type": problems.MEDIA_TYPE, "cache-control": "no-store"},
             )
             ask.flight.failed(error)
+        except Exception:  # our own mistake: handlers are safe to repeat under their key
+            await book.abandon(scope, ask.idempotency_key)
+            raise
         stored = StoredAnswer(status=answer.status, headers=tuple(answer.headers.items()), body=answer.body)
-        await book.finish(scope, ask.idempotency_key, stored, datetime.now(UTC))
+        await book.finish(scope, ask.idempotency_key, stored, self._now())
         answer.headers = {**extra, **answer.headers}
         return answer
 
     async def _perform(
         self, endpoint: AnyEndpoint, request: Request, ask: Ask[Any, Any], version: Version, extra: dict[str, str]
     ) -> Answer:
-        outcome = await endpoint.handle(ask, self._services)
+        try:
+            async with asyncio.timeout_at(ask.call.deadline + GRACE):
+                outcome = await endpoint.handle(ask, self._services)
+        except TimeoutError as exc:
+            raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
         headers = {**extra, "content-type": "application/json", "cache-control": endpoint.cache}
+        if outcome.sources:
+            self._provenance(outcome, headers)
         if outcome.version is not None:
-            etag = f'"v{outcome.version}"'
-            headers["etag"] = etag
-            if request.method == "GET" and _matches(request.headers.get("if-none-match", ""), etag):
+            headers["etag"] = etag = f'"v{outcome.version}"'
+            if endpoint.method == "GET" and _matches(request.headers.get("if-none-match", ""), etag):
+                del headers["content-type"]
                 return Answer(304, b"", headers)
         if outcome.cursor is not None:
             headers["link"] = ", ".join(filter(None, (extra.get("link"), _next(request, outcome.cursor))))
@@ -213,11 +237,25 @@ class Door:
             headers["location"] = outcome.location
         if outcome.retry_after is not None:
             headers["retry-after"] = str(max(1, round(outcome.retry_after)))
-        if outcome.sources:
-            headers["cache-status"] = _cache_status(outcome)
         with step(Step.MAP):
             content = self._encode(outcome.value, endpoint, version)
         return Answer(outcome.status, content, headers)
+
+    def _provenance(self, outcome: Outcome, headers: dict[str, str]) -> None:
+        """Cache-Status (RFC 9211) and Age. What is stale or incomplete is kept by no cache: the next answer may be better."""
+        stale = any(s.stale for s in outcome.sources)
+        cached = [s for s in outcome.sources if s.via == "cache"]
+        if stale:
+            headers["cache-status"] = "tillgate; fwd=stale; detail=stale-if-error"
+        elif not cached:
+            headers["cache-status"] = "tillgate; fwd=miss"
+        else:
+            headers["cache-status"] = "tillgate; hit" if len(cached) == len(outcome.sources) else "tillgate; fwd=partial"
+        if stale or cached:
+            oldest = min(s.received_at for s in outcome.sources)
+            headers["age"] = str(max(0, int((self._now() - oldest).total_seconds())))
+        if stale or bool(getattr(outcome.value, "missing", None)):
+            headers["cache-control"] = "no-store"
 
     def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version) -> bytes:
         if value is None:
@@ -236,16 +274,6 @@ def _next(request: Request, cursor: str) -> str:
     return f'<{request.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
 
 
-def _cache_status(outcome: Outcome) -> str:
-    """RFC 9211. The oldest part decides what is said about the whole."""
-    age = max(0, int((datetime.now(UTC) - min(s.as_of for s in outcome.sources)).total_seconds()))
-    if any(s.stale for s in outcome.sources):
-        return f"tillgate; fwd=stale; detail=stale-if-error; ttl=-{age}"
-    if all(s.via == "cache" for s in outcome.sources):
-        return f"tillgate; hit; detail=age-{age}s"
-    return "tillgate; fwd=miss"
-
-
 def cursor_of(text: str) -> str:
     """An opaque cursor for a position."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -256,6 +284,16 @@ def position_of(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, UnicodeDecodeError) as exc:
+        position = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        if not position.isprintable():
+            raise ValueError(position)
+    except (binascii.Error, ValueError) as exc:
         raise errors.InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got=f"{cursor[:40]!r}") from exc
+    return position
+
+
+def require_match(if_match: str, what: str, current: int) -> None:
+    """If-Match on a change (RFC 9110 §13.1.1, strong comparison). Raises PreconditionFailed."""
+    tags = [tag.strip() for tag in if_match.split(",")]
+    if if_match and "*" not in tags and f'"v{current}"' not in tags:
+        raise errors.PreconditionFailed(expected=if_match[:80], actual=f'"v{current}" of this {what}')

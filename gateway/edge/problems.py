@@ -60,21 +60,28 @@ def encode(error: TillgateError, trace_id: str) -> bytes:
 
 def catalogue() -> list[dict[str, Any]]:
     """Every problem that a channel can meet, for contracts/published/problems.json."""
-    known = {
-        c.code: c for c in _leaves(TillgateError) if c.status >= 400 and c.code not in ("bad_record", "bad_file", "invalid_configuration")
-    }
+    known: dict[str, type[TillgateError]] = {}
+    for c in _leaves(TillgateError):
+        if c.code not in _INSIDE and c.__module__ in _HOMES:
+            known.setdefault(c.code, c)
     return [
         {
             "code": c.code,
             "type": type_of(c),
             "title": c.title,
-            "status": c.status,
+            "status": c.status if c.status >= 400 else 503,
             "fault": "system" if c.fault == "upstream" else c.fault,
             "retryable": c.retryable or c.status in (503, 504),
             "advice": c.advice,
         }
         for c in sorted(known.values(), key=lambda c: (c.status, c.code))
     ]
+
+
+_INSIDE = ("bad_record", "bad_file", "invalid_configuration")
+"""Codes that only operators meet."""
+_HOMES = (errors.__name__, "gateway.edge.reading")
+"""Modules whose classes bring codes; drivers refine classes, never codes."""
 
 
 def _leaves(kind: type[TillgateError]) -> Iterator[type[TillgateError]]:

@@ -37,32 +37,46 @@ class Quotas:
         }
         self._clock = clock
         self._most = most_keys
-        self._arrivals: OrderedDict[str, list[float]] = OrderedDict()
-        """Per key the theoretical arrival time of each policy (RFC-less, ITU-T I.371 GCRA)."""
+        self._arrivals: dict[str, OrderedDict[str, list[float]]] = {name: OrderedDict() for name in self._limits}
+        """Per quota and key the theoretical arrival time of each policy (GCRA, ITU-T I.371). The least recently used key is forgotten
+        first, among its like: a flood of addresses forgets no client.
+        """
 
     def take(self, quota: str, key: str, cost: int = 1) -> tuple[dict[str, str], QuotaExceeded | None]:
-        """The RateLimit fields, and the refusal if there is one."""
+        """The RateLimit fields, and the refusal if there is one. Raises KeyError for a quota that is not declared."""
         limits = self._limits[quota]
+        known = self._arrivals[quota]
         now = self._clock()
-        arrivals = self._arrivals.get(key)
+        arrivals = known.get(key)
         if arrivals is None:
-            arrivals = self._arrivals[key] = [now] * len(limits)
-            if len(self._arrivals) > self._most:
-                self._arrivals.popitem(last=False)
+            arrivals = known[key] = [now] * len(limits)
+            if len(known) > self._most:
+                known.popitem(last=False)
         else:
-            self._arrivals.move_to_end(key)
+            known.move_to_end(key)
         wait, culprit = 0.0, ""
         for limit, arrival in zip(limits, arrivals, strict=True):
-            late = max(arrival, now) + cost * limit.interval - now - limit.window
-            if late > 1e-9 and late > wait:
+            late = max(arrival - now, 0.0) + cost * limit.interval - limit.window
+            if late > _NOISE and late > wait:
                 wait, culprit = late, limit.name
         if not culprit:
             for i, limit in enumerate(limits):
                 arrivals[i] = max(arrivals[i], now) + cost * limit.interval
-        state = []
-        for limit, arrival in zip(limits, arrivals, strict=True):
-            used = max(0.0, arrival - now)
-            left = max(0, math.floor((limit.window - used) / limit.interval + 1e-9))
-            state.append(f'"{limit.name}";r={left};t={math.ceil(min(used, limit.interval))}')
-        fields = {"ratelimit-policy": self._fields[quota], "ratelimit": ", ".join(state)}
+        fields = {
+            "ratelimit-policy": self._fields[quota],
+            "ratelimit": ", ".join([_state(limit, arrival - now) for limit, arrival in zip(limits, arrivals, strict=True)]),
+        }
         return fields, QuotaExceeded(policy=culprit, retry_after=wait) if culprit else None
+
+
+_NOISE = 1e-6
+"""A microsecond: what sums of floats may be off."""
+
+
+def _state(limit: Limit, used: float) -> str:
+    """`r` requests could follow at once; after `t` seconds one more."""
+    left = math.floor((limit.window - max(used, 0.0) + _NOISE) / limit.interval)
+    if used <= 0:
+        return f'"{limit.name}";r={left}'
+    more = used + (left + 1) * limit.interval - limit.window
+    return f'"{limit.name}";r={max(0, left)};t={math.ceil(more - _NOISE)}'

@@ -1,103 +1,270 @@
-"""From bytes to the newest shape: media type, size, JSON, version, types; each mistake with the place where it stands."""
+"""From bytes to the newest shape: fields, media type, size, JSON, version, types; each mistake with the place where it stands."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
+import types
 import typing
-from typing import Any, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
+from litestar.types import Receive
 
-from contracts.errors import BodyTooLarge, InvalidBody, InvalidRequest, UnsupportedMediaType
-from contracts.versions import VersionHistory
+from contracts.errors import BodyTooLarge, CallerError, InvalidBody, InvalidRequest, NotAcceptable, UnsupportedMediaType
+from contracts.versions import Misshapen, VersionHistory
 
 MAX_QUERY_BYTES = 16_384
 MAX_QUERY_FIELDS = 400
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
+
+_ONCE = frozenset(("accept", "api-version", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match"))
+"""Two of these would leave it to chance which one counts."""
+
+UNFIT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff"
+"""Characters that no XML document can hold (XML 1.0 §2.2), so that no system behind could be told; a class for patterns."""
+_UNFIT = re.compile(f"[{UNFIT}\ud800-\udfff]")
+
+
+class BodyTooSlow(CallerError):
+    status: ClassVar[int] = 408
+    code: ClassVar[str] = "body_too_slow"
+    title: ClassVar[str] = "The body did not arrive in time"
+    retryable: ClassVar[bool] = True
+    advice: ClassVar[str] = "Send the body without pauses, right after the header."
+    text: ClassVar[str] = f"the body was not complete after {BODY_SECONDS:g} seconds"
+
+
+# ---- header -------------------------------------------------------------------------------------------------------
+
+
+def fields(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Header fields by lower case name; of a repeated one the first. Raises InvalidRequest for one that may stand only once."""
+    found: dict[str, str] = {}
+    for key, value in raw:
+        name = key.decode("latin-1")
+        if found.setdefault(name, text := value.decode("latin-1")) is not text and name in _ONCE:
+            raise InvalidRequest(where=f"header:{name}", expected="the field once", got="it twice")
+    return found
+
+
+def check_accept(accept: str) -> None:
+    """Raises NotAcceptable unless JSON may be answered (RFC 9110 §12.5.1: the most specific range decides)."""
+    if accept in ("", "*/*", "application/json"):
+        return
+    weights: dict[str, bool] = {}
+    for part in accept.split(","):
+        media, *parameters = (p.strip().lower() for p in part.split(";"))
+        weights[media] = not any(re.fullmatch(r"q=0(\.0*)?", p) for p in parameters)
+    if not next((weights[m] for m in ("application/json", "application/*", "*/*") if m in weights), False):
+        raise NotAcceptable(got=accept[:80])
+
+
+def check_media(headers: Mapping[str, str]) -> None:
+    """Raises UnsupportedMediaType. A body under another media type is refused: browsers send those across sites unasked."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(expected="an uncompressed body", got=encoding[:40])
+    media, *parameters = (p.strip().lower() for p in headers.get("content-type", "").split(";"))
+    if media != "application/json":
+        raise UnsupportedMediaType(expected="application/json", got=media[:80])
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "charset" and value.strip('"') not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaType(expected="UTF-8, the only encoding of JSON", got=value[:40])
+
+
+async def received(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    """The body, at most `limit` bytes and within BODY_SECONDS. Raises BodyTooLarge, BodyTooSlow, InvalidRequest (it ended too early)."""
+    announced = headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
+        raise BodyTooLarge(limit=limit)
+    whole = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidRequest(where="", expected="a complete body", got="a closed connection")
+                if message["type"] != "http.request":
+                    continue
+                whole += message.get("body", b"")
+                if len(whole) > limit:
+                    raise BodyTooLarge(limit=limit)
+                if not message.get("more_body", False):
+                    return bytes(whole)
+    except TimeoutError as exc:
+        raise BodyTooSlow from exc
+
+
+# ---- body ---------------------------------------------------------------------------------------------------------
 
 
 def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory) -> Any:
     """Raises InvalidRequest (not JSON, 400) or InvalidBody (breaks a rule, 422)."""
     try:
-        if not history.differs(kind, version):
-            return msgspec.json.decode(raw, type=kind)
-        return msgspec.convert(history.up(msgspec.json.decode(raw), kind, version), kind)
+        if history.differs(kind, version):
+            value = msgspec.convert(history.up(msgspec.json.decode(raw), kind, version), kind)
+        else:
+            value = msgspec.json.decode(raw, type=kind)
+        json.loads(raw, object_pairs_hook=_members, parse_int=str, parse_float=str)
     except msgspec.ValidationError as exc:
         raise _invalid(exc) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidRequest(where="", expected="a JSON document", got=str(exc)[:200]) from exc
+        raise InvalidRequest(where="", expected="a JSON document in UTF-8", got=str(exc).removeprefix("JSON is malformed: ")[:200]) from exc
     except RecursionError as exc:
         raise InvalidRequest(where="", expected="JSON of moderate depth", got="nesting too deep") from exc
-    except ValueError as exc:  # a version's change says what it expected
-        raise InvalidBody(where="", expected=f"the shape of version {version}", got=str(exc)[:200]) from exc
+    except Misshapen as exc:
+        raise InvalidBody(where="".join(map(_step, exc.path)), expected=exc.expected, got=exc.got) from exc
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What msgspec lets pass: a doubled member (its last value would win), null (a missing value is absent), unfit characters."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        double = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add answers None
+        raise InvalidRequest(where=f"/{double[:40]}", expected="each member once", got=f"{double[:40]!r} twice")
+    for name, value in pairs:
+        if value is None:
+            raise InvalidBody(where=f"/{name[:40]}", expected="a value, or no such member at all", got="null")
+        for text in (name, *value) if isinstance(value, list) else (name, value):
+            if isinstance(text, str) and (unfit := _UNFIT.search(text)):
+                raise InvalidBody(where=f"/{name[:40]}", expected="text without control characters", got=f"U+{ord(unfit[0]):04X}")
+    return found
+
+
+_NAMES = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "object": "an object", "array": "an array"}
 
 
 def _invalid(exc: msgspec.ValidationError) -> InvalidBody:
+    """msgspec's sentence in ours: what was expected, what came, where."""
     message, _, path = str(exc).partition(" - at `")
-    expected, _, got = message.removeprefix("Expected ").partition(", got ")
-    return InvalidBody(where=pointer(path.rstrip("`")), expected=expected[:200], got=(got or "something else")[:200])
+    where = pointer(path.rstrip("`"))
+    if found := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", message):
+        missing = found[1].startswith("missing")
+        return InvalidBody(
+            where=where + _step(found[2]),
+            expected="a value" if missing else "a member of this object",
+            got="none" if missing else "an unknown one",
+        )
+    if found := re.fullmatch(r"Invalid enum value (.*)", message, re.DOTALL):
+        return InvalidBody(where=where, expected="one of the published values", got=found[1][:80])
+    if found := re.fullmatch(r"(?:Integer value|Number) out of range", message):
+        return InvalidBody(where=where, expected="a number of moderate size", got="one out of range")
+    expected, _, got = re.sub(r"^[Ee]xpected ", "", message).partition(", got ")
+    expected = re.sub(r"matching regex '(.*)'", lambda m: "matching " + m[1].replace("\\\\", "\\").removesuffix(r"(?!\n)"), expected)
+    return InvalidBody(where=where, expected=_plain(expected)[:300], got=(_plain(got) or "another value")[:200])
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"`(\w+)`", lambda m: _NAMES.get(m[1], m[1]), text)
 
 
 def pointer(path: str) -> str:
     """msgspec's `$.lines[0].unitPrice` as a JSON pointer (RFC 6901)."""
     steps = re.findall(r"\.([^.\[\]]+)|\[([^\]]*)\]", path)
-    return "".join("/" + (name or index).strip("'\"").replace("~", "~0").replace("/", "~1") for name, index in steps)
+    return "".join(_step((name or index).strip("'\"")) for name, index in steps)
 
 
-def check_media(headers: typing.Mapping[str, str], length: int, limit: int) -> None:
-    """Raises UnsupportedMediaType, BodyTooLarge. A body under another media type is refused: browsers send those across sites unasked."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(expected="an uncompressed body", got=encoding[:40])
-    media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
-        raise UnsupportedMediaType(expected="application/json", got=media[:80])
-    if length > limit:
-        raise BodyTooLarge(limit=limit)
+def _step(name: object) -> str:
+    return "/" + str(name)[:80].replace("~", "~0").replace("/", "~1")
+
+
+# ---- query and path -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    name: str
+    """In the newest shape."""
+    kind: type
+    """str, int, bool, or tuple for a list of strings."""
+
+
+@lru_cache(maxsize=1024)
+def _known(kind: type[msgspec.Struct], answer: Any, version: str, history: VersionHistory) -> dict[str, _Parameter]:
+    """Public name -> parameter. Asked for with declared types and versions only, never with a caller's words."""
+    hints = typing.get_type_hints(kind)
+    return {
+        history.parameter(f.encode_name, answer, version): _Parameter(f.encode_name, _base(hints[f.name]))
+        for f in msgspec.structs.fields(kind)
+    }
+
+
+def _base(hint: Any) -> type:
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType, Annotated):
+        return _base(next(a for a in get_args(hint) if a is not type(None)))
+    return typing.cast("type", origin or hint)
 
 
 def parameters(query: bytes, kind: type[msgspec.Struct], answer: Any, version: str, history: VersionHistory) -> Any:
     """The query string as `kind`. A repeated parameter or commas make a list; unknown and doubled ones are refused."""
-    if len(query) > MAX_QUERY_BYTES:
-        raise InvalidRequest(where="query", expected=f"at most {MAX_QUERY_BYTES} bytes", got=f"{len(query)} bytes")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    names = {history.parameter(f.encode_name, answer, version): f for f in msgspec.structs.fields(kind)}
+    names = _known(kind, answer, version, history)
     values: dict[str, Any] = {}
-    try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query), max_num_fields=MAX_QUERY_FIELDS)
-    except ValueError as exc:
-        raise InvalidRequest(where="query", expected="name=value pairs, percent-encoded UTF-8", got=str(exc)[:100]) from exc
-    for name, value in pairs:
-        field = names.get(name)
-        if field is None:
+    for name, value in _pairs(query):
+        known = names.get(name)
+        if known is None:
             allowed = ", ".join(names) or "none"
             raise InvalidRequest(where=f"query:{name[:40]}", expected=f"a known parameter ({allowed})", got="an unknown one")
-        if _is_list(hints[field.name]):
-            values.setdefault(field.encode_name, []).extend(value.split(","))
-        elif field.encode_name in values:
+        if known.kind is tuple:
+            values.setdefault(known.name, []).extend(value.split(","))
+        elif known.name in values:
             raise InvalidRequest(where=f"query:{name}", expected="the parameter once", got="it twice")
         else:
-            values[field.encode_name] = value
+            values[known.name] = _typed(name, value, known.kind)
     try:
-        return msgspec.convert(values, kind, strict=False)
+        return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
         invalid = _invalid(exc)
-        where = invalid.where.lstrip("/") or re.sub(r".*`(\w+)`.*", r"\1", str(exc))
-        name = next((old for old, f in names.items() if f.encode_name == where.partition("/")[0]), where)
-        raise InvalidRequest(where=f"query:{name}", expected=invalid.expected, got=invalid.got) from exc
+        where = invalid.where.split("/")[1] if invalid.where else ""
+        public = next((name for name, known in names.items() if known.name == where), where)
+        raise InvalidRequest(where=f"query:{public}", expected=invalid.expected, got=invalid.got) from exc
 
 
-def _is_list(hint: Any) -> bool:
-    hint = get_args(hint)[0] if get_origin(hint) is typing.Annotated else hint
-    return get_origin(hint) is tuple
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    if len(query) > MAX_QUERY_BYTES:
+        raise InvalidRequest(where="query", expected=f"at most {MAX_QUERY_BYTES} bytes", got=f"{len(query)} bytes")
+    if broken := re.search(rb"%(?![0-9A-Fa-f]{2}).{0,2}", query, re.DOTALL):
+        raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=repr(broken[0].decode("ascii", "replace")))
+    try:
+        return parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
+        )
+    except UnicodeDecodeError as exc:
+        raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=f"the byte 0x{exc.object[exc.start]:02x}") from exc
+    except ValueError as exc:
+        raise InvalidRequest(where="query", expected=f"at most {MAX_QUERY_FIELDS} name=value pairs", got=str(exc)[:100]) from exc
 
 
-def path(values: typing.Mapping[str, str], kinds: typing.Mapping[str, Any]) -> dict[str, str]:
+def _typed(name: str, value: str, kind: type) -> Any:
+    if kind is bool:
+        if value not in ("true", "false"):
+            raise InvalidRequest(where=f"query:{name}", expected="true or false", got=repr(value[:40]))
+        return value == "true"
+    if kind is int:
+        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", value):
+            raise InvalidRequest(where=f"query:{name}", expected="an integer", got=repr(value[:40]))
+        return int(value)
+    return value
+
+
+def path(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for name, kind in kinds.items():
         try:
             found[name] = msgspec.convert(values[name], kind)
         except msgspec.ValidationError as exc:
             invalid = _invalid(exc)
-            raise InvalidRequest(where=f"path:{name}", expected=invalid.expected, got=invalid.got) from exc
+            raise InvalidRequest(where=f"path:{name}", expected=invalid.expected, got=repr(str(values[name])[:80])) from exc
     return found
