@@ -142,6 +142,9 @@ class Builder:
         self.parameters_used: set[str] = set()
         self.hoisted: list[Line | Prelude] = []
         self.memos: dict[tuple[str, str], str] = {}
+        self.blocks: list[int] = []
+        self.known: dict[str, tuple[str, tuple[int, ...], str]] = {}
+        """Code that was computed -> function, blocks around it, variable: the same expression is computed once."""
         self.outer: list[str] = []
         self.levels: list[RecordNode] = []
         self.drops: set[tuple[str, ...]] = set()
@@ -191,10 +194,12 @@ class Builder:
     def block(self, head: str, where: str = "") -> Iterator[None]:
         self.emit(head, where)
         self.indent += 1
+        self.blocks.append(len(self.lines))
         try:
             yield
         finally:
             self.indent -= 1
+            self.blocks.pop()
 
     def name(self, base: str) -> str:
         """A variable that nothing else uses."""
@@ -216,13 +221,17 @@ class Builder:
         self.constants[name] = value
         return name
 
-    def memo(self, base: str, key: str) -> str:
-        """A table of values that were made before; one per `key` in a mapping. Bounded by whoever fills it."""
-        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, {}))
+    def memo(self, base: str, key: str, convert: Callable[[Any], Any]) -> str:
+        """A bounded table that converts what it does not hold; one per `key` in a mapping."""
+        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, runtime.Memo(convert)))
 
     def temporary(self, code: str, value: Value) -> str:
+        function, blocks, name = self.known.get(code, ("", (), ""))
+        if name and function == self.function and tuple(self.blocks[: len(blocks)]) == blocks:
+            return name
         name = self.name(self.target_path.rpartition(".")[2] or "value")
         self.emit(f"{name} = {code}", value.where, personal=value.personal)
+        self.known[code] = self.function, tuple(self.blocks), name
         return name
 
     def simple(self, value: Value) -> Value:
@@ -245,7 +254,9 @@ class Builder:
             if value.raw == "xml":
                 return replace(value, raw=None)
             return replace(self.apply(value, "text_only($)", value.type), const=value.const)
-        return self.apply(value, f"{runtime.NATIVE[value.type.kind].__name__}($)", value.type)
+        if value.type.kind == "decimal" and value.raw == "xml":
+            return self.simple(self.apply(value, f"{self.memo('decimals', '', runtime.decimal)}[$]", value.type))
+        return self.simple(self.apply(value, f"{runtime.NATIVE[value.type.kind].__name__}($)", value.type))
 
     # ---- source ----
 
@@ -789,11 +800,13 @@ class Builder:
 
     def once(self, rule: Rule, field: Field, record: Record) -> Value:
         """A value that only the document decides is made once, not for each of its records."""
-        lines, indent, self.lines, self.indent, self.function = self.lines, self.indent, self.hoisted, 1, "read"
+        lines, indent, self.lines, self.indent, self.function = self.lines, self.indent, self.hoisted, 1, "hoisted"
+        self.root.function = "hoisted"
         try:
             value = self.simple(self.scalar(rule, field, record, self.root))
         finally:
             self.lines, self.indent, self.function = lines, indent, "one"
+            self.root.function = "read"
         self.outer.append(value.code)
         return value
 
@@ -864,6 +877,7 @@ class Builder:
             self.emit(f"{out} = {'()' if self.target.form == 'struct' else '[]'}" if field.repeated else f"{out} = None")
             self.emit(f"if {' and '.join(conditions)}:")
             self.indent += 1
+            self.blocks.append(len(self.lines))
         if inner is not scope:
             self.lines.append(Prelude(self.indent, inner, Where(self.target_path, inner.where, group.place.line)))
         code, absent = self.record(group, shape, inner, prefix)
@@ -874,6 +888,7 @@ class Builder:
         self.emit(f"{out} = {code}")
         if conditions:
             self.indent -= 1
+            self.blocks.pop()
         return Value(out, Type("list" if field.repeated else "record", record=shape), optional=may_lack and not field.repeated)
 
     def record(self, group: Group, shape: Record, scope: RecordNode, prefix: str = "") -> tuple[str, str]:

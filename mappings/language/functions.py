@@ -207,7 +207,10 @@ def _lower(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
 def _strip_zeros(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     leaf = value.type.leaf
     facets = Leaf("string", leaf.max_length, min_length=leaf.min_length) if leaf else None
-    return b.apply(value, "strip_zeros($)", Type("string", facets, values=_over(value, runtime.strip_zeros)))
+    value = b.simple(value)
+    return b.apply(
+        value, "(($.lstrip('0') or '0') if $.isdigit() else $)", Type("string", facets, values=_over(value, runtime.strip_zeros))
+    )
 
 
 @function(
@@ -391,7 +394,8 @@ def _string(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -
         if value.type.kind not in ("decimal", "integer"):
             raise problem(f"string({args['scale']}) writes numbers, this is {value.type}", "append | decimal first")
         return b.apply(value, f"fixed($, {lit(args['scale'])})", STRING)
-    return value if value.type.kind == "string" else b.apply(value, "string($)", STRING)
+    plain = {"date": "$.isoformat()", "time": "$.isoformat()", "instant": "$.isoformat()", "integer": "str($)"}
+    return value if value.type.kind == "string" else b.apply(value, plain.get(value.type.kind, "string($)"), STRING)
 
 
 # ---- numbers ------------------------------------------------------------------------------------------------------
@@ -677,18 +681,15 @@ def _quantity(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode)
     if unit.const is not NO_CONST:
         return b.apply(value, f"quantity($, {table[unit.const]!r})", Type("quantity"))
     unit = b.simple(unit)
+    at = f"../{unit.path[-1]}" if unit.path else ""
     if value.raw == "xml" and unit.path and not canonical:
-        memo = b.memo("quantities", name)
-        value = b.simple(value)
-        return b.apply(
-            value, f"({memo}.get(($, {unit.code})) or memo_quantity({memo}, $, {unit.code}, {name}, {_beside(unit)}))", Type("quantity")
-        )
+        memo = b.memo("quantities", f"{name} {at}", lambda key: runtime.quantity(key[0], runtime.unit(key[1], table, at)))
+        return b.apply(value, f"{memo}[$, {unit.code}]", Type("quantity"))
     code = unit.code if canonical else b.temporary(f"unit({unit.code}, {name})", unit)
+    if value.type.kind == "decimal" and value.raw is None:
+        memo = b.memo("numbers", "quantity", lambda key: runtime.quantity(*key))
+        return b.apply(value, f"{memo}[$, {code}]", Type("quantity"))
     return b.apply(value, f"quantity($, {code})", Type("quantity"))
-
-
-def _beside(value: Value) -> str:
-    return lit(f"../{value.path[-1]}" if value.path else "")
 
 
 def _currency(b: Builder, currency: Value) -> Value:
@@ -713,13 +714,9 @@ def _currency(b: Builder, currency: Value) -> Value:
 def _money(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     currency, digits = _currency(b, args["currency"]), args["digits"]
     if value.raw == "xml":
-        memo = b.memo("amounts", str(digits))
-        value = b.simple(value)
-        return b.apply(
-            value,
-            f"({memo}.get(($, {currency.code})) or memo_money({memo}, $, {currency.code}, {digits!r}, {_beside(currency)}))",
-            Type("money"),
-        )
+        at = f"../{currency.path[-1]}" if currency.path else ""
+        memo = b.memo("amounts", f"{digits} {at}", lambda key: runtime.money(key[0], key[1], digits, at))
+        return b.apply(value, f"{memo}[$, {currency.code}]", Type("money"))
     return b.apply(value, f"money($, {currency.code}{'' if digits is None else f', {digits!r}'})", Type("money"))
 
 
@@ -833,7 +830,11 @@ _FORMAT = Parameter("format", "made of YYYY YY MM DD hh mm ss fff", ("str",), "c
 def _date(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if args["format"] is None:
         return b.apply(value, "filled_iso_date($)", DATE, optional=True)
-    return b.apply(value, f"formatted_date($, {_format(b, args['format'], 'YYYY MM DD')})", DATE, optional=True)
+    name = _format(b, args["format"], "YYYY MM DD")
+    if value.raw == "xml":
+        form = b.constants[name]
+        return b.apply(value, f"{b.memo('days', name, lambda text: runtime.formatted_date(text, form))}[$]", DATE, optional=True)
+    return b.apply(value, f"formatted_date($, {name})", DATE, optional=True)
 
 
 @function(

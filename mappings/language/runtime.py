@@ -43,6 +43,23 @@ class Renamed(Exception):
     """The document writes known names in an unexpected namespace: read it once more by local names."""
 
 
+class Memo(dict[Any, Any]):
+    """`memo[key]` converts what it does not hold. Results are immutable and repeat: an answer of 500 rows holds few different ones."""
+
+    __slots__ = ("_convert",)
+
+    def __init__(self, convert: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, key: Any) -> Any:
+        value = self._convert(key)
+        if len(self) >= MEMO:
+            self.clear()
+        self[key] = value
+        return value
+
+
 # ---- reading documents --------------------------------------------------------------------------------------------
 
 
@@ -396,14 +413,6 @@ def quantity(value: Any, code: str) -> Quantity:
         raise Bad(str(error).removeprefix("expected ").partition(", got")[0], value) from None
 
 
-def memo_quantity(memo: dict[tuple[str, str], Quantity], value: str, code: str, table: Mapping[str, str], at: str) -> Quantity:
-    """Quantities are immutable and repeat: an answer of 500 rows holds few different ones. `at`: where the unit stands."""
-    if len(memo) >= MEMO:
-        memo.clear()
-    found = memo[value, code] = quantity(value, unit(code, table, at))
-    return found
-
-
 def money(value: Any, currency: str, digits: int | None = None, at: str = "") -> Money:
     """`digits`: the source stores that many decimals whatever the currency (SAP); else the value is in whole units."""
     known = CURRENCIES.get(currency)
@@ -414,13 +423,6 @@ def money(value: Any, currency: str, digits: int | None = None, at: str = "") ->
     if cents != (whole := cents.to_integral_value()) or abs(whole) > MAX_CENTS:
         raise Bad(f"an amount of at most {known if digits is None else digits} decimals for {currency}", value)
     return Money(int(whole), currency, known)
-
-
-def memo_money(memo: dict[tuple[str, str], Money], value: str, currency: str, digits: int | None, at: str) -> Money:
-    if len(memo) >= MEMO:
-        memo.clear()
-    found = memo[value, currency] = money(value, currency, digits, at)
-    return found
 
 
 def cents(value: Any, currency: str) -> Money:
@@ -450,12 +452,10 @@ _NO_END = ("99991231", "9999-12-31")
 class Format:
     """A legacy date or time form such as `YYYYMMDD`, `DD.MM.YYYY hh:mm`. YY means 1970 to 2069."""
 
-    __slots__ = ("days", "match", "spec", "strftime")
+    __slots__ = ("match", "spec", "strftime")
 
     def __init__(self, spec: str) -> None:
         self.spec = spec
-        self.days: dict[object, date | None] = {}
-        """Days that were read before: the days of one answer are few."""
         pattern, at, self.strftime = "", 0, ""
         letters = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S", "fff": "%f"}
         for token in _TOKENS.finditer(spec):
@@ -488,18 +488,6 @@ def _year(parts: Mapping[str, int]) -> int:
 
 def formatted_date(value: Any, form: Format) -> date | None:
     """Fillers (blank, all zeros) are absent, and so is the end of time: 9999-12-31 means no end."""
-    if value.__class__ is not str:
-        return _formatted_date(value, form)
-    try:
-        return form.days[value]
-    except KeyError:
-        if len(form.days) >= MEMO:
-            form.days.clear()
-        found = form.days[value] = _formatted_date(value, form)
-        return found
-
-
-def _formatted_date(value: Any, form: Format) -> date | None:
     if value.__class__ is date:
         return None if (value.year, value.month, value.day) == (9999, 12, 31) else value
     found = string(value).strip(BLANKS)
