@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -135,13 +135,15 @@ class ProcessView(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str = ""
 
 
-WINDOW_S: Final = 300
-
-
 def routes_of(now: Cells, earlier: Cells | None = None) -> list[RouteView]:
-    """The routes' cells as rows, over the time between two snapshots (or since the start), the most troubled first."""
+    """What channels were answered, over the time between two snapshots (or since the start), the most troubled first.
+
+    Flights of no channel (these pages, events, housekeeping) are nobody's experience and stay out.
+    """
     rows = []
     for key, cell in now.routes.items():
+        if not key.channel:
+            continue
         window = cell.since(earlier.routes.get(key) if earlier is not None else None)
         if window.n:
             rows.append(

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from observability.console.data import (
-    WINDOW_S,
     FileView,
     FlightFilter,
     ProcessView,
@@ -51,9 +50,9 @@ def asset(name: str) -> Asset | None:
 
 
 def render_systems(
-    systems: Sequence[SystemView], *, routes: Sequence[RouteView] = (), window_s: int = WINDOW_S, now: datetime | None = None
+    systems: Sequence[SystemView], *, routes: Sequence[RouteView] = (), window_s: int = 0, now: datetime | None = None
 ) -> str:
-    """The estate as it is at this moment, and what channels feel of it."""
+    """The estate as it is at this moment, and what channels feel of it: over the last `window_s` seconds, 0 = since the start."""
     operations = [o for s in systems for o in s.operations]
     return _page(
         "systems.html",

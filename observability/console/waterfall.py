@@ -108,13 +108,18 @@ def _bar(span: Span, depth: int, begin: int, whole: int) -> Bar:
         left=round(min(left, 99.75), 3),
         width=round(min(width, 100 - min(left, 99.75)), 3),
         look=span.text(names.STEP).partition(".")[0] or span.kind.lower(),
-        outcome=span.text(names.OUTCOME) or ("failure" if span.status == "error" else "success"),
+        outcome=_outcome(span),
         error_type=span.text(names.ERROR_TYPE),
         offset_ms=(span.start - begin) / 1e6,
         milliseconds=span.milliseconds,
         label="right" if left + width <= 88 else "left" if left > 12 else "inside",
         attributes=[(name, str(value)) for name, value in sorted(span.attributes.items()) if name not in _SHOWN_ELSEWHERE],
     )
+
+
+def _outcome(span: Span) -> str:
+    found = span.text(names.OUTCOME) or ("failure" if span.status == "error" else "success")
+    return "rejected" if found == "success" and span.text("tillgate.guard.outcome") == "rejected" else found
 
 
 def _ticks(whole_ms: float) -> list[Tick]:
