@@ -224,7 +224,8 @@ class SaleBook(Protocol):
     async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
         """Books each sale once by its natural key. The same key with the same content is `repeated`; with other content it goes to
         quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned; `item_type` stock, not
-        voided) and writes one `sale.committed` event; each touched (sku, location) of the batch writes one `inventory.changed` event.
+        voided; weighed lines move by their measure) and writes one `sale.committed` event (data: the sale); each touched (sku, location) of
+        the batch writes one `inventory.changed` event (subject `sku@location`; data `sku`, `locationId`, `change`, a signed quantity).
         Raises StateConflict when the fence is outdated.
         """
         ...
@@ -317,8 +318,8 @@ class OrderBook(Protocol):
         ...
 
     async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[Process]:
-        """Leases processes that are running or waiting, due, and unowned (or whose owner's lease has ended). A step found `sending` under
-        an ended lease is the caller's to turn into `in_doubt`."""
+        """Leases processes that are running, waiting or compensating, due, and unowned (or whose owner's lease has ended). Leasing raises
+        the version, which shuts an earlier owner out. A step found `sending` is the caller's to turn into `in_doubt`."""
         ...
 
     async def process_of(self, order_id: str) -> Process | None: ...
@@ -342,7 +343,8 @@ class OutboxRow:
 
 class Outbox(Protocol):
     async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[OutboxRow]:
-        """Leases the oldest undelivered events, in order; never a later one of a subject whose earlier one is still out."""
+        """Leases the oldest undelivered events, in order; never a later one of a subject whose earlier one is still out, so one call holds
+        at most one event of each subject. Each comes with its `sequence`."""
         ...
 
     async def delivered(self, positions: Sequence[int]) -> None: ...

@@ -16,8 +16,14 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """`sqlite:///relative/path`, `sqlite:////absolute/path` or `postgresql://user@host/database`."""
 
     url: Annotated[
-        str, Meta(description="Where the books lie", examples=["sqlite:///var/tillgate.db", "postgresql://tillgate@db/tillgate"])
+        str,
+        Meta(
+            description="Where the books lie",
+            examples=["sqlite:///var/tillgate.db", "postgresql://tillgate@db/tillgate"],
+            extra={"secret": True},
+        ),
     ]
+    """May hold a password: `shown` is for people."""
     synchronous: Annotated[
         Literal["full", "normal"],
         Meta(description="SQLite: `full` survives a power cut; `normal` only a killed process"),

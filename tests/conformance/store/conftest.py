@@ -29,12 +29,12 @@ async def url(engine: tuple[str, str], tmp_path: Path) -> AsyncIterator[str]:
     if name == "sqlite":
         yield f"sqlite:///{tmp_path}/books/tillgate.db"
         return
+    schema = f"store_{next(_numbers)}"
     control = await asyncpg.connect(dsn)
-    database = f"store_{next(_numbers)}"
     try:
-        await control.execute(f"create database {database}")
-        yield f"{dsn.rpartition('/')[0]}/{database}"
-        await control.execute(f"drop database {database} with (force)")
+        await control.execute(f"create schema {schema}")
+        yield f"{dsn}?search_path={schema}"
+        await control.execute(f"drop schema {schema} cascade")
     finally:
         await control.close()
 

@@ -82,6 +82,20 @@ async def test_same_sales_from_two_files_at_once_are_booked_once(claimed: Books,
     assert (await claimed.sales.totals())["0017"] == {"sales": 60, "cents": 6000, "units_milli": 60000}
 
 
+async def test_cancelled_commits_are_booked_whole_or_not_at_all(claimed: Books) -> None:
+    tasks = [asyncio.create_task(claimed.sales.commit(batch(sale(2 * n), sale(2 * n + 1), position=n), NOW)) for n in range(40)]
+    for n, task in enumerate(tasks):
+        await asyncio.sleep(0.001 * (n % 3))
+        if n % 2:
+            task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (record := await claimed.files.get("d1")) is not None
+    there = [n for n in range(80) if await claimed.sales.get(key(n)) is not None]
+    assert record.booked == len(there) == (await claimed.sales.totals())["0017"]["sales"] == (await moved(claimed))[A]
+    assert all(n ^ 1 in there for n in there)
+    assert all(2 * n in there for n, outcome in enumerate(outcomes) if isinstance(outcome, BatchResult))
+
+
 async def test_large_batch_is_booked_like_a_small_one(claimed: Books) -> None:
     sales = [sale(n, line("10000001"), line("10000002", "2", number=2)) for n in range(500)]
     assert (await claimed.sales.commit(batch(*sales, position=500), NOW)).booked == 500

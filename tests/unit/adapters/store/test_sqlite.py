@@ -1,5 +1,6 @@
 import asyncio
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from adapters.store.spec import StoreOptions
 from adapters.store.sqlite import Sqlite, require
 from adapters.store.unit import Transaction
 from contracts.errors import NotFound, StoreUnavailable
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def engine(path: Path, **options: object) -> Sqlite:
@@ -216,6 +219,22 @@ async def test_file_that_is_no_database_or_no_file_is_told(tmp_path: Path) -> No
         await engine(tmp_path / "t.db").start()
     with pytest.raises(StoreUnavailable, match="directory"):
         await engine(tmp_path).start()
+
+
+async def test_full_disk_refuses_and_what_was_answered_stays(tmp_path: Path) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.unit.adapters.store.filler", str(tmp_path / "t.db"), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    lines = (await child.communicate())[0].decode().splitlines()
+    answered = sorted(int(line.split()[1]) for line in lines if line.startswith("answered"))
+    refused = {line for line in lines if line.startswith("refused")}
+    assert child.returncode == 0
+    assert 0 < len(answered) < 200
+    assert all("store: the disk" in line for line in refused)
+    store = engine(tmp_path / "t.db")
+    await store.start()
+    assert await numbers(store) == answered
+    await store.close()
 
 
 @pytest.mark.parametrize("version", ["3.40.1", "3.51.2", "3.9.0"])
