@@ -84,6 +84,7 @@ class FileView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     system: str
     feed: str
+    """With its system: `pos.tlog`."""
     store: str = ""
     received_at: datetime
     state: str
