@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from contracts.canonical.answers import NoParameters
 from contracts.canonical.base import Number
 from contracts.canonical.customer import Customer
@@ -25,7 +29,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         answer=Customer,
         handle=get_customer,
         parameters=NoParameters,
-        path_parameters={"number": Number},
+        path_parameters={"number": Annotated[Number, Meta(examples=["1000001"])]},
         errors=(NotFound,),
         tag="Customers",
     ),

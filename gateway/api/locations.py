@@ -7,7 +7,7 @@ from contracts.canonical.base import LocationId
 from contracts.canonical.location import Location
 from contracts.errors import NotFound
 from gateway.api.answering import missing
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.services.services import Services
 
 
@@ -33,6 +33,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=NoParameters,
         cache="private, max-age=600, stale-if-error=86400",
         tag="Locations",
+        links=(Link("getLocation", {"number": "$response.body#/items/0/number"}),),
     ),
     Endpoint(
         method="GET",

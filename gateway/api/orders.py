@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contracts.canonical.amounts import Money, Quantity
 from contracts.canonical.answers import Cancellation, NoParameters, Orders, PageParameters
 from contracts.canonical.base import Key
-from contracts.canonical.order import Order, OrderDraft
+from contracts.canonical.order import Order, OrderDraft, OrderLineDraft
+from contracts.canonical.payment import Payment
 from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
 from gateway.edge.auth import may_see, require_store
 from gateway.edge.door import cursor_of, position_of, require_match
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.services.services import Services
 
 
@@ -54,6 +56,10 @@ def _outcome(order: Order, done: int) -> Outcome:
     return Outcome(order, status=done, version=order.version, location=f"/orders/{order.id}")
 
 
+_ID = "$response.body#/id"
+_READ = Link("getOrder", {"id": _ID})
+_CANCEL = Link("cancelOrder", {"id": _ID})
+
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         method="POST",
@@ -70,6 +76,19 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Orders",
+        example=OrderDraft(
+            lines=(
+                OrderLineDraft(
+                    line_number=1,
+                    sku="10000001",
+                    quantity=Quantity("1", "EA"),
+                    unit_price=Money(379, "EUR", 2),
+                    requested_location_id="0001",
+                ),
+            ),
+            payments=(Payment(payment_id="pay-1", tender_type="card_credit", amount_planned=Money(379, "EUR", 2)),),
+        ),
+        links=(_READ, _CANCEL),
     ),
     Endpoint(
         method="GET",
@@ -81,6 +100,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         handle=list_orders,
         parameters=PageParameters,
         tag="Orders",
+        links=(Link("getOrder", {"id": "$response.body#/items/0/id"}),),
     ),
     Endpoint(
         method="GET",
@@ -95,6 +115,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         conditional=True,
         tag="Orders",
+        links=(_CANCEL,),
     ),
     Endpoint(
         method="POST",
@@ -112,5 +133,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Orders",
+        example=Cancellation(reason="customer changed their mind"),
+        links=(_READ,),
     ),
 )

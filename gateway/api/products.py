@@ -8,7 +8,7 @@ from contracts.canonical.product import Product
 from contracts.errors import NotFound
 from gateway.api.answering import missing
 from gateway.edge.door import cursor_of, position_of
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.services.services import Services
 
 
@@ -39,6 +39,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=ProductParameters,
         cache="private, max-age=300, stale-if-error=86400",
         tag="Products",
+        links=(Link("getProduct", {"sku": "$response.body#/items/0/sku"}),),
     ),
     Endpoint(
         method="GET",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from contracts.canonical.amounts import Quantity
 from contracts.canonical.answers import NoParameters, Release
 from contracts.canonical.base import Key
-from contracts.canonical.reservation import Reservation, ReservationDraft
+from contracts.canonical.reservation import Reservation, ReservationDraft, ReservationOwner
 from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict
 from gateway.edge.auth import may_see, require_store
 from gateway.edge.door import require_match
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.services.services import Services
 
 
@@ -39,6 +40,10 @@ async def _seen(ask: Ask[NoParameters, Any], services: Services) -> Reservation:
     return reservation
 
 
+_KEY = "$response.body#/reservationKey"
+_READ = Link("getReservation", {"key": _KEY})
+_RELEASE = Link("releaseReservation", {"key": _KEY, "If-Match": "$response.header.ETag"})
+
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         method="POST",
@@ -55,6 +60,14 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Reservations",
+        example=ReservationDraft(
+            reservation_key="cart-4711-1",
+            sku="10000001",
+            location_id="0001",
+            quantity=Quantity("1", "EA"),
+            owner=ReservationOwner(type="cart", id="cart-4711"),
+        ),
+        links=(_READ, _RELEASE),
     ),
     Endpoint(
         method="GET",
@@ -69,6 +82,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         conditional=True,
         tag="Reservations",
+        links=(_RELEASE,),
     ),
     Endpoint(
         method="POST",
@@ -85,5 +99,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Reservations",
+        example=Release(),
+        links=(_READ,),
     ),
 )

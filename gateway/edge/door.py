@@ -20,7 +20,7 @@ from contracts.books import Books, Client, StoredAnswer
 from contracts.call import Call
 from contracts.errors import TillgateError
 from contracts.versions import Version, VersionHistory
-from gateway.edge import auth, problems, reading
+from gateway.edge import auth, personal, problems, reading
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.quota import Quotas
 from gateway.services.clock import Now, utc_now
@@ -238,7 +238,7 @@ class Door:
         if outcome.retry_after is not None:
             headers["retry-after"] = str(max(1, round(outcome.retry_after)))
         with step(Step.MAP):
-            content = self._encode(outcome.value, endpoint, version)
+            content = self._encode(outcome.value, endpoint, version, ask.client)
         return Answer(outcome.status, content, headers)
 
     def _provenance(self, outcome: Outcome, headers: dict[str, str]) -> None:
@@ -257,9 +257,11 @@ class Door:
         if stale or bool(getattr(outcome.value, "missing", None)):
             headers["cache-control"] = "no-store"
 
-    def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version) -> bytes:
+    def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version, client: Client) -> bytes:
         if value is None:
             return b""
+        if personal.SCOPE not in client.scopes and (hide := personal.veil(endpoint.answer)):
+            value = hide(value)
         if not self._history.differs(endpoint.answer, version.date):
             return msgspec.json.encode(value)
         return msgspec.json.encode(self._history.down(msgspec.to_builtins(value), endpoint.answer, version.date))

@@ -50,6 +50,14 @@ class Outcome:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where an answer leads: parameters of another operation, taken from this one by OpenAPI runtime expressions."""
+
+    operation: str
+    parameters: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Endpoint(Generic[P, B, S]):
     """One route. `path` has `{name}` for path parameters. Without a scope the start fails: nothing is open by accident."""
@@ -73,6 +81,9 @@ class Endpoint(Generic[P, B, S]):
     """Answers carry an ETag: GET honours If-None-Match, a change may send If-Match."""
     cache: str = "no-store"
     tag: str = ""
+    example: B | None = None
+    """A body that the sample company accepts; each published version shows it in its own shape."""
+    links: tuple[Link, ...] = ()
 
     @property
     def route(self) -> str:

@@ -9,22 +9,33 @@ from typing import Any
 import msgspec
 
 from contracts import errors
+from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
 from contracts.versions import VersionHistory
-from gateway.edge import problems
+from gateway.edge import personal, problems, reading
 from gateway.edge.auth import SCOPES
+from gateway.edge.door import KEY
 from gateway.edge.endpoint import AnyEndpoint
 
 _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.InvalidRequest,
+    errors.UnknownVersion,
     errors.Unauthenticated,
     errors.Forbidden,
     errors.NotAcceptable,
+    errors.RetiredVersion,
+    errors.UpstreamRejected,
     errors.QuotaExceeded,
     errors.TillgateError,
     errors.UpstreamError,
+    errors.ContractViolation,
+    errors.ConnectFailed,
+    errors.UpstreamBusy,
+    errors.GuardRefused,
     errors.Overloaded,
+    errors.StoreUnavailable,
     errors.UpstreamTimeout,
+    errors.DeadlineExceeded,
 )
 _REF = "#/components/schemas/{name}"
 
@@ -34,6 +45,8 @@ def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version:
     endpoints = tuple(endpoints)
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
     schemas = _schemas(kinds, history, version)
+    for name in _used([{"$ref": _REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
+        _fit(schemas[name])
     schemas["Problem"] = _problem_schema()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
@@ -90,9 +103,27 @@ def _schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version
     for change in changes:
         old = components.pop(change.old.__name__)
         components[change.of.__name__] = {**old, "title": change.of.__name__}
-    for schema in components.values():
+    for name, schema in components.items():
         _tidy(schema)
+        if name in _PRICED:
+            money = schema["properties"]
+            money["currencyCode" if "currencyCode" in money else "currency"] = {"type": "string", "enum": sorted(CURRENCIES)}
     return components
+
+
+_PRICED = (Money.__name__, UnitPrice.__name__)
+
+
+def _fit(schema: Any) -> None:
+    """What the door refuses in any text, said in the contract of every text that a caller may send."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "string" and not schema.keys() & {"pattern", "enum", "format"}:
+            schema["pattern"] = f"^[^{reading.UNFIT}]*$"
+        for value in schema.values():
+            _fit(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _fit(value)
 
 
 def _tidy(schema: Any) -> None:
@@ -101,6 +132,8 @@ def _tidy(schema: Any) -> None:
             del schema["default"]
         for value in schema.values():
             _tidy(value)
+        if isinstance(pattern := schema.get("pattern"), str):
+            schema["pattern"] = pattern.removesuffix(r"(?!\n)")  # Python's `$` needs it, that of JSON Schema is the very end
         if "anyOf" in schema:  # a missing value is absent, never null
             rest = [s for s in schema["anyOf"] if s != {"type": "null"}]
             if len(rest) == 1:
@@ -152,26 +185,45 @@ def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, sch
         "responses": _responses(endpoint),
     }
     if endpoint.body is not None:
-        found["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": _REF.format(name=endpoint.body.__name__)}}},
-        }
+        content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=endpoint.body.__name__)}}
+        if endpoint.example is not None:
+            content["example"] = history.down(msgspec.to_builtins(endpoint.example), endpoint.body, version)
+        found["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if version != history.newest.date and history.by_date[version].deprecated:
+        found["deprecated"] = True
     return found
 
 
 def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for name, kind in endpoint.path_parameters.items():
-        yield {"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(kind)}
+        schema = msgspec.json.schema(kind)
+        _tidy(schema)
+        yield {"name": name, "in": "path", "required": True, "schema": schema, **_example(schema)}
     own = schemas[endpoint.parameters.__name__]
     for name, schema in own.get("properties", {}).items():
-        public = history.parameter(name, endpoint.answer, version)
-        required = name in own.get("required", ())
         yield {
-            "name": public,
+            "name": history.parameter(name, endpoint.answer, version),
             "in": "query",
-            "required": required,
+            "required": name in own.get("required", ()),
             "schema": schema,
             **({"style": "form", "explode": True} if schema.get("type") == "array" else {}),
+            **_example(schema),
+        }
+    if errors.PreconditionFailed in endpoint.errors:
+        yield {
+            "name": "If-Match",
+            "in": "header",
+            "required": False,
+            "description": "The ETag that the change is meant for; 412 when the resource has moved on.",
+            "schema": {"type": "string", "pattern": '^(\\*|"v[0-9]{1,9}")$'},
+        }
+    if endpoint.conditional and endpoint.method == "GET":
+        yield {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": "An ETag that you have; 304 when nothing is new.",
+            "schema": {"type": "string", "pattern": '^"v[0-9]{1,9}"$'},
         }
     if endpoint.idempotent_key:
         yield {
@@ -179,7 +231,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "in": "header",
             "required": True,
             "description": "Repeat it with every retry: the stored answer comes back, nothing happens twice.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[A-Za-z0-9._-]+$"},
+            "schema": {"type": "string", "pattern": f'^({KEY}|"{KEY}")$'},
         }
     yield {
         "name": "API-Version",
@@ -190,15 +242,38 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
     }
 
 
+def _example(schema: dict[str, Any]) -> dict[str, Any]:
+    if "items" in schema:
+        return {"example": found[:1]} if (found := schema["items"].get("examples")) else {}
+    return {"example": found[0]} if (found := schema.get("examples")) else {}
+
+
+_FIELDS: dict[str, Any] = {
+    "RateLimit": {"description": "What is left: `r` requests, more after `t` seconds.", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The quotas: `q` requests in `w` seconds.", "schema": {"type": "string"}},
+}
+_ETAG = {"ETag": {"description": "The resource's version.", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
+_DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
+
+
 def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": _REF.format(name=endpoint.answer.__name__)}}}
+    links = {"links": {x.operation: {"operationId": x.operation, "parameters": x.parameters} for x in endpoint.links}}
     found: dict[str, Any] = {
-        str(status): {"description": "Accepted, not yet complete" if status == 202 else "Done", "content": content}
+        str(status): {
+            "description": _DESCRIPTIONS.get(status, "Done"),
+            "headers": {**_FIELDS, **(_ETAG if endpoint.conditional else {})},
+            "content": content,
+            **(links if endpoint.links else {}),
+        }
         for status in endpoint.statuses
     }
+    if endpoint.conditional and endpoint.method == "GET":
+        found["304"] = {"description": "Nothing is new", "headers": {**_FIELDS, **_ETAG}}
     kinds = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.body is not None:
-        kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType]
+        kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType, reading.BodyTooSlow]
     if endpoint.idempotent_key:
         kinds += [errors.IdempotencyKeyMissing, errors.IdempotencyKeyReused, errors.RequestInProgress]
     by_status: dict[int, list[str]] = {}
@@ -209,12 +284,13 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
     for status, codes in sorted(by_status.items()):
         found[str(status)] = {
             "description": ", ".join(f"`{c}`" for c in codes),
+            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
             "content": {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}},
         }
     return found
 
 
-def _used(paths: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
+def _used(paths: Any, schemas: dict[str, Any]) -> set[str]:
     found: set[str] = set()
     waiting: list[Any] = [paths]
     while waiting:
@@ -238,7 +314,11 @@ def check(endpoints: Iterable[AnyEndpoint], history: VersionHistory) -> None:
             raise ValueError(f"{endpoint.route}: expected a declared scope, got {endpoint.scope!r}")
         if (endpoint.method == "GET") == endpoint.idempotent_key:
             raise ValueError(f"{endpoint.route}: expected an Idempotency-Key on every unsafe route and on no other")
+        if endpoint.scope != personal.SCOPE:
+            personal.veil(endpoint.answer)
     names = [e.name for e in endpoints]
     if len(set(names)) != len(names):
         raise ValueError("expected each operation name once")
+    if lost := [x.operation for e in endpoints for x in e.links if x.operation not in names]:
+        raise ValueError(f"links lead to {lost[0]!r}, which is no operation")
     history.check(k for e in endpoints for k in typing.cast("tuple[Any, ...]", (e.answer, e.body)) if k is not None)
