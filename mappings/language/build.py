@@ -361,9 +361,14 @@ class Builder:
 
     def nested(self, node: RecordNode, slot: Slot, *, optional: bool) -> RecordNode:
         if slot.node is None:
-            assert isinstance(slot.field.shape, Record)  # noqa: S101  # callers ask for records only
             slot.node = RecordNode(
-                slot.field.shape, slot.var, (*node.path, slot.field.name), self.join(node, slot.field.name), node, optional, node.function
+                _record(slot.field),
+                slot.var,
+                (*node.path, slot.field.name),
+                self.join(node, slot.field.name),
+                node,
+                optional,
+                node.function,
             )
         return slot.node
 
@@ -973,8 +978,7 @@ class Builder:
             path, where = (*node.path, step), self.join(node, step)
             self.used.add(path)
             last = number == len(self.steps) - 1
-            shape = field.shape
-            assert isinstance(shape, Record)  # noqa: S101  # leaves were refused above
+            shape = _record(field)
             if field.repeated:
                 index = self.name("i")
                 child = RecordNode(shape, self.name(step), path, f"{where}[{{{index}}}]", node, function="read")
@@ -1034,10 +1038,7 @@ class Builder:
         """The record that becomes one target."""
         record = self.source.root
         for step in self.steps:
-            field = record.get(step)
-            assert field is not None  # noqa: S101  # `route` found the path
-            assert isinstance(field.shape, Record)  # noqa: S101
-            record = field.shape
+            record = _record(self.field(RecordNode(record, "", (), ""), step, 0))
         return record
 
     def build_write(self) -> None:
@@ -1143,6 +1144,12 @@ _CONVERT: Final = {
 
 def _accepts(kinds: tuple[str, ...], kind: str) -> bool:
     return "any" in kinds or kind in kinds or (kind == "integer" and "decimal" in kinds) or (kind == "instant" and "datetime" in kinds)
+
+
+def _record(field: Field) -> Record:
+    if isinstance(field.shape, Record):
+        return field.shape
+    raise Problem(f"{field.name} is a single value, not a record")
 
 
 def _invariant(node: Node) -> bool:

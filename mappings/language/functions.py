@@ -801,7 +801,7 @@ def _zone_named(name: str) -> ZoneInfo:
 def _format(b: Builder, spec: str | None, needs: str) -> str:
     if spec is None:
         return "None"
-    letters = runtime._TOKENS.findall(spec)  # noqa: SLF001  # the one list of format words
+    letters = runtime.TOKENS.findall(spec)
     if len(set(letters)) != len(letters) or not all(n in letters or (n == "YYYY" and "YY" in letters) for n in needs.split()):
         raise problem(
             f"{spec!r} is no format for this", "formats are made of YYYY YY MM DD hh mm ss fff, each once: 'YYYYMMDD', 'DD.MM.YYYY hh:mm'"

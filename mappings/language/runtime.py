@@ -164,6 +164,8 @@ def text_only(value: Any) -> str:
 def integer(value: Any) -> int:
     if value.__class__ is int:
         return value
+    if value.__class__ is str and value.isdigit() and value.isascii() and len(value) <= 30:
+        return int(value)
     if isinstance(value, str) and (_INTEGER(value) or _INTEGER(value.strip(BLANKS))):
         return int(value)
     if isinstance(value, Decimal | float) and (number := decimal(value)) == number.to_integral_value() and number.adjusted() < 30:
@@ -406,7 +408,7 @@ def quantity(value: Any, code: str) -> Quantity:
     if value.__class__ is str and (m := _PLAIN(value)):
         fraction = (m[2] or "").rstrip("0")
         whole = m[1]
-        return Quantity(f"{whole}.{fraction}" if fraction else "0" if whole == "-0" else whole, code)  # type: ignore[arg-type]
+        return Quantity(f"{whole}.{fraction}" if fraction else "0" if whole == "-0" else whole, code)  # type: ignore[arg-type]  # the unit was looked up
     try:
         return Quantity.of(decimal(value), code)
     except ValueError as error:
@@ -445,7 +447,7 @@ def unit_price(value: Any, currency: str) -> UnitPrice:
 
 _FIELDS = {"YYYY": ("year", 4), "YY": ("short", 2), "MM": ("month", 2), "DD": ("day", 2), "hh": ("hour", 2), "mm": ("minute", 2),
            "ss": ("second", 2), "fff": ("milli", 3)}  # fmt: skip
-_TOKENS = re.compile("YYYY|YY|MM|DD|hh|mm|ss|fff")
+TOKENS = re.compile("YYYY|YY|MM|DD|hh|mm|ss|fff")
 _NO_END = ("99991231", "9999-12-31")
 
 
@@ -458,7 +460,7 @@ class Format:
         self.spec = spec
         pattern, at, self.strftime = "", 0, ""
         letters = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S", "fff": "%f"}
-        for token in _TOKENS.finditer(spec):
+        for token in TOKENS.finditer(spec):
             between = spec[at : token.start()]
             name, width = _FIELDS[token[0]]
             pattern += f"{re.escape(between)}(?P<{name}>[0-9]{{{width}}})"

@@ -38,15 +38,15 @@ def record(struct: type[msgspec.Struct]) -> StructRecord:
 def _record(info: inspect.StructType, known: dict[type, StructRecord]) -> StructRecord:
     if info.cls in known:
         return known[info.cls]
-    made = known[info.cls] = StructRecord(info.cls.__name__, type=info.cls, defaults={}, wire={})
-    assert made.defaults is not None  # noqa: S101  # set one line above
-    assert made.wire is not None  # noqa: S101
+    defaults: dict[str, Any] = {}
+    made = known[info.cls] = StructRecord(
+        info.cls.__name__, type=info.cls, defaults=defaults, wire={f.name: f.encode_name for f in info.fields}
+    )
     for f in info.fields:
         if f.default is not msgspec.NODEFAULT:
-            made.defaults[f.name] = f.default
+            defaults[f.name] = f.default
         elif f.default_factory is not msgspec.NODEFAULT:
-            made.defaults[f.name] = f.default_factory()
-        made.wire[f.name] = f.encode_name
+            defaults[f.name] = f.default_factory()
         made.fields.append(_field(f.name, f.type, known, required=f.required and f.name not in GATEWAY_FILLED))
     return made
 
