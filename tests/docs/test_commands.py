@@ -18,9 +18,10 @@ KEYS = {"KEY": "web", "OPERATOR": "operator", "PINNED": "pinned"}
 """What the manuals call the keys that `./run` prints."""
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with demo(checkout(tmp_path_factory.mktemp("checkout"))) as it:
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Demo]:
+    """A demo of its own for each document: what one breaks on purpose hurts no other."""
+    with demo(checkout(tmp_path)) as it:
         yield it
 
 
