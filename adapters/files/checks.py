@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,53 +20,53 @@ class Checks:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         names: dict[str, Any] = {"D": Memo(lambda value: _ZERO if value is None else Decimal(value))}
-        own = [c for c in layout.checks if c.scope != "file"]
+        self._own = [c for c in layout.checks if c.scope != "file"]
         self._of_file = [c for c in layout.checks if c.scope == "file"]
-        self._own = [(c, *self._compiled(c, names)) for c in own]
-        self._sums = [[self._term(t, names) if t.count is None else None for t in c.equals] for c in self._of_file]
-        self._totals = [[_ZERO] * len(c.equals) for c in self._of_file]
+        self._differs = function("differs", self._source_of_all(), {**names, "far": self._far})
+        self._places = [(n, at) for n, c in enumerate(self._of_file) for at, t in enumerate(c.equals) if t.count is None]
+        parts = ", ".join(self._source(self._of_file[n].equals[at]) for n, at in self._places)
+        self._parts = function("parts", f"def parts(t):\n    return [{parts}]\n", names)
+        self._totals = [_ZERO] * len(self._places)
 
     def transaction(self, row: Row, findings: dict[str, int]) -> Wrong | None:
         """The first equation that sets the transaction aside; those that only report are counted in `findings`."""
-        for check, asked, expect, total in self._own:
-            if not asked(row) or (expected := expect(row)) is None:
-                continue
-            found = total(row)
-            if found is None or abs(found - expected) <= self._tolerance(check, expected):
-                continue
-            if check.on_failure == "report":
-                findings[check.name] = findings.get(check.name, 0) + 1
-                continue
-            return Wrong(check.expect, f"{found:f} ({check.says})", f"{expected:f}")
+        differs = self._differs(row)
+        if differs is None:
+            return None
+        for at, expected, found in differs:
+            check = self._own[at]
+            if check.on_failure == "quarantine":
+                return Wrong(check.expect, f"{Decimal(found):f} ({check.says})", f"{expected:f}")
+            findings[check.name] = findings.get(check.name, 0) + 1
         return None
 
     def add(self, row: Row) -> None:
-        for totals, terms in zip(self._totals, self._sums, strict=True):
-            for at, term in enumerate(terms):
-                if term is not None:
-                    totals[at] += term(row) or _ZERO
+        if self._places:
+            self._totals = [total + part for total, part in zip(self._totals, self._parts(row), strict=True)]
 
     def file(self, ends: Mapping[str, Row], counts: Mapping[str, int], set_aside: int) -> tuple[list[str], list[str]]:
         """What the file's own totals say: reasons to refuse it, and findings. `ends`: rows of headers and trailers by record."""
         reasons: list[str] = []
         findings: list[str] = []
-        for check, totals in zip(self._of_file, self._totals, strict=True):
+        sums = dict(zip(self._places, self._totals, strict=True))
+        for number, check in enumerate(self._of_file):
             name, _, field = check.expect.rpartition(".")
-            record, row = self._layout.records[name], ends.get(name)
-            at = record.at(field)
-            if row is None or at is None or row[at] is None:
+            row, place = ends.get(name), self._layout.records[name].at(field)
+            if row is None or place is None or row[place] is None:
                 continue
             if set_aside and any(t.sum is not None for t in check.equals):
                 findings.append(f"{check.name} is unproven: {set_aside} transactions were set aside")
                 continue
-            expected = Decimal(row[at])
-            found = sum(
-                (t.sign * (counts.get(t.count, 0) if t.count else total) for t, total in zip(check.equals, totals, strict=True)), _ZERO
-            )
+            expected = Decimal(row[place])
+            terms = ((t, counts.get(t.count, 0) if t.count else sums[number, at]) for at, t in enumerate(check.equals))
+            found = sum((t.sign * value for t, value in terms), _ZERO)
             if abs(found - expected) > self._tolerance(check, expected):
                 said = f"{check.says}: {check.expect} states {expected:f}, the file holds {found:f}"
                 (reasons if check.on_failure == "refuse_file" else findings).append(said)
         return reasons, findings
+
+    def _far(self, at: int, expected: Decimal, found: Decimal) -> bool:
+        return abs(found - expected) > self._tolerance(self._own[at], expected)
 
     @staticmethod
     def _tolerance(check: CheckRule, expected: Decimal) -> Decimal:
@@ -75,23 +75,27 @@ class Checks:
 
     # ---- compiling ------------------------------------------------------------------------------------------------
 
-    def _compiled(
-        self, check: CheckRule, names: dict[str, Any]
-    ) -> tuple[Callable[[Row], bool], Callable[[Row], Any], Callable[[Row], Any]]:
-        asked = f"not ({self._condition(check.skip, {self._layout.transaction.name: 't'})})" if check.skip else "True"
-        terms = [self._source(t) for t in check.equals]
-        needed = [s for t, s in zip(check.equals, terms, strict=True) if t.field is not None]
-        signed = " + ".join(f"({t.sign}) * {s if t.field is None else f'D[{s}]'}" for t, s in zip(check.equals, terms, strict=True))
-        total = f"None if {' or '.join(f'{s} is None' for s in needed)} else {signed}" if needed else signed
-        expected = self._field(check.expect)
-        return (
-            _function(asked, names),
-            _function(f"None if {expected} is None else D[{expected}]", names),
-            _function(total, names),
-        )
-
-    def _term(self, term: Term, names: dict[str, Any]) -> Callable[[Row], Any]:
-        return _function(self._source(term) if term.field is None else f"D[{self._field(term.field)}]", names)
+    def _source_of_all(self) -> str:
+        """One function over all equations of a transaction: None, or a list of (number, expected, found) that differ."""
+        lines = ["def differs(t):", "    found = None"]
+        for at, check in enumerate(self._own):
+            indent = "    "
+            if check.skip:
+                lines.append(f"{indent}if not ({self._condition(check.skip, {self._layout.transaction.name: 't'})}):")
+                indent += "    "
+            terms = [self._source(t) for t in check.equals]
+            lines.append(f"{indent}e = {self._field(check.expect)}")
+            needed = ["e", *(f"n{n}" for n, t in enumerate(check.equals) if t.field is not None)]
+            lines += [f"{indent}n{n} = {s}" for n, (t, s) in enumerate(zip(check.equals, terms, strict=True)) if t.field is not None]
+            lines.append(f"{indent}if {' and '.join(f'{v} is not None' for v in needed)}:")
+            signed = "".join(
+                f" {'-' if t.sign < 0 else '+'} {s if t.field is None else f'D[n{n}]'}"
+                for n, (t, s) in enumerate(zip(check.equals, terms, strict=True))
+            ).removeprefix(" + ")
+            lines.append(f"{indent}    e, s = D[e], {signed}")
+            lines.append(f"{indent}    if e != s" + (f" and far({at}, e, s)" if check.tolerance else "") + ":")
+            lines.append(f"{indent}        found = [*(found or ()), ({at}, e, s)]")
+        return "\n".join([*lines, "    return found", ""])
 
     def _source(self, term: Term) -> str:
         if term.field is not None:
@@ -130,8 +134,11 @@ class Checks:
         variables = {self._layout.transaction.name: "t"}
         loops, outer = "", "t"
         for depth, step in enumerate(chain):
-            variables[step.name] = inner = f"r{depth}"
-            source = f"{outer}[{step.index}]"
+            inner, source = f"r{depth}", f"{outer}[{step.index}]"
+            if step.needed and not step.repeated:
+                variables[step.name] = outer = source
+                continue
+            variables[step.name] = inner
             loops += f" for {inner} in {source}" if step.repeated else f" for {inner} in ({source},) if {inner} is not None"
             outer = inner
         condition = " and ".join(
@@ -155,7 +162,3 @@ class Checks:
             else:
                 tests.append(f"{value} in {tuple(codes)!r}")
         return " or ".join(tests) or "False"
-
-
-def _function(source: str, names: dict[str, Any]) -> Callable[[Row], Any]:
-    return function("check", f"def check(t):\n    return {source}\n", names)

@@ -23,7 +23,7 @@ _NEVER: Final[Mapping[str, Kind]] = {}
 class Kind:
     """A kind of row: how it is read, where its value goes and what may follow it."""
 
-    __slots__ = ("after", "allowed", "blank", "end", "lists", "plain", "read", "record", "role", "singles", "slot")
+    __slots__ = ("after", "allowed", "blank", "end", "lists", "opens", "plain", "read", "record", "role", "singles", "slot")
 
     def __init__(self, record: Record, slot: int, read: Callable[[Any], tuple[Any, ...]]) -> None:
         self.record, self.slot, self.read = record, slot, read
@@ -31,7 +31,8 @@ class Kind:
         self.allowed: dict[str, Kind] = {}
         self.end = ""
         """What is missing if the transaction ended after this row."""
-        self.plain = self.role == "detail" and not record.children and not record.rule.closes
+        self.opens = self.role == "transaction"
+        self.plain = self.role == "detail" and all(child.repeated for child in record.children)
         self.lists: list[tuple[int, int]] = []
         """(index in the row, slot) of children that repeat; `singles` of those that do not."""
         self.singles: list[tuple[int, int]] = []
@@ -137,6 +138,7 @@ def _reader(record: Record, layout: Layout) -> Callable[[Any], tuple[Any, ...]]:
             strip = "strip()" if f.type in ("integer", "decimal") else "rstrip()"
             cell = f"r[{start}:{start + (f.width or 0)}].{strip}"
         values.append(f"c{at}[{cell}]" if repeats else f"c{at}({cell})")
+    values += ["[]" if child.repeated else "None" for child in record.children if record.rule.role == "detail"]
     made = f"({', '.join(values)}{',' if values else ''})"
     if layout.file.format == "fixed":
         end = max([(f.start or 1) - 1 + (f.width or 0) for f in record.fields], default=0)
@@ -173,6 +175,7 @@ class RowParser:
         self._seen = [0] * len(plan.kinds)
         self._headers: dict[str, tuple[Any, ...]] = {}
         self._ends: dict[str, tuple[Any, ...]] = {}
+        self._heads: list[tuple[Any, ...] | None] = [None] * len(plan.layout.headers)
         self._allowed: Mapping[str, Kind] = plan.first
         self._last: Kind | None = None
         self._row: list[Any] | None = None
@@ -181,41 +184,54 @@ class RowParser:
         self._cut = False
         self._line = 0
         self._rest: list[tuple[int, str]] = []
-        self._damage = ""
+        self._damage = self._name = ""
 
-    def units(self, source: BinaryIO, facts: Mapping[str, str]) -> Iterator[Unit]:
+    def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
+        """Rows in their place go the short way here; everything else is looked at in `_take`."""
         plan, layout = self._plan, self._plan.layout
         self._ledger = ledger = Ledger(layout, facts)
-        self.ending = ledger.ending
-        delimiter, quote, fixed = layout.file.delimiter, layout.file.quote or "\0", plan.fixed
+        self.ending, self._name = ledger.ending, name
+        delimiter, quote, fixed, most = layout.file.delimiter, layout.file.quote or "\0", plan.fixed, layout.file.max_records
         start, stop = plan.start, plan.stop
         put, seen, number = self._put, self._seen, 0
+        agrees = bool(layout.file.agree) and not layout.headers
         for lines, clean, crlf in self._blocks(source):
             for whole in lines:
                 number += 1
-                if clean and not self._rest and quote not in whole:
+                if clean and quote not in whole and not self._rest:
                     line = whole[:-1] if crlf else whole
                     cells: Any = line if fixed else line.split(delimiter)
                     kind = self._allowed.get(line[start:stop].strip() if fixed else cells[0])
-                    if kind is not None and kind.plain:
+                    if kind is not None and kind.plain and self._wrong is None:
                         seen[kind.slot] += 1
                         try:
-                            put[kind.slot](kind.read(cells))
+                            row = kind.read(cells)
                         except Wrong as wrong:
                             self._spoil(wrong, number, kind)
                         else:
-                            self._held.append(whole)
+                            put[kind.slot](row)
+                            for index, slot in kind.lists:
+                                put[slot] = row[index].append
                             self._allowed, self._last = kind.allowed, kind
-                            if len(self._held) > layout.file.max_records:
-                                self._too_many(number)
-                            continue
-                        self._hold(whole)
+                        held = self._held
+                        held.append(whole)
+                        if kind.after:
+                            yield self._close("", number)
+                        elif len(held) > most:
+                            self._too_many(number)
+                        continue
+                    if kind is not None and kind.opens and self._row is None and self._wrong is None and not agrees:
+                        seen[kind.slot] += 1
+                        try:
+                            self._open(kind, kind.read(cells), whole, number)
+                        except Wrong as wrong:
+                            self._begun_badly(kind, wrong, whole, number)
                         continue
                     if line and (unit := self._take(cells, whole, number)) is not None:
                         yield unit
                     continue
-                for at, text, row in self._assemble(whole, number):
-                    if (unit := self._take(row, text, at)) is not None:
+                for at, text, assembled in self._assemble(whole, number):
+                    if (unit := self._take(assembled, text, at)) is not None:
                         yield unit
         for at, text in self._rest:
             if (unit := self._take(Wrong("", "a closing quote", "the end of the file", at), text, at)) is not None:
@@ -223,7 +239,7 @@ class RowParser:
         if (unit := self._finish()) is not None:
             yield unit
         ledger.ending.rows = number
-        ledger.counts = {name: self._seen[kind.slot] for name, kind in plan.kinds.items()}
+        ledger.counts = {kind.record.name: seen[kind.slot] for kind in plan.kinds.values()}
         ledger.end({**self._headers, **self._ends}, self._damage)
 
     # ---- blocks and rows ------------------------------------------------------------------------------------------
@@ -399,14 +415,12 @@ class RowParser:
                 return
             if self._ends and not self._damage:
                 self._damage = f"line {line}: the file goes on behind its trailer"
-            self._row = None
-            self._spoil(wrong, line, known)
-            self._hold(text)
-            self._line = line
+            self._begun_badly(known, wrong, text, line)
             return
         self._allowed, self._last = known.allowed, known
         if role == "file_header":
             self._headers[known.record.name] = row
+            self._heads = [self._headers.get(h.name) for h in self._plan.layout.headers]
             self._ledger.agree(known.record.name, row, line)
             return
         if role == "file_trailer":
@@ -414,20 +428,30 @@ class RowParser:
             return
         if not self._headers and self._plan.layout.file.agree:
             self._ledger.agree(known.record.name, row, line)
+        self._open(known, row, text, line)
+
+    def _open(self, kind: Kind, row: tuple[Any, ...], text: str, line: int) -> None:
+        self._allowed, self._last = kind.allowed, kind
         self._line = line
+        self._held.append(text)
+        self._row = [*row, *self._heads, *kind.blank]
+        self._hang(kind, self._row)
+
+    def _begun_badly(self, kind: Kind, wrong: Wrong, text: str, line: int) -> None:
+        self._row = None
+        self._spoil(wrong, line, kind)
         self._hold(text)
-        self._row = [*row, *(self._headers.get(h.name) for h in self._plan.layout.headers), *known.blank]
-        self._hang(known, self._row)
+        self._line = line
 
     def _put_row(self, kind: Kind, row: tuple[Any, ...]) -> None:
-        if kind.record.children:
-            made: Any = [*row, *kind.blank]
+        made: Any = row
+        if kind.singles:
+            made = list(row)
             self._hang(kind, made)
-            if not kind.singles:
-                made = tuple(made)
-            self._put[kind.slot](made)
         else:
-            self._put[kind.slot](row)
+            for index, slot in kind.lists:
+                self._put[slot] = row[index].append
+        self._put[kind.slot](made)
 
     def _hang(self, kind: Kind, made: list[Any]) -> None:
         for index, slot in kind.lists:
@@ -463,7 +487,7 @@ class RowParser:
         if row is not None and (wrong := self._ledger.prove(row)) is not None:
             wrong.line = self._line_of(wrong.field.partition(".")[0])
             row = None
-        unit = Unit(self._ledger.count(row), self._line, row, wrong, partial(_raw, self._held, self._encoding))
+        unit = Unit(self._ledger.count(row), self._line, row, wrong, partial(_raw, self._held, self._encoding), self._name)
         self._row = self._wrong = None
         self._held, self._cut, self._line = [], False, 0
         self._last = self._plan.kinds[self._plan.layout.transaction.name]

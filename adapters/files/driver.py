@@ -19,7 +19,6 @@ from adapters.files.errors import from_os, refused
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import Ending, Parser, Refuse, Unit
 from adapters.files.spec import FeedOptions
-from contracts.errors import BadRecord
 from mappings.language.shape import Exchange, Message
 
 T = TypeVar("T")
@@ -41,17 +40,6 @@ class FileContract:
             raise KeyError(operation)
         shape = self.layout.message
         return Exchange(operation, None, Message(f"{self.system}.{operation}", shape.form, shape.root, shape.source))
-
-
-@dataclass(slots=True)
-class Record:
-    """One transaction of a file: a row for the mapping, or why there is none. `raw()` is valid inside `convert` only."""
-
-    position: int
-    line: int
-    row: tuple[Any, ...] | None
-    bad: BadRecord | None
-    raw: Callable[[], bytes]
 
 
 @dataclass(slots=True)
@@ -136,14 +124,15 @@ class FileFeed:
 
     @asynccontextmanager
     async def read(
-        self, file: Arrived, convert: Callable[[Record], T], *, after: int = 0, batch: int | None = None
+        self, file: Arrived, convert: Callable[[Unit], T], *, after: int = 0, skim: int | None = None
     ) -> AsyncIterator[Reading[T]]:
         """Transactions behind position `after`, converted in the parser's thread, in batches. `reading.ending` is complete at the end.
+        Behind `skim`, where the layout allows it, only what can refuse the file is read: such units have neither row nor fault.
 
         Raises BadFile for what is no such file at all; UpstreamError when the file cannot be read, or changes under the reader.
         """
         reading: Reading[T] = Reading(batches=_nothing())
-        source = self._batches(file, convert, after, batch or self.options.batch, reading)
+        source = self._batches(file, convert, after, skim, reading)
         reading.batches = self._ahead(source, file)
         try:
             yield reading
@@ -175,15 +164,15 @@ class FileFeed:
             await following
         await self._thread(source.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
 
-    def _batches(self, file: Arrived, convert: Callable[[Record], T], after: int, size: int, reading: Reading[T]) -> Iterator[list[T]]:
-        parser: Parser = delimited.RowParser(self._rows) if self._rows is not None else xml.XmlParser(self._plan())
-        name = file.name
+    def _batches(self, file: Arrived, convert: Callable[[Unit], T], after: int, skim: int | None, reading: Reading[T]) -> Iterator[list[T]]:
+        parser: Parser = delimited.RowParser(self._rows) if self._rows is not None else xml.XmlParser(self._plan(), skim)
+        name, size = file.name, self.options.batch
         with opened(file.path, file.stamp) as source:
             batch: list[T] = []
-            for unit in parser.units(source, file.facts):
+            for unit in parser.units(source, name, file.facts):
                 if unit.position <= after:
                     continue
-                batch.append(convert(_record(unit, name)))
+                batch.append(convert(unit))
                 if len(batch) >= size:
                     yield batch
                     batch = []
@@ -224,11 +213,3 @@ class FileFeed:
 async def _nothing() -> AsyncIterator[list[Any]]:
     return
     yield  # makes it a generator
-
-
-def _record(unit: Unit, name: str) -> Record:
-    wrong = unit.wrong
-    bad = None
-    if wrong is not None:
-        bad = BadRecord(file=name, line=wrong.line or unit.line, field=wrong.field, expected=wrong.expected, got=wrong.got)
-    return Record(unit.position, unit.line, unit.row, bad, unit.raw)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final, Protocol
 from adapters.files.checks import Checks
 from adapters.files.layout import Layout
 from adapters.files.values import Wrong
+from contracts.errors import BadRecord
 
 MOST_RAW: Final = 1_048_576
 """Bytes of a bad transaction that are kept for quarantine; more is cut."""
@@ -30,13 +31,22 @@ class Refuse(Exception):
 
 @dataclass(slots=True)
 class Unit:
-    """One transaction. `position` counts from 1 over good and bad ones alike; `raw()` is valid until the next unit is asked for."""
+    """One transaction: a row for the mapping, or what is wrong. `raw()` is valid until the next unit is asked for."""
 
     position: int
+    """Counts from 1, over good and bad ones alike."""
     line: int
     row: tuple[Any, ...] | None
     wrong: Wrong | None
     raw: Callable[[], bytes]
+    file: str
+
+    @property
+    def bad(self) -> BadRecord | None:
+        wrong = self.wrong
+        if wrong is None:
+            return None
+        return BadRecord(file=self.file, line=wrong.line or self.line, field=wrong.field, expected=wrong.expected, got=wrong.got)
 
 
 @dataclass(slots=True)
@@ -61,7 +71,7 @@ class Parser(Protocol):
 
     ending: Ending
 
-    def units(self, source: BinaryIO, facts: Mapping[str, str]) -> Iterator[Unit]:
+    def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
         """`facts`: what the file's name says, by group. Raises Refuse."""
         ...
 
@@ -87,6 +97,11 @@ class Ledger:
             self.ending.set_aside += 1
         else:
             self.checks.add(row)
+        return self.ending.units
+
+    def pass_over(self) -> int:
+        """The position of a transaction that is not looked into."""
+        self.ending.units += 1
         return self.ending.units
 
     def agree(self, record: str, row: tuple[Any, ...], line: int) -> None:

@@ -12,6 +12,8 @@ from mappings.language.runtime import Bad, iso_date, iso_datetime, iso_time
 
 MEMO: Final = 8192
 SHOWN: Final = 80
+LONGEST: Final = 4000
+"""Characters of a string whose layout sets no limit."""
 _OVERPUNCH: Final = {c: (str(i % 10), "" if i < 10 else "-") for i, c in enumerate("{ABCDEFGHI}JKLMNOPQR")}
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _PARTS: Final = {
@@ -80,6 +82,13 @@ def reader(f: FieldRule) -> tuple[Read, bool]:
         except (ValueError, Bad):
             raise Wrong(name, expected, shown(raw, personal)) from None
 
+    if f.type == "string" and not repeats:
+        low, high = max(f.min or 0, 1), f.max if f.max is not None else LONGEST
+
+        def quick(raw: Raw) -> Any:
+            return raw if raw and low <= len(raw) <= high else read(raw)
+
+        return quick, False
     return read, repeats
 
 
@@ -123,7 +132,7 @@ def _conversion(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
 
 
 def _string(f: FieldRule) -> tuple[Callable[[str], str], str, bool]:
-    low, high = f.min or 0, f.max if f.max is not None else 4000
+    low, high = f.min or 0, f.max if f.max is not None else LONGEST
     matches = re.compile(f.pattern).fullmatch if f.pattern else None
 
     def string(raw: str) -> str:
@@ -133,7 +142,7 @@ def _string(f: FieldRule) -> tuple[Callable[[str], str], str, bool]:
 
     parts = [f"at least {low}" if low else "", f"at most {high}"] if low != high else [f"exactly {low}"]
     expected = f"text of {' and '.join(p for p in parts if p)} characters" + (f" that matches {f.pattern}" if f.pattern else "")
-    return string, expected, high <= 16
+    return string, expected, matches is not None or high <= 16
 
 
 def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
@@ -204,7 +213,7 @@ def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
 
 
 def _compact(raw: str) -> datetime:
-    if len(raw) != 14 or not raw.isdigit() or not raw.isascii():
+    if len(raw) != 14 or not raw.isdigit():
         raise ValueError
     return datetime.fromisoformat(f"{raw[:8]}T{raw[8:]}")
 

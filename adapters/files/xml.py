@@ -53,20 +53,26 @@ class Plan:
         self.allowed = None if spaces == "any" else frozenset(spaces)
         self.readers = {record.name: _reader(record) for record in layout.records.values()}
         self.names = tuple(step.names for step in layout.transaction.steps)
+        top = layout.transaction
+        self.agreeing = tuple(i for i, f in enumerate(top.fields) if f.name in layout.file.agree)
+        self.skim = _reader(Record(top.name, top.rule, tuple(top.fields[i] for i in self.agreeing)))
+        self.skims = not any(c.scope == "file" for c in layout.checks)
+        """Whether the end of a file can be reached without reading every row: nothing adds up over the file."""
 
 
 class XmlParser:
     """Reads one file. A transaction's elements are freed before the next one is read."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, skim: int | None = None) -> None:
+        """Behind position `skim`, rows are not read, only what can refuse the file."""
+        self._plan, self._skim = plan, skim if plan.skims else None
         self._layout = plan.layout
         self._names = Names(plan.allowed)
         self._kids: dict[Element, Kids] = {}
         self._too_deep = etree.XPath("boolean(" + "/".join(["*"] * plan.layout.file.max_depth) + ")")
         self._rows = 0
 
-    def units(self, source: BinaryIO, facts: Mapping[str, str]) -> Iterator[Unit]:
+    def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
         file = self._layout.file
         self._ledger = Ledger(self._layout, facts)
         self.ending = self._ledger.ending
@@ -93,7 +99,7 @@ class XmlParser:
                 if not self._is_transaction(element):
                     continue
                 waiting = 0
-                yield self._unit(element)
+                yield self._unit(element, name)
                 self._kids.clear()
                 _free(element)
             if damage:
@@ -132,8 +138,11 @@ class XmlParser:
             here = here.getparent()
         return here is not None and here.getparent() is None
 
-    def _unit(self, element: Element) -> Unit:
+    def _unit(self, element: Element, name: str) -> Unit:
         line = element.sourceline or 0
+        if self._skim is not None and self.ending.units >= self._skim:
+            self._skimmed(element, line)
+            return Unit(self._ledger.pass_over(), line, None, None, bytes, name)
         raw = partial(_raw, element, self._layout.file.encoding)
         row: tuple[Any, ...] | None = None
         wrong: Wrong | None = None
@@ -151,7 +160,17 @@ class XmlParser:
         if wrong is not None:
             wrong.line = wrong.line or line
             row = None
-        return Unit(self._ledger.count(row), line, row, wrong, raw)
+        return Unit(self._ledger.count(row), line, row, wrong, raw, name)
+
+    def _skimmed(self, element: Element, line: int) -> None:
+        top = self._layout.transaction
+        row: list[Any] = [None] * len(top.fields)
+        try:
+            for at, value in zip(self._plan.agreeing, self._plan.skim(element, self.kids, self.attributes, self._names), strict=True):
+                row[at] = value
+        except Wrong:
+            return  # set aside when it is read
+        self._ledger.agree(top.name, tuple(row), line)
 
     # ---- elements -------------------------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ class Feed(Protocol):
 
     def files(self) -> AsyncIterator[Any]: ...
     def read(
-        self, file: Any, convert: Callable[[Any], T], *, after: int = 0, batch: int | None = None
+        self, file: Any, convert: Callable[[Any], T], *, after: int = 0, skim: int | None = None
     ) -> AbstractAsyncContextManager[Reading[T]]: ...
     async def archive(self, file: Any, store: str, business_date: str) -> object: ...
     async def quarantine(self, file: Any, reason: str) -> object: ...
@@ -348,7 +348,7 @@ class Intake:
             return record.bad is not None
 
         with step(Step.FILE_PARSE, feed=self.feed) as hop:
-            async with self._feed.read(file, convert) as reading:
+            async with self._feed.read(file, convert, skim=KEPT if share is None else None) as reading:
                 async for batch in reading.batches:
                     units += len(batch)
                     bad += sum(found is True or (isinstance(found, tuple) and isinstance(found[1], Quarantined)) for found in batch)

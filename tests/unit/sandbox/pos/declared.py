@@ -167,9 +167,9 @@ def _prove(check: dict[str, Any], scope: Record) -> None:
 
     def has(record: Record, condition: dict[str, list[str]]) -> bool:
         return any(
-            bool(frozenset(codes) & owner.values[name.partition(".")[2]])
+            bool(frozenset(codes) & (value if isinstance(value, frozenset) else {value}))
             for name, codes in condition.items()
-            if (owner := record.above(name.partition(".")[0])) is not None
+            if (owner := record.above(name.partition(".")[0])) is not None and (value := owner.values[name.partition(".")[2]]) is not None
         )
 
     if (expected := one(check["expect"])) is None or has(scope, check.get("skip", {})):

@@ -1,0 +1,231 @@
+"""Files to committed sales with events on SQLite: a till's log against a hand-written csv loop, POSLog against iterparse."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import gc
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from lxml import etree
+
+from adapters.files.driver import FileContract, FileFeed
+from adapters.files.spec import FeedOptions
+from adapters.store.driver import open_store
+from adapters.store.spec import StoreOptions
+from benchmarks.ratio import Ratio, show
+from contracts.canonical.sale import PosSale
+from gateway.services.intake import Intake
+from mappings.language import CompiledMapping, load
+from observability import Recorder
+
+ROOT = Path(__file__).resolve().parents[1]
+DAY = "20260311"
+LINES = 400_000
+ROUNDS = 3
+
+
+class Berlin:
+    """Every store stands in one zone."""
+
+    known = 1
+
+    def __init__(self) -> None:
+        self._zone = ZoneInfo("Europe/Berlin")
+
+    def of(self, location: str) -> ZoneInfo | None:
+        return self._zone
+
+
+def receipts(count: int) -> Iterator[tuple[str, int, int, int, int, int]]:
+    """Till, sequence, seconds of the day, sku, pieces, cents each."""
+    chance = Random(1)
+    for n in range(count):
+        till, sequence = divmod(n, 5000)
+        pieces = chance.choice((1, 1, 1, 2, 3))
+        yield (
+            f"{till + 1:03}",
+            sequence + 1,
+            28_800 + n * 40_000 // count,
+            10_000_001 + chance.randrange(20_000),
+            pieces,
+            chance.randrange(49, 4999),
+        )
+
+
+def write_tlog(path: Path, lines: int) -> None:
+    """Transactions of four lines: head, item, tender, totals."""
+    count = lines // 4
+    total = items = 0
+    with path.open("w", encoding="utf-8") as out:
+        out.write(f"FH;2;0001;{DAY};{DAY}220000;00001\n")
+        for till, sequence, second, sku, pieces, cents in receipts(count):
+            at = f"{DAY}{second // 3600:02}{second // 60 % 60:02}{second % 60:02}"
+            worth = pieces * cents
+            items += 1
+            total += worth
+            out.write(
+                f"TH;{till};{sequence:06};S;{at};{at};0012;{till}-{sequence:06};EUR;\n"
+                f"TL;1;S;{sku:012};4006100000823;{pieces * 1000};ST;{cents};{worth};;S\n"
+                f"TT;BAR;{worth};;;\n"
+                f"TF;{worth};{worth};0;{worth}\n"
+            )
+        out.write(f"FT;{count};{items};{total}\n")
+
+
+def write_poslog(path: Path, transactions: int) -> None:
+    with path.open("w", encoding="utf-8") as out:
+        out.write('<?xml version="1.0" encoding="utf-8"?>\n<POSLog xmlns="http://www.nrf-arts.org/IXRetail/namespace/">\n')
+        for till, sequence, second, sku, pieces, cents in receipts(transactions):
+            at = f"2026-03-11T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}+01:00"
+            worth, net = pieces * cents, pieces * cents * 100 // 119
+            out.write(
+                f"<Transaction><RetailStoreID>0001</RetailStoreID><WorkstationID>{till}</WorkstationID><SequenceNumber>{sequence}</SequenceNumber>"
+                f"<BusinessDayDate>2026-03-11</BusinessDayDate><BeginDateTime>{at}</BeginDateTime><EndDateTime>{at}</EndDateTime>"
+                f"<OperatorID>0012</OperatorID><CurrencyCode>EUR</CurrencyCode>"
+                f'<RetailTransaction Version="2.1" TransactionStatus="Totaled" TypeCode="Sale"><ReceiptDateTime>{at}</ReceiptDateTime>'
+                f"<ReceiptNumber>{till}-{sequence:06}</ReceiptNumber>"
+                f'<LineItem EntryMethod="Scanned"><SequenceNumber>1</SequenceNumber><Sale ItemType="Stock"><POSIdentity POSIDType="GTIN">'
+                f"<POSItemID>04006100000823</POSItemID></POSIdentity><ItemID>{sku:014}</ItemID><Description>Apfel</Description>"
+                f"<RegularSalesUnitPrice>{cents / 100:.2f}</RegularSalesUnitPrice>"
+                f"<ActualSalesUnitPrice>{cents / 100:.2f}</ActualSalesUnitPrice>"
+                f"<ExtendedAmount>{worth / 100:.2f}</ExtendedAmount>"
+                f'<Quantity Units="{pieces}" UnitOfMeasureCode="EA">{pieces}</Quantity></Sale></LineItem>'
+                f"<LineItem><SequenceNumber>2</SequenceNumber><Tax><TaxableAmount>{net / 100:.2f}</TaxableAmount>"
+                f"<Amount>{(worth - net) / 100:.2f}</Amount><Percent>19.00</Percent></Tax></LineItem>"
+                f'<LineItem><SequenceNumber>3</SequenceNumber><Tender TenderType="Cash" TypeCode="Sale"><Amount>{worth / 100:.2f}</Amount>'
+                f'</Tender></LineItem><Total TotalType="TransactionGrossAmount">{worth / 100:.2f}</Total>'
+                f'<Total TotalType="TransactionNetAmount">{net / 100:.2f}</Total>'
+                f'<Total TotalType="TransactionTaxAmount">{(worth - net) / 100:.2f}</Total>'
+                f'<Total TotalType="TransactionGrandAmount">{worth / 100:.2f}</Total></RetailTransaction></Transaction>\n'
+            )
+        out.write("</POSLog>\n")
+
+
+def csv_loop(path: Path) -> int:
+    """What one writes by hand: rows to tuples with Decimals, totals added up, nothing stored, nothing checked but the sum."""
+    total, sales = Decimal(0), 0
+    sale: dict[str, Any] = {}
+    with path.open(encoding="utf-8", newline="") as source:
+        for row in csv.reader(source, delimiter=";"):
+            match row[0]:
+                case "TH":
+                    sale = {"till": row[1], "sequence": int(row[2]), "type": row[3], "begin": row[4], "lines": [], "tenders": []}
+                case "TL":
+                    sale["lines"].append((row[3], Decimal(row[5]) / 1000, Decimal(row[7]) / 100, Decimal(row[8]) / 100))
+                case "TT":
+                    sale["tenders"].append((row[1], Decimal(row[2]) / 100))
+                case "TF":
+                    sale["totals"] = tuple(Decimal(v) / 100 for v in row[1:5])
+                    total += sale["totals"][3]
+                    sales += 1
+                case "FT":
+                    if Decimal(row[3]) / 100 != total:
+                        raise ValueError("the trailer's total does not hold")
+    return sales
+
+
+def iterparse(path: Path) -> int:
+    sales = 0
+    for _, element in etree.iterparse(str(path), tag="{*}Transaction"):
+        sales += 1
+        element.clear()
+        while element.getprevious() is not None:
+            del element.getparent()[0]
+    return sales
+
+
+def prepared(kind: str) -> tuple[FileContract, CompiledMapping]:
+    contract = FileContract("pos", ROOT / f"contracts/systems/pos/{kind}.toml")
+    text = (ROOT / f"mappings/pos/{kind}.toml").read_text(encoding="utf-8")
+    return contract, load(text, kind, lambda name: contract.exchange(name.partition(".")[2]), {"PosSale": PosSale})
+
+
+async def intake(kind: str, file: Path, folder: Path, contract: FileContract, mapping: CompiledMapping) -> int:
+    """File to committed sales with events. Returns how many were booked."""
+    inbox = folder / "inbox"
+    inbox.mkdir(parents=True)
+    shutil.copyfile(file, inbox / file.name)
+    books = open_store(StoreOptions(url=f"sqlite:///{folder}/books.db"))
+    feed = FileFeed("pos", kind, contract, FeedOptions(inbox=str(inbox), complete="renamed", watch=False))
+    await books.start()
+    await feed.start()
+    try:
+        await Intake(feed, mapping, books, Recorder(), Berlin(), "/bench").sweep_once()
+        (record,) = await books.files.list(10)
+        if record.state != "done" or record.quarantined or record.conflicts:
+            raise RuntimeError(f"{record.name}: {record.state}, {record.quarantined} set aside, {record.reason}")
+        return record.booked
+    finally:
+        await feed.close()
+        await books.close()
+
+
+def once(kind: str, file: Path, scratch: Path, contract: FileContract, mapping: CompiledMapping) -> int:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        return asyncio.run(intake(kind, file, folder, contract, mapping))
+    finally:
+        shutil.rmtree(folder)
+
+
+def compare(name: str, against: str, bar: float, ours: Callable[[], int], theirs: Callable[[], int], rounds: int) -> Ratio:
+    """CPU time of whole runs in turn: seconds each, so a few rounds are enough. Both must have seen the same transactions."""
+    times: list[tuple[float, float]] = []
+    for n in range(rounds):
+        spent: dict[bool, float] = {}
+        counted: dict[bool, int] = {}
+        for mine in (n % 2 == 0, n % 2 == 1):
+            gc.collect()
+            start = time.process_time()
+            counted[mine] = (ours if mine else theirs)()
+            spent[mine] = time.process_time() - start
+        if counted[True] != counted[False]:
+            raise RuntimeError(f"{name}: {counted[True]} transactions here, {counted[False]} there")
+        times.append((spent[True], spent[False]))
+    each = sorted(b / a for a, b in times)
+    value = median(each)
+    return Ratio(
+        name, against, round(value, 3), (round(each[0], 3), round(each[-1], 3)), round(median(a for a, _ in times) * 1e6, 1),
+        round(median(b for _, b in times) * 1e6, 1), f">={bar}", value >= bar,
+    )  # fmt: skip
+
+
+def main() -> None:
+    lines = next((int(a) for a in sys.argv[1:] if a.isdigit()), LINES)
+    rounds = ROUNDS
+    with tempfile.TemporaryDirectory(prefix="tillgate-bench-") as name:
+        scratch = Path(name)
+        tlog, poslog = scratch / f"TLOG_0001_{DAY}_00001.tlog", scratch / f"POSLOG_0001_{DAY}_00001.xml"
+        write_tlog(tlog, lines)
+        write_poslog(poslog, lines // 4)
+        ratios = []
+        for kind, file, label, against, bar, peer in (
+            ("tlog", tlog, "delimited", "csv loop", 0.25, csv_loop),
+            ("poslog", poslog, "poslog", "lxml iterparse", 0.3, iterparse),
+        ):
+            contract, mapping = prepared(kind)
+            ours = partial(once, kind, file, scratch, contract, mapping)
+            ratios.append(compare(f"{label}, {lines // 4} transactions", against, bar, ours, partial(peer, file), rounds))
+        show(ratios)
+        if "--json" not in sys.argv:
+            for ratio in ratios:
+                rate = lines // 4 / (ratio.ours_us / 1e6)
+                print(f"{ratio.name}: {rate:,.0f} transactions a second of CPU, committed with events")
+            print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+
+
+if __name__ == "__main__":
+    main()
