@@ -41,7 +41,8 @@ class ReadContext:
     provenance: tuple[Provenance, ...] = ()
     zone_of: Callable[[str], tzinfo | None] = _no_zone
     drift: Callable[[str, str, str], None] = _nothing
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """May hold secrets for requests: not shown."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,8 @@ from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Qua
 
 XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 MEMO: Final = 4096
+LONGEST_KEY: Final = 80
+"""Longer texts are converted and not remembered, so that a table stays small whatever is sent."""
 BLANKS: Final = " \t\r\n"
 FILLERS: Final = frozenset({"", "null", "n/a", "none"})
 UNIT_CODES: Final[dict[str, str]] = {unit: unit for unit in UNITS} | {
@@ -54,9 +56,10 @@ class Memo(dict[Any, Any]):
 
     def __missing__(self, key: Any) -> Any:
         value = self._convert(key)
-        if len(self) >= MEMO:
-            self.clear()
-        self[key] = value
+        if sum(len(part) for part in ((key,) if isinstance(key, str) else key) if isinstance(part, str)) <= LONGEST_KEY:
+            if len(self) >= MEMO:
+                self.clear()
+            self[key] = value
         return value
 
 

@@ -17,7 +17,10 @@ Form = Literal["xml", "json", "rows", "struct"]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A single value. Lengths in characters, `digits` as (total, fraction), `enum` as the complete list of its values."""
+    """A single value. Lengths in characters, `digits` as (total, fraction), `enum` as the complete list of its values.
+
+    `pattern` is a regular expression as its standard means it: for the whole text in forms xml and rows, for any part of it in json and struct.
+    """
 
     kind: Kind
     max_length: int | None = None
