@@ -19,7 +19,7 @@ Form = Literal["xml", "json", "rows", "struct"]
 class Leaf:
     """A single value. Lengths in characters, `digits` as (total, fraction), `enum` as the complete list of its values.
 
-    `pattern` is a regular expression as its standard means it: for the whole text in forms xml and rows, for any part of it in json and struct.
+    `pattern` is a regular expression as its standard means it: of the whole text in forms xml and rows, of any part in json and struct.
     """
 
     kind: Kind
