@@ -37,8 +37,13 @@ def application(
     trusted: Callable[[str], bool],
 ) -> ASGIApp:
     """`pages` are documents and console routes of their own; `trusted` says which peers' trace context and forwarded address count."""
+    by_path: dict[str, dict[Method, AnyEndpoint]] = {}
+    for e in endpoints:
+        by_path.setdefault(e.path, {})[e.method] = e
+        if e.method == "GET":
+            by_path[e.path]["HEAD"] = e
     app = Litestar(
-        route_handlers=[*(_route(e, door, trusted) for e in endpoints), *pages],
+        route_handlers=[*(_route(path, each, door, trusted) for path, each in by_path.items()), *pages],
         openapi_config=None,
         exception_handlers={HTTPException: partial(_http_refused, door.max_body), TillgateError: _refused, Exception: _unexpected},
         request_max_body_size=door.max_body,
@@ -47,15 +52,16 @@ def application(
     return Flights(app, recorder, max_requests, trusted)
 
 
-def _route(endpoint: AnyEndpoint, door: edge.Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
+def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: edge.Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
     """Reads and answers below the framework's request and response objects: those cost more than the whole door."""
 
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
         flight = current()
         if flight is None:
             raise RuntimeError("a request without a flight: the application was not wrapped in Flights")
-        flight.name = endpoint.route
         scope = request.scope
+        endpoint = endpoints[scope["method"]]
+        flight.name = endpoint.route
         headers = reading.fields(scope["headers"])
         answer = await door.answer(
             endpoint,
@@ -80,9 +86,7 @@ def _route(endpoint: AnyEndpoint, door: edge.Door, trusted: Callable[[str], bool
 
         return respond
 
-    methods: list[Method] = ["GET", "HEAD"] if endpoint.method == "GET" else [endpoint.method]
-    path = re.sub(r"\{(\w+)\}", r"{\1:str}", endpoint.path)
-    return HTTPRouteHandler(path, http_method=methods, name=endpoint.name, status_code=endpoint.statuses[0])(handle)
+    return HTTPRouteHandler(re.sub(r"\{(\w+)\}", r"{\1:str}", path), http_method=[*endpoints], status_code=200)(handle)
 
 
 def _caller(scope: HTTPScope, headers: Mapping[str, str], trusted: Callable[[str], bool]) -> str:

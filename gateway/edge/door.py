@@ -124,7 +124,8 @@ class Door:
             body=body,
             flight=flight,
             idempotency_key=self._key(endpoint, request),
-            if_match=request.headers.get("if-match", ""),
+            if_match=reading.entity_tags(request.headers, "if-match"),
+            if_none_match=reading.entity_tags(request.headers, "if-none-match"),
         )
         if endpoint.idempotent_key:
             return await self._once(endpoint, request, raw, ask, version, extra)
@@ -228,7 +229,7 @@ class Door:
             self._provenance(outcome, headers)
         if outcome.version is not None:
             headers["etag"] = etag = f'"v{outcome.version}"'
-            if endpoint.method == "GET" and _matches(request.headers.get("if-none-match", ""), etag):
+            if endpoint.method == "GET" and any(tag.removeprefix("W/") in (etag, "*") for tag in ask.if_none_match):
                 del headers["content-type"]
                 return Answer(304, b"", headers)
         if outcome.cursor is not None:
@@ -267,10 +268,6 @@ class Door:
         return msgspec.json.encode(self._history.down(msgspec.to_builtins(value), endpoint.answer, version.date))
 
 
-def _matches(header: str, etag: str) -> bool:
-    return header.strip() == "*" or etag in (part.strip().removeprefix("W/") for part in header.split(","))
-
-
 def _next(request: Request, cursor: str) -> str:
     kept = [(k, v) for k, v in parse_qsl(request.query.decode("ascii"), keep_blank_values=True) if k != "cursor"]
     return f'<{request.path}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
@@ -294,8 +291,7 @@ def position_of(cursor: str | None) -> str | None:
     return position
 
 
-def require_match(if_match: str, what: str, current: int) -> None:
+def require_match(if_match: tuple[str, ...], what: str, current: int) -> None:
     """If-Match on a change (RFC 9110 §13.1.1, strong comparison). Raises PreconditionFailed."""
-    tags = [tag.strip() for tag in if_match.split(",")]
-    if if_match and "*" not in tags and f'"v{current}"' not in tags:
-        raise errors.PreconditionFailed(expected=if_match[:80], actual=f'"v{current}" of this {what}')
+    if if_match and not {"*", f'"v{current}"'} & set(if_match):
+        raise errors.PreconditionFailed(expected=", ".join(if_match)[:80], actual=f'"v{current}" of this {what}')

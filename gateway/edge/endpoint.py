@@ -32,7 +32,8 @@ class Ask(Generic[P, B]):
     body: B
     flight: FlightRecord
     idempotency_key: str = ""
-    if_match: str = ""
+    if_match: tuple[str, ...] = ()
+    if_none_match: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "in": "header",
             "required": False,
             "description": "The ETag that the change is meant for; 412 when the resource has moved on.",
-            "schema": {"type": "string", "pattern": '^(\\*|"v[0-9]{1,9}")$'},
+            "schema": {"type": "string", "pattern": f"^{reading.TAGS}$"},
         }
     if endpoint.conditional and endpoint.method == "GET":
         yield {
@@ -223,7 +223,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "in": "header",
             "required": False,
             "description": "An ETag that you have; 304 when nothing is new.",
-            "schema": {"type": "string", "pattern": '^"v[0-9]{1,9}"$'},
+            "schema": {"type": "string", "pattern": f"^{reading.TAGS}$"},
         }
     if endpoint.idempotent_key:
         yield {
