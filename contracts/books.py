@@ -278,6 +278,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How many query-backs in a row found nothing."""
     external_id: str = ""
     error: str = ""
+    refusal: dict[str, str] = {}
+    """What a channel may be told about a clear no: `code` of the error tree and that error's data. `error` is for people inside."""
     at: datetime | None = None
 
 
@@ -289,6 +291,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     state: ProcessState
     steps: tuple[StepRecord, ...]
     due_at: datetime
+    reason: str = ""
+    """Why it is being undone, in the words of whoever cancelled."""
     version: int = 1
     owner: str = ""
     lease_until: datetime | None = None

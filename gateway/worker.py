@@ -60,14 +60,22 @@ async def supervised(name: str, loop: Loop, stop: asyncio.Event) -> None:
         await wait(stop, pause)
 
 
-def housekeeping(books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, now: Now) -> list[Every]:
+@dataclass(frozen=True)
+class Steady:
+    """A job with its own rhythm."""
+
+    name: str
+    run: Loop
+
+
+def housekeeping(books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, now: Now) -> list[Every | Steady]:
     async def purge() -> int:
         await books.idempotency.purge(now() - retention)
         await books.outbox.purge(now() - retention)
         return 0
 
     return [
-        Every("orders", process.run_due, 0.5),
+        Steady("orders", process.run),
         Every("reservations", reservations.expire, 5.0),
         Every("purge", purge, 3600.0),
     ]

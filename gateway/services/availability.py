@@ -29,6 +29,8 @@ class Stock:
     terms: tuple[Term, ...]
     unit: str
     as_of: datetime
+    counted_since: datetime
+    """What was booked after this moment of our own clock cannot be in the figure."""
 
     @property
     def free_before_holds(self) -> Decimal:
@@ -44,37 +46,45 @@ class AvailabilityReader:
 
     async def read(self, pairs: Sequence[SkuAt], call: Call, *, explain: bool = False) -> Answer[Availability]:
         stocks, answer = await self.stock(pairs, call)
-        held = await self._books.reservations.held(list(stocks), {pair: s.as_of for pair, s in stocks.items()}, self._now())
+        held = await self._books.reservations.held(list(stocks), {pair: s.counted_since for pair, s in stocks.items()}, self._now())
         items = tuple(self._availability(pair, stock, held.get(pair, Decimal(0)), call.channel, explain) for pair, stock in stocks.items())
         return Answer(items, answer.sources, answer.gaps)
 
     async def stock(self, pairs: Sequence[SkuAt], call: Call) -> tuple[dict[SkuAt, Stock], Answer[InventoryLevel]]:
-        """Figures of the owning system and what the tills sold since. Pairs that no system knows are absent."""
+        """Figures of the owning system and what the tills sold since. Pairs of which no system knows a figure are absent."""
+        asked = self._now()
         answer = await self._systems.ask(ports.LEVELS, ports.LevelQuery(pairs=tuple(dict.fromkeys(pairs))), call)
-        levels = {SkuAt(sku=level.sku, location_id=level.location_id): level for level in answer.items}
+        levels = {SkuAt(sku=x.sku, location_id=x.location_id): x for x in answer.items if x.on_hand or x.available}
         levels = {pair: levels[pair] for pair in dict.fromkeys(pairs) if pair in levels}
         sold = await self._books.sales.delta({pair: level.posted_through for pair, level in levels.items()})
-        return {pair: self._stock(level, sold.get(pair, Decimal(0)), answer) for pair, level in levels.items()}, answer
+        fresh = call.fresh and not answer.stale
+        return {
+            pair: self._stock(level, sold.get(pair, Decimal(0)), answer, asked if fresh else None) for pair, level in levels.items()
+        }, answer
 
-    def _stock(self, level: InventoryLevel, sold: Decimal, answer: Answer[InventoryLevel]) -> Stock:
-        source = level.provenance[0].source_system if level.provenance else "erp"
-        as_of = level.as_of or (level.provenance[0].as_of if level.provenance else self._now())
+    def _stock(self, level: InventoryLevel, sold: Decimal, answer: Answer[InventoryLevel], asked: datetime | None) -> Stock:
+        said = level.provenance or answer.sources
+        source = said[0].source_system if said else ""
+        as_of = level.as_of or (said[0].as_of if said else self._now())
+        # The system's clock may run ahead of ours: a figure is no younger than our question, or else than its answer.
+        counted_since = min(as_of, asked or (said[0].received_at if said else as_of))
         base = level.on_hand or level.available
-        unit = base.unit if base else "EA"
-        terms = []
-        if base is not None:
-            terms.append(Term(name="on_hand", quantity=base, source=source, as_of=as_of))
-            if level.on_hand is not None:
-                for name in _SUBTRACTED:
-                    quantity: Quantity | None = getattr(level, name)
-                    if quantity is not None and quantity.amount and name not in level.net_of:
-                        terms.append(Term(name=name, quantity=Quantity.of(-quantity.amount, unit), source=source, as_of=as_of))
-        if sold:
+        if base is None:
+            raise ValueError("a level without a figure has no arithmetic")
+        unit = base.unit
+        terms = [Term(name="on_hand", quantity=base, source=source, as_of=as_of)]
+        for name in _SUBTRACTED:
+            quantity: Quantity | None = getattr(level, name)
+            if quantity is not None and quantity.amount and not _taken_out(level, name):
+                terms.append(Term(name=name, quantity=Quantity.of(-quantity.amount, unit), source=source, as_of=as_of))
+        if sold and not _taken_out(level, "pos_delta"):
             terms.append(Term(name="pos_delta", quantity=Quantity.of(-sold, unit), source="pos"))
-        return Stock(level, tuple(terms), unit, as_of)
+        return Stock(level, tuple(terms), unit, as_of, counted_since)
 
     def _availability(self, pair: SkuAt, stock: Stock, held: Decimal, channel: str, explain: bool) -> Availability:
         terms = stock.terms
+        if _taken_out(stock.level, "own_holds"):
+            held = Decimal(0)
         if held:
             terms = (*terms, Term(name="own_holds", quantity=Quantity.of(-held, stock.unit), source="tillgate"))
         free = stock.free_before_holds - held
@@ -99,3 +109,8 @@ class AvailabilityReader:
         """For a reservation: the figures as fresh as they can be had, before own holds. None: no system knows the pair."""
         stocks, _ = await self.stock([pair], msgspec.structs.replace(call, fresh=True))
         return stocks.get(pair)
+
+
+def _taken_out(level: InventoryLevel, term: str) -> bool:
+    """`netOf` speaks of `available` only: a figure that starts from what is physically there holds everything."""
+    return level.on_hand is None and term in level.net_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
 
 import msgspec
 
@@ -15,10 +14,11 @@ from contracts.call import Call
 from contracts.canonical.amounts import Money
 from contracts.canonical.base import Provenance
 from contracts.canonical.order import Order, OrderDraft, OrderLine, StateQuantity
-from contracts.errors import InsufficientStock, InvalidBody, NotFound, StateConflict, UpstreamError, UpstreamRejected
+from contracts.errors import IdempotencyKeyReused, InsufficientStock, InvalidBody, NotFound, StateConflict, UpstreamError, UpstreamRejected
 from contracts.ports import Systems
 from gateway.services.clock import Now, new_id
 from gateway.services.order_process import LEASE, STEPS, OrderProcess
+from gateway.services.reservations import check_quantity
 from observability import current
 
 
@@ -53,10 +53,13 @@ class Orders:
             created_at=now,
         )
         accepted = self._process.event("io.tillgate.order.accepted.v1", order)
+        wanted = order.lines
         order, process, is_new = await self._books.orders.accept(order, process, call.client, key, (accepted,))
         if is_new:
             order = await self._process.start(process, order, call)
-        elif process.state in ("running", "waiting"):
+        elif not _same(order.lines, wanted):  # a key so old that the edge has forgotten it
+            raise IdempotencyKeyReused(key=key)
+        elif process.state in ("running", "compensating"):
             order = await self._follow(order, call)
         return _public(self._verdict(order, await self._books.orders.process_of(order.id)))
 
@@ -73,15 +76,14 @@ class Orders:
     @staticmethod
     def _verdict(order: Order, process: Process | None) -> Order:
         """A refused order is an error for its channel, although it stays on record."""
-        if process is None or process.state not in ("compensating", "compensated", "failed"):
+        if process is None or process.state not in ("compensating", "compensated"):
             return order
-        refused = next((s for s in process.steps if s.state == "failed"), None)
+        refused = next((s for s in process.steps if s.state == "failed" and s.name in STEPS), None)
         if refused is None:
             return order
-        if refused.name == "reserve":
-            sku, location, requested, available = (refused.error.split("|") + [""] * 4)[:4]
-            raise InsufficientStock(sku=sku, location=location, requested=requested, available=available)
-        raise UpstreamRejected(system="", operation=refused.name, reason=refused.error)
+        data = {k: v for k, v in refused.refusal.items() if k != "code"}
+        kind = next((k for k in (InsufficientStock, InvalidBody) if k.code == refused.refusal.get("code")), None)
+        raise kind(**data) if kind else UpstreamRejected(system="", operation=refused.name, reason=refused.error)
 
     def _new(self, draft: OrderDraft, channel: str) -> Order:
         lines: list[OrderLine] = []
@@ -93,8 +95,7 @@ class Orders:
                 raise InvalidBody(where=f"{at}/unitPrice/currencyCode", expected=currency, got=line.unit_price.currency_code)
             if line.unit_price.cent_amount < 0:
                 raise InvalidBody(where=f"{at}/unitPrice", expected="0 or more", got=str(line.unit_price))
-            if not Decimal(0) < line.quantity.amount <= Decimal(1_000_000):
-                raise InvalidBody(where=f"{at}/quantity/value", expected="more than 0 and at most 1000000", got=line.quantity.value)
+            check_quantity(line.quantity, f"{at}/quantity/value")
             if line.line_number in {other.line_number for other in lines}:
                 raise InvalidBody(where=f"{at}/lineNumber", expected="a number of its own for each line", got=str(line.line_number))
             try:
@@ -176,22 +177,34 @@ class Orders:
         return [_public(o) for o in await self._books.orders.list(call.channel, before, limit)]
 
     async def cancel(self, order_id: str, reason: str, call: Call) -> Order:
-        """Undoes every confirmed step in reverse. Raises NotFound, StateConflict while a step is open or when goods have left."""
+        """Undoes every confirmed step. Raises NotFound, StateConflict while a step is open or when goods have left."""
         order = await self._stored(order_id, call)
         if order.order_state == "cancelled":
             return _public(order)
         process = await self._books.orders.process_of(order_id)
-        if process is None or process.state in ("running", "waiting", "manual", "compensating"):
+        if process is not None and process.state == "compensating":  # it is being cancelled: a repeat waits for the same end
+            order = await self._follow(order, call)
+        elif process is None or process.state != "done":
             raise StateConflict(what="order", key=order_id, state="being processed", why="a step towards a system is still open")
-        if order.order_state == "complete" or order.shipment_state in ("shipped", "delivered", "partial"):
-            raise StateConflict(what="order", key=order_id, state=order.order_state, why="goods have left")
-        return _public(await self._process.cancel(process, order, reason, call))
+        else:
+            order = await self._process.cancel(process, order, reason, call)
+        process = await self._books.orders.process_of(order_id)
+        if order.order_state != "cancelled" and process is not None and process.state == "done":
+            raise StateConflict(what="order", key=order_id, state=order.order_state, why="the system that owns it no longer lets go of it")
+        return _public(order)
 
     async def _stored(self, order_id: str, call: Call) -> Order:
         order = await self._books.orders.get(order_id)
         if order is None or order.channel != call.channel:
             raise NotFound(what="order", key=order_id)
         return order
+
+
+def _same(stored: Sequence[OrderLine], wanted: Sequence[OrderLine]) -> bool:
+    def asked(line: OrderLine) -> tuple[object, ...]:
+        return line.line_number, line.sku, line.quantity, line.unit_price, line.requested_location_id
+
+    return [asked(x) for x in stored] == [asked(x) for x in wanted]
 
 
 def _public(order: Order) -> Order:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import msgspec
 
 from contracts.books import Books
 from contracts.call import Call
+from contracts.canonical.amounts import Quantity
 from contracts.canonical.reservation import Reservation, ReservationDraft
-from contracts.errors import InvalidBody, NotFound
+from contracts.errors import InvalidBody, NotFound, StateConflict
 from contracts.events import Event
 from contracts.ports import SkuAt
 from gateway.services.availability import AvailabilityReader
 from gateway.services.clock import Now, new_id
 from observability import current
+
+MOST = Decimal(1_000_000)
+
+
+def check_quantity(quantity: Quantity, where: str) -> None:
+    """Of goods that somebody wants. Raises InvalidBody."""
+    if not 0 < quantity.amount <= MOST:
+        raise InvalidBody(where=where, expected=f"more than 0 and at most {MOST}", got=quantity.value)
+    if quantity.unit == "EA" and quantity.amount % 1:
+        raise InvalidBody(where=where, expected="a whole number of pieces", got=quantity.value)
 
 
 class Reservations:
@@ -25,9 +37,8 @@ class Reservations:
         self._now = now
 
     async def hold(self, draft: ReservationDraft, call: Call) -> Reservation:
-        """A repeat with the same key changes nothing. Raises InsufficientStock, NotFound, UpstreamError."""
-        if draft.quantity.amount <= 0:
-            raise InvalidBody(where="/quantity/value", expected="more than 0", got=draft.quantity.value)
+        """A repeat with the same key changes nothing. Raises InvalidBody, InsufficientStock, NotFound, UpstreamError."""
+        check_quantity(draft.quantity, "/quantity/value")
         if (stored := await self._books.reservations.get(draft.reservation_key)) is not None:
             self._same(stored, draft)
             return stored
@@ -48,7 +59,9 @@ class Reservations:
             state="active",
         )
         events = (self._event(reservation),)
-        return await self._books.reservations.hold(reservation, stock.free_before_holds, stock.as_of, now, events)
+        held = await self._books.reservations.hold(reservation, stock.free_before_holds, stock.counted_since, now, events)
+        self._same(held, draft)  # another one with this key may have come first
+        return held
 
     async def get(self, key: str) -> Reservation:
         reservation = await self._books.reservations.get(key)
@@ -57,11 +70,13 @@ class Reservations:
         return reservation
 
     async def release(self, key: str, reason: str) -> Reservation:
-        """Raises NotFound, StateConflict (an order holds it)."""
+        """A repeat changes nothing. Raises NotFound, StateConflict (an order holds it)."""
         stored = await self.get(key)
         if stored.state == "released":
             return stored
-        released = msgspec.structs.replace(stored, state="released", release_reason=reason)
+        if stored.owner.type == "order" and await self._books.orders.get(stored.owner.id) is not None:
+            raise StateConflict(what="reservation", key=key, state=stored.state, why="an order holds it; cancel the order")
+        released = msgspec.structs.replace(stored, state="released", release_reason=reason, version=stored.version + 1)
         return await self._books.reservations.change(key, "released", self._now(), (self._event(released),), reason=reason)
 
     async def expire(self, limit: int = 500) -> int:
