@@ -14,4 +14,5 @@ def test_every_key_of_the_reference_estate_is_explained() -> None:
     keys = {key for line in lines if not line.lstrip().startswith("#") for key in re.findall(r"(?:^|[{,] )(\w+) *= ", line)}
     named = {"web", "mobile", "store", "call_centre", "marketplace", "kind"}  # channels, and the tag of a union
     operations = {key for key in keys if key[0].isupper() or key.startswith("get")}
-    assert {key for key in keys - named - operations if f"`{key}`" not in text()} == set()
+    page = text()
+    assert {key for key in keys - named - operations if f"`{key}`" not in page} == set()
