@@ -38,6 +38,14 @@ class InventoryLevel(Noun, frozen=True, kw_only=True):
     provenance: tuple[Provenance, ...] = ()
 
 
+class InventoryChange(Noun, frozen=True, kw_only=True):
+    """How far the tills moved the stock of one sku at one location. Negative: goods went out."""
+
+    sku: Sku
+    location_id: LocationId
+    change: Quantity
+
+
 TermName = Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
 
 

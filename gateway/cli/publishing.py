@@ -12,7 +12,7 @@ from contracts.versions import HISTORY
 from gateway import estate
 from gateway.api import ENDPOINTS
 from gateway.cli.settings import Settings
-from gateway.edge import openapi, problems
+from gateway.edge import asyncapi, openapi, problems
 
 
 def generated(title: str) -> dict[str, bytes]:
@@ -22,6 +22,7 @@ def generated(title: str) -> dict[str, bytes]:
     }
     found["contracts/published/problems.json"] = _pretty(problems.catalogue())
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))
+    found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     return found
 

@@ -1,0 +1,127 @@
+"""The published contract of events: one AsyncAPI 3.0 document, made from the event types and the nouns that they carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from contracts.canonical.base import Noun
+from contracts.canonical.file import QuarantinedFile
+from contracts.canonical.inventory import InventoryChange
+from contracts.canonical.order import Order
+from contracts.canonical.reservation import Reservation
+from contracts.canonical.sale import PosSale
+from contracts.events import TYPE_PREFIX, Event, EventType
+from contracts.versions import HISTORY
+from gateway.edge.openapi import _schemas
+
+MEDIA_TYPE = "application/cloudevents+json"
+EXCHANGE = "tillgate.events"
+"""The estate's default, [events] exchange."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one type of event says."""
+
+    data: type[Noun]
+    summary: str
+    subject: str
+    """What identifies its subject; events of one subject come in the order of their `sequence`."""
+
+
+TOLD: dict[EventType, Told] = {
+    "io.tillgate.sale.committed.v1": Told(
+        PosSale, "A transaction of a till is booked and counts as a sale.", "store/workstation/business date/sequence number"
+    ),
+    "io.tillgate.inventory.changed.v1": Told(
+        InventoryChange,
+        "Booked sales moved the stock of a sku at a location; sales that are booked together are one change.",
+        "sku@location",
+    ),
+    "io.tillgate.order.accepted.v1": Told(Order, "An order is on record; its way to the systems begins.", "orders/{id}"),
+    "io.tillgate.order.state_changed.v1": Told(Order, "An order is confirmed, or cancelled.", "orders/{id}"),
+    "io.tillgate.reservation.state_changed.v1": Told(Reservation, "Stock is held, or no longer held.", "reservations/{reservationKey}"),
+    "io.tillgate.file.quarantined.v1": Told(
+        QuarantinedFile, "A file was refused, or transactions of it were set aside.", "the file's name"
+    ),
+}
+
+_DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in structured JSON.
+
+- Delivered **at least once**: drop a repeated pair of `source` and `id`.
+- In order **per `subject`**; `sequence` grows with it. There is no order between subjects.
+- Published to the durable topic exchange `{EXCHANGE}` (unless the estate names another one) with the event's type as routing key:
+  bind a queue to `io.tillgate.order.#`, or to `#` for all.
+- Fields may be added to a type; what would break a reader becomes a new type (`.v2`).
+- `traceparent` continues the trace of the request or file that caused the event."""
+
+
+def document() -> dict[str, Any]:
+    """JSON-ready and stable. Raises KeyError for an event type that nobody has described here."""
+    kinds: tuple[EventType, ...] = get_args(EventType)
+    told = {_name(kind): (kind, TOLD[kind]) for kind in kinds}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Retail events", "version": "1.0.0", "description": _DESCRIPTION},
+        "defaultContentType": MEDIA_TYPE,
+        "channels": {name: _channel(name, kind, each) for name, (kind, each) in told.items()},
+        "operations": {
+            f"announce{name}": {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{name}"},
+                "summary": each.summary,
+                "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+            }
+            for name, (_, each) in told.items()
+        },
+        "components": {
+            "messages": {name: _message(name, kind, each) for name, (kind, each) in told.items()},
+            "schemas": _components([each.data for _, each in told.values()]),
+        },
+    }
+
+
+def _name(kind: EventType) -> str:
+    """io.tillgate.order.state_changed.v1 -> OrderStateChanged; version 2 of a type keeps its number."""
+    *words, version = kind.removeprefix(TYPE_PREFIX).replace("_", ".").split(".")
+    return "".join(word.capitalize() for word in words) + ("" if version == "v1" else version.capitalize())
+
+
+def _channel(name: str, kind: EventType, told: Told) -> dict[str, Any]:
+    exchange = {"name": EXCHANGE, "type": "topic", "durable": True, "autoDelete": False}
+    return {
+        "address": kind,
+        "description": told.summary,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "bindings": {"amqp": {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}},
+    }
+
+
+def _message(name: str, kind: EventType, told: Told) -> dict[str, Any]:
+    own = {
+        "type": "object",
+        "properties": {
+            "type": {"const": kind},
+            "subject": {"type": "string", "description": told.subject},
+            "data": {"$ref": f"#/components/schemas/{told.data.__name__}"},
+        },
+    }
+    return {
+        "name": kind,
+        "title": name,
+        "summary": told.summary,
+        "contentType": MEDIA_TYPE,
+        "headers": {"type": "object", "properties": {"traceparent": {"type": "string", "description": "W3C Trace Context"}}},
+        "payload": {"allOf": [{"$ref": "#/components/schemas/Event"}, own]},
+        "bindings": {"amqp": {"messageType": kind, "bindingVersion": "0.3.0"}},
+    }
+
+
+def _components(kinds: list[type[Noun]]) -> dict[str, Any]:
+    """Open to further fields, as a reader must be: we may add some."""
+    found = _schemas([Event, *kinds], HISTORY, HISTORY.newest.date)
+    for schema in found.values():
+        schema.pop("additionalProperties", None)
+    found["Event"]["required"] += ["specversion", "datacontenttype"]
+    return dict(sorted(found.items()))
