@@ -15,6 +15,8 @@ from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
 from adapters.files.values import Memo, Wrong, reader, shown
 
 BLOCK: Final = 262_144
+MOST_JOINED: Final = 100
+"""Lines of one row whose quoted text holds line ends."""
 _CONTROLS: Final = bytes([*range(9), 11, 12, *range(14, 32), 127])
 _ODD: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _NEVER: Final[Mapping[str, Kind]] = {}
@@ -233,9 +235,10 @@ class RowParser:
                 for at, text, assembled in self._assemble(whole, number):
                     if (unit := self._take(assembled, text, at)) is not None:
                         yield unit
-        for at, text in self._rest:
-            if (unit := self._take(Wrong("", "a closing quote", "the end of the file", at), text, at)) is not None:
-                yield unit
+        while self._rest:
+            for at, text, assembled in self._give_up():
+                if (unit := self._take(assembled, text, at)) is not None:
+                    yield unit
         if (unit := self._finish()) is not None:
             yield unit
         ledger.ending.rows = number
@@ -289,27 +292,34 @@ class RowParser:
 
     def _assemble(self, whole: str, number: int) -> list[tuple[int, str, Any]]:
         """Rows that are complete with this line: (line, text, cells or what is wrong). A quoted line end joins lines, within max_record."""
+        file = self._plan.layout.file
         line = whole.removesuffix("\r")
         if not line and not self._rest:
             return []
-        if self._plan.fixed or not self._plan.layout.file.quote or (self._plan.layout.file.quote not in line and not self._rest):
-            return [(number, whole, self._odd(line, line if self._plan.fixed else line.split(self._plan.layout.file.delimiter)))]
+        if self._plan.fixed or not file.quote or (file.quote not in line and not self._rest):
+            return [(number, whole, self._odd(line, line if self._plan.fixed else line.split(file.delimiter)))]
         self._rest.append((number, whole))
-        at = self._rest[0][0]
+        if len(self._rest) > 1 and file.quote not in line and len(self._rest) <= MOST_JOINED:
+            return []  # only a row with a quote can close one
         joined = "\n".join(text for _, text in self._rest)
         cells = self._quoted(joined.removesuffix("\r"))
-        if cells is None and len(joined) <= self._plan.layout.file.max_record and len(self._rest) <= 100:
+        if cells is None and len(joined) <= file.max_record and len(self._rest) <= MOST_JOINED:
             return []  # the quote is still open
-        lines, self._rest = self._rest, []
-        if len(lines) > 1 and (cells is None or isinstance(cells, Wrong) or len(cells) - 1 > self._most(cells[0])):
-            # A stray quote must not swallow the rows behind it: only the row that opened it is bad.
-            rows: list[tuple[int, str, Any]] = [(at, lines[0][1], Wrong("", "a closing quote in the row", shown(lines[0][1]), at))]
-            for n, text in lines[1:]:
-                rows += self._assemble(text, n)
-            return rows
+        if len(self._rest) > 1 and (cells is None or isinstance(cells, Wrong) or len(cells) - 1 > self._most(cells[0])):
+            return self._give_up()
+        at = self._rest[0][0]
+        self._rest = []
         if cells is None:
             cells = Wrong("", "a closing quote in the row", shown(line), at)
         return [(at, joined, cells if isinstance(cells, Wrong) else self._odd(joined, cells))]
+
+    def _give_up(self) -> list[tuple[int, str, Any]]:
+        """A stray quote must not swallow the rows behind it: only the row that opened it is bad."""
+        ((at, text), *others), self._rest = self._rest, []
+        rows: list[tuple[int, str, Any]] = [(at, text, Wrong("", "a closing quote in the row", shown(text), at))]
+        for number, whole in others:
+            rows += self._assemble(whole, number)
+        return rows
 
     def _most(self, name: str) -> int:
         kind = self._plan.kinds.get(name)

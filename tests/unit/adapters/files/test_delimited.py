@@ -1,0 +1,245 @@
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.files.delimited import BLOCK, Plan, RowParser
+from adapters.files.layout import Layout, load, parse
+from adapters.files.parsing import Ending, Refuse, Unit
+from tests.unit.adapters.files.test_layout import GOOD
+
+HEAD = b"FH;2;0001;20260311;20260311220000;00001\n"
+SALE = (
+    b"TH;001;000001;S;20260311080448;20260311080520;0026;r1;EUR;\nTL;1;S;000010000082;4006100000823;1000;ST;500;500;;S\n"
+    b"TT;BAR;500;;;\nTF;500;500;0;500\n"
+)
+TRAIL = b"FT;1;1;500\n"
+FACTS = {"store": "0001", "business_date": "20260311", "file_no": "00001"}
+
+Found = tuple[list[tuple[Unit, bytes]], Ending]
+
+
+@pytest.fixture(scope="module")
+def tlog() -> Plan:
+    return Plan(load(Path(__file__).parents[4] / "contracts/systems/pos/tlog.toml"))
+
+
+def read(plan: Plan, body: bytes, facts: Mapping[str, str] = FACTS) -> Found:
+    parser = RowParser(plan)
+    units = [(u, u.raw() if u.wrong else b"") for u in parser.units(io.BytesIO(body), "f", facts)]
+    return units, parser.ending
+
+
+def layout(**changes: str) -> Layout:
+    text = GOOD
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return parse(text, "x.toml", "x")
+
+
+def test_a_whole_file_gives_nested_rows_and_no_finding(tlog: Plan) -> None:
+    units, ending = read(tlog, HEAD + SALE + TRAIL)
+    ((unit, _),) = units
+    assert unit.row is not None
+    assert unit.row[9][1] == "0001"
+    assert unit.row[11] == [(1, "S", "000010000082", "4006100000823", "1.000", "ST", "5.00", "5.00", (False,), "S", [])]
+    assert (unit.position, unit.line, ending.units, ending.reasons, ending.findings) == (1, 2, 1, [], [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b"\xef\xbb\xbf" + b,
+        lambda b: b.replace(b"\n", b"\r\n"),
+        lambda b: b.replace(b"\n", b"\r\n", 3),
+        lambda b: b.replace(b"TL;", b"\n\nTL;"),
+        lambda b: b.removesuffix(b"\n"),
+        lambda b: b.replace(b";0026;", b';"0026";'),
+        lambda b: b.replace(b";EUR;\n", b";EUR\n"),
+    ],
+    ids=["byte order mark", "CRLF", "mixed line ends", "blank rows", "no last line end", "quotes", "trailing empty field left out"],
+)
+def test_harmless_differences_read_the_same(tlog: Plan, change: object) -> None:
+    plain, _ = read(tlog, HEAD + SALE + TRAIL)
+    units, ending = read(tlog, change(HEAD + SALE + TRAIL))  # type: ignore[operator]  # one of the functions above
+    assert (units[0][0].row, ending.reasons, ending.findings) == (plain[0][0].row, [], [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "got"),
+    [
+        (b";1000;ST", b";1x00;ST", 3, "TL.quantity", "'1x00'"),
+        (b";S;20260311080448", b";Z;20260311080448", 2, "TH.type", "'Z'"),
+        (b"20260311080448", b"20261311080448", 2, "TH.begin", "'20261311080448'"),
+        (b";0026;", b";K\xfcrschner;", 2, "TH.operator", "byte 0xFC"),
+        (b";0026;", b";00\x0026;", 2, "TH.operator", "control character 0x00"),
+        (b"TL;1", b"TQ;1", 3, "", "'TQ', which is no declared record"),
+        (b"TF;500;500;0;500\n", b"TF;500;500;0;501\n", 5, "TF.grand", "5.01"),
+        (b"TT;BAR;500", b"TT;BAR;400", 5, "TF.grand", "5.00"),
+        (b";r1;EUR;", b";r1;EUR;;x", 2, "TH", "10 fields"),
+        (b";r1;EUR;", b";" + b"r" * 9000 + b";EUR;", 2, "TH", "a longer one"),
+        (b";0026;", b';"00"26;', 2, "TH", ""),
+        (b"TF;500;500;0;500\n", b"", 5, "", "TH"),
+    ],
+)  # fmt: skip
+def test_damage_in_a_transaction_sets_it_aside_with_its_place_and_bytes(
+    tlog: Plan, old: bytes, new: bytes, line: int, field: str, got: str
+) -> None:
+    other = SALE.replace(b"000001", b"000002").replace(b"r1", b"r2")
+    bad = SALE.replace(old, new, 1)
+    units, ending = read(tlog, HEAD + bad + other + TRAIL)
+    wrong, raw = units[0]
+    assert wrong.wrong is not None
+    assert (wrong.position, wrong.wrong.line, wrong.wrong.field) == (1, line, field)
+    assert got in wrong.wrong.got
+    if len(new) < 1000:
+        assert raw == bad
+    good = units[-1][0]
+    assert good.row is not None
+    assert good.row[1] == 2
+    assert (ending.units, ending.set_aside) == (len(units), len(units) - 1)
+
+
+def test_a_personal_value_is_not_quoted(tlog: Plan) -> None:
+    units, _ = read(tlog, HEAD + SALE.replace(b";0026;", b";" + b"9" * 21 + b";") + TRAIL)
+    assert units[0][0].wrong is not None
+    assert units[0][0].wrong.got == "a personal value, not shown"
+
+
+def test_quoted_delimiters_quotes_and_line_ends_are_text(tlog: Plan) -> None:
+    discount = SALE.replace(b"TT;BAR;500", b'TD;1;P;0;"a;""b"" \n c"\nTT;BAR;500')
+    units, _ = read(tlog, HEAD + discount + TRAIL)
+    assert units[0][0].row is not None
+    assert units[0][0].row[11][0][10] == [(1, "P", "0.00", 'a;"b" \n c')]
+
+
+def test_a_stray_quote_spoils_its_row_and_swallows_none_behind_it(tlog: Plan) -> None:
+    others = b"".join(SALE.replace(b"000001", b"%06d" % n) for n in range(2, 12))
+    units, ending = read(tlog, HEAD + SALE.replace(b";r1;", b';"r1;') + others + b"FT;11;11;5500\n")
+    assert [u.position for u, _ in units if u.wrong] == [1]
+    assert (ending.units, ending.reasons) == (11, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "no header"),
+        (SALE + TRAIL, "expected FH, got TH"),
+        (b"\x00\x01\x02\n", "expected the file header FH"),
+        (HEAD.replace(b"20260311;", b"2026x311;", 1), "FH.business_date"),
+        (HEAD.replace(b";0001;", b";0002;"), "the name says store 0001, the content 0002"),
+        ("FH;2".encode("utf-16"), "UTF-16"),
+        (HEAD + b"x" * 300_000, ""),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_file_is_refused_or_reported_incomplete(tlog: Plan, body: bytes, says: str) -> None:
+    try:
+        _, ending = read(tlog, body)
+    except Refuse as error:
+        assert says in str(error)  # noqa: PT017  # either is right
+    else:
+        assert ending.reasons
+
+
+@pytest.mark.parametrize(
+    ("trail", "says"),
+    [
+        (b"", "without its trailer FT"),
+        (b"FT;2;1;500\n", "another number of transactions"),
+        (b"FT;1;9;500\n", "another number of item lines"),
+        (b"FT;1;1;501\n", "the trailer's total"),
+        (b"FT;x;1;500\n", "FT.transactions"),
+        (b"FT;1;1;500\n" + SALE, "goes on behind its trailer"),
+    ],
+)
+def test_a_file_that_its_end_does_not_prove_is_refused(tlog: Plan, trail: bytes, says: str) -> None:
+    _, ending = read(tlog, HEAD + SALE + trail)
+    assert any(says in reason for reason in ending.reasons)
+
+
+def test_a_sum_over_a_transaction_set_aside_proves_nothing_and_counts_still_do(tlog: Plan) -> None:
+    _, ending = read(tlog, HEAD + SALE.replace(b";1000;", b";x;") + TRAIL.replace(b"500", b"999"))
+    assert ending.reasons == []
+    assert ending.findings == ["hash_total is unproven: 1 transactions were set aside"]
+
+
+def test_what_was_complete_is_kept_where_the_layout_says_so() -> None:
+    plan = Plan(layout(**{'transaction = "T"': 'transaction = "T"\nincomplete = "book_complete"'}))
+    units, ending = read(plan, b"T;1;\nL;100\nT;2\n", {})
+    assert [(u.wrong is None) for u, _ in units] == [True, False]
+    assert ending.reasons == []
+
+
+def test_a_transaction_of_too_many_rows_is_bad_and_is_not_held(tlog: Plan) -> None:
+    many = SALE.replace(b"TT;BAR", b"TT;BAR;0;;;\n" * 6000 + b"TT;BAR", 1)
+    units, _ = read(tlog, HEAD + many + TRAIL)
+    assert units[0][0].wrong is not None
+    assert "at most 5000 rows" in units[0][0].wrong.expected
+    assert len(units[0][1]) < 100_000
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK])
+def test_block_borders_change_nothing(tlog: Plan, size: int) -> None:
+    count = size // len(SALE)
+    body = (
+        HEAD + b"".join(SALE.replace(b"000001", b"%06d" % n) for n in range(1, count + 1)) + b"FT;%d;%d;%d\n" % (count, count, count * 500)
+    )
+    units, ending = read(tlog, body)
+    assert (len(units), ending.set_aside, ending.reasons) == (count, 0, [])
+
+
+FIXED = """
+[file]
+format = "fixed"
+name = 'X\\.txt'
+record_type = { start = 1, width = 2 }
+transaction = "01"
+incomplete = "book_complete"
+[record.01]
+role = "transaction"
+occurs = "0..n"
+fields = [
+  { name = "no", type = "integer", digits = 6, start = 3, width = 6, required = true },
+  { name = "text", type = "string", start = 9, width = 10 },
+]
+[record.02]
+role = "detail"
+parent = "01"
+occurs = "0..n"
+fields = [
+  { name = "amount", type = "decimal", digits = 6, decimals = 2, sign = "overpunch", start = 3, width = 6, required = true },
+]
+"""
+
+
+def test_fixed_columns_have_implied_decimals_and_overpunched_signs() -> None:
+    plan = Plan(parse(FIXED, "f.toml", "f"))
+    units, _ = read(plan, b"01000007Birnen    \n0200129I\n0200129R\n01000008\n0200xx99\n01     9Z         junk\n", {})
+    assert units[0][0].row == (7, "Birnen", [("12.99",), ("-12.99",)])
+    assert [u.wrong and u.wrong.field for u, _ in units[1:]] == ["02.amount", "01"]
+
+
+def test_a_detail_with_a_child_that_occurs_once_is_a_tuple_in_the_end() -> None:
+    text = GOOD + '[record.P]\nrole = "detail"\nparent = "L"\noccurs = "0..1"\nfields = [{ name = "x", type = "string" }]\n'
+    units, _ = read(Plan(parse(text, "x", "x")), b"T;1;\nL;100\nP;a\nL;2\n", {})
+    assert units[0][0].row == (1, (False, False), [("1.00", ("a",)), ("0.02", None)])
+
+
+@given(
+    st.binary(max_size=2000)
+    | st.lists(st.sampled_from([HEAD, SALE, TRAIL, b'"', b"TL;1", b"\n", b";", b"\xff", b"TF;1;1;0;1\n"])).map(b"".join)
+)
+def test_no_bytes_crash_the_reader_and_positions_count_up(body: bytes) -> None:
+    plan = PLANS[0]
+    parser = RowParser(plan)
+    try:
+        positions = [u.position for u in parser.units(io.BytesIO(body), "f", FACTS)]
+    except Refuse:
+        return
+    assert positions == list(range(1, len(positions) + 1)) == list(range(1, parser.ending.units + 1))
+
+
+PLANS = [Plan(load(Path(__file__).parents[4] / "contracts/systems/pos/tlog.toml"))]

@@ -1,0 +1,152 @@
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from adapters.files.layout import Layout, load, parse
+from adapters.files.parsing import Ending, Refuse, Unit
+from adapters.files.xml import Plan, XmlParser
+
+FACTS = {"store": "0002", "business_date": "20260311", "file_no": "00001"}
+SALE = (
+    "<Transaction{flags}><RetailStoreID>0002</RetailStoreID><WorkstationID>001</WorkstationID><SequenceNumber>{no}</SequenceNumber>"
+    "<BusinessDayDate>2026-03-11</BusinessDayDate><EndDateTime>2026-03-11T09:00:30</EndDateTime><CurrencyCode>EUR</CurrencyCode>"
+    '<RetailTransaction TypeCode="Sale"><LineItem><SequenceNumber>1</SequenceNumber><Sale><ItemID>00000010000300</ItemID>'
+    '<ExtendedAmount>1.26</ExtendedAmount><Quantity Units="1" UnitOfMeasureCode="KGM">0.42</Quantity>{inside}</Sale></LineItem>'
+    '<LineItem><SequenceNumber>2</SequenceNumber><Tender TenderType="Cash"><Amount>2.00</Amount><TenderChange><Amount>0.74</Amount>'
+    '</TenderChange></Tender></LineItem><Total TotalType="TransactionNetAmount">1.18</Total><Total TotalType="TransactionTaxAmount">0.08'
+    '</Total><Total TotalType="TransactionGrandAmount">1.26</Total></RetailTransaction></Transaction>'
+)
+HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<POSLog xmlns="http://www.nrf-arts.org/IXRetail/namespace/">\n'
+
+
+def sale(no: int = 1, flags: str = "", inside: str = "") -> str:
+    return SALE.format(no=no, flags=flags, inside=inside)
+
+
+@pytest.fixture(scope="module")
+def poslog() -> Layout:
+    return load(Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml")
+
+
+def read(layout: Layout, body: str | bytes, facts: Mapping[str, str] = FACTS) -> tuple[list[tuple[Unit, bytes]], Ending]:
+    parser = XmlParser(Plan(layout))
+    source = io.BytesIO(body if isinstance(body, bytes) else body.encode())
+    return [(u, u.raw()) for u in parser.units(source, "f", facts)], parser.ending
+
+
+@pytest.mark.parametrize(
+    "head",
+    [HEAD, "<POSLog>", '<p:POSLog xmlns:p="urn:x">', '\ufeff<POSLog xmlns="http://www.nrf-arts.org/IXRetail/namespace/POSLog/">'],
+    ids=["the ARTS namespace", "none", "a prefix", "another, after a byte order mark"],
+)
+def test_elements_are_matched_by_local_name(poslog: Layout, head: str) -> None:
+    body = head + sale(inside='<acs:Own xmlns:acs="urn:acs"><Quantity>9</Quantity></acs:Own>')
+    body = body.replace("<Transaction", "<p:Transaction", 1).replace("</Transaction", "</p:Transaction", 1) if "<p:" in head else body
+    units, ending = read(poslog, body + ("</p:POSLog>" if "<p:" in head else "</POSLog>"))
+    row = units[0][0].row
+    assert row is not None
+    assert row[0:3] == ("0002", "001", 1)
+    assert row[21][0][11:14] == ("0.42", "1", "KGM")
+    assert row[23] == [(2, "Cash", "2.00", "0.74", None, None)]
+    assert (ending.units, ending.reasons) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "got"),
+    [
+        ("0.42<", "0,42<", "LineItem.quantity", "'0,42'"),
+        ('TypeCode="Sale"', 'TypeCode="Layaway"', "Transaction.type", "'Layaway'"),
+        (">1.26</Total>", ">9.26</Total>", "Transaction.grand", "9.26"),
+        (">0.74<", ">0.73<", "Transaction.grand", "1.26"),
+        ("<WorkstationID>001</WorkstationID>", "", "Transaction.workstation", "nothing"),
+        ("RetailTransaction ", "Retail ", "Transaction.body", "nothing"),
+        ("</Sale>", "<a>" * 40 + "</a>" * 40 + "</Sale>", "", "more"),
+    ],
+)
+def test_damage_in_a_transaction_sets_it_aside(poslog: Layout, old: str, new: str, field: str, got: str) -> None:
+    body = sale().replace(old, new)
+    if "Retail " in new:
+        body = body.replace("</RetailTransaction>", "</Retail>")
+    units, ending = read(poslog, f"{HEAD}{body}\n{sale(2)}</POSLog>")
+    bad, raw = units[0]
+    assert bad.wrong is not None
+    assert (bad.wrong.field, bad.wrong.line) == (field, 3)
+    assert got in bad.wrong.got
+    assert raw.startswith(b"<Transaction")
+    assert units[1][0].row is not None
+    assert ending.reasons == []
+
+
+BOMB = "<!DOCTYPE p [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '" + "&a;" * 50 + "'>]>"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "empty"),
+        ("not XML", "not the XML that was expected"),
+        (BOMB + "<POSLog>&b;</POSLog>", "DOCTYPE"),
+        ("<?x?><!-- c --><!DOCTYPE POSLog SYSTEM 'file:///etc/passwd'><POSLog/>", "DOCTYPE"),
+        ("<Other><Transaction/></Other>", "expected the document element POSLog, got Other"),
+        (HEAD + sale().replace(">0002<", ">0009<", 1) + "</POSLog>", "the name says store 0002, the content 0009"),
+        (HEAD + "<x>" + "a" * 2_000_000 + "</x>" + sale() + "</POSLog>", "without a complete Transaction"),
+        ("<POSLog>" + "<a>" * 5000, "not the XML"),
+    ],
+)  # fmt: skip
+def test_what_is_no_such_file_is_refused(poslog: Layout, body: str, says: str) -> None:
+    with pytest.raises(Refuse, match=says):
+        read(poslog, body)
+
+
+@pytest.mark.parametrize("cut", [0.4, 0.9, 0.999])
+def test_a_file_that_is_cut_off_is_refused_and_says_where(poslog: Layout, cut: float) -> None:
+    body = HEAD + "\n".join(sale(n) for n in range(1, 200)) + "</POSLog>"
+    units, ending = read(poslog, body[: int(len(body) * cut)])
+    assert 0 < len(units) < 200
+    assert "cut off" in ending.reasons[0]
+    assert ending.reasons[0].startswith("line ")
+
+
+def test_a_skimming_pass_sees_what_refuses_the_file_and_reads_no_rows(poslog: Layout) -> None:
+    body = HEAD + sale(1) + sale(2).replace("0.42", "x") + sale(3).replace(">0002<", ">0009<", 1) + "</POSLog>"
+    parser = XmlParser(Plan(poslog), skim=1)
+    units = parser.units(io.BytesIO(body.encode()), "f", FACTS)
+    first, second = next(units), next(units)
+    assert first.row is not None
+    assert (second.row, second.wrong) == (None, None)
+    with pytest.raises(Refuse, match="0009"):
+        next(units)
+
+
+def test_elements_in_foreign_namespaces_are_not_ours_where_namespaces_are_declared(poslog: Layout) -> None:
+    text = (Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
+    strict = parse(text.replace('namespaces  = "any"', 'namespaces  = ["http://www.nrf-arts.org/IXRetail/namespace/"]'), "s.toml", "s")
+    inside = '<v:Quantity xmlns:v="urn:v">7</v:Quantity>'
+    units, _ = read(strict, HEAD + sale(inside=inside).replace("<Quantity", "<!-- c --><Quantity") + "</POSLog>")
+    assert units[0][0].row is not None
+    assert units[0][0].row[21][0][11] == "0.42"
+
+
+def test_a_vendors_poslog_is_read_as_far_as_a_layout_for_it_says(samples: Path) -> None:
+    """Two clocks, no declared gross, loyalty and custom rows, vendor attributes, a discount that only a reward row tells."""
+    text = (Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
+    ours, _, _ = text.partition("\n[[check]]")
+    ours = ours.replace(r"'POSLOG_(?P<store>[0-9A-Z]{1,10})_(?P<business_date>\d{8})_(?P<file_no>\d{5})\.xml'", "'.*'")
+    ours = ours.replace('agree       = ["store", "business_date"]', "")
+    vendor = parse(ours, "ncr.toml", "ncr")
+    units, ending = read(vendor, (samples / "files/poslog-ncr-acs.xml").read_bytes(), {})
+    assert (ending.units, ending.set_aside, ending.reasons) == (2, 0, [])
+    control, retail = (u.row for u, _ in units)
+    assert control is not None
+    assert retail is not None
+    assert (control[2], control[12]) == (160, "ControlTransaction")
+    assert (retail[0:3], retail[19]) == (("9", "34", 161), "1.07")
+    assert [(r[5], r[10], r[11]) for r in retail[21]] == [("00000000067591", "1.26", "0.42")]
+    assert [(r[1], r[2]) for r in retail[23]] == [("CreditDebit", "1.07")]
+
+
+def test_another_dialect_of_journal_is_refused_with_the_reason(poslog: Layout, samples: Path) -> None:
+    with pytest.raises(Refuse, match=r"not the XML that was expected|NAXML"):
+        read(poslog, (samples / "files/naxml34-voided-line.xml").read_bytes())
