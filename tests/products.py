@@ -131,7 +131,7 @@ async def _served(built: Product, work: bool) -> AsyncIterator[str]:
         serving = asyncio.create_task(http._serve([listening]))  # without uvicorn's hold on the test run's signals
         jobs = asyncio.create_task(built.work()) if work else None
         try:
-            while not http.started:  # noqa: ASYNC110  # uvicorn offers no event for it
+            while not http.started:  # uvicorn offers no event for it
                 if serving.done():
                     serving.result()
                 await asyncio.sleep(0.01)
@@ -163,7 +163,7 @@ def threaded(folder: Path, *, change: Callable[[Estate], Estate] = no_limits, wo
     def run() -> None:
         try:
             asyncio.run(main())
-        except BaseException as exc:  # noqa: BLE001  # told to the test, in its own thread
+        except BaseException as exc:  # told to the test, in its own thread
             failed.append(exc)
         finally:
             started.set()

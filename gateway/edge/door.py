@@ -29,6 +29,11 @@ from observability import FlightRecord, Step, step
 IDEMPOTENCY_LEASE = 60.0
 """Seconds after which a request that never finished may be taken over, at least; handlers are safe to repeat under their key."""
 
+BODY_SECONDS = 10.0
+
+ANONYMOUS = "anonymous"
+"""The quota of callers without valid credentials, by address. Always declared."""
+
 DEADLINE = 10.0
 """Seconds, for routes that declare none."""
 GRACE = 2.0
@@ -74,7 +79,9 @@ class Door:
         deadlines: Mapping[str, float],
         retention_days: float,
         now: Now = utc_now,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
+        """`deadlines` in seconds by route; `body_seconds`: how long a body may take to arrive."""
         self._books = books
         self._authenticator = authenticator
         self._quotas = quotas
@@ -85,6 +92,7 @@ class Door:
         self._lease = max(IDEMPOTENCY_LEASE, 2 * max(deadlines.values(), default=0.0))
         self._retention = f"{retention_days:g} days"
         self._now = now
+        self.body_seconds = body_seconds
 
     async def answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord) -> Answer:
         """Never raises a TillgateError: each becomes its problem document."""
@@ -135,12 +143,13 @@ class Door:
         try:
             client = await self._authenticator.client(request.headers.get("authorization"))
         except (errors.Unauthenticated, errors.Forbidden):
-            _, refusal = self._quotas.take("anonymous", request.peer)
+            _, refusal = self._quotas.take(ANONYMOUS, request.peer)
             if refusal:
                 raise refusal from None
             raise
         flight.channel, flight.client = client.channel, client.name
-        fields, refusal = self._quotas.take(client.quota, client.name)
+        quota = client.quota if client.quota in self._quotas else ANONYMOUS  # a quota that the estate has dropped: the narrowest
+        fields, refusal = self._quotas.take(quota, client.name)
         extra.update(fields)
         if refusal:
             raise refusal

@@ -42,6 +42,9 @@ class Quotas:
         first, among its like: a flood of addresses forgets no client.
         """
 
+    def __contains__(self, quota: str) -> bool:
+        return quota in self._limits
+
     def take(self, quota: str, key: str, cost: int = 1) -> tuple[dict[str, str], QuotaExceeded | None]:
         """The RateLimit fields, and the refusal if there is one. Raises KeyError for a quota that is not declared."""
         limits = self._limits[quota]

@@ -21,8 +21,6 @@ from contracts.versions import Misshapen, VersionHistory
 
 MAX_QUERY_BYTES = 16_384
 MAX_QUERY_FIELDS = 400
-BODY_SECONDS = 10.0
-"""How long a body may take to arrive."""
 
 _ONCE = frozenset(("accept", "api-version", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match"))
 """Two of these would leave it to chance which one counts."""
@@ -38,7 +36,7 @@ class BodyTooSlow(CallerError):
     title: ClassVar[str] = "The body did not arrive in time"
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = "Send the body without pauses, right after the header."
-    text: ClassVar[str] = f"the body was not complete after {BODY_SECONDS:g} seconds"
+    text: ClassVar[str] = "the rest of the body did not come"
 
 
 # ---- header -------------------------------------------------------------------------------------------------------
@@ -94,14 +92,14 @@ def check_media(headers: Mapping[str, str]) -> None:
             raise UnsupportedMediaType(expected="UTF-8, the only encoding of JSON", got=value[:40])
 
 
-async def received(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """The body, at most `limit` bytes and within BODY_SECONDS. Raises BodyTooLarge, BodyTooSlow, InvalidRequest (it ended too early)."""
+async def received(receive: Receive, headers: Mapping[str, str], limit: int, seconds: float) -> bytes:
+    """The body, at most `limit` bytes, within `seconds`. Raises BodyTooLarge, BodyTooSlow, InvalidRequest (it ended too early)."""
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
         raise BodyTooLarge(limit=limit)
     whole = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

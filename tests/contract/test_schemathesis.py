@@ -1,0 +1,61 @@
+"""Every published version against the whole product: examples, generated requests and chains of them, with all checks that have meaning."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contracts.versions import HISTORY
+from tests.products import Live, threaded
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+# A body may be right by its schema and still name an amount that does not add up, or more than there is in stock.
+LEFT_OUT = "positive_data_acceptance"
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with threaded(tmp_path_factory.mktemp("schemathesis")) as found:
+        yield found
+
+
+# A client of its own each: the same keys of idempotency come again.
+@pytest.mark.parametrize(("version", "client"), zip(HISTORY.by_date, ("web", "mobile", "call_centre"), strict=True))
+def test_the_product_keeps_the_published_contract(version: str, client: str, live: Live, root: Path, tmp_path: Path, deep: bool) -> None:
+    before = served(live)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"),
+            str(root / f"contracts/published/openapi-{version}.json"),
+            *("--url", live.base),
+            *("--header", f"Authorization: Bearer {live.keys[client]}", "--header", f"API-Version: {version}"),
+            *("--phases", "examples,coverage,fuzzing,stateful" if deep else "examples,fuzzing,stateful"),
+            *("--max-examples", "2000" if deep else "4"),
+            *("--exclude-checks", LEFT_OUT, "--warnings", "off"),
+            *("--no-color", "--continue-on-failure", "--request-timeout", "20"),
+            *([] if deep else ["--generation-deterministic", "--no-shrink"]),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
+    after = served(live)
+    grown = {name for name, count in after.items() if count > before.get(name, 0)}
+    chained = {"POST /reservations", "GET /reservations/{key}", "POST /orders", "GET /orders/{id}"}
+    assert chained <= grown, f"chains never got an answer from {sorted(chained - grown)}"
+
+
+def served(live: Live) -> dict[str, int]:
+    """Route -> how many requests were answered well."""
+    found: dict[str, int] = {}
+    for key, cell in live.product.recorder.snapshot().routes.items():
+        if good := cell.n - sum(cell.failures) - cell.cancelled:
+            found[key.route] = found.get(key.route, 0) + good
+    return found

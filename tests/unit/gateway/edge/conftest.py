@@ -1,0 +1,203 @@
+"""A small API of its own behind the real door: handlers that do what a test says, a clock that it turns, real books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.store.driver import open_store
+from adapters.store.spec import StoreOptions
+from contracts.books import Books, Client
+from contracts.canonical.amounts import Money, Quantity
+from contracts.canonical.answers import Cancellation, NoParameters, PageParameters
+from contracts.canonical.base import Key, Noun
+from contracts.canonical.order import OrderCustomer, OrderLineDraft
+from contracts.versions import Change, Version, VersionHistory
+from gateway.app import application
+from gateway.edge.auth import SCOPES, Authenticator, new_key
+from gateway.edge.door import Door, require_match
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.quota import Limit, Quotas
+from observability import Recorder
+
+PEPPER = b"p" * 32
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class Thing(Noun, frozen=True, kw_only=True):
+    key: str
+    price: Money = Money(100, "EUR", 2)
+    runs: int = 0
+    seller: OrderCustomer | None = None
+
+
+class OldThing(Noun, frozen=True, kw_only=True):
+    id: str
+    price: Money
+    runs: int = 0
+
+
+class KeysReplaceIds(Change):
+    """Things have a `key`; before, it was called `id`."""
+
+    of = Thing
+    old = OldThing
+
+    @staticmethod
+    def down(value: dict[str, Any]) -> dict[str, Any]:
+        return {("id" if k == "key" else k): v for k, v in value.items()}
+
+    @staticmethod
+    def up(value: dict[str, Any]) -> dict[str, Any]:
+        return {("key" if k == "id" else k): v for k, v in value.items()}
+
+
+HISTORY = VersionHistory(
+    (
+        Version("2026-10-01", "Keys.", (KeysReplaceIds,)),
+        Version("2026-01-01", "First.", deprecated=START, sunset=START + timedelta(days=30)),
+    )
+)
+
+
+async def plain(ask: Ask[Any, Any], runs: int) -> Outcome:
+    key = ask.path.get("key") or (ask.body.reason if isinstance(ask.body, Cancellation) else "k")
+    return Outcome(Thing(key=key, runs=runs), version=runs)
+
+
+@dataclass
+class Bench:
+    http: httpx.AsyncClient
+    books: Books
+    app: Any
+    recorder: Recorder
+    auth: dict[str, str]
+    now: datetime = START
+    seconds: float = 0.0
+    runs: int = 0
+    handle: Callable[[Ask[Any, Any], int], Awaitable[Outcome]] = plain
+    """What every route does; it is told how often any has run."""
+    asks: list[Ask[Any, Any]] = field(default_factory=list)
+
+    async def client(self, name: str, *, expires_at: datetime | None = None, **changes: Any) -> dict[str, str]:
+        client = Client(**{"name": name, "channel": "web", "scopes": tuple(SCOPES), "api_version": "2026-10-01", **changes})
+        await self.books.clients.put(client)
+        key, stored = new_key(name, PEPPER, expires_at)
+        await self.books.clients.add_key(stored)
+        return {"Authorization": f"Bearer {key}"}
+
+    async def get(self, path: str = "/things/aa", /, **headers: str) -> httpx.Response:
+        return await self.http.get(path, headers={**self.auth, **{k.replace("_", "-"): v for k, v in headers.items()}})
+
+    async def post(self, body: Any = None, /, path: str = "/things", *, key: str | None = "k1", **headers: str) -> httpx.Response:
+        fields = {**self.auth, **({} if key is None else {"Idempotency-Key": key}), "Content-Type": "application/json"}
+        fields.update({k.replace("_", "-"): v for k, v in headers.items()})
+        content = body if isinstance(body, bytes) else b'{"reason":"r"}' if body is None else httpx.Request("POST", "/", json=body).content
+        return await self.http.post(path, content=content, headers=fields)
+
+
+def endpoints(bench: Callable[[], Bench]) -> list[AnyEndpoint]:
+    async def handle(ask: Ask[Any, Any], services: Any) -> Outcome:
+        it = bench()
+        it.runs += 1
+        it.asks.append(ask)
+        return await it.handle(ask, it.runs)
+
+    async def change(ask: Ask[Any, Any], services: Any) -> Outcome:
+        require_match(ask.if_match, "thing", bench().runs)
+        return await handle(ask, services)
+
+    common: dict[str, Any] = {"summary": "", "answer": Thing, "parameters": NoParameters}
+    keyed: dict[str, Any] = {**common, "path_parameters": {"key": Key}, "conditional": True}
+    return [
+        Endpoint(method="GET", path="/things", name="list", scope="orders:read", handle=handle, **{**common, "parameters": PageParameters}),
+        Endpoint(method="GET", path="/things/{key}", name="get", scope="orders:read", handle=handle, **keyed),
+        Endpoint(
+            method="POST",
+            path="/things",
+            name="make",
+            scope="orders:write",
+            handle=handle,
+            body=Cancellation,
+            idempotent_key=True,
+            **common,
+        ),
+        Endpoint(
+            method="POST",
+            path="/lines",
+            name="line",
+            scope="orders:write",
+            handle=handle,
+            body=OrderLineDraft,
+            idempotent_key=True,
+            **common,
+        ),
+        Endpoint(
+            method="POST",
+            path="/things/{key}/change",
+            name="change",
+            scope="orders:write",
+            handle=change,
+            body=Thing,
+            idempotent_key=True,
+            **keyed,
+        ),
+    ]
+
+
+LINE = OrderLineDraft(line_number=1, sku="1", quantity=Quantity("1", "EA"), unit_price=Money(1, "EUR", 2), requested_location_id="0001")
+QUOTAS = {"standard": [Limit("burst", 1000, 1.0)], "small": [Limit("burst", 2, 10.0)], "anonymous": [Limit("anonymous", 60, 60.0)]}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with make(tmp_path) as found:
+        yield found
+
+
+class make:  # noqa: N801  # reads as a verb where it is used
+    """`most`: requests at once; `trusted`: addresses of proxies."""
+
+    def __init__(
+        self, folder: Path, *, most: int = 50, max_body: int = 10_000, trusted: frozenset[str] = frozenset(), body_seconds: float = 10.0
+    ) -> None:
+        self.folder, self.most, self.max_body, self.trusted, self.body_seconds = folder, most, max_body, trusted, body_seconds
+
+    async def __aenter__(self) -> Bench:
+        self.books = open_store(StoreOptions(url=f"sqlite:///{self.folder}/books.db", source="/test"))
+        await self.books.start()
+        recorder = Recorder()
+        door = Door(
+            books=self.books,
+            authenticator=Authenticator(self.books, PEPPER),
+            quotas=Quotas(QUOTAS, lambda: found.seconds),
+            history=HISTORY,
+            services=None,
+            max_body=self.max_body,
+            deadlines={"GET /things/{key}": 0.2},
+            retention_days=7,
+            now=lambda: found.now,
+            body_seconds=self.body_seconds,
+        )
+        app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, trusted=self.trusted.__contains__)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://gateway")
+        found = Bench(self.http, self.books, app, recorder, {})
+        found.auth = await found.client("shop")
+        return found
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.http.aclose()
+        await self.books.close()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def build() -> type[make]:
+    return make
