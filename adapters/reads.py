@@ -36,6 +36,8 @@ Ask = Callable[[tuple[Hashable, ...], Call], Awaitable[tuple[Rows, Provenance]]]
 class _Shared:
     """One upstream call and the keys it asks for. It belongs to all who wait for it and ends with the last of them."""
 
+    group: Hashable
+    """What its keys have in common, by `batch.same`."""
     call: Call
     context: contextvars.Context
     origin: str
@@ -60,7 +62,8 @@ class Findings:
 
 
 class Reads:
-    """A hundred callers of one key cause one call; keys that arrive within `batch.linger` travel together, up to `batch.size`.
+    """A hundred callers of one key cause one call; keys that arrive within `batch.linger` travel together, up to `batch.size`, and with
+    `batch.same` only with those that agree in that field.
 
     `key_of` tells whose answer a row is; None: a key is a whole request and all rows are its answer. A row of no asked key is counted
     in `unasked`. `spend` says whether the system's retry budget allows the further calls that find the one bad key of a batch.
@@ -84,7 +87,8 @@ class Reads:
         self.cache = Cache(cache_rows)
         self.unasked = 0
         self._flying: dict[Hashable, _Shared] = {}
-        self._open: _Shared | None = None
+        self._open: dict[Hashable, _Shared] = {}
+        """Calls that still take keys, by group; each has a waiter, and departs or is left within `linger`."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -135,7 +139,7 @@ class Reads:
                     shared.joined += 1
                     trips[shared] = []
                 trips[shared].append(key)
-                if shared is self._open and len(shared.keys) >= self._size:
+                if self._open.get(shared.group) is shared and len(shared.keys) >= self._size:
                     self._depart(shared)
             left = call.deadline - asyncio.get_running_loop().time()
             await asyncio.wait([shared.done for shared in trips], timeout=max(left, 0))
@@ -158,11 +162,12 @@ class Reads:
             hop.set(cache="batched" if len(shared.keys) > 1 else "collapsed")
 
     def _board(self, key: Hashable, call: Call) -> _Shared:
-        shared = self._open
+        group = getattr(key, self._policy.batch.same) if self._policy.batch.same else None
+        shared = self._open.get(group)
         if shared is None:
             loop, hop = asyncio.get_running_loop(), current_hop()
             origin = hop.traceparent if hop and hop.record else ""
-            shared = self._open = _Shared(call, contextvars.copy_context(), origin, loop.create_future())
+            shared = self._open[group] = _Shared(group, call, contextvars.copy_context(), origin, loop.create_future())
             if self._size > 1:
                 shared.timer = loop.call_later(self._policy.batch.linger, self._depart, shared)
         shared.keys.append(key)
@@ -170,10 +175,7 @@ class Reads:
         return shared
 
     def _depart(self, shared: _Shared) -> None:
-        if self._open is shared:
-            self._open = None
-        if shared.timer:
-            shared.timer.cancel()
+        self._shut(shared)
         task = asyncio.get_running_loop().create_task(self._travel(shared), context=shared.context)
         shared.task = task
         self._tasks.add(task)
@@ -238,13 +240,16 @@ class Reads:
         shared.waiters -= 1
         if shared.waiters or shared.done.done():
             return
-        if self._open is shared:
-            self._open = None
-        if shared.timer:
-            shared.timer.cancel()
+        self._shut(shared)
         if shared.task:
             shared.task.cancel()
         self._land(shared)
+
+    def _shut(self, shared: _Shared) -> None:
+        if self._open.get(shared.group) is shared:
+            del self._open[shared.group]
+        if shared.timer:
+            shared.timer.cancel()
 
     def _too_late(self) -> UpstreamError:
         return DeadlineExceeded(system=self._system, operation=self._operation, reason="no answer before the caller's deadline")

@@ -50,10 +50,14 @@ class Freshness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Keyed reads that arrive within `linger` travel as one call of at most `size` keys."""
+    """Keyed reads that arrive within `linger` travel as one call of at most `size` keys.
+
+    `same`: a field of the key, where one call takes many keys but only one value of that field (prices of one location).
+    """
 
     size: int = 1
     linger: Duration = Duration(0.002)
+    same: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

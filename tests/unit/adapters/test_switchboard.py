@@ -49,12 +49,12 @@ AT: dict[str, Any] = {"system": "erp", "operation": "Levels"}
 ONE = Quantity("1", "EA")
 
 
-def policy(max_age: float = 0, stale: float = 0, size: int = 1, linger: float = 0.005, **more: Any) -> Policy:
+def policy(max_age: float = 0, stale: float = 0, size: int = 1, linger: float = 0.005, same: str = "", **more: Any) -> Policy:
     return Policy(
         retry=Retry(attempts=1),
         breaker=Breaker(minimum_calls=10**6),
         freshness=Freshness(max_age=Duration(max_age), stale_if_error=Duration(stale)),
-        batch=Batch(size=size, linger=Duration(linger)),
+        batch=Batch(size=size, linger=Duration(linger), same=same),
         **more,
     )
 
@@ -280,6 +280,31 @@ async def test_more_keys_than_fit_are_split_across_calls_in_order() -> None:
     answer = await estate.board.ask(LEVELS, at(*(f"s{i}" for i in range(50))), call())
     assert [row.sku for row in answer.items] == [f"s{i}" for i in range(50)]
     assert [len(r["pairs"]) for r in estate.connection.requests] == [20, 20, 10]
+
+
+async def test_keys_travel_only_with_those_that_agree_in_the_field_that_one_call_can_name_once() -> None:
+    estate = Estate(policy(size=3, same="location_id"))
+    pairs = [SkuAt(sku=f"s{i}", location_id=f"000{i % 2}") for i in range(8)]
+    answers = await asyncio.gather(*(estate.board.ask(LEVELS, LevelQuery(pairs=(pair,)), call()) for pair in pairs))
+    assert [(a.items[0].sku, a.items[0].location_id) for a in answers] == [(p.sku, p.location_id) for p in pairs]
+    assert sorted([k.sku for k in r["pairs"]] for r in estate.connection.requests) == [
+        ["s0", "s2", "s4"],
+        ["s1", "s3", "s5"],
+        ["s6"],
+        ["s7"],
+    ]
+
+
+async def test_a_group_whose_only_caller_leaves_does_not_travel_and_the_others_do() -> None:
+    estate = Estate(policy(size=10, linger=0.02, same="location_id"))
+    gone, stays = (
+        asyncio.create_task(estate.board.ask(LEVELS, LevelQuery(pairs=(SkuAt(sku="a", location_id=at),)), call()))
+        for at in ("0001", "0002")
+    )
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert (await stays).items[0].location_id == "0002"
+    assert [k.location_id for r in estate.connection.requests for k in r["pairs"]] == ["0002"]
 
 
 async def test_a_key_asked_twice_is_answered_once() -> None:
