@@ -16,7 +16,7 @@ from contracts.versions.change import Change, Misshapen, Plain, Version, Version
 
 
 class OldMoney(Noun, frozen=True, kw_only=True):
-    amount: Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,12})(\.[0-9]{1,3})?$(?!\n)", examples=["12.99"])]
+    amount: Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,3})?$(?!\n)", examples=["12.99"])]
     currency: CurrencyCode
 
 
@@ -43,7 +43,7 @@ class MoneyInTheSmallestUnit(Change):
         try:
             return msgspec.to_builtins(Money.of(Decimal(old.amount), old.currency))  # type: ignore[no-any-return]  # a Struct becomes a dict
         except ValueError:
-            raise Misshapen(f"at most {CURRENCIES[old.currency]} decimals for {old.currency}", old.amount) from None
+            raise Misshapen(f"a moderate amount with at most {CURRENCIES[old.currency]} decimals for {old.currency}", old.amount) from None
 
 
 class OldAvailability(Noun, frozen=True, kw_only=True):
