@@ -51,7 +51,7 @@ from gateway.edge import openapi, problems
 from gateway.edge.auth import Authenticator
 from gateway.edge.door import Door
 from gateway.edge.quota import Limit, Quotas
-from gateway.estate import Estate, System
+from gateway.estate import Estate, Events, System
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue, Zones
 from gateway.services.clock import Now, utc_now
@@ -59,7 +59,7 @@ from gateway.services.intake import Intake
 from gateway.services.order_process import OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import GuardFacts, OperationFacts, Overview, SystemFacts
-from gateway.services.relay import Relay, Subscribers
+from gateway.services.relay import Relay, Subscribers, announced
 from gateway.services.reservations import Reservations
 from gateway.services.services import Services
 from gateway.worker import Loop, housekeeping, supervised, wait
@@ -210,12 +210,23 @@ def store_options(estate: Estate, data: Path, environment: Mapping[str, str]) ->
     url = estates.resolve(estate.store.url, environment)
     if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
         url = f"sqlite:///{(data / url.removeprefix('sqlite:')).absolute()}"
-    return StoreOptions(url=url, source=_source(estate))
+    try:
+        return StoreOptions(url=url, source=_source(estate))
+    except ValueError as exc:
+        raise LookupError(f"[store] url: {exc}") from exc
 
 
 def _source(estate: Estate) -> str:
     """CloudEvents `source`."""
     return f"/tillgate/{estate.estate.name}"
+
+
+def _broker(events: Events, environment: Mapping[str, str]) -> BrokerOptions:
+    url = estates.resolve(events.rabbitmq or "", environment)
+    try:
+        return BrokerOptions(url=url, exchange=events.exchange, unroutable=events.unroutable, tls=_resolved(events.tls, environment))
+    except ValueError as exc:
+        raise LookupError(f"[events] rabbitmq: {exc}") from exc
 
 
 @asynccontextmanager
@@ -295,7 +306,8 @@ async def product(
     estate = checked.estate
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
-        books = open_store(store_options(estate, data, environment))
+        nudge = asyncio.Event()
+        books = announced(open_store(store_options(estate, data, environment)), nudge)
         await books.start()
         stack.push_async_callback(books.close)
 
@@ -326,13 +338,11 @@ async def product(
         subscribers = Subscribers()
         publishers: list[Publisher] = [subscribers]
         if estate.events.rabbitmq:
-            broker = RabbitPublisher(
-                BrokerOptions(url=estates.resolve(estate.events.rabbitmq, environment), exchange=estate.events.exchange)
-            )
+            broker = RabbitPublisher(_broker(estate.events, environment))
             await broker.start()
             stack.push_async_callback(broker.close)
             publishers.append(broker)
-        relay = Relay(books.outbox, publishers, recorder, process.owner, now)
+        relay = Relay(books.outbox, publishers, recorder, process.owner, now, nudge=nudge)
         intakes = []
         for feed, mapping in _feeds(checked, environment):
             await feed.start()

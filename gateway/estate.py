@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from adapters.broker.spec import Tls
 from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
 from contracts.ports import CAPABILITIES
@@ -153,7 +154,11 @@ class Events(Entry, frozen=True, kw_only=True):
     """Where events go besides the in-process subscribers."""
 
     rabbitmq: Setting | None = None
+    """`amqp(s)://user:password@host:port/vhost`, by reference."""
     exchange: str = "tillgate.events"
+    unroutable: Literal["accept", "refuse"] = "accept"
+    """An event that no queue asked for: fine, or held back until one does."""
+    tls: Tls = Tls()
 
 
 class Telemetry(Entry, frozen=True, kw_only=True):
@@ -443,6 +448,9 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     f"route {name}: nothing provides {capability!r}",
                     nearest(capability, offered),
                 )
+    for path, address in ((("store", "url"), estate.store.url), (("events", "rabbitmq"), estate.events.rabbitmq or "")):
+        if re.search(r"://[^/@]*:[^/@]+@", address):
+            yield source.finding(path, f"{_dotted(path)}: a password must not stand here", "write the address as env:NAME or file:PATH")
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'

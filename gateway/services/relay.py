@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 from weakref import WeakSet
 
 import structlog
 
-from contracts.books import Outbox, OutboxRow
+from contracts.books import Books, Outbox, OutboxRow
 from contracts.errors import Overloaded, TillgateError
 from contracts.events import Event
 from contracts.ports import Publisher
@@ -102,6 +102,46 @@ class Subscribers:
         for reader in tuple(self._readers):
             if event.type.startswith(reader.prefixes):
                 reader.put(event)
+
+
+ANNOUNCING = {
+    "reservations": ("hold", "change"),
+    "sales": ("commit",),
+    "files": ("finish",),
+    "orders": ("accept", "save"),
+    "outbox": ("put",),
+}
+"""Book -> its methods that commit events."""
+
+
+class _Announced:
+    """A book whose `methods` set `nudge` when they have committed; everything else passes through."""
+
+    def __init__(self, book: object, nudge: asyncio.Event, methods: Sequence[str]) -> None:
+        self._book = book
+        for name in methods:
+            setattr(self, name, _nudging(getattr(book, name), nudge))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+
+def _nudging(commit: Callable[..., Awaitable[Any]], nudge: asyncio.Event) -> Callable[..., Awaitable[Any]]:
+    async def committed(*args: Any, **named: Any) -> Any:
+        result = await commit(*args, **named)
+        if not args or args[-1]:  # events come last; most steps of a process have none
+            nudge.set()
+        return result
+
+    return committed
+
+
+def announced(books: Books, nudge: asyncio.Event) -> Books:
+    """The same books; what commits events through them wakes the relay, so that nobody in this process waits for its timer."""
+    found = _Announced(books, nudge, ())
+    for name, methods in ANNOUNCING.items():
+        setattr(found, name, _Announced(getattr(books, name), nudge, methods))
+    return cast("Books", found)
 
 
 class Relay:
