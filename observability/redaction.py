@@ -33,12 +33,13 @@ _PATTERNS: Final = (
     (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"), MASK),  # an IBAN
 )
 _SUSPECT: Final = re.compile(
-    r"[@=<\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|://|\d\d[ A-Z0-9-]{10}|eyJ"
+    r"[@=<\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]|://|\d\d[ A-Z0-9-]{10}|eyJ"
     r"|(?i:bearer|basic|digest|passw|secret|token|key|tg_|sk_|pk_|whs)"
 )
 """Whatever a pattern could match holds one of these: most texts hold none and pass after one search."""
 _DIGITS: Final = re.compile(r"(?<![\w.-])\d(?:[ -]?\d){13,18}(?![\w.-])")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Half a surrogate pair too: no encoder takes it, and a file's name or a foreign document may hold one."""
 
 
 def is_secret(key: str) -> bool:
@@ -47,7 +48,7 @@ def is_secret(key: str) -> bool:
 
 
 def redact(text: str, limit: int = TEXT_LIMIT) -> str:
-    """The text without credentials, card numbers, mail addresses and control characters, at most `limit` characters."""
+    """The text without credentials, card numbers, mail addresses and what is no text, at most `limit` characters."""
     text = text[: limit * 2]  # masks are short: what is cut here cannot come back
     if _SUSPECT.search(text) is not None:
         for pattern, mask in _PATTERNS:

@@ -143,7 +143,6 @@ class Ring:
             elif group:
                 try:
                     self._store(group)
-                    self.written += len(group)
                 except (apsw.Error, OSError) as exc:  # a full disk must not end the recording
                     self.failed += len(group)
                     self._retry_at = monotonic() + 5
@@ -175,7 +174,9 @@ class Ring:
 
     def _store(self, group: list[FlightRecord]) -> None:
         connection = self._current()
-        rows = [_row(record) for record in group]
+        rows = [row for record in group if (row := self._packed(record)) is not None]
+        if not rows:
+            return
         marks = ", ".join("?" * len(rows[0]))
         connection.execute("begin immediate")
         try:
@@ -185,6 +186,15 @@ class Ring:
             if connection.in_transaction:
                 connection.execute("rollback")
             raise
+        self.written += len(rows)
+
+    def _packed(self, record: FlightRecord) -> tuple[Any, ...] | None:
+        try:
+            return _row(record)
+        except Exception:  # noqa: BLE001  # one odd flight takes neither the others nor the writer with it
+            self.failed += 1
+            get_logger(__name__).exception("trace_ring_flight_unwritable", flight=record.name)
+            return None
 
     def _current(self) -> apsw.Connection:
         now = monotonic()

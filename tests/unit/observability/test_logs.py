@@ -73,6 +73,7 @@ def test_a_terminal_gets_friendly_text(stream: io.TextIOWrapper) -> None:
 
 def test_values_that_are_no_json_are_written_as_text(stream: io.TextIOWrapper) -> None:
     configure(stream=stream)
-    get_logger("x").info("odd", value=object(), data={1, 2}, big=10**40)
+    get_logger("x").info("odd", value=object(), data={1, 2}, big=10**40, file="\udcff.txt")
     (line,) = lines(stream)
+    assert line["file"] == " .txt"
     assert line["value"].startswith("<object")

@@ -62,6 +62,10 @@ def test_control_characters_cannot_forge_a_line_or_colour_a_terminal() -> None:
     assert redact("a\x1b[31m\r\u202eb\x00") == "a [31m  b "
 
 
+def test_half_a_surrogate_pair_does_not_reach_an_encoder() -> None:
+    assert redact("TLOG_\udcff.txt") == "TLOG_ .txt"
+
+
 @pytest.mark.parametrize(
     "secret", ["4111111111111111", "4111-1111-1111-1111", "DE89370400440532013000", "sk_0123456789abcdef", "\x7f", "Basic dXNlcjpwdw=="]
 )

@@ -118,6 +118,27 @@ async def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path: Path) -> 
     await ring.close()
 
 
+async def test_a_flight_that_cannot_be_written_is_counted_and_takes_no_other_with_it(tmp_path: Path) -> None:
+    async with opened(tmp_path / "ring") as (recorder, ring):
+        fly(recorder)
+        with recorder.flight("file", "pos.tlog") as odd:
+            odd.name = 7  # type: ignore[assignment]  # a mistake of ours
+        fly(recorder)
+        assert [f.name for f in await ring.recent()] == ["GET /x", "GET /x"]
+        assert (ring.written, ring.failed) == (2, 1)
+        fly(recorder)
+        assert len(await ring.recent()) == 3
+
+
+async def test_a_file_whose_name_is_no_text_leaves_a_trace_like_any_other(tmp_path: Path) -> None:
+    async with opened(tmp_path / "ring") as (recorder, ring):
+        with recorder.flight("file", "pos.tlog", store="\udcff") as record:
+            record.set(file="TLOG_\udcff.txt")
+        spans = await ring.trace(record.trace_id)
+        assert spans is not None
+        assert spans[0].text("file.name") == "TLOG_ .txt"
+
+
 async def test_a_damaged_file_is_counted_and_the_others_still_answer(tmp_path: Path) -> None:
     directory = tmp_path / "ring"
     async with opened(directory) as (recorder, ring):
