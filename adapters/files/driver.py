@@ -129,7 +129,7 @@ class FileFeed:
         """Transactions behind position `after`, converted in the parser's thread, in batches. `reading.ending` is complete at the end.
         Behind `skim`, where the layout allows it, only what can refuse the file is read: such units have neither row nor fault.
 
-        Raises BadFile for what is no such file at all; UpstreamError when the file cannot be read, or changes under the reader.
+        Raises BadFile for what is no such file at all, or changes under the reader; UpstreamError when it cannot be read.
         """
         reading: Reading[T] = Reading(batches=_nothing())
         source = self._batches(file, convert, after, skim, reading)
@@ -151,9 +151,7 @@ class FileFeed:
         except Refuse as error:
             raise refused(file.name, str(error)) from error
         except Changed as error:
-            raise from_os(
-                OSError(0, "it is still being written"), self.system, self.name, f"{file.name} changed while it was read"
-            ) from error
+            raise refused(file.name, "it changed while it was read; it is taken again when it is complete") from error
         except OSError as error:
             raise from_os(error, self.system, self.name, f"{file.name} cannot be read") from error
         finally:

@@ -32,6 +32,8 @@ T = TypeVar("T")
 KEPT = 2000
 """Transactions that the proving pass keeps: a file that has no more is parsed once."""
 MOST_REASON = 2000
+LATE = 600.0
+"""Seconds beyond which a file's flight counts as late: a night's file takes minutes."""
 
 log = structlog.get_logger("intake")
 
@@ -224,6 +226,7 @@ class Intake:
             return False
         store = file.facts.get("store", "")
         with self._recorder.flight("file", self.feed, store=store) as flight:
+            flight.objective = LATE
             flight.set(file=file.name, file_bytes=file.size, feed=self.feed)
             seen = FileSeen(file.digest, self.feed, file.name, file.size, store)
             lease = float(self._feed.options.lease)
