@@ -46,14 +46,9 @@ STEPS = ("reserve", "create", "book", "announce")
 UNDO = {"create": "cancel_order", "book": "cancel_booking", "reserve": "release"}
 """In the order of undoing: the system that owns the order is asked first, as it alone knows whether goods have left."""
 FORWARD_WRITES = ("create", "book")
-LEASE = 10.0
-"""Seconds a process stays with its owner without a sign of life; renewed at every stored state and while a system is thinking."""
 STEP_LIMIT = 20.0
 STOCK_LIMIT = 5.0
 """Seconds for a fresh stock figure; after that what was last known is better than turning the customer away."""
-AT_ONCE = 64
-"""Processes that requests may run at the same time; those beyond wait a little, then are left to the workers."""
-RESUMED_AT_ONCE = 16
 ANSWER_IN = 0.2
 """Seconds before the caller's deadline that are kept for answering."""
 HOLD_DAYS = 30
@@ -64,13 +59,18 @@ log = structlog.get_logger("orders")
 @dataclass(frozen=True)
 class Rules:
     """Seconds. `settle`: how long a system may take until a written order can be found. `attempts`: how often a step may leave a doubt
-    before a person decides; a system that is away takes no request, so it uses up at most half of them.
+    before a person decides; a system that is away takes no request, so it uses up at most half of them. `lease`: how long a process stays
+    with its owner without a sign of life; renewed at every stored state and while a system is thinking. `at_once`: processes that
+    requests may run at the same time (those beyond wait a little, then are left to the workers), `resumed_at_once`: that a worker may.
     """
 
     settle: float = 5.0
     retry: float = 2.0
     retry_max: float = 60.0
     attempts: int = 50
+    lease: float = 10.0
+    at_once: int = 64
+    resumed_at_once: int = 16
 
 
 @dataclass
@@ -92,9 +92,9 @@ class OrderProcess:
         self._availability = availability
         self._recorder = recorder
         self._source = source
-        self._rules = rules
+        self.rules = rules
         self._now = now
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(rules.at_once)
         self._tasks: set[asyncio.Task[Order]] = set()
         self._resumed: set[asyncio.Task[Order]] = set()
 
@@ -105,7 +105,7 @@ class OrderProcess:
         loop = asyncio.get_running_loop()
         answer_at = call.deadline - ANSWER_IN
         try:
-            async with asyncio.timeout(min((answer_at - loop.time()) / 2, LEASE / 2)):
+            async with asyncio.timeout(min((answer_at - loop.time()) / 2, self.rules.lease / 2)):
                 await self._places.acquire()
         except TimeoutError:
             with suppress(StateConflict):  # its lease ended while it waited here: a worker has it already
@@ -125,7 +125,7 @@ class OrderProcess:
             state="compensating",
             reason=reason,
             owner=self.owner,
-            lease_until=self._now() + timedelta(seconds=LEASE),
+            lease_until=self._now() + timedelta(seconds=self.rules.lease),
             due_at=self._now(),
         )
         run = _Run(process, order, call)
@@ -135,7 +135,7 @@ class OrderProcess:
     async def run(self, stop: asyncio.Event) -> None:
         """For the worker, until `stop`: whatever is due, several at once, so that a slow system holds up only its own orders."""
         while not stop.is_set():
-            room = RESUMED_AT_ONCE - len(self._resumed)
+            room = self.rules.resumed_at_once - len(self._resumed)
             taken = await self._take(room) if room else ()
             if room and len(taken) == room:
                 continue  # there may be more
@@ -145,16 +145,16 @@ class OrderProcess:
             finally:
                 stopped.cancel()
 
-    async def run_due(self, limit: int = RESUMED_AT_ONCE) -> int:
+    async def run_due(self) -> int:
         """One round: what is due, to its next rest. Returns how many were worked on."""
-        taken = await self._take(limit)
+        taken = await self._take(self.rules.resumed_at_once)
         await asyncio.gather(*taken, return_exceptions=True)
         return len(taken)
 
     async def _take(self, limit: int) -> Sequence[asyncio.Task[Order]]:
         """Also from gateways that died."""
         tasks = []
-        for process in await self._books.orders.due(self.owner, self._now(), LEASE, limit):
+        for process in await self._books.orders.due(self.owner, self._now(), self.rules.lease, limit):
             order = await self._books.orders.get(process.subject)
             if order is not None:
                 call = Call(channel=process.channel, client=process.client, deadline=0, api_version=process.api_version)
@@ -291,15 +291,15 @@ class OrderProcess:
         """Tries again later. Only what may have been sent counts towards a person's decision: there is nothing to decide about a system
         that is simply away.
         """
-        most = self._rules.attempts
+        most = self.rules.attempts
         attempts = record.attempts + 1
         if isinstance(error, UpstreamError) and not error.sent:
             attempts = min(attempts, max(most // 2, record.attempts))
         if attempts >= most:
             await self._save(run, record, "manual", error=str(error), state="manual", attempts=attempts)
             return False
-        backoff = min(self._rules.retry * 2 ** min(max(attempts - 1, 0), 10), self._rules.retry_max)
-        at_least = self._rules.settle if state == "in_doubt" else getattr(error, "retry_after", None) or 0.0
+        backoff = min(self.rules.retry * 2 ** min(max(attempts - 1, 0), 10), self.rules.retry_max)
+        at_least = self.rules.settle if state == "in_doubt" else getattr(error, "retry_after", None) or 0.0
         await self._save(run, record, state, error=str(error), state=self._resting(run), attempts=attempts, due_in=max(at_least, backoff))
         if flight := current():
             flight.degraded(state)
@@ -423,7 +423,7 @@ class OrderProcess:
 
     async def _not_found(self, run: _Run, record: StepRecord) -> bool:
         """Counts only after the settling time, and only the second time."""
-        settled = self._now() - (record.at or self._now()) >= timedelta(seconds=self._rules.settle)
+        settled = self._now() - (record.at or self._now()) >= timedelta(seconds=self.rules.settle)
         if record.not_found + settled < 2:
             await self._save(
                 run,
@@ -431,7 +431,7 @@ class OrderProcess:
                 "in_doubt",
                 error=record.error,
                 state=self._resting(run),
-                due_in=self._rules.settle,
+                due_in=self.rules.settle,
                 not_found=record.not_found + settled,
             )
             return False
@@ -471,7 +471,7 @@ class OrderProcess:
         """Renews the lease while a system takes its time. Raises StateConflict when it was lost all the same."""
         task = asyncio.ensure_future(work)
         try:
-            while not (await asyncio.wait({task}, timeout=LEASE / 3))[0]:
+            while not (await asyncio.wait({task}, timeout=self.rules.lease / 3))[0]:
                 with suppress(StoreUnavailable):
                     run.process = await self._books.orders.save(msgspec.structs.replace(run.process, **self._leased()), None, ())
             return task.result()
@@ -483,7 +483,7 @@ class OrderProcess:
     # ---- storing
 
     def _leased(self) -> dict[str, Any]:
-        return {"owner": self.owner, "lease_until": self._now() + timedelta(seconds=LEASE)}
+        return {"owner": self.owner, "lease_until": self._now() + timedelta(seconds=self.rules.lease)}
 
     def _let_go(self, process: Process) -> Process:
         """For whoever comes next."""

@@ -17,7 +17,7 @@ from contracts.canonical.order import Order, OrderDraft, OrderLine, StateQuantit
 from contracts.errors import IdempotencyKeyReused, InsufficientStock, InvalidBody, NotFound, StateConflict, UpstreamError, UpstreamRejected
 from contracts.ports import Systems
 from gateway.services.clock import Now, new_id
-from gateway.services.order_process import LEASE, STEPS, OrderProcess
+from gateway.services.order_process import STEPS, OrderProcess
 from gateway.services.reservations import check_quantity
 from observability import current
 
@@ -45,7 +45,7 @@ class Orders:
             steps=tuple(StepRecord(name=name) for name in STEPS),
             due_at=now,
             owner=self._process.owner,
-            lease_until=now + timedelta(seconds=LEASE),
+            lease_until=now + timedelta(seconds=self._process.rules.lease),
             traceparent=flight.traceparent if flight else "",
             channel=call.channel,
             client=call.client,
@@ -59,16 +59,16 @@ class Orders:
             order = await self._process.start(process, order, call)
         elif not _same(order.lines, wanted):  # a key so old that the edge has forgotten it
             raise IdempotencyKeyReused(key=key)
-        elif process.state in ("running", "compensating"):
+        else:
             order = await self._follow(order, call)
         return _public(self._verdict(order, await self._books.orders.process_of(order.id)))
 
     async def _follow(self, order: Order, call: Call) -> Order:
-        """A repeat under the same key while the first is still at work: wait for it, don't start another."""
+        """While somebody is at work on it, wait for that; don't start another."""
         loop = asyncio.get_running_loop()
         while loop.time() < call.deadline - 0.2:
             process = await self._books.orders.process_of(order.id)
-            if process is None or process.state not in ("running", "compensating"):
+            if process is None or not process.owner:  # it rests
                 break
             await asyncio.sleep(0.05)
         return await self._books.orders.get(order.id) or order
