@@ -19,8 +19,8 @@ from aiohttp import hdrs
 from contracts.errors import ConnectFailed, ConnectionLost, ContractViolation, UpstreamError, UpstreamTimeout
 
 BODY_LIMIT = 16 * 1024 * 1024
-_PATH = re.compile(r"(?!(.*/)?(\.|%2e){1,2}([/?]|$))[!-~]*", re.IGNORECASE)
-"""Printable ASCII without a dot segment: a key that is `..` must not reach another resource."""
+_PATH = re.compile(r"(?!(.*/)?(\.|%2e){1,2}([/?]|$)|.*#)([/?][!-~]*)?", re.IGNORECASE)
+"""Printable ASCII, no dot segment, no fragment: a key that is `..` must not reach another resource, and no path may add to the host."""
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+(/[!-~]*)?")
 
 
@@ -59,7 +59,7 @@ class WireAnswer:
             return float(min(int(text[:10]), 86_400))
         try:
             at = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), 86_400.0)

@@ -294,7 +294,9 @@ async def test_a_client_certificate_is_shown_to_a_server_that_asks(tmp_path_fact
     assert isinstance(stranger, ConnectFailed | ConnectionLost)  # TLS 1.3 says no only after the first bytes have left
 
 
-@pytest.mark.parametrize("path", ["/a b", "/ä", "/a\r\nX: y", "/items/..", "/items/../other", "/%2e%2E/x", "/.?a=1"])
+@pytest.mark.parametrize(
+    "path", ["/a b", "/ä", "/a\r\nX: y", "/items/..", "/items/../other", "/%2e%2E/x", "/.?a=1", "/a#b", "@127.0.0.1/x", "0/x"]
+)
 async def test_a_path_http_cannot_carry_is_refused_unsent(path: str) -> None:
     async with scripted(says(OK)) as url:
         error = await refusal(url, path=path)
@@ -333,7 +335,11 @@ async def test_a_closed_wire_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("7", 7.0), (" 7 ", 7.0), ("9" * 40, 86_400.0), ("", None), ("soon", None), ("-1", None), ("1.5", None)]
+    ("text", "expected"),
+    [
+        *[("7", 7.0), (" 7 ", 7.0), ("9" * 40, 86_400.0), ("", None), ("soon", None), ("-1", None), ("1.5", None)],
+        *[(f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", None), (f"Mon, 01 Jan 2020 00:00:00 +{'9' * 20}", None)],
+    ],
 )
 def test_retry_after_is_read_in_bounds(text: str, expected: float | None) -> None:
     assert WireAnswer(503, {"Retry-After": text}, b"", "").retry_after == expected
