@@ -101,7 +101,7 @@ class Guard:
             try:
                 return await self._once(attempt, call, number)
             except UpstreamError as exc:
-                sent |= exc.sent
+                sent |= exc.sent and not isinstance(exc, UpstreamRejected)
                 raise
 
         try:
@@ -125,10 +125,10 @@ class Guard:
                 budget=self.budget,
                 spent=self._budget_spent,
             )
-        except (UpstreamRejected, OutcomeUnknown):
+        except OutcomeUnknown:
             raise
         except UpstreamError as exc:
-            if self._in_doubt and sent:
+            if self._in_doubt and sent:  # also when the repetition was refused: that may mean "I have it already"
                 raise self._unknown(exc) from exc
             raise
         except TillgateError:

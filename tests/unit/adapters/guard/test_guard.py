@@ -175,6 +175,15 @@ async def test_a_repeatable_write_stays_in_doubt_when_only_its_last_attempt_did_
     assert script.calls == 3
 
 
+async def test_a_repeatable_write_that_is_refused_after_an_attempt_without_answer_stays_in_doubt() -> None:
+    script = Script(UpstreamTimeout(**AT), UpstreamRejected(**AT, refusal="DUPLICATE"))
+    with pytest.raises(OutcomeUnknown, match="DUPLICATE"):
+        await guard(Policy(retry=QUICK, idempotent=True), writes=True).run(script, call())
+    unsent = Script(ConnectFailed(**AT), UpstreamRejected(**AT, refusal="E17"))
+    with pytest.raises(UpstreamRejected):
+        await guard(Policy(retry=QUICK, idempotent=True), writes=True).run(unsent, call())
+
+
 async def test_our_own_mistake_after_a_write_may_have_left_is_doubt_too_and_in_a_read_it_is_a_mistake() -> None:
     with pytest.raises(OutcomeUnknown):
         await guard(writes=True).run(Script(ZeroDivisionError()), call())
