@@ -13,9 +13,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -33,6 +31,7 @@ from contracts.versions import HISTORY
 from gateway.bootstrap import Checked, Product, check, pepper, product
 from gateway.cli.serving import demo_keys, sandbox_environment, server
 from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import Estate, Quota, QuotaPolicy
 from gateway.services.clock import Now, utc_now
 from sandbox.server import Sandbox
@@ -94,21 +93,19 @@ def no_limits(estate: Estate) -> Estate:
 
 @cache
 def reference() -> Checked:
-    """The reference estate, read once per run, without the tills' files."""
-    text = (ROOT / "estate.toml").read_text(encoding="utf-8")
-    sections = re.split(r"(?m)^(?=\[)", text)
-    kept = "".join(s for s in sections if not re.match(r'\[(system\.pos|operation\."pos\.)', s)).replace(', "sale.feed"]', "]")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "estate.toml").write_text(kept, encoding="utf-8")
-        for shared in ("contracts", "mappings"):
-            (folder / shared).symlink_to(ROOT / shared)
-        return check(folder)
+    """The reference estate, read once per run."""
+    return check(ROOT)
 
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, change: Callable[[Estate], Estate] = lambda e: e, work: bool = False, now: Now = utc_now, seed: int = 1
+    folder: Path,
+    *,
+    change: Callable[[Estate], Estate] = lambda e: e,
+    work: bool = False,
+    now: Now = utc_now,
+    seed: int = 1,
+    http: type[BoundedProtocol] = BoundedProtocol,
 ) -> AsyncIterator[Live]:
     """`work`: also the background loops (files, events, due processes). `now`: another clock for the product."""
     checked = await asyncio.to_thread(reference)
@@ -116,18 +113,19 @@ async def running(
     sandbox = await start_sandbox(folder / "sandbox", seed)
     try:
         environment = sandbox_environment(sandbox.describe())
-        async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work) as base:
+        async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work, http) as base:
             keys = await demo_keys(built)
-            async with httpx.AsyncClient(base_url=base, timeout=30, limits=httpx.Limits(max_connections=None)) as http:
-                yield Live(base, built, sandbox, keys, http)
+            async with httpx.AsyncClient(base_url=base, timeout=30, limits=httpx.Limits(max_connections=None)) as speaker:
+                yield Live(base, built, sandbox, keys, speaker)
     finally:
         await sandbox.stop()
 
 
 @asynccontextmanager
-async def _served(built: Product, work: bool) -> AsyncIterator[str]:
+async def _served(built: Product, work: bool, protocol: type[BoundedProtocol]) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         http = server(built, "127.0.0.1", 0)
+        http.config.http = protocol
         serving = asyncio.create_task(http._serve([listening]))  # without uvicorn's hold on the test run's signals
         jobs = asyncio.create_task(built.work()) if work else None
         try:

@@ -12,7 +12,7 @@ from contracts import errors
 from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
 from contracts.versions import VersionHistory
-from gateway.edge import personal, problems, reading
+from gateway.edge import personal, problems, protocol, reading
 from gateway.edge.auth import SCOPES
 from gateway.edge.door import KEY
 from gateway.edge.endpoint import AnyEndpoint
@@ -26,6 +26,7 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.RetiredVersion,
     errors.UpstreamRejected,
     errors.QuotaExceeded,
+    protocol.HeadTooLarge,
     errors.TillgateError,
     errors.UpstreamError,
     errors.ContractViolation,
@@ -273,7 +274,7 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
         found["304"] = {"description": "Nothing is new", "headers": {**_FIELDS, **_ETAG}}
     kinds = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.body is not None:
-        kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType, reading.BodyTooSlow]
+        kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType, reading.RequestTooSlow]
     if endpoint.idempotent_key:
         kinds += [errors.IdempotencyKeyMissing, errors.IdempotencyKeyReused, errors.RequestInProgress]
     by_status: dict[int, list[str]] = {}

@@ -80,7 +80,7 @@ def catalogue() -> list[dict[str, Any]]:
 
 _INSIDE = ("bad_record", "bad_file", "invalid_configuration")
 """Codes that only operators meet."""
-_HOMES = (errors.__name__, "gateway.edge.reading")
+_HOMES = (errors.__name__, "gateway.edge.protocol", "gateway.edge.reading")
 """Modules whose classes bring codes; drivers refine classes, never codes."""
 
 

@@ -30,13 +30,13 @@ UNFIT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff"
 _UNFIT = re.compile(f"[{UNFIT}\ud800-\udfff]")
 
 
-class BodyTooSlow(CallerError):
+class RequestTooSlow(CallerError):
     status: ClassVar[int] = 408
-    code: ClassVar[str] = "body_too_slow"
-    title: ClassVar[str] = "The body did not arrive in time"
+    code: ClassVar[str] = "request_too_slow"
+    title: ClassVar[str] = "The request did not arrive in time"
     retryable: ClassVar[bool] = True
-    advice: ClassVar[str] = "Send the body without pauses, right after the header."
-    text: ClassVar[str] = "the rest of the body did not come"
+    advice: ClassVar[str] = "Send head and body without pauses."
+    text: ClassVar[str] = "the rest of the request did not come"
 
 
 # ---- header -------------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def check_media(headers: Mapping[str, str]) -> None:
 
 
 async def received(receive: Receive, headers: Mapping[str, str], limit: int, seconds: float) -> bytes:
-    """The body, at most `limit` bytes, within `seconds`. Raises BodyTooLarge, BodyTooSlow, InvalidRequest (it ended too early)."""
+    """The body, at most `limit` bytes, within `seconds`. Raises BodyTooLarge, RequestTooSlow, InvalidRequest (it ended too early)."""
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
         raise BodyTooLarge(limit=limit)
@@ -112,7 +112,7 @@ async def received(receive: Receive, headers: Mapping[str, str], limit: int, sec
                 if not message.get("more_body", False):
                     return bytes(whole)
     except TimeoutError as exc:
-        raise BodyTooSlow from exc
+        raise RequestTooSlow from exc
 
 
 # ---- body ---------------------------------------------------------------------------------------------------------

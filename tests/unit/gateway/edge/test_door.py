@@ -406,7 +406,7 @@ async def test_a_body_that_stops_arriving_is_given_up(tmp_path, build) -> None:
 
     async with build(tmp_path, body_seconds=0.05) as it:
         fields = {**it.auth, "Content-Type": "application/json", "Idempotency-Key": "a"}
-        problem(await it.http.post("/things", content=stuck(), headers=fields), 408, "body_too_slow")
+        problem(await it.http.post("/things", content=stuck(), headers=fields), 408, "request_too_slow")
 
 
 async def test_nobody_without_a_key_makes_us_read_a_body(bench: Bench) -> None:
@@ -573,16 +573,17 @@ async def test_a_handler_that_forgets_time_is_ended(bench: Bench) -> None:
 
 async def test_beyond_its_limit_the_gateway_sheds_but_answers_probes(tmp_path, build) -> None:
     async with build(tmp_path, most=3) as it:
-        go = asyncio.Event()
+        go, full = asyncio.Event(), asyncio.Event()
 
         async def slow(ask: Ask[Any, Any], runs: int) -> Outcome:
+            if runs == 3:
+                full.set()
             await go.wait()
             return Outcome(Thing(key="a"))
 
         it.handle = slow
         running = [asyncio.create_task(it.post(key=str(n))) for n in range(3)]
-        while it.runs < 3:
-            await asyncio.sleep(0.01)
+        await full.wait()
         problem(await it.get(), 503, "overloaded")
         assert (await it.http.get("/health/live")).status_code == 404, "this little API has no probes, and yet it was let in"
         go.set()
@@ -647,8 +648,8 @@ ELSEWHERE = {
         "not_acceptable",
         "precondition_failed",
     ),
-    *("body_too_large", "body_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
-    *("idempotency_key_reused", "request_in_progress", "quota_exceeded", "overloaded"),
+    *("body_too_large", "request_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
+    *("idempotency_key_reused", "request_in_progress", "quota_exceeded", "overloaded", "head_too_large"),
 }
 """Reached by the tests above, each by what a caller does."""
 

@@ -1,0 +1,119 @@
+"""uvicorn's protocol with what it leaves open: heads are bounded in size and time, connections in number, and each refusal is a problem."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import secrets
+from typing import Any, ClassVar
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from contracts import errors
+from contracts.errors import CallerError, TillgateError
+from gateway.edge import problems
+from gateway.edge.reading import RequestTooSlow
+
+MAX_HEAD_BYTES = 32_768
+log = structlog.get_logger("edge")
+
+
+class HeadTooLarge(CallerError):
+    status: ClassVar[int] = 431
+    code: ClassVar[str] = "head_too_large"
+    title: ClassVar[str] = "The request's head is too large"
+    text: ClassVar[str] = f"target and fields are larger than {MAX_HEAD_BYTES} bytes"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """For `uvicorn.Config(http=BoundedProtocol)`. `limit_concurrency` counts connections here; requests are counted by the application."""
+
+    head_seconds: ClassVar[float] = 10.0
+    """From the first byte of a head (or the connection) to its end; idle connections between requests are uvicorn's to close."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._in_head = self._completed = False
+        self._head = 0
+        """Bytes of the head that is on its way, as far as it came in earlier pieces."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal: TillgateError | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        self._begin()
+        if self._most is not None and len(self.connections) > self._most:
+            self._refuse(errors.Overloaded())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._completed = False
+        super().data_received(data)
+        if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
+            self._head += len(data)
+            if self._head > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head = True, 0
+        if self._timer is None:
+            self._begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # else a trailer, and nobody reads it
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._end()
+        self._in_head = False
+        if len(self.url) + sum(len(k) + len(v) + 4 for k, v in self.headers) > MAX_HEAD_BYTES:
+            self._refusal = HeadTooLarge()
+            raise self._refusal
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._completed = True
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(
+            self._refusal or errors.InvalidRequest(where="request", expected="a well-formed HTTP/1.1 request", got="something else")
+        )
+
+    def _begin(self) -> None:
+        self._timer = self.loop.call_later(self.head_seconds, self._late)
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self._refuse(RequestTooSlow())
+
+    def _refuse(self, error: TillgateError) -> None:
+        """No flight is open yet: the trace id leads to the log line."""
+        trace_id = secrets.token_hex(16)
+        log.info("request_refused", trace_id=trace_id, code=error.code, peer=self.client[0] if self.client else "")
+        status, body = problems.status_of(error), problems.encode(error, trace_id)
+        fields = {
+            **problems.headers(error),
+            "content-type": problems.MEDIA_TYPE,
+            "content-length": str(len(body)),
+            "cache-control": "no-store",
+            "connection": "close",
+        }
+        head = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", *(f"{k}: {v}" for k, v in fields.items())]
+        self.transport.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+        self.transport.close()
+        self._end()

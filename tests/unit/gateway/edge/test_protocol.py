@@ -1,0 +1,134 @@
+"""Bytes on a real socket, before the framework sees anything."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.edge import protocol
+from gateway.estate import Estate
+from tests.products import Live, no_limits, running
+
+
+def few(estate: Estate) -> Estate:
+    return msgspec.structs.replace(no_limits(estate), edge=msgspec.structs.replace(estate.edge, max_connections=20, max_body_bytes=100_000))
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
+    async with running(tmp_path, change=few) as found:
+        yield found
+
+
+async def said(live: Live, *pieces: bytes, seconds: float = 5.0) -> bytes:
+    """What the gateway answers until it closes, or until `seconds` are over."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+    answer = b""
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        async with asyncio.timeout(seconds):
+            while chunk := await reader.read(65_536):
+                answer += chunk
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+    return answer
+
+
+def refused(answer: bytes, status: int, code: str) -> dict[str, Any]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode()), answer[:300]
+    assert b"content-type: application/problem+json" in head
+    assert b"connection: close" in head
+    document: dict[str, Any] = json.loads(body)
+    assert document["code"] == code
+    assert len(document["traceId"]) == 32
+    return document
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_problem_and_the_end_of_the_connection(live: Live, noise: bytes) -> None:
+    refused(await said(live, noise), 400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Big: ", *[b"a" * 8192] * 8),
+        (b"GET /products?x=", *[b"a" * 8192] * 8),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"".join(b"X-%d: 1\r\n" % n for n in range(k, k + 500)) for k in range(0, 5000, 500)]),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 40_000 + b"\r\n\r\n",),
+    ],
+)
+async def test_a_head_beyond_its_bound_is_431(live: Live, pieces: tuple[bytes, ...]) -> None:
+    refused(await said(live, *pieces), 431, "head_too_large")
+
+
+class Hasty(protocol.BoundedProtocol):
+    head_seconds = 0.3
+
+
+async def test_a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not(tmp_path: Path) -> None:
+    async with running(tmp_path, http=Hasty) as live:
+        answers = await asyncio.gather(
+            said(live, b"GET / HTTP/1.1\r\nHost:", seconds=3),
+            said(live, seconds=3),
+            said(live, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", seconds=0.8),
+        )
+    for answer in answers[:2]:
+        refused(answer, 408, "request_too_slow")
+    assert answers[2].startswith(b"HTTP/1.1 200")
+    assert answers[2].count(b"HTTP/1.1") == 1
+
+
+async def test_an_idle_connection_is_served_again_and_pipelined_requests_are_answered_in_turn(live: Live) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+    for _ in range(2):
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        for _ in range(3):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            await reader.readexactly(len(b'{"status":"alive"}'))
+        await asyncio.sleep(0.3)
+    writer.close()
+
+
+async def test_connections_beyond_their_number_are_told_to_come_back(live: Live) -> None:
+    port = int(live.base.rpartition(":")[2])
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    answer = await said(live)
+    refused(answer, 503, "overloaded")
+    assert b"retry-after: 1" in answer
+    for _, writer in held:
+        writer.close()
+    await asyncio.sleep(0.05)
+    assert (await live.http.get("/health/live")).status_code == 200
+
+
+async def test_a_large_body_after_a_small_head_is_no_large_head(live: Live) -> None:
+    fields = {**live.auth(), "Content-Type": "application/json", "Idempotency-Key": "k", "Content-Length": "90000", "Connection": "close"}
+    head = "\r\n".join(["POST /orders HTTP/1.1", "Host: x", *(f"{k}: {v}" for k, v in fields.items()), "", ""])
+    answer = await said(live, head.encode() + b" " * 90_000)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"a JSON document" in answer
