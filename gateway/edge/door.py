@@ -26,8 +26,9 @@ from gateway.edge.quota import Quotas
 from gateway.services.clock import Now, utc_now
 from observability import FlightRecord, Step, step
 
-IDEMPOTENCY_LEASE = 60.0
-"""Seconds after which a request that never finished may be taken over, at least; handlers are safe to repeat under their key."""
+IDEMPOTENCY_LEASE = 20.0
+"""Seconds after which a request that never finished may be taken over, at least; handlers are safe to repeat under their key, and none
+runs longer than its deadline and the grace."""
 
 BODY_SECONDS = 10.0
 
@@ -89,7 +90,7 @@ class Door:
         self._services = services
         self.max_body = max_body
         self._deadlines = deadlines
-        self._lease = max(IDEMPOTENCY_LEASE, 2 * max(deadlines.values(), default=0.0))
+        self._lease = max(IDEMPOTENCY_LEASE, max(deadlines.values(), default=0.0) + GRACE + 1)
         self._retention = f"{retention_days:g} days"
         self._now = now
         self.body_seconds = body_seconds
