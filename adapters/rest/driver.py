@@ -8,16 +8,18 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
 from adapters.driver import Reply
+from adapters.login import Login
 from adapters.rest.client import Asked, Unusable, credentials, decoded, next_link, with_parameter, written
 from adapters.rest.contract import Operation, RestContract
 from adapters.rest.errors import means, member, said, translated
 from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OAuth2, OperationOptions, RestOptions, Tls
-from adapters.rest.token import Tokens
+from adapters.rest.token import OPERATION, new_token
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import ContractViolation, UpstreamTimeout
@@ -42,12 +44,13 @@ class RestConnection:
             body_limit=options.body_limit,
             tls=tls,
         )
-        self.tokens: Tokens | None = None
+        self.login: Login | None = None
         self._token_wire: Wire | None = None
         if isinstance(auth := options.auth, OAuth2):
             origin = urlsplit(auth.token_url)
             self._token_wire = Wire(system, f"{origin.scheme}://{origin.netloc}", connections=1, tls=tls)
-            self.tokens = Tokens(system, auth, self._token_wire)
+            log_in = partial(new_token, system, auth, self._token_wire)
+            self.login = Login(system, OPERATION, log_in, time_limit=auth.time_limit, pause=auth.pause)
         headers, self.key = credentials(auth)
         self.headers = {**options.headers, **headers}
         self.known = _Known(options.etags)
@@ -60,6 +63,8 @@ class RestConnection:
             await self._token_wire.start()
 
     async def close(self) -> None:
+        if self.login:
+            await self.login.close()
         await self.wire.close()
         if self._token_wire:
             await self._token_wire.close()
@@ -149,7 +154,7 @@ class _Visit:
 
     async def _exchange(self, path: str, headers: dict[str, str], body: bytes | None, hop: Hop | None) -> WireAnswer:
         """With a token, where the system wants one; a refused token is renewed once (401: nothing was done)."""
-        tokens, traceparent = self._c.tokens, hop.traceparent if hop else ""
+        login, traceparent = self._c.login, hop.traceparent if hop else ""
 
         async def once(headers: dict[str, str]) -> WireAnswer:
             return await self._c.wire.exchange(
@@ -163,13 +168,13 @@ class _Visit:
                 body_limit=self._bytes_left,
             )
 
-        if tokens is None:
+        if login is None:
             return await once(headers)
-        token = await tokens.token(self._operation.name, self._left())
+        token = await login.token(self._left())
         answer = await once({**headers, "Authorization": f"Bearer {token}"})
         if answer.status == 401:
-            tokens.expire(token)
-            token = await tokens.token(self._operation.name, self._left())
+            login.expire(token)
+            token = await login.token(self._left())
             answer = await once({**headers, "Authorization": f"Bearer {token}"})
         return answer
 

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
+from adapters.login import CredentialsRefused
 from adapters.rest.spec import ErrorBody, Meaning
 from adapters.wire import WireAnswer
 from contracts.errors import OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
 
 Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "credentials"]
-
-
-@dataclass(eq=False, kw_only=True)
-class CredentialsRefused(UpstreamError):
-    """401 or 403: our own credentials are wrong or may not do this. Nothing was done, and trying again may lock the account."""
-
-    retryable: ClassVar[bool] = False
-    sent: bool = False
 
 
 def means(answer: WireAnswer, code: str, body_is_json: bool, promised: bool | None, meanings: Iterable[Meaning], *, read: bool) -> Means:

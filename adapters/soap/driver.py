@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from adapters.driver import Reply
+from adapters.login import CredentialsRefused, Login, Token
 from adapters.soap.client import TYPES, SoapClient
 from adapters.soap.contract import Operation, SoapContract
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
 from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, read_fault, translated
-from adapters.soap.session import Login
 from adapters.soap.spec import AsOf, OperationOptions, Results, SoapOptions, Tls
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
@@ -92,7 +92,7 @@ class SoapConnection:
         self._plans: dict[str, _Plan] = {}
         self._login: Login | None = None
         if session := options.session:
-            self._login = Login(system, session.operation, self._open_session, time_limit=session.time_limit, pause=session.pause)
+            self._login = Login(system, session.operation, self._log_in, time_limit=session.time_limit, pause=session.pause)
 
     async def start(self) -> None:
         if self._client is None:
@@ -272,14 +272,19 @@ class SoapConnection:
 
     # ---- logging in -----------------------------------------------------------------------------------------------------
 
-    async def _open_session(self, seconds: float) -> str:
+    async def _log_in(self, seconds: float) -> Token:
         session = self.options.session
         assert session is not None  # noqa: S101  # else nobody asks
         request: Mapping[str, Any] = {}
         for path, value in {**session.request, session.user_field: session.user, session.password_field: session.password}.items():
             request = _with(request, path, value)
         with step(Step.ATTEMPT, system=self.system, operation=session.operation):
-            payload, answer = await self._attempt(self._plan(session.operation), request, "", asyncio.get_running_loop().time() + seconds)
+            end = asyncio.get_running_loop().time() + seconds
+            try:
+                payload, answer = await self._attempt(self._plan(session.operation), request, "", end)
+            except UpstreamRejected as exc:
+                reason = f"login refused: {exc.reason} ({exc.refusal})"
+                raise CredentialsRefused(system=self.system, operation=session.operation, reason=reason) from exc
             if session.cookie:
                 token = _cookie(answer, session.cookie)
             else:
@@ -287,7 +292,7 @@ class SoapConnection:
             if not token:
                 where = session.cookie or session.token or ""
                 raise Unusable(where, "a session token", "nothing").translated(self.system, session.operation)
-            return token.strip()
+            return Token(token.strip())
 
 
 def _tls(files: Tls | None) -> ssl.SSLContext | None:

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from adapters.login import CredentialsRefused
 from adapters.rest.client import Unusable, next_link
 from adapters.rest.contract import RestContract
 from adapters.rest.driver import RestConnection
-from adapters.rest.errors import CredentialsRefused
 from adapters.rest.spec import RestOptions, options
 from contracts.call import Call
 from contracts.errors import (
@@ -521,6 +521,46 @@ async def test_one_token_serves_a_hundred_waiting_calls_and_is_kept(shop: Shop) 
     assert headers["Authorization"] == "Basic Z2F0ZSt3YXk6czNjcmV0"
     assert body == b"grant_type=client_credentials&scope=r+w"
     assert "s3cret" not in repr(connection.options)
+
+
+async def test_who_gives_up_does_not_take_the_token_away_from_the_others_and_one_failure_answers_all(shop: Shop) -> None:
+    issuer = Issuer(shop, says({}, 503))
+    connection = await shop.connected(auth=issuer.auth)
+    expected: type
+    for expected in (UpstreamFault, tuple):
+        calls = [asyncio.create_task(ask(connection)) for _ in range(20)]
+        await asyncio.sleep(0.005)
+        calls[0].cancel()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(done[0], asyncio.CancelledError)
+        assert all(type(d) is expected for d in done[1:])
+    assert len(issuer.asked) == 2
+
+
+async def test_asking_for_a_token_is_a_step_of_the_flight_that_needed_it(shop: Shop) -> None:
+    issuer = Issuer(shop)
+    connection = await shop.connected(auth=issuer.auth)
+    with Recorder().flight("request", "GET /things") as record:
+        await ask(connection)
+        (hop,) = [h for h in record.hops if h.operation == "token"]
+    assert (hop.outcome, hop.attributes["status"]) == ("success", 200)
+    assert issuer.asked[0][0]["traceparent"].split("-")[1:3] == [record.trace_id, hop.span_id]
+    assert "s3cret" not in repr(hop.attributes)
+
+
+async def test_closing_ends_a_login_under_way(shop: Shop) -> None:
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    issuer = Issuer(shop, hang)
+    connection = await shop.connected(auth=issuer.auth)
+    call = asyncio.create_task(ask(connection))
+    await asyncio.sleep(0.02)
+    await connection.close()
+    with pytest.raises(UpstreamError) as caught:
+        await call
+    assert not caught.value.sent
 
 
 async def test_a_refused_token_is_renewed_once_within_the_attempt(shop: Shop) -> None:

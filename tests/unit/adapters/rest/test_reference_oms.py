@@ -12,9 +12,9 @@ import pytest
 
 from adapters.driver import Reply
 from adapters.guard import Guard
+from adapters.login import CredentialsRefused
 from adapters.rest.contract import RestContract
 from adapters.rest.driver import RestConnection
-from adapters.rest.errors import CredentialsRefused
 from adapters.rest.spec import options
 from contracts.call import Call
 from contracts.errors import ContractViolation, OutcomeUnknown, UpstreamBusy, UpstreamFault, UpstreamRejected, UpstreamTimeout

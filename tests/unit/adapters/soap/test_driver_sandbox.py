@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.login import CredentialsRefused
 from adapters.soap.driver import SoapConnection
 from contracts.errors import (
     ConnectFailed,
@@ -118,7 +119,7 @@ async def test_a_wrong_password_fails_unsent_and_is_not_tried_again_at_once(erp:
         await asyncio.sleep(0.25)
         await refusal(live, "GetStock", STOCK)
         assert erp.calls["Login"] == 2
-        assert {(type(e), e.sent) for e in errors} == {(UpstreamFault, False)}
+        assert {(type(e), e.sent) for e in errors} == {(CredentialsRefused, False)}
         assert all("wrong-secret" not in f"{e}{e!r}{live.options!r}" for e in errors)
 
 
