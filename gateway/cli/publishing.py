@@ -17,6 +17,8 @@ from gateway.edge import asyncapi, openapi, problems
 
 def generated(title: str) -> dict[str, bytes]:
     """Path in the repository -> content. The same source gives the same bytes."""
+    from gateway.cli import estate_reference  # knows every driver's options
+
     found = {
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
     }
@@ -24,6 +26,7 @@ def generated(title: str) -> dict[str, bytes]:
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))
     found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
+    found["docs/estate.md"] = estate_reference.text().encode()
     return found
 
 
