@@ -221,7 +221,7 @@ LIMITS = Breaker(minimum_calls=4, failure_rate=0.5, slow_call=Duration(1), slow_
 
 
 def breaker_guard(clock: Clock, limits: Breaker = LIMITS, **policy: object) -> Guard:
-    return guard(Policy(retry=Retry(attempts=1), breaker=limits, **policy), clock=clock)  # type: ignore[arg-type]
+    return guard(Policy(retry=Retry(attempts=1), breaker=limits, **policy), clock=clock)  # type: ignore[arg-type]  # fields of Policy
 
 
 async def fail(g: Guard, times: int) -> None:
