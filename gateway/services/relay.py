@@ -160,7 +160,7 @@ class Relay:
         *,
         nudge: asyncio.Event | None = None,
         every: float = 1.0,
-        lease: float = 30.0,
+        lease: float = 24.0,
         batch: int = 256,
         backoff: float = 0.5,
         backoff_max: float = 30.0,
@@ -172,6 +172,8 @@ class Relay:
         self.nudge = nudge or asyncio.Event()
         self._every, self._lease, self._batch = every, lease, batch
         self._backoff, self._backoff_max = backoff, backoff_max
+        self._untold: list[int] = []
+        """Positions that are delivered and not yet marked so: the store went away in between."""
         self._reached: OrderedDict[int, set[str]] = OrderedDict()
         """Position -> publishers that already have it, so that one that is away causes no repeats at the others."""
 
@@ -196,14 +198,14 @@ class Relay:
         return (await self._round())[1]
 
     async def _round(self) -> tuple[int, int]:
+        await self._tell()
         rows = await self._outbox.due(self._owner, self._now(), self._lease, self._batch)
         if not rows:
             return 0, 0
         errors = await asyncio.gather(*(self._relay(row) for row in rows))
         delivered = [row.position for row, error in zip(rows, errors, strict=True) if error is None]
-        await self._outbox.delivered(delivered)
-        for position in delivered:
-            self._reached.pop(position, None)
+        self._untold = delivered
+        await self._tell()
         failed: dict[tuple[int, str], list[int]] = {}
         for row, error in zip(rows, errors, strict=True):
             if error is not None:
@@ -213,6 +215,13 @@ class Relay:
             await self._outbox.failed(positions, self._now() + timedelta(seconds=pause), error)
             log.warning("events held back", count=len(positions), attempts=attempts + 1, error=error, retry_in=pause)
         return len(rows), len(delivered)
+
+    async def _tell(self) -> None:
+        """Marks what is delivered; until the store has heard of it, nothing new is taken."""
+        await self._outbox.delivered(self._untold)
+        for position in self._untold:
+            self._reached.pop(position, None)
+        self._untold = []
 
     async def _relay(self, row: OutboxRow) -> str | None:
         """What went wrong, or None. One bad event must not stop its neighbours."""

@@ -13,6 +13,7 @@ import pytest
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books
+from contracts.errors import StoreUnavailable
 from contracts.events import Event
 from gateway.services.clock import utc_now
 from gateway.services.relay import ANNOUNCING, Relay, Subscribers, announced
@@ -59,6 +60,22 @@ async def test_commit_without_events_wakes_nobody(store: Books) -> None:
     assert not nudge.is_set()
     await books.outbox.put([event(1)])
     assert nudge.is_set()
+
+
+async def test_what_was_delivered_while_the_store_went_away_is_marked_when_it_is_back_and_never_repeated(store: Books) -> None:
+    class Outage(Subscribers):
+        async def publish(self, event: Event) -> None:
+            heard.append(event.id)
+            await store.close()
+
+    heard: list[str] = []
+    relay = Relay(store.outbox, [Outage()], Recorder(), "r1", utc_now)
+    await store.outbox.put([event(1)])
+    with pytest.raises(StoreUnavailable):
+        await relay.drain_once()
+    await store.start()
+    assert await relay.drain_once() == 0
+    assert (heard, await store.outbox.depth()) == (["e1"], 0)
 
 
 async def test_subscriber_in_this_process_hears_an_event_long_before_the_timer(store: Books) -> None:
