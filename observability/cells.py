@@ -17,7 +17,7 @@ BUCKETS: Final = 83
 OTHER: Final = "other"
 _CLASS_INDEX: Final[dict[FailureClass, int]] = {name: i for i, name in enumerate(FAILURE_CLASSES)}
 _ATTEMPT: Final = Step.ATTEMPT
-_COUNTED: Final = frozenset({Step.CALL, Step.FILE_PARSE, Step.ATTEMPT})
+_COUNTED: Final = frozenset({Step.CALL, Step.FILE_RECEIVE, Step.ATTEMPT})
 
 
 class RouteKey(NamedTuple):

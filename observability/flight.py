@@ -292,8 +292,10 @@ class FlightRecord:
         tracestate: str = "",
         trusted: bool = False,
         head_share: float = 0.0,
+        system: str = "",
+        operation: str = "",
     ) -> None:
-        """`parent`: see Recorder.flight. `head_share` is the share of new traces that leave with the sampled flag."""
+        """As for Recorder.flight. `head_share` is the share of new traces that leave with the sampled flag."""
         self._keeper = keeper
         self.kind: FlightKind = kind
         self.name = name
@@ -304,7 +306,7 @@ class FlightRecord:
         self.lost = self.t0 = self.t1 = self.wall = 0
         self.sample_reason, self.sample_weight = "", 0
         self.tracestate = ""
-        self.root = root = Hop(ROOT_STEP[kind])
+        self.root = root = Hop(ROOT_STEP[kind], system=system, operation=operation)
         root.bits = getrandbits(64) or 1
         root.parent_id = 0
         root.record = self

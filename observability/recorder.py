@@ -64,11 +64,14 @@ class Recorder:
         parent: str | None = None,
         tracestate: str = "",
         trusted: bool = False,
+        system: str = "",
+        operation: str = "",
     ) -> FlightRecord:
         """A flight, to be used as `with recorder.flight("request", "GET /inventory") as record:`.
 
         `name` is a template (`GET /products/{sku}`, a feed, a queue), never a path. `parent` is a traceparent as it came: continued
-        when `trusted`, otherwise a new trace begins and the caller's is kept as a link.
+        when `trusted`, otherwise a new trace begins and the caller's is kept as a link. `system` and `operation`: whose doing a file
+        is; it counts as one call of that feed.
         """
         return FlightRecord(
             self,
@@ -82,6 +85,8 @@ class Recorder:
             tracestate=tracestate,
             trusted=trusted,
             head_share=self.head_share,
+            system=system,
+            operation=operation,
         )
 
     @property

@@ -225,7 +225,7 @@ class Intake:
         if known is not None and known.state == "claimed" and known.lease_until is not None and known.lease_until > self._now():
             return False
         store = file.facts.get("store", "")
-        with self._recorder.flight("file", self.feed, store=store) as flight:
+        with self._recorder.flight("file", self.feed, store=store, system=self._feed.system, operation=self._feed.name) as flight:
             flight.objective = LATE
             flight.set(file=file.name, file_bytes=file.size, feed=self.feed)
             seen = FileSeen(file.digest, self.feed, file.name, file.size, store)
@@ -361,10 +361,10 @@ class Intake:
                         raise _Stopped
                 ending = reading.ending
             hop.set(rows=ending.rows, records_ok=units - bad, records_quarantined=bad)
-        if ending.reasons:
-            raise BadFile(file=file.name, reason="; ".join(ending.reasons))
-        if share is not None and units and bad / units > share:
-            raise BadFile(file=file.name, reason=f"{bad} of {units} transactions are bad, more than the declared share of {share:.1%}")
+            if ending.reasons:
+                raise BadFile(file=file.name, reason="; ".join(ending.reasons))
+            if share is not None and units and bad / units > share:
+                raise BadFile(file=file.name, reason=f"{bad} of {units} transactions are bad, more than the declared share of {share:.1%}")
         self._conclude(file, ending, counts)
         return kept if units <= KEPT else None
 

@@ -26,6 +26,7 @@ from gateway.services.intake import Intake, NotNormal, normal_form
 from mappings.language import CompiledMapping, load
 from mappings.language.examples import run
 from observability import Recorder
+from observability.cells import OperationKey
 from sandbox.faults import Faults
 from sandbox.pos.till import Tills
 from sandbox.world import World
@@ -318,6 +319,16 @@ async def test_the_flight_of_a_file_tells_its_counts(shop: Shop) -> None:
     kind, name, store, steps, attributes = Kept.flights[0]
     assert (kind, name, store, steps) == ("file", "pos.tlog", "0001", ["file.receive", "file.parse", "file.publish"])
     assert (attributes["file"], attributes["records_quarantined"]) == (path.name, 1)
+
+
+async def test_a_file_counts_as_one_call_of_its_feed_and_a_refused_one_as_a_failed_call(shop: Shop) -> None:
+    shop.tills.random_day("0001", 20, DAY)
+    shop.tills.write_file("0001")
+    await shop.sweep()
+    (shop.inbox / "TLOG_0001_20260311_99999.tlog").touch()
+    await shop.sweep()
+    cell = shop.recorder.snapshot().operations[OperationKey("pos", "tlog")]
+    assert (cell.n, cell.failed, cell.count("data")) == (2, 1, 1)
 
 
 # ---- dying --------------------------------------------------------------------------------------------------------

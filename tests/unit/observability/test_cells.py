@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.errors import UpstreamTimeout
+from contracts.errors import BadFile, UpstreamTimeout
 from observability import Recorder, Step, step
 from observability.cells import BUCKETS, Cell, Cells, OperationKey, RouteKey, bucket, upper_bound
 
@@ -30,6 +30,16 @@ def test_an_attempt_without_a_call_around_it_counts_for_itself() -> None:
         raise UpstreamTimeout(system="erp", operation="Find")
     cell = of.cells.operations[OperationKey("erp", "Find")]
     assert (cell.n, cell.failed, cell.count("timeout")) == (1, 1, 1)
+
+
+def test_a_file_is_one_call_of_its_feed_whatever_its_steps() -> None:
+    of = Recorder()
+    for error in (None, BadFile(file="x", reason="empty")):
+        with of.flight("file", "pos.tlog", system="pos", operation="tlog") as record, step(Step.FILE_PARSE, feed="pos.tlog"):
+            if error:
+                record.failed(error)
+    cell = of.cells.operations[OperationKey("pos", "tlog")]
+    assert (cell.n, cell.count("data")) == (2, 1)
 
 
 def test_dropped_flights_are_counted_all_the_same() -> None:
