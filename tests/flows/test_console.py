@@ -224,6 +224,8 @@ def test_what_does_not_exist_is_said_and_signing_out_ends_the_session(operator: 
         assert answer.status == 404
         expect(page.locator("main")).to_contain_text("404")
     operator.complaints.clear()  # Chromium reports a 404 as an error of its own
+    operator.open("/console/flights")
     page.evaluate("fetch('/console/logout', {method: 'POST'})")
-    page.wait_for_timeout(300)
-    assert operator.open("/console/systems").url.endswith("/console/login")
+    expect(page.locator("#freshness")).to_contain_text("signed out", timeout=10_000)
+    page.reload()
+    assert page.url.endswith("/console/login")
