@@ -7,6 +7,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -117,20 +118,23 @@ _SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest"
 
 def check(root: Path) -> Checked:
     """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them."""
-    estate, source = estates.read(root)
+    estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
-    found: list[Finding] = []
     options = {n: estates.decode(_SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
     contracts: dict[str, Contract] = {}
     for key, name, path, place in _contract_files(estate):
         try:
             contracts[key] = _load_contract(name, estate.system[name], folder / path, options[name])
         except Findings as exc:
-            found.extend(exc.findings)
-        except OSError as exc:
-            found.append(source.finding(place, f"{path}: cannot be read: {exc.strerror}"))
+            found.extend(_at_home(f, name, options[name], source) for f in exc.findings)
+        except (OSError, ValueError) as exc:
+            found.append(source.finding(place, f"{path}: cannot be read: {(isinstance(exc, OSError) and exc.strerror) or exc}"))
     mappings: dict[str, CompiledMapping] = {}
     for name, operation in estate.operation.items():
+        contract = contracts.get(name) or contracts.get(name.partition(".")[0])
+        if contract is None:  # what is wrong with it is said above; every field of its mappings would be unknown
+            continue
+        found.extend(_known(("operation", name), operation.calls or name.partition(".")[2], contract, source))
         for use in ("answer", "request"):
             path = getattr(operation, use)
             if path and path not in mappings:
@@ -143,6 +147,10 @@ def check(root: Path) -> Checked:
         found.extend(_fits(name, operation, mappings, source))
         if operation.mode == "file":
             estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
+    for name, given in options.items():
+        if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
+            for operation_name in given.operations:
+                found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column))))
     return Checked(folder, estate, contracts, mappings, options)
@@ -165,6 +173,29 @@ def _load_contract(name: str, system: System, path: Path, options: Any) -> Contr
     if system.protocol == "rest":
         return RestContract(name, path)
     return FileContract(name, path)
+
+
+def _at_home(finding: Finding, system: str, options: Any, source: estates.Source) -> Finding:
+    """A driver does not know where its options stand; the estate does."""
+    about, prefix = finding.message, f"options of {system}: "
+    if not about.startswith(prefix):
+        return finding
+    option = about.removeprefix(prefix).partition(":")[0]
+    named = re.search(r"operation '([^']+)'", about)
+    below: tuple[str, ...] = tuple(option.split("."))
+    if named:
+        below = ("operations", named[1]) if named[1] in options.operations else ("session", "operation")
+    return source.finding(("system", system, "options", *below), about, finding.suggestion)
+
+
+def _known(place: tuple[str, ...], operation: str, contract: Contract, source: estates.Source) -> Iterator[Finding]:
+    try:
+        contract.exchange(operation)
+    except KeyError as exc:
+        said = str(exc.args[0])
+        yield source.finding(place, said if said != operation else f"its contract describes no {operation!r}")
+    except Findings as exc:
+        yield from exc.findings
 
 
 def _shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:

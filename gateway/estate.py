@@ -13,7 +13,6 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -23,9 +22,10 @@ from msgspec import Meta
 from adapters.broker.spec import Tls
 from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
-from contracts.ports import CAPABILITIES
+from contracts.ports import CAPABILITIES, Capability
 
 MAX_ESTATE_BYTES = 1_000_000
+MAX_SECRET_BYTES = 64_000
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,31 +200,12 @@ CHANNELS = ("web", "mobile", "store", "call_centre", "marketplace")
 # ---- reading ------------------------------------------------------------------------------------------------------
 
 
-@dataclass
 class Source:
-    """Where each key of a TOML text stands; tomllib does not say."""
+    """Where each key and each item of a TOML text stands; tomllib does not say. The text has been read by tomllib: it is TOML."""
 
-    file: str
-    text: str
-    _lines: dict[tuple[str, ...], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        table: tuple[str, ...] = ()
-        depth = 0
-        for number, line in enumerate(self.text.splitlines(), 1):
-            if depth <= 0 and (header := re.match(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$", line)):
-                table = _key_parts(header[1])
-                for n in range(1, len(table) + 1):
-                    self._lines.setdefault(table[:n], number)
-            elif key := re.match(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""", line):
-                path = table + _key_parts(key[1]) if depth <= 0 else table
-                if depth <= 0:
-                    for n in range(len(table) + 1, len(path) + 1):
-                        self._lines.setdefault(path[:n], number)
-                    for inner in re.findall(r"[{,]\s*([A-Za-z0-9_-]+)\s*=", line[key.end() :]):
-                        self._lines.setdefault((*path, inner), number)
-            bare = re.sub(r"""(["']).*?\1|#.*""", "", line)
-            depth += bare.count("[") - bare.count("]") if "=" in bare or depth > 0 else 0
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self._lines = places(text)
 
     def line(self, path: tuple[str, ...]) -> int:
         while path and path not in self._lines:
@@ -235,8 +216,80 @@ class Source:
         return Finding(self.file, self.line(path), message, suggestion)
 
 
-def _key_parts(text: str) -> tuple[str, ...]:
-    return tuple(a or b or c for a, b, c in re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*\.?""", text))
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_KEY = re.compile(r"""[ \t]*([A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')[ \t]*""")
+_TEXT = re.compile(r"""\"{3}(?:[^\\]|\\.)*?\"{3,5}|'{3}.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^,\]}#\n]+""", re.DOTALL)
+
+
+def places(text: str) -> dict[tuple[str, ...], int]:
+    """Path of each table, key and item (by its index) -> line, counted from 1."""
+    found: dict[tuple[str, ...], int] = {}
+    counts: dict[tuple[str, ...], int] = {}
+    number, seen = 1, 0
+
+    def note(path: tuple[str, ...], at: int) -> None:
+        nonlocal number, seen
+        number, seen = number + text.count("\n", seen, at), at
+        for n in range(1, len(path) + 1):
+            found.setdefault(path[:n], number)
+
+    def blank(at: int) -> int:
+        return typing.cast("re.Match[str]", _BLANK.match(text, at)).end()
+
+    def key(at: int) -> tuple[tuple[str, ...], int]:
+        parts: list[str] = []
+        while part := _KEY.match(text, at):
+            parts.append(_unquoted(part[1]))
+            at = part.end()
+            if text[at : at + 1] != ".":
+                break
+            at += 1
+        return tuple(parts), at
+
+    def pair(table: tuple[str, ...], at: int) -> int:
+        parts, end = key(at)
+        note((*table, *parts), at)
+        return value((*table, *parts), blank(end + 1))
+
+    def value(path: tuple[str, ...], at: int) -> int:
+        closing = {"[": "]", "{": "}"}.get(text[at])
+        if closing is None:
+            return typing.cast("re.Match[str]", _TEXT.match(text, at)).end()
+        items, at = 0, blank(at + 1)
+        while text[at] != closing:
+            if closing == "}":
+                at = pair(path, at)
+            else:
+                note((*path, str(items)), at)
+                at = value((*path, str(items)), at)
+            items, at = items + 1, blank(at)
+            if text[at] == ",":
+                at = blank(at + 1)
+        return at + 1
+
+    table: tuple[str, ...] = ()
+    at = blank(0)
+    while at < len(text):
+        if text[at] == "[":
+            many = text.startswith("[[", at)
+            parts, end = key(at + 1 + many)
+            table = ()
+            for n, part in enumerate(parts, 1):
+                table = (*table, part)
+                if n < len(parts) and table in counts:
+                    table = (*table, str(counts[table]))
+            if many:
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, str(counts[table]))
+            note(table, at)
+            at = blank(end + 1 + many)
+        else:
+            at = blank(pair(table, at))
+    return found
+
+
+def _unquoted(part: str) -> str:
+    return str(tomllib.loads(f"key = {part}")["key"]) if part[0] in "\"'" else part
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:
@@ -257,7 +310,8 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
         return None if value is None else decode(_choice(args, value, path, source, found), value, path, source, found)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _struct(kind, value, path, source, found)
-    if origin is Annotated and isinstance(value, str) and _is_secret(args) and value and not value.startswith(("env:", "file:")):
+    secret = origin is Annotated and _is_secret(args)
+    if isinstance(value, str) and _reveals(value, path, secret=secret):
         found.append(source.finding(path, f"{_dotted(path)}: a secret must not stand here", "write env:NAME or file:PATH"))
         return None
     if origin is dict and args[1] is not Any:
@@ -274,8 +328,21 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
         choices = get_args(kind) if origin is Literal else ()
         if choices:
             hint = nearest(str(value), [str(c) for c in choices])
-        found.append(source.finding(path, f"{_dotted(path)}: {str(exc)[:300]}, got {value!r:.80}", hint))
+        got = "" if secret or "got" in str(exc) else f", got {value!r:.80}"
+        found.append(source.finding(path, f"{_dotted(path)}: {str(exc)[:300]}{got}", hint))
         return None
+
+
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+
+
+def _reveals(value: str, path: tuple[str, ...], *, secret: bool) -> bool:
+    """Whether a secret itself stands where only a reference to it may: also in a URL, and in a header."""
+    if not value or (value.startswith(("env:", "file:")) and "|" not in value):
+        return False
+    named = len(path) > 1 and path[-2] == "headers" and path[-1].lower() in _SECRET_HEADERS
+    return secret or named or _PASSWORD_IN_URL.search(value) is not None
 
 
 def _is_secret(args: tuple[Any, ...]) -> bool:
@@ -291,13 +358,10 @@ def _choice(args: tuple[Any, ...], value: Any, path: tuple[str, ...], source: So
     if not tagged or not isinstance(value, dict):
         return Union[tuple(real)]  # noqa: UP007  # built at run time
     tag_field = next(iter(tagged.values())).__struct_config__.tag_field
-    if (chosen := tagged.get(value.get(tag_field))) is None:
+    tag = value.get(tag_field)
+    if not isinstance(tag, str) or (chosen := tagged.get(tag)) is None:
         known = [str(t) for t in tagged]
-        found.append(
-            source.finding(
-                path, f"{_dotted(path)}: unknown {tag_field} {value.get(tag_field)!r}", nearest(str(value.get(tag_field)), known)
-            )
-        )
+        found.append(source.finding((*path, str(tag_field)), f"{_dotted(path)}: unknown {tag_field} {tag!r:.80}", nearest(str(tag), known)))
         return dict[str, Any]
     return chosen
 
@@ -347,6 +411,14 @@ def _hook(kind: type, value: Any) -> Any:
 
 def read(path: Path) -> tuple[Estate, Source]:
     """The estate in `path` (a folder, or its estate.toml), typed and checked within itself. Raises Findings with every mistake."""
+    estate, source, found = examine(path)
+    if found:
+        raise Findings(findings=tuple(sorted(found, key=lambda f: (f.file, f.line))))
+    return estate, source
+
+
+def examine(path: Path) -> tuple[Estate, Source, list[Finding]]:
+    """As much of it as can be understood, and what is wrong with the rest. Raises Findings for what is no TOML document at all."""
     file = path / "estate.toml" if path.is_dir() else path
     name = file.name
     try:
@@ -368,9 +440,7 @@ def read(path: Path) -> tuple[Estate, Source]:
     found: list[Finding] = []
     estate = _estate(document, source, found)
     found.extend(lint(estate, source, {table: set(entries) for table, entries in document.items() if isinstance(entries, dict)}))
-    if found:
-        raise Findings(findings=tuple(sorted(found, key=lambda f: (f.file, f.line))))
-    return estate, source
+    return estate, source, found
 
 
 def _estate(document: dict[str, Any], source: Source, found: list[Finding]) -> Estate:
@@ -424,9 +494,23 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         provided = CAPABILITIES.get(operation.provides)
         if not files and not operation.request and (provided is None or provided.request.__struct_fields__):
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
+        if provided is not None:
+            yield from _lint_batch(name, operation, provided, source)
     for name, rule in estate.capability.items():
         if name not in CAPABILITIES:
             yield source.finding(("capability", name), f"unknown capability {name!r}", nearest(name, CAPABILITIES))
+        elif CAPABILITIES[name].writes and rule.combine == "all":
+            yield source.finding(
+                ("capability", name, "combine"),
+                f'capability {name}: a write goes to one system, combine = "all" would do it several times',
+                "remove combine",
+            )
+        if rule.partial and rule.combine == "first":
+            yield source.finding(
+                ("capability", name, "partial"),
+                f"capability {name}: partial says nothing without parts",
+                'add combine = "all", or remove it',
+            )
         for operation_name in rule.operations:
             if operation_name not in operations:
                 yield source.finding(
@@ -439,6 +523,14 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     ("capability", name, "operations"),
                     f"capability {name}: {operation_name} provides {known.provides!r}",
                 )
+    for verb in CAPABILITIES.values():
+        providers = [n for n, o in estate.operation.items() if verb.writes and o.provides == verb.name]
+        for extra in providers[1:]:
+            yield source.finding(
+                ("operation", extra, "provides"),
+                f"operation {extra}: {verb.name} is a write and {providers[0]} provides it already; only one system may",
+                "keep one of them",
+            )
     offered = {o.provides for o in estate.operation.values()}
     for name, route in estate.route.items():
         for capability in route.capabilities:
@@ -457,6 +549,21 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         )
 
 
+def _lint_batch(name: str, operation: Operation, capability: Capability[Any, Any], source: Source) -> Iterator[Finding]:
+    batch, at = operation.policy.batch, ("operation", name, "policy", "batch")
+    if capability.keys is None:
+        if batch.size > 1:
+            yield source.finding(
+                at, f"operation {name}: {capability.name} is not asked by keys: nothing can travel together", "remove batch"
+            )
+        return
+    key = get_args(typing.get_type_hints(capability.request)[capability.keys])[0]
+    fields = key.__struct_fields__ if isinstance(key, type) and issubclass(key, msgspec.Struct) else ()
+    if batch.same and batch.same not in fields:
+        hint = nearest(batch.same, fields) or "remove same: its keys are single values"
+        yield source.finding((*at, "same"), f"operation {name}: the keys of {capability.name} have no field {batch.same!r}", hint)
+
+
 def resolve(value: str, environment: Mapping[str, str] = os.environ) -> str:
     """A setting or reference to its value: `env:NAME`, `env:NAME|default`, `file:PATH`, or itself. Raises LookupError."""
     if value.startswith("env:"):
@@ -468,9 +575,14 @@ def resolve(value: str, environment: Mapping[str, str] = os.environ) -> str:
         raise LookupError(f"environment variable {name} is not set")
     if value.startswith("file:"):
         try:
-            return Path(value[5:]).read_text(encoding="utf-8").strip()
-        except OSError as exc:
-            raise LookupError(f"{value}: {exc.strerror}") from exc
+            with Path(value[5:]).open("rb") as file:
+                raw = file.read(MAX_SECRET_BYTES + 1)
+            text = raw.decode("utf-8").strip()
+        except (OSError, ValueError) as exc:
+            raise LookupError(f"{value}: {exc.strerror if isinstance(exc, OSError) else 'not UTF-8 text'}") from exc
+        if len(raw) > MAX_SECRET_BYTES:
+            raise LookupError(f"{value}: longer than {MAX_SECRET_BYTES} bytes")
+        return text
     return value
 
 
