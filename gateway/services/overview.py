@@ -8,7 +8,7 @@ from datetime import datetime
 
 from contracts.books import Books, FileRecord, Process
 from observability import Recorder
-from observability.cells import OperationKey
+from observability.cells import Cell, OperationKey
 from observability.console.data import FileView, OperationView, ProcessView, QuarantinedRecord, RouteView, StepView, SystemView, routes_of
 from observability.ring import Ring
 from observability.spans import FlightSummary, Span
@@ -58,6 +58,7 @@ class Overview:
         self._ring = ring
 
     def systems(self) -> list[SystemView]:
+        cells = self._recorder.snapshot().operations
         return [
             SystemView(
                 id=s.id,
@@ -66,34 +67,10 @@ class Overview:
                 criticality=s.criticality,
                 title=s.title,
                 note=s.note,
-                operations=tuple(self._operation(s.id, o) for o in s.operations),
+                operations=tuple(_operation(o, cells.get(OperationKey(s.id, o.name))) for o in s.operations),
             )
             for s in self._systems
         ]
-
-    def _operation(self, system: str, facts: OperationFacts) -> OperationView:
-        cell = self._recorder.snapshot().operations.get(OperationKey(system, facts.name))
-        guard = facts.guard() if facts.guard else None
-        worst = max(range(len(FAILURE_CLASSES)), key=lambda i: cell.failures[i]) if cell else 0
-        return OperationView(
-            name=facts.name,
-            provides=(facts.provides,),
-            mode=facts.mode,  # type: ignore[arg-type]  # the estate's words are the page's words
-            breaker=guard.breaker if guard else "",  # type: ignore[arg-type]  # likewise
-            opened_by=guard.opened_by if guard else "",
-            opened_at=guard.opened_at if guard else None,
-            calls=cell.n if cell else 0,
-            failure_rate=cell.failed / cell.n if cell and cell.n else 0.0,
-            slow_rate=guard.slow_rate if guard else 0.0,
-            p50_ms=cell.quantile(0.5) * 1000 if cell else 0.0,
-            p95_ms=cell.quantile(0.95) * 1000 if cell else 0.0,
-            objective_ms=facts.objective * 1000,
-            in_flight=guard.in_flight if guard else 0,
-            limit=guard.limit if guard else 0,
-            waiting=guard.waiting if guard else 0,
-            last_error=FAILURE_CLASSES[worst] if cell and cell.failures[worst] else "",
-            drift=facts.drift(),
-        )
 
     def routes(self) -> list[RouteView]:
         return routes_of(self._recorder.snapshot())
@@ -126,6 +103,30 @@ class Overview:
             order = await self._books.orders.get(process.subject)
             found.append(_process(process, order.order_number if order else process.subject))
         return found
+
+
+def _operation(facts: OperationFacts, cell: Cell | None) -> OperationView:
+    guard = facts.guard() if facts.guard else None
+    worst = max(range(len(FAILURE_CLASSES)), key=lambda i: cell.failures[i]) if cell else 0
+    return OperationView(
+        name=facts.name,
+        provides=(facts.provides,),
+        mode=facts.mode,  # type: ignore[arg-type]  # the estate's words are the page's words
+        breaker=guard.breaker if guard else "",  # type: ignore[arg-type]  # likewise
+        opened_by=guard.opened_by if guard else "",
+        opened_at=guard.opened_at if guard else None,
+        calls=cell.n if cell else 0,
+        failure_rate=cell.failed / cell.n if cell and cell.n else 0.0,
+        slow_rate=guard.slow_rate if guard else 0.0,
+        p50_ms=cell.quantile(0.5) * 1000 if cell else 0.0,
+        p95_ms=cell.quantile(0.95) * 1000 if cell else 0.0,
+        objective_ms=facts.objective * 1000,
+        in_flight=guard.in_flight if guard else 0,
+        limit=guard.limit if guard else 0,
+        waiting=guard.waiting if guard else 0,
+        last_error=FAILURE_CLASSES[worst] if cell and cell.failures[worst] else "",
+        drift=facts.drift(),
+    )
 
 
 def _file(record: FileRecord) -> FileView:
