@@ -17,9 +17,13 @@ async def list_products(ask: Ask[ProductParameters, None], services: Services) -
     if wanted.sku:
         answer = await services.catalogue.products(wanted.sku, ask.call)
         return Outcome(Products(items=answer.items, missing=missing(answer)), sources=answer.sources)
-    answer = await services.catalogue.page(position_of(wanted.cursor), wanted.limit, ask.call)
-    cursor = cursor_of(answer.items[-1].sku) if len(answer.items) == wanted.limit else None
-    return Outcome(Products(items=answer.items, missing=missing(answer)), sources=answer.sources, cursor=cursor)
+    # Some systems continue at the row they are given, others behind it: one more is asked for, and the known one left out.
+    position = position_of(wanted.cursor)
+    most = wanted.limit + (position is not None)
+    answer = await services.catalogue.page(position, most, ask.call)
+    items = tuple(p for p in answer.items if p.sku != position)[: wanted.limit]
+    cursor = cursor_of(items[-1].sku) if items and len(answer.items) == most else None
+    return Outcome(Products(items=items, missing=missing(answer)), sources=answer.sources, cursor=cursor)
 
 
 async def get_product(ask: Ask[NoParameters, None], services: Services) -> Outcome:
