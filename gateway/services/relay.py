@@ -160,17 +160,17 @@ class Relay:
         *,
         nudge: asyncio.Event | None = None,
         every: float = 1.0,
-        lease: float = 24.0,
+        lease: float = 16.0,
         batch: int = 256,
         backoff: float = 0.5,
         backoff_max: float = 30.0,
     ) -> None:
-        """Seconds all. `lease` must outlast a publisher's own time limit: it is cut off at half the lease, so that nobody else has the
-        event while it is still under way here.
+        """Seconds all. After `lease` the events of a relay that died go to another. A publisher is cut off at three quarters of it, so that
+        nobody else has the event while it is still under way here; its own time limit should be shorter.
         """
         self._outbox, self._publishers, self._recorder, self._owner, self._now = outbox, tuple(publishers), recorder, owner, now
         self.nudge = nudge or asyncio.Event()
-        self._every, self._lease, self._batch = every, lease, batch
+        self._every, self._lease, self._limit, self._batch = every, lease, lease * 0.75, batch
         self._backoff, self._backoff_max = backoff, backoff_max
         self._untold: list[int] = []
         """Positions that are delivered and not yet marked so: the store went away in between."""
@@ -230,7 +230,7 @@ class Relay:
             with self._recorder.flight("task", f"publish {event.type}", parent=event.traceparent, trusted=True) as record:
                 record.set(message_id=event.id, event_type=event.type)
                 failure: TillgateError | None = None
-                async with asyncio.timeout(self._lease / 2):
+                async with asyncio.timeout(self._limit):
                     for publisher in self._publishers:
                         if publisher.name in self._reached.get(row.position, ()):
                             continue
@@ -244,7 +244,7 @@ class Relay:
         except TillgateError as error:
             return str(error)[:500]
         except TimeoutError:
-            return f"no publisher may take longer than {self._lease / 2:g} s"
+            return f"no publisher may take longer than {self._limit:g} s"
         except Exception as error:
             log.exception("event cannot be published", event_id=event.id, event_type=event.type)
             return f"{type(error).__name__}: {error}"[:500]
