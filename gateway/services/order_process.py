@@ -38,7 +38,7 @@ from contracts.events import Event
 from contracts.ports import Capability, SkuAt, Systems
 from gateway.services.availability import AvailabilityReader
 from gateway.services.clock import Now, new_id
-from observability import Hop, Recorder, Step, current, step
+from observability import Hop, Recorder, Step, current, current_hop, step
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ STEPS = ("reserve", "create", "book", "announce")
 UNDO = {"create": "cancel_order", "book": "cancel_booking", "reserve": "release"}
 """In the order of undoing: the system that owns the order is asked first, as it alone knows whether goods have left."""
 FORWARD_WRITES = ("create", "book")
+OPEN_ENDS = ("in_doubt", "retry_scheduled", "manual", "conflict")
 STEP_LIMIT = 20.0
 STOCK_LIMIT = 5.0
 """Seconds for a fresh stock figure; after that what was last known is better than turning the customer away."""
@@ -230,6 +231,9 @@ class OrderProcess:
                 order=run.order.order_number,
             ) as hop:
                 goes_on = await self._step(run, record, hop)
+                now = next(s.state for s in run.process.steps if s.name == record.name)
+                if now in OPEN_ENDS and not hop.error_type:  # asked back without an answer that decides
+                    hop.degraded(now)
             if not goes_on or run.process.state in ("done", "manual"):
                 return True
 
@@ -327,6 +331,8 @@ class OrderProcess:
         except UpstreamRejected:
             raise
         except UpstreamError:
+            if hop := current_hop():
+                hop.degraded("stale")
             last_known = msgspec.structs.replace(self._call(run, 1.0), fresh=False)
             stocks, _ = await self._alive(run, self._availability.stock(pairs, last_known))
         for pair, reservations in wanted.items():
