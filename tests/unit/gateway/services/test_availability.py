@@ -1,0 +1,199 @@
+"""The arithmetic of availability: each term once, cut by what a figure contains and not by clocks (canonical model §6)."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from contracts.books import Books
+from contracts.canonical.amounts import Quantity
+from contracts.canonical.inventory import Availability, TillPosition
+from contracts.canonical.reservation import Reservation, ReservationOwner
+from contracts.ports import Gap
+from gateway.services.availability import AvailabilityReader
+from tests.conformance.store.make import batch, key, line, sale, seen
+from tests.unit.gateway.services.estate import Clock, Estate, asking, at, books_in
+
+SAFETY = {"web": 3, "marketplace": 5}
+
+
+@dataclass
+class Bench:
+    clock: Clock
+    estate: Estate
+    books: Books
+    reader: AvailabilityReader
+
+    async def read(self, sku: str = "10", channel: str = "web") -> Availability:
+        answer = await self.reader.read([at(sku)], asking(channel), explain=True)
+        (item,) = answer.items
+        return item
+
+    async def sold(self, *sales: Any) -> None:
+        await self.books.files.claim(seen(), "o", self.clock(), 60, "t")
+        await self.books.sales.commit(batch(*sales), self.clock())
+
+    async def hold(self, quantity: int, name: str = "hold", sku: str = "10") -> None:
+        held = Reservation(
+            reservation_key=name,
+            sku=sku,
+            location_id="0017",
+            quantity=Quantity.of(Decimal(quantity), "EA"),
+            owner=ReservationOwner(type="cart", id="c"),
+            expires_at=self.clock.at.replace(year=2027),
+            state="active",
+        )
+        await self.books.reservations.hold(held, None, self.clock(), self.clock(), ())
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    clock = Clock()
+    estate = Estate(clock)
+    async with books_in(tmp_path) as books:
+        yield Bench(clock, estate, books, AvailabilityReader(estate, books, SAFETY, clock))
+
+
+def terms(item: Availability) -> dict[str, str]:
+    return {t.name: t.quantity.value for t in item.explanation}
+
+
+def back(sku: str, units: str = "1") -> Any:
+    return line(sku, units, line_type="return", number=2)
+
+
+async def test_the_example_of_the_canonical_model(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=20, committed=4, reserved=1, damaged=1),)
+    await bench.sold(sale(1, line("10", "3")), sale(2, line("10", "2"), back("10")))
+    await bench.hold(2)
+    item = await bench.read()
+    assert terms(item) == {"on_hand": "20", "committed": "-4", "reserved": "-1", "damaged": "-1", "pos_delta": "-4", "own_holds": "-2"}
+    assert (item.free, item.safety_stock, item.available) == (Quantity("8", "EA"), Quantity("3", "EA"), Quantity("5", "EA"))
+    assert sum(t.quantity.amount for t in item.explanation) == item.free.amount  # type: ignore[union-attr]  # explained
+
+
+async def test_sales_count_by_the_key_that_was_posted_not_by_the_clock(bench: Bench) -> None:
+    posted = (
+        TillPosition(workstation_id="3", business_date="2026-03-11", sequence_number=5),
+        TillPosition(workstation_id="4", business_date="2026-03-12", sequence_number=1),
+    )
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=100, posted_through=posted),)
+    long_ago, long_after = bench.clock.at.replace(year=2020), bench.clock.at.replace(year=2030)
+    await bench.sold(
+        sale(5, line("10", "50"), begin_at=long_after),  # contained, whatever its clock says
+        sale(6, line("10", "1"), begin_at=long_ago),  # not contained
+        sale(1, line("10", "2"), key=key(1, day="2026-03-12")),  # the next day of that till
+        sale(9, line("10", "40"), key=key(9, till="4", day="2026-03-11")),  # the day before the posted one
+        sale(1, line("10", "3"), key=key(1, till="7")),  # a till that was never posted
+    )
+    assert terms(await bench.read())["pos_delta"] == "-6"
+
+
+async def test_a_committed_hold_counts_until_a_figure_can_contain_it(bench: Bench) -> None:
+    before = bench.clock()
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=20),)
+    await bench.hold(2)
+    bench.clock.on(10)
+    await bench.books.reservations.change("hold", "committed", bench.clock(), ())
+    assert terms(await bench.read())["own_holds"] == "-2"  # the figure is older than the commitment
+    bench.clock.on(10)
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=20, committed=2),)
+    assert terms(await bench.read()) == {"on_hand": "20", "committed": "-2"}
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=20, as_of=before),)
+    assert terms(await bench.read())["own_holds"] == "-2"
+
+
+async def test_a_systems_clock_that_runs_ahead_hides_no_hold(bench: Bench) -> None:
+    """The figure was asked for before the commitment, whatever it says about itself."""
+    ahead = bench.clock.at.replace(year=2030)
+    await bench.hold(2)
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=20, as_of=ahead),)
+    stock = await bench.reader.free_for_hold(at("10"), asking())
+    bench.clock.on(1)
+    await bench.books.reservations.change("hold", "committed", bench.clock(), ())
+    assert stock is not None
+    held = await bench.books.reservations.held([at("10")], {at("10"): stock.counted_since}, bench.clock())
+    assert held[at("10")] == 2
+    assert terms(await bench.read())["own_holds"] == "-2"
+
+
+async def test_what_is_already_taken_out_of_available_is_not_taken_out_twice(bench: Bench) -> None:
+    await bench.sold(sale(1, line("10", "5")))
+    await bench.hold(2)
+    figures = {"available": 10, "committed": 4, "damaged": 1}
+    for net_of, free in (
+        ((), 10 - 4 - 1 - 5 - 2),
+        (("committed",), 10 - 1 - 5 - 2),
+        (("committed", "damaged", "pos_delta"), 10 - 2),
+        (("committed", "damaged", "pos_delta", "own_holds"), 10),
+    ):
+        bench.estate.rows["inventory.levels"] = (bench.estate.level("10", **figures, net_of=net_of),)
+        assert (await bench.read()).free == Quantity(str(free), "EA"), net_of
+
+
+async def test_net_of_says_nothing_about_what_is_physically_there(bench: Bench) -> None:
+    level = bench.estate.level("10", on_hand=20, available=16, committed=4, net_of=("committed",))
+    bench.estate.rows["inventory.levels"] = (level,)
+    assert (await bench.read()).free == Quantity("16", "EA")
+
+
+async def test_a_missing_figure_is_absent_and_never_zero(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", committed=4), bench.estate.level("11", on_hand=0))
+    answer = await bench.reader.read([at("10"), at("11"), at("12")], asking())
+    assert [(i.sku, i.available.value) for i in answer.items] == [("11", "0")]
+
+
+async def test_unknown_pairs_are_absent_with_and_without_gaps(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=9),)
+    answer = await bench.reader.read([at("10"), at("99")], asking())
+    assert ([i.sku for i in answer.items], answer.gaps) == (["10"], ())
+    bench.estate.gaps = (Gap("erp", "upstream_timeout", ("99/0017",)),)
+    answer = await bench.reader.read([at("99"), at("10"), at("10")], asking())
+    assert ([i.sku for i in answer.items], answer.gaps) == (["10"], bench.estate.gaps)
+
+
+@pytest.mark.parametrize(("channel", "available"), [("web", "1"), ("marketplace", "0"), ("store", "4")])
+async def test_safety_stock_is_the_channels_own_and_never_makes_a_negative_promise(bench: Bench, channel: str, available: str) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=4),)
+    item = await bench.read(channel=channel)
+    assert (item.available.value, item.free) == (available, Quantity("4", "EA"))
+
+
+async def test_more_sold_than_there_is_shows_as_nothing_available_and_is_explained(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=4),)
+    await bench.sold(sale(1, line("10", "6")))
+    item = await bench.read()
+    assert (item.available.value, item.free) == ("0", Quantity("-2", "EA"))
+
+
+async def test_weighed_goods_move_by_their_measure(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand="10.500", unit="KGM"),)
+    await bench.sold(sale(1, line("10", "1", measure=Quantity("0.420", "KGM"))))
+    item = await bench.read(channel="store")
+    assert terms(item) == {"on_hand": "10.5", "pos_delta": "-0.42"}
+    assert item.available == Quantity("10.08", "KGM")
+
+
+async def test_a_stale_figure_makes_a_stale_answer_with_its_own_time(bench: Bench) -> None:
+    bench.estate.stale = True
+    old = bench.clock()
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=4),)
+    bench.clock.on(60)
+    item = await bench.read()
+    assert (item.stale, item.as_of) == (True, old)
+
+
+async def test_a_hold_asks_for_a_fresh_figure_and_unknown_goods_have_none(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = ()
+    assert await bench.reader.free_for_hold(at("99"), asking()) is None
+
+
+async def test_without_explanation_only_the_promise_is_told(bench: Bench) -> None:
+    bench.estate.rows["inventory.levels"] = (bench.estate.level("10", on_hand=9),)
+    (item,) = (await bench.reader.read([at("10")], asking())).items
+    assert (item.free, item.safety_stock, item.explanation) == (None, None, ())
+    assert msgspec.json.decode(msgspec.json.encode(item))["available"] == {"value": "6", "unit": "EA"}
