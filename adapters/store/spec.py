@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*):[^@]*(?=@)")
+_PASSWORD = re.compile(r"(://[^:/@]*:).*(?=@)|([?&](?:ssl)?password=)[^&]*")
 
 
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return _PASSWORD.sub(r"\1:***", self.url)
+        return _PASSWORD.sub(r"\1\2***", self.url)
 
     def __repr__(self) -> str:
         return f"StoreOptions(url={self.shown!r})"

@@ -15,6 +15,9 @@ def test_password_is_never_shown() -> None:
     options = StoreOptions(url="postgresql://tillgate:s3cret@db:5432/tillgate")
     assert options.shown == "postgresql://tillgate:***@db:5432/tillgate"
     assert "s3cret" not in repr(options)
+    for url in ("postgresql://u:s3cret@s3cret/s3cret@db/t", "postgresql://db/t?user=u&password=s3cret&sslmode=require"):
+        assert "s3cret" not in StoreOptions(url=url).shown
+    assert StoreOptions(url="sqlite:///var/a:b@c.db").shown == "sqlite:///var/a:b@c.db"
     with pytest.raises(ValueError, match="expected") as refused:
         StoreOptions(url="mysql://tillgate:s3cret@db/x")
     assert "s3cret" not in str(refused.value)
