@@ -39,7 +39,9 @@ class Client(asyncio.Transport):
 
     def __init__(self, app: Any, protocol: type[HttpToolsProtocol]) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=3600
+        )
         config.load()
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol(config, ServerState(), {}, self._loop)
