@@ -33,8 +33,9 @@ from adapters.rest import spec as rest_spec
 from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
 from adapters.soap import spec as soap_spec
-from adapters.soap.client import parse_xml
+from adapters.soap.client import parse_xml as parse_envelope
 from adapters.soap.contract import SoapContract
+from adapters.soap.errors import Unusable
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from adapters.switchboard import Route, Switchboard
@@ -107,6 +108,14 @@ def types() -> dict[str, type[msgspec.Struct]]:
         for name, value in vars(module).items()
         if isinstance(value, type) and issubclass(value, msgspec.Struct)
     }
+
+
+def parse_xml(text: bytes) -> Any:
+    """The root of a document that a person gives, as strictly as a system's answer is read. Raises ValueError with line and reason."""
+    try:
+        return parse_envelope(text)
+    except Unusable as exc:
+        raise ValueError(f"{exc.where}: expected {exc.expected}, got {exc.got}") from exc
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

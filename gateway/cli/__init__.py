@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich_click as click
@@ -28,15 +30,15 @@ def cli(context: click.Context, estate: Path | None, data: Path) -> None:
     context.obj = Settings(estate=estate or (here if (here / "estate.toml").is_file() else reference_estate()), data=data)
 
 
-def main() -> None:
-    """Entry point. Mistakes of people are sentences, not stack traces."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; without `arguments` those of the process. Mistakes of people are sentences, not stack traces."""
     from gateway.cli import checking, clients, mapping, operating, publishing, serving, tour
 
     for module in (serving, tour, checking, mapping, clients, operating, publishing):
         for command in module.COMMANDS:
             cli.add_command(command)
     try:
-        cli(standalone_mode=False)
+        cli(arguments, standalone_mode=False)
     except Exit as exc:
         sys.exit(exc.exit_code)
     except click.ClickException as exc:
@@ -51,4 +53,10 @@ def main() -> None:
         sys.exit(1)
     except (TillgateError, LookupError) as exc:
         click.secho(str(exc.args[0] if isinstance(exc, LookupError) else exc), fg="red", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as exc:
+        click.secho(f"{exc.filename or 'the system'}: {exc.strerror or exc}", fg="red", err=True)
         sys.exit(1)

@@ -11,13 +11,13 @@ import msgspec
 import rich_click as click
 
 from contracts.books import Books, Client
-from contracts.canonical.base import Key
+from contracts.canonical.base import Key, LocationId
 from contracts.errors import NotFound
 from contracts.versions import HISTORY
 from gateway.bootstrap import open_books, pepper
 from gateway.cli.settings import Settings
 from gateway.edge.auth import SCOPES, new_key
-from gateway.estate import CHANNELS
+from gateway.estate import CHANNELS, nearest, read
 
 T = TypeVar("T")
 
@@ -35,6 +35,13 @@ def clients() -> None:
     """Applications of a channel, their scopes and keys."""
 
 
+def _fits(value: str, kind: object, where: str, expected: str) -> None:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise click.BadParameter(f"expected {expected}, got {value!r}", param_hint=where) from None
+
+
 @clients.command("add")
 @click.argument("name")
 @click.option("--channel", type=click.Choice(CHANNELS), required=True)
@@ -47,10 +54,19 @@ def add(
     settings: Settings, name: str, channel: str, scopes: tuple[str, ...], api_version: str, quota: str, stores: tuple[str, ...]
 ) -> None:
     """Add a client and show its key: once, now."""
-    msgspec.convert(name, Key)
+    estate, _ = read(settings.estate)
+    _fits(name, Key, "NAME", "2 to 256 letters, digits, _ and -")
+    for store in stores:
+        _fits(store, LocationId, "--store", "a location such as 0017")
+    if quota not in estate.quota:
+        raise click.BadParameter(f"no quota {quota!r}; {nearest(quota, estate.quota)}", param_hint="--quota")
+    if channel not in estate.channel:
+        raise click.BadParameter(f"the estate has no channel {channel!r}; {nearest(channel, estate.channel)}", param_hint="--channel")
     granted = scopes or tuple(s for s in SCOPES if not s.startswith("admin:"))
 
     async def job(books: Books) -> str:
+        if await books.clients.get(name) is not None:
+            raise click.ClickException(f"there is a client {name!r} already; tillgate client rotate {name} gives it a new key")
         client = Client(name=name, channel=channel, scopes=tuple(granted), api_version=api_version, quota=quota, stores=stores)
         await books.clients.put(client)
         key, stored = new_key(name, await pepper(books))
@@ -62,7 +78,7 @@ def add(
 
 @clients.command("rotate")
 @click.argument("name")
-@click.option("--overlap", type=int, default=24, show_default=True, help="Hours for which older keys still work.")
+@click.option("--overlap", type=click.IntRange(0, 8760), default=24, show_default=True, help="Hours for which older keys still work.")
 @click.pass_obj
 def rotate(settings: Settings, name: str, overlap: int) -> None:
     """A new key; older ones end after the overlap."""

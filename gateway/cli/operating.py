@@ -58,7 +58,7 @@ def files() -> None:
 
 
 @files.command("list")
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.pass_obj
 def list_files(settings: Settings, limit: int) -> None:
     """The newest files."""
