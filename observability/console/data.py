@@ -93,7 +93,7 @@ class FileView(msgspec.Struct, frozen=True, kw_only=True):
     booked: int = 0
     quarantined: int = 0
     position: int = 0
-    """Line up to which it is committed."""
+    """Transactions that are read and committed, good and bad."""
     reason: str = ""
     trace_id: str = ""
 
