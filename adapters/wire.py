@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import aiohttp
 from aiohttp import hdrs
 
+from adapters.options import Tls
 from contracts.errors import ConnectFailed, ConnectionLost, ContractViolation, UpstreamError, UpstreamTimeout
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -65,12 +65,12 @@ class WireAnswer:
         return min(max(0.0, (at - datetime.now(UTC)).total_seconds()), 86_400.0)
 
 
-def client_tls(ca: Path | None = None, certificate: Path | None = None, key: Path | None = None, password: str = "") -> ssl.SSLContext:
-    """One context per credential. `ca` replaces the machine's trusted authorities; reads files, so call it at start."""
-    context = ssl.create_default_context(cafile=ca)
+def client_tls(files: Tls) -> ssl.SSLContext:
+    """One context per credential; reads the files, so call it at start."""
+    context = ssl.create_default_context(cafile=files.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        context.load_cert_chain(certificate, key, password or None)
+    if files.certificate:
+        context.load_cert_chain(files.certificate, files.key, files.password or None)
     return context
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from adapters.broker.spec import Tls
+from adapters.options import Tls
 from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
 from contracts.ports import CAPABILITIES, Capability

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pika
@@ -304,11 +303,10 @@ class Line:
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # it writes a page per lost connection; the reason is told here, in one line
         if self._keeper is not None:
             return
-        tls, context = self._options.tls, None
+        context = None
         if self._options.address.tls:
-            ca, certificate, key = (Path(p) if p else None for p in (tls.ca, tls.certificate, tls.key))
             try:
-                context = await asyncio.to_thread(client_tls, ca, certificate, key, tls.password)
+                context = await asyncio.to_thread(client_tls, self._options.tls)
             except OSError as exc:
                 raise translated(exc, "connect", sent=False) from exc
         self._keeper = asyncio.create_task(self._keep(context), name=f"broker {self._name}")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
-import msgspec
 from msgspec import Meta
 
+from adapters.options import Options, Secret, Tls
 from contracts.policy import Duration
 
-Secret = Annotated[str, Meta(extra={"secret": True}, description="A secret; the estate holds a reference to it")]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.:\-]+$")]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -26,22 +25,6 @@ class Address:
     tls: bool
     user: str
     password: str = field(repr=False)
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of options; unknown keys are refused."""
-
-
-class Tls(Options, frozen=True, kw_only=True):
-    """Files in PEM form, for `amqps`. `ca` replaces the machine's trusted authorities."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    password: Secret = ""
-
-    def __repr__(self) -> str:
-        return f"Tls(ca={self.ca!r}, certificate={self.certificate!r})"
 
 
 class BrokerOptions(Options, frozen=True, kw_only=True):
@@ -106,14 +89,3 @@ class Subscription(Options, frozen=True, kw_only=True):
     backoff: Duration = Duration(0.1)
     """Before a failed event is handed back; doubles with each failure."""
     backoff_max: Duration = Duration(5)
-
-
-def options(raw: dict[str, Any]) -> BrokerOptions:
-    """From an estate entry, with references already replaced by their values. Raises msgspec.ValidationError naming the place."""
-    return msgspec.convert(raw, BrokerOptions, dec_hook=_read)
-
-
-def _read(kind: type, value: Any) -> Any:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError(kind)

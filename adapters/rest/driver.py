@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
@@ -18,7 +16,7 @@ from adapters.login import Login
 from adapters.rest.client import Asked, Unusable, credentials, decoded, next_link, with_parameter, written
 from adapters.rest.contract import Operation, RestContract
 from adapters.rest.errors import means, member, said, translated
-from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OAuth2, OperationOptions, RestOptions, Tls
+from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OAuth2, OperationOptions, RestOptions
 from adapters.rest.token import OPERATION, new_token
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
@@ -35,7 +33,7 @@ class RestConnection:
     def __init__(self, system: str, endpoint: str, contract: RestContract, options: RestOptions, *, connections: int = 32) -> None:
         """Reads the TLS files, if any. Raises ValueError for an endpoint that is no plain http(s) URL."""
         self.system, self.contract, self.options = system, contract, options
-        tls = _context(options.tls) if options.tls else None
+        tls = client_tls(options.tls) if options.tls else None
         self.wire = Wire(
             system,
             endpoint,
@@ -84,11 +82,6 @@ class RestConnection:
 
     def _broken(self, operation: str, exc: Unusable, *, sent: bool) -> ContractViolation:
         return ContractViolation(system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=sent)
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    ca, certificate, key = (Path(p) if p else None for p in (tls.ca, tls.certificate, tls.key))
-    return client_tls(ca, certificate, key, tls.password)
 
 
 class _Visit:

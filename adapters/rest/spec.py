@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from adapters.options import Options, Secret, Tls
 from contracts.policy import Duration
 
-Secret = Annotated[str, Meta(extra={"secret": True}, description="A secret; the estate holds a reference to it")]
 Path = Annotated[str, Meta(min_length=1, description="Member names with dots between them, such as error.code")]
 Status = Annotated[int, Meta(ge=400, le=599)]
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of options; unknown keys are refused."""
 
 
 class ApiKey(Options, frozen=True, kw_only=True, tag_field="kind", tag="api_key"):
@@ -51,7 +47,7 @@ class OAuth2(Options, frozen=True, kw_only=True, tag_field="kind", tag="oauth2")
     client_id: str
     client_secret: Secret
     scope: str = ""
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = msgspec.field(default_factory=dict)
     """Further form members, such as audience."""
     in_body: bool = False
     """Credentials as form members instead of HTTP Basic, for servers that know no better."""
@@ -114,18 +110,6 @@ class OperationOptions(Options, frozen=True, kw_only=True):
     """Looked at before the system's own."""
 
 
-class Tls(Options, frozen=True, kw_only=True):
-    """Files in PEM form. `ca` replaces the machine's trusted authorities."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    password: Secret = ""
-
-    def __repr__(self) -> str:
-        return f"Tls(ca={self.ca!r}, certificate={self.certificate!r})"
-
-
 class RestOptions(Options, frozen=True, kw_only=True):
     auth: ApiKey | Bearer | Basic | OAuth2 | None = None
     paging: CursorPaging | NumberedPaging | LinkPaging | None = None
@@ -133,8 +117,8 @@ class RestOptions(Options, frozen=True, kw_only=True):
     max_pages: Annotated[int, Meta(ge=1, le=10_000)] = 100
     errors: ErrorBody = ErrorBody()
     meanings: tuple[Meaning, ...] = ()
-    operations: dict[str, OperationOptions] = {}
-    headers: dict[str, str] = {}
+    operations: dict[str, OperationOptions] = msgspec.field(default_factory=dict)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Further HTTP headers."""
     tls: Tls | None = None
     body_limit: Annotated[int, Meta(ge=1_000, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
@@ -142,14 +126,3 @@ class RestOptions(Options, frozen=True, kw_only=True):
     connect_limit: Duration = Duration(3)
     etags: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
     """How many answers are kept to be asked for conditionally."""
-
-
-def options(raw: dict[str, Any]) -> RestOptions:
-    """The options of an estate entry, with references already replaced by their values. Raises msgspec.ValidationError naming the place."""
-    return msgspec.convert(raw, RestOptions, dec_hook=_read)
-
-
-def _read(kind: type, value: Any) -> Any:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError(kind)

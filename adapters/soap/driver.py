@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ssl
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from adapters.soap.client import TYPES, SoapClient
 from adapters.soap.contract import Operation, SoapContract
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
 from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, read_fault, translated
-from adapters.soap.spec import AsOf, OperationOptions, Results, SoapOptions, Tls
+from adapters.soap.spec import AsOf, OperationOptions, Results, SoapOptions
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import (
@@ -84,7 +83,7 @@ class SoapConnection:
             connections=connections,
             connect_seconds=options.connect_limit,
             body_limit=options.body_limit,
-            tls=_tls(options.tls),
+            tls=client_tls(options.tls) if options.tls else None,
         )
         self._path = (address.path or "/") + (f"?{address.query}" if address.query else "")
         self._worker: ThreadPoolExecutor | None = None
@@ -293,13 +292,6 @@ class SoapConnection:
                 where = session.cookie or session.token or ""
                 raise Unusable(where, "a session token", "nothing").translated(self.system, session.operation)
             return Token(token.strip())
-
-
-def _tls(files: Tls | None) -> ssl.SSLContext | None:
-    if files is None:
-        return None
-    ca, certificate, key = (Path(name) if name else None for name in (files.ca, files.certificate, files.key))
-    return client_tls(ca, certificate, key, files.password)
 
 
 def _failed(error: UpstreamError) -> UpstreamError:

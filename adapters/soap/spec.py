@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
 
+from adapters.options import Options, Secret, Tls
 from contracts.policy import Duration
 
-Secret = Annotated[str, Meta(extra={"secret": True}, description="A secret; the estate holds a reference to it")]
 Path = Annotated[str, Meta(min_length=1, description="Element names with dots between them, such as T_RETURN.item")]
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of options; unknown keys are refused."""
 
 
 class Session(Options, frozen=True, kw_only=True):
@@ -27,7 +23,7 @@ class Session(Options, frozen=True, kw_only=True):
     password: Secret
     user_field: Path = "user"
     password_field: Path = "password"  # noqa: S105  # the name of a field
-    request: dict[str, str] = {}
+    request: dict[str, str] = msgspec.field(default_factory=dict)
     """Further fields of the login request, by path."""
     token: Path | None = None
     """The answer's field that holds the token; not needed with `cookie`."""
@@ -102,18 +98,6 @@ class Basic(Options, frozen=True, kw_only=True):
         return "Basic()"
 
 
-class Tls(Options, frozen=True, kw_only=True):
-    """Files in PEM form. `ca` replaces the machine's trusted authorities."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-    password: Secret = ""
-
-    def __repr__(self) -> str:
-        return f"Tls(ca={self.ca!r}, certificate={self.certificate!r})"
-
-
 class SoapOptions(Options, frozen=True, kw_only=True):
     port: str = ""
     """Which port of the WSDL, when there are several."""
@@ -122,21 +106,10 @@ class SoapOptions(Options, frozen=True, kw_only=True):
     results: Results | None = None
     rejections: tuple[str, ...] = ()
     """Fault codes that are business refusals although the fault does not blame the client."""
-    operations: dict[str, OperationOptions] = {}
+    operations: dict[str, OperationOptions] = msgspec.field(default_factory=dict)
     basic: Basic | None = None
     tls: Tls | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Further HTTP headers."""
     body_limit: Annotated[int, Meta(ge=1_000, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
     connect_limit: Duration = Duration(3)
-
-
-def options(raw: dict[str, Any]) -> SoapOptions:
-    """The options of an estate entry, with references already replaced by their values. Raises msgspec.ValidationError naming the place."""
-    return msgspec.convert(raw, SoapOptions, dec_hook=_read)
-
-
-def _read(kind: type, value: Any) -> Any:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError(kind)

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import trustme
 
+from adapters.options import Tls
 from adapters.wire import NameNotResolved, TlsFailed, Wire, WireAnswer, _session, client_tls
 from contracts.errors import ConnectFailed, ConnectionLost, ContractViolation, UpstreamError, UpstreamTimeout
 
@@ -289,8 +290,8 @@ async def test_a_client_certificate_is_shown_to_a_server_that_asks(tmp_path_fact
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     async with scripted(says(OK), context) as url:
-        assert (await ask(url, tls=client_tls(folder / "ca.pem", folder / "client.pem"))).status == 200
-        stranger = await refusal(url, tls=client_tls(folder / "ca.pem"))
+        assert (await ask(url, tls=client_tls(Tls(ca=str(folder / "ca.pem"), certificate=str(folder / "client.pem"))))).status == 200
+        stranger = await refusal(url, tls=client_tls(Tls(ca=str(folder / "ca.pem"))))
     assert isinstance(stranger, ConnectFailed | ConnectionLost)  # TLS 1.3 says no only after the first bytes have left
 
 

@@ -14,7 +14,8 @@ import uvloop
 
 from adapters.broker.client import Channel, Delivery, Link
 from adapters.broker.driver import CONTENT_TYPE, RabbitConsumer, RabbitPublisher
-from adapters.broker.spec import BrokerOptions, Subscription, Tls
+from adapters.broker.spec import BrokerOptions, Subscription
+from adapters.options import Tls
 from adapters.wire import TlsFailed
 from contracts.errors import ConnectFailed, ConnectionLost, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamTimeout
 from contracts.events import Event

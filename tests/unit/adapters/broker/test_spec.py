@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from adapters.broker.spec import BrokerOptions, options
+from adapters.broker.spec import BrokerOptions
+from adapters.options import read
 
 
 def test_address_is_read_from_the_url() -> None:
@@ -16,16 +17,16 @@ def test_address_is_read_from_the_url() -> None:
 )
 def test_bad_url_is_refused_without_telling_it(url: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="expected amqp") as caught:
-        options({"url": url})
+        read(BrokerOptions, {"url": url})
     assert "geheim" not in str(caught.value)
 
 
 def test_password_is_in_no_repr() -> None:
-    made = options({"url": "amqp://u:geheim@h", "connect_limit": "3s", "tls": {"password": "geheim"}})
+    made = read(BrokerOptions, {"url": "amqp://u:geheim@h", "connect_limit": "3s", "tls": {"password": "geheim"}})
     assert "geheim" not in f"{made!r} {made} {made.address!r} {made.tls!r}"
     assert float(made.connect_limit) == 3.0
 
 
 def test_unknown_option_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="prefetch"):
-        options({"url": "amqp://h", "prefetch": 3})
+        read(BrokerOptions, {"url": "amqp://h", "prefetch": 3})

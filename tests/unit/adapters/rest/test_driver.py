@@ -14,10 +14,11 @@ import pytest
 from aiohttp import web
 
 from adapters.login import CredentialsRefused
+from adapters.options import read
 from adapters.rest.client import Unusable, next_link
 from adapters.rest.contract import RestContract
 from adapters.rest.driver import RestConnection
-from adapters.rest.spec import RestOptions, options
+from adapters.rest.spec import RestOptions
 from contracts.call import Call
 from contracts.errors import (
     ConnectionLost,
@@ -79,7 +80,7 @@ class Shop:
         return await self.answer(request)
 
     async def connected(self, **raw: Any) -> RestConnection:
-        connection = RestConnection("shop", self.url, self.contract, options(raw))
+        connection = RestConnection("shop", self.url, self.contract, read(RestOptions, raw))
         await connection.start()
         self.connections.append(connection)
         return connection
@@ -202,7 +203,7 @@ async def test_credentials_travel_in_their_header_and_nowhere_else(shop: Shop, a
     with Recorder().flight("request", "GET /x") as record, step(Step.ATTEMPT, system="shop", operation="getThing", attempt=1):
         await ask(connection)
     assert shop.seen[0][2][header] == value
-    assert "s3cret" not in repr(options({"auth": auth}))
+    assert "s3cret" not in repr(read(RestOptions, {"auth": auth}))
     assert "s3cret" not in repr([(h.attributes, h.detail) for h in record.hops])
     shop.answer = says({"code": "X"}, 401)
     assert "s3cret" not in repr(await error_of(shop, auth=auth)) + str(await error_of(shop, auth=auth))
@@ -617,8 +618,8 @@ async def test_after_refused_credentials_nobody_tries_again_for_a_while(shop: Sh
 )
 def test_options_refuse_what_they_do_not_know(raw: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
-        options(raw)
+        read(RestOptions, raw)
 
 
 def test_options_have_working_defaults() -> None:
-    assert options({}) == RestOptions()
+    assert read(RestOptions, {}) == RestOptions()

@@ -13,9 +13,10 @@ import pytest
 from adapters.driver import Reply
 from adapters.guard import Guard
 from adapters.login import CredentialsRefused
+from adapters.options import read
 from adapters.rest.contract import RestContract
 from adapters.rest.driver import RestConnection
-from adapters.rest.spec import options
+from adapters.rest.spec import RestOptions
 from contracts.call import Call
 from contracts.errors import ContractViolation, OutcomeUnknown, UpstreamBusy, UpstreamFault, UpstreamRejected, UpstreamTimeout
 from contracts.policy import Duration, Policy, Retry
@@ -57,7 +58,7 @@ async def oms(root: Path) -> AsyncIterator[Oms]:
     await server.start()
     path = root / "contracts/systems/oms/openapi.json"
     contract = RestContract("oms", path)
-    connection = RestConnection("oms", server.url, contract, options(OPTIONS))
+    connection = RestConnection("oms", server.url, contract, read(RestOptions, OPTIONS))
     await connection.start()
     order = json.loads(path.read_bytes())["paths"]["/v2/orders"]["post"]["requestBody"]["content"]["application/json"]["example"]
     yield Oms(server, faults, contract, connection, order)
@@ -87,7 +88,8 @@ async def test_all_pages_of_a_search_are_read(oms: Oms) -> None:
 
 async def test_what_is_not_there_is_an_empty_answer_and_a_wrong_key_is_ours(oms: Oms) -> None:
     assert (await oms.ask("getOrder", orderNo="SO-999999")).documents == ()
-    wrong = RestConnection("oms", oms.server.url, oms.contract, options({**OPTIONS, "auth": {"kind": "api_key", "value": "wrong"}}))
+    refused = read(RestOptions, {**OPTIONS, "auth": {"kind": "api_key", "value": "wrong"}})
+    wrong = RestConnection("oms", oms.server.url, oms.contract, refused)
     await wrong.start()
     oms.connection, kept = wrong, oms.connection
     with pytest.raises(CredentialsRefused):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from adapters.options import read
 from adapters.soap.driver import SoapConnection, load
-from adapters.soap.spec import SoapOptions, options
+from adapters.soap.spec import SoapOptions
 from contracts.call import Call
 
 NS = "urn:sap-com:document:sap:soap:functions:retail"
@@ -45,7 +46,7 @@ def wsdl(root: Path) -> Path:
 
 @asynccontextmanager
 async def connected(wsdl: Path, endpoint: str, changes: dict[str, Any] | None = None) -> AsyncIterator[SoapConnection]:
-    chosen: SoapOptions = options({**OPTIONS, **(changes or {})})
+    chosen = read(SoapOptions, {**OPTIONS, **(changes or {})})
     connection = SoapConnection("erp", load("erp", wsdl, chosen), endpoint, chosen)
     await connection.start()
     try:

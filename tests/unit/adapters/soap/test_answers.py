@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from adapters.options import read
 from adapters.soap.client import read_body
 from adapters.soap.driver import SoapConnection
 from adapters.soap.errors import SOAP12, Unusable, read_fault
-from adapters.soap.spec import options
+from adapters.soap.spec import SoapOptions
 from contracts.errors import (
     ConnectionLost,
     ContractViolation,
@@ -334,13 +335,13 @@ async def test_options_that_name_what_the_contract_does_not_have_are_findings(ws
 )
 def test_a_session_that_cannot_work_is_refused_when_it_is_read(session: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        options({"session": {"operation": "Login", "user": "u", "password": "p", "token": "T", **session}})
+        read(SoapOptions, {"session": {"operation": "Login", "user": "u", "password": "p", "token": "T", **session}})
 
 
 def test_secrets_never_show_in_a_repr() -> None:
-    read = options({**OPTIONS, "basic": {"user": "u", "password": "hidden-1"}, "tls": {"ca": "x", "password": "hidden-2"}})
-    assert "retail-sandbox" not in repr(read)
-    assert "hidden" not in repr(read)
+    shown = read(SoapOptions, {**OPTIONS, "basic": {"user": "u", "password": "hidden-1"}, "tls": {"ca": "x", "password": "hidden-2"}})
+    assert "retail-sandbox" not in repr(shown)
+    assert "hidden" not in repr(shown)
 
 
 # ---- references of encoded answers --------------------------------------------------------------------------------------
