@@ -27,8 +27,8 @@ def test_events_to_rabbitmq_take_tls_files_and_refuse_what_nobody_asked_for(tmp_
 @pytest.mark.parametrize(
     ("store", "events", "wanted"),
     [
-        ("postgresql://tillgate:hunter2@db/tillgate", "", "store.url: a password must not stand here"),
-        ("env:STORE", 'rabbitmq = "amqp://tillgate:hunter2@mq/shop"', "events.rabbitmq: a password must not stand here"),
+        ("postgresql://tillgate:hunter2@db/tillgate", "", "store.url: a secret must not stand here"),
+        ("env:STORE", 'rabbitmq = "amqp://tillgate:hunter2@mq/shop"', "events.rabbitmq: a secret must not stand here"),
         ("env:STORE", 'rabbitmq = "env:AMQP"\ntls = { password = "hunter2" }', "events.tls.password: a secret must not stand here"),
         ("env:STORE", 'unroutable = "drop"', "events.unroutable"),
     ],
