@@ -14,7 +14,6 @@ from itertools import count
 from typing import Any
 
 import pika
-import structlog
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
@@ -22,8 +21,9 @@ from adapters.broker.errors import refused, translated
 from adapters.broker.spec import BrokerOptions
 from adapters.wire import client_tls
 from contracts.errors import UpstreamError
+from observability import get_logger
 
-log = structlog.get_logger("broker")
+log = get_logger(__name__)
 
 _STABLE = 5.0
 """Seconds after which a connection counts as good, so that the next loss is answered quickly again."""

@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-import structlog
 
 from adapters.broker.client import Channel, Delivery, Line, Link
 from adapters.broker.errors import SYSTEM, refused, translated, unroutable
 from adapters.broker.spec import BrokerOptions, Subscription
 from contracts.errors import ContractViolation, UpstreamError
 from contracts.events import Event
-from observability import Recorder, Step, step
+from observability import Recorder, Step, get_logger, step
 
-log = structlog.get_logger("broker")
+log = get_logger(__name__)
 
 CONTENT_TYPE = "application/cloudevents+json"
 MESSAGING = "rabbitmq"
