@@ -251,7 +251,9 @@ def store_options(estate: Estate, data: Path, environment: Mapping[str, str]) ->
     if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
         url = f"sqlite:///{(data / url.removeprefix('sqlite:')).absolute()}"
     try:
-        return StoreOptions(url=url, source=_source(estate))
+        return StoreOptions(
+            url=url, connections=estate.store.connections, statement_cache=estate.store.statement_cache, source=_source(estate)
+        )
     except ValueError as exc:
         raise LookupError(f"[store] url: {exc}") from exc
 

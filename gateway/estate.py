@@ -138,6 +138,11 @@ class Store(Entry, frozen=True, kw_only=True):
     """`sqlite:PATH` (relative to the data folder) or a reference to a PostgreSQL URL."""
 
     url: Setting = "sqlite:tillgate.db"
+    connections: Annotated[int, Meta(ge=1, le=500, description="PostgreSQL: most connections of one process")] = 10
+    statement_cache: Annotated[
+        int,
+        Meta(ge=0, le=10_000, description="PostgreSQL: statements kept prepared per connection; 0 behind PgBouncer in transaction mode"),
+    ] = 200
 
 
 class OrderRules(Entry, frozen=True, kw_only=True):
@@ -540,9 +545,6 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     f"route {name}: nothing provides {capability!r}",
                     nearest(capability, offered),
                 )
-    for path, address in ((("store", "url"), estate.store.url), (("events", "rabbitmq"), estate.events.rabbitmq or "")):
-        if re.search(r"://[^/@]*:[^/@]+@", address):
-            yield source.finding(path, f"{_dotted(path)}: a password must not stand here", "write the address as env:NAME or file:PATH")
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'

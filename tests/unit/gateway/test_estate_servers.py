@@ -41,6 +41,12 @@ def test_passwords_and_unknown_words_are_findings_that_do_not_repeat_them(tmp_pa
     assert "hunter2" not in text
 
 
+def test_store_takes_what_a_pooler_in_front_of_postgresql_needs(tmp_path: Path) -> None:
+    found = estate(tmp_path, 'env:STORE"\nconnections = 4\nstatement_cache = 0 #"')
+    options = store_options(found, tmp_path, {"STORE": "postgresql://tillgate@db/tillgate"})
+    assert (options.connections, options.statement_cache) == (4, 0)
+
+
 async def test_address_that_is_none_is_a_sentence_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(LookupError, match=r"\[store\] url: expected sqlite:///path or postgresql://") as caught:
         store_options(estate(tmp_path), tmp_path, {"STORE": "mysql://tillgate:hunter2@db/tillgate"})
