@@ -7,7 +7,7 @@ from contracts.canonical.answers import Cancellation, NoParameters, Orders, Page
 from contracts.canonical.base import Key
 from contracts.canonical.order import Order, OrderDraft, OrderLineDraft
 from contracts.canonical.payment import Payment
-from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
+from contracts.errors import InsufficientStock, InvalidRequest, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
 from gateway.edge.auth import may_see, require_store
 from gateway.edge.door import cursor_of, position_of, require_match
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
@@ -23,7 +23,10 @@ async def create_order(ask: Ask[NoParameters, OrderDraft], services: Services) -
 
 async def list_orders(ask: Ask[PageParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
-    orders = await services.orders.list(ask.call, position_of(wanted.cursor), wanted.limit)
+    try:
+        orders = await services.orders.list(ask.call, position_of(wanted.cursor), wanted.limit)
+    except NotFound as exc:
+        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that leads to no order") from exc
     cursor = cursor_of(orders[-1].id) if len(orders) == wanted.limit else None
     return Outcome(Orders(items=tuple(o for o in orders if may_see(ask.client, _places(o)))), cursor=cursor)
 

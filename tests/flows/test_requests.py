@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from contracts.versions import HISTORY
+from gateway.edge.door import cursor_of
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, EVERYTHING, LOCATION, SKU, Live, no_limits, running
 
@@ -101,6 +102,8 @@ async def test_orders_are_paged_to_the_end_newest_first(live: Live) -> None:
         seen += [item["id"] for item in answer.json()["items"]]
         url = answer.links["next"]["url"] if "link" in answer.headers else ""
     assert seen == placed[::-1]
+    foreign = await live.http.get(f"/orders?cursor={cursor_of('ord_nothing')}", headers=live.auth())
+    assert (foreign.status_code, foreign.json()["errors"][0]["pointer"]) == (400, "query:cursor")
 
 
 async def test_a_client_pinned_to_the_oldest_version_gets_its_shapes_and_is_told_of_the_end(live: Live) -> None:
