@@ -17,9 +17,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _FENCE = re.compile(r"^```(\w+)?[ \t]*([^\n`]*)\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 _SECONDS = 60
@@ -73,7 +74,7 @@ class Shell:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._bash = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"], cwd=folder, env={**environment, "COLUMNS": "200"}, start_new_session=True,
+            ["bash", "--noprofile", "--norc"], cwd=folder, env=environment, start_new_session=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1,
         )  # fmt: skip
         self._lines: queue.Queue[str | None] = queue.Queue()
@@ -87,11 +88,17 @@ class Shell:
             self._lines.put(line)
         self._lines.put(None)
 
-    def write(self, file: File, change: Callable[[str], str]) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def write(self, file: File) -> None:
         path = self._folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a" if file.append else "w", encoding="utf-8") as out:
-            out.write(change(file.text))
+            out.write(file.text)
 
     def run(self, text: str, expected: str) -> tuple[int, str]:
         """Exit code and output of one command; of one that runs on (`&`), what it printed until that was what is expected."""
