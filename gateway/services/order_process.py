@@ -26,6 +26,7 @@ from contracts.errors import (
     CallerError,
     InsufficientStock,
     InvalidBody,
+    InvalidRequest,
     NotFound,
     OutcomeUnknown,
     StateConflict,
@@ -267,7 +268,7 @@ class OrderProcess:
         """A clear no. Forward: undo what was done. To a cancellation of which nothing is done yet: everything stays as it was. To any
         other undoing: a person decides.
         """
-        why = error.reason if isinstance(error, UpstreamRejected) else str(error)
+        why = _why(error)
         record = msgspec.structs.replace(record, error=why[:300], refusal=_refusal(error), at=self._now())
         if record.name in UNDO.values():
             undone = any(s.state == "confirmed" for s in run.process.steps if s.name in UNDO.values())
@@ -300,11 +301,11 @@ class OrderProcess:
         if isinstance(error, UpstreamError) and not error.sent:
             attempts = min(attempts, max(most // 2, record.attempts))
         if attempts >= most:
-            await self._save(run, record, "manual", error=str(error), state="manual", attempts=attempts)
+            await self._save(run, record, "manual", error=_why(error), state="manual", attempts=attempts)
             return False
         backoff = min(self.rules.retry * 2 ** min(max(attempts - 1, 0), 10), self.rules.retry_max)
         at_least = self.rules.settle if state == "in_doubt" else getattr(error, "retry_after", None) or 0.0
-        await self._save(run, record, state, error=str(error), state=self._resting(run), attempts=attempts, due_in=max(at_least, backoff))
+        await self._save(run, record, state, error=_why(error), state=self._resting(run), attempts=attempts, due_in=max(at_least, backoff))
         if flight := current():
             flight.degraded(state)
         return False
@@ -621,6 +622,13 @@ def _different(order: Order, found: Sequence[OrderReceipt]) -> str:
     if total.currency_code == order.total_price.currency_code and abs(total.cent_amount - order.total_price.cent_amount) <= slack:
         return ""
     return f"a total of {total} instead of {order.total_price}"
+
+
+def _why(error: Exception) -> str:
+    """For people inside; what a customer wrote is not repeated."""
+    if isinstance(error, InvalidRequest):
+        return f"{error.where}: expected {error.expected}"
+    return error.reason if isinstance(error, UpstreamRejected) else str(error)
 
 
 def _refusal(error: TillgateError) -> dict[str, str]:

@@ -29,7 +29,7 @@ from tests.products import ROOT
 
 KILLS = 30
 SEED = 20261122
-SHOPPERS = 6
+SHOPPERS = 5
 WORLD = World(1)
 STORES = [s.number for s in WORLD.locations[:40] if s.currency == "EUR" and s.kind == "store" and not s.closed]
 GOODS = [sku for sku in WORLD.skus[:400] if WORLD.product(sku).unit == "EA"]  # type: ignore[union-attr]  # its own numbers
@@ -114,7 +114,7 @@ class Town:
                 if answer.status_code < 500 and answer.status_code != 429 and answer.json().get("code") != "request_in_progress":
                     return answer
             self.repeats += 1
-            await asyncio.sleep(self.chance.uniform(0.05, 0.3))
+            await asyncio.sleep(self.chance.uniform(0.2, 0.5))
 
     async def shop(self, who: int) -> None:
         for n in range(100_000):
@@ -189,7 +189,7 @@ async def test_after_thirty_kills_among_orders_and_till_files_all_books_agree(tm
         shoppers = [asyncio.create_task(people.shop(n)) for n in range(SHOPPERS)]
         trading = asyncio.create_task(people.trade())
         for n in range(KILLS):
-            await asyncio.sleep(at.uniform(0.02, 0.9))
+            await asyncio.sleep(at.uniform(0.02, 0.7))
             await gateway.kill()
             ready = await gateway.start()
             if n % 3 == 2:  # some do not live to listen

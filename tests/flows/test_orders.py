@@ -27,7 +27,8 @@ FIND: dict[System, str] = {"oms": "findOrders", "erp": "FindSalesOrder"}
 CANCEL: dict[System, str] = {"oms": "cancelOrder", "erp": "CancelSalesOrder"}
 EXECUTED: set[Kind] = {"slow", "reset", "truncate", "lost_answer", "wrong_type", "unknown_enum"}
 """Faults under which the system does what was asked."""
-SKU = max(World(1).skus[:200], key=lambda sku: (World(1).product(sku).unit == "EA", World(1).opening_stock(sku, LOCATION)))
+WORLD = World(1)
+SKU = max((s for s in WORLD.skus[:400] if WORLD.product(s).unit == "EA"), key=lambda sku: WORLD.opening_stock(sku, LOCATION))
 """Goods that are there in plenty."""
 SECRET = "Zebulon Quastenflosse"
 MAIL = "zebulon.quastenflosse@example.test"
