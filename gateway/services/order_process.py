@@ -14,7 +14,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
-import structlog
 
 from contracts import ports
 from contracts.books import Books, Process, ProcessState, StepRecord, StepState
@@ -39,7 +38,8 @@ from contracts.events import Event
 from contracts.ports import Capability, SkuAt, Systems
 from gateway.services.availability import AvailabilityReader
 from gateway.services.clock import Now, new_id
-from observability import Hop, Recorder, Step, current, current_hop, step
+from observability import Hop, Recorder, Step, current, current_hop, get_logger, step
+from observability.redaction import redact
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ ANSWER_IN = 0.2
 """Seconds before the caller's deadline that are kept for answering."""
 HOLD_DAYS = 30
 
-log = structlog.get_logger("orders")
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -628,7 +628,7 @@ def _why(error: Exception) -> str:
     """For people inside; what a customer wrote is not repeated."""
     if isinstance(error, InvalidRequest):
         return f"{error.where}: expected {error.expected}"
-    return error.reason if isinstance(error, UpstreamRejected) else str(error)
+    return redact(error.reason if isinstance(error, UpstreamRejected) else str(error))
 
 
 def _refusal(error: TillgateError) -> dict[str, str]:

@@ -29,7 +29,7 @@ from tests.products import ROOT
 
 KILLS = 30
 SEED = 20261122
-SHOPPERS = 5
+SHOPPERS = 6
 WORLD = World(1)
 STORES = [s.number for s in WORLD.locations[:40] if s.currency == "EUR" and s.kind == "store" and not s.closed]
 GOODS = [sku for sku in WORLD.skus[:400] if WORLD.product(sku).unit == "EA"]  # type: ignore[union-attr]  # its own numbers
@@ -114,7 +114,7 @@ class Town:
                 if answer.status_code < 500 and answer.status_code != 429 and answer.json().get("code") != "request_in_progress":
                     return answer
             self.repeats += 1
-            await asyncio.sleep(self.chance.uniform(0.2, 0.5))
+            await asyncio.sleep(self.chance.uniform(0.1, 0.3))
 
     async def shop(self, who: int) -> None:
         for n in range(100_000):

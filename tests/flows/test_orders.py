@@ -350,7 +350,7 @@ async def test_a_confirmed_order_is_cancelled_in_both_systems_and_again_changes_
 
 async def test_an_order_with_an_open_step_cannot_be_cancelled_yet(tmp_path: Path) -> None:
     async with running(tmp_path, change=hasty) as live:
-        live.sandbox.faults.add(Rule(system="erp", kind="429", operation="CreateSalesOrder"))
+        live.sandbox.faults.add(Rule(system="oms", kind="429", operation="createOrder"))
         order_id = (await post(live)).json()["id"]
         answer = await cancel(live, order_id)
         assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
