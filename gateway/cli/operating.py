@@ -52,6 +52,11 @@ def drawn(spans: list[Span]) -> str:
     return "\n".join(lines)
 
 
+def _printable(text: str) -> str:
+    """What came from outside writes no commands to the terminal."""
+    return "".join(c if c.isprintable() else "·" for c in text)
+
+
 @click.group("files")
 def files() -> None:
     """What the tills dropped, and what became of it."""
@@ -67,7 +72,9 @@ def list_files(settings: Settings, limit: int) -> None:
         return list(await books.files.list(limit))
 
     for f in in_books(settings, job):
-        click.echo(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}")
+        click.echo(
+            _printable(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}".rstrip())
+        )
 
 
 @files.command("show")
@@ -83,9 +90,12 @@ def show_file(settings: Settings, digest: str) -> None:
         return known[0], list(await books.files.quarantined(known[0].digest, 1000))
 
     record, rows = in_books(settings, job)
-    click.echo(f"{record.name}: {record.state}, {record.booked} booked, {record.repeated} repeated, {record.quarantined} quarantined")
+    counts = f"{record.booked} booked, {record.repeated} repeated, {record.conflicts} in conflict, {record.quarantined} quarantined"
+    click.echo(_printable(f"{record.name}: {record.state}, {counts}  {record.reason}".rstrip()))
     for r in rows:
-        click.echo(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} ({r.reason}) {r.key}")
+        click.echo(_printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} ({r.reason}) {r.key}".rstrip()))
+    if record.quarantined > len(rows):
+        click.echo(f"  … and {record.quarantined - len(rows)} more")
 
 
 @click.command("orders")
@@ -98,7 +108,7 @@ def orders(settings: Settings) -> None:
 
     for process in in_books(settings, job):
         steps = ", ".join(f"{s.name} {s.state}" + (f" ({s.error})" if s.error else "") for s in process.steps)
-        click.echo(f"{process.subject} {process.state}: {steps}")
+        click.echo(_printable(f"{process.subject} {process.state}: {steps}"))
 
 
 @click.command("bench", context_settings={"ignore_unknown_options": True})

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -295,6 +297,18 @@ def test_the_tour_tells_its_nine_chapters() -> None:
     said = subprocess.run([ROOT / "run", "tour"], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     assert said.returncode == 0, said.stdout[-3000:] + said.stderr[-3000:]
     assert re.findall(r"(?m)^\((\d)\) ", said.stdout) == [str(n) for n in range(1, 10)]
+
+
+@pytest.mark.slow
+def test_a_copied_estate_runs_the_demo_until_ctrl_c(tmp_path: Path, call: Call) -> None:
+    call("new", "estate", str(tmp_path / "mine"))
+    command = [ROOT / "run", "--estate", tmp_path / "mine", "--data", tmp_path / "data", "demo", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        told = list(takewhile(lambda line: "Ctrl-C stops everything" not in line, child.stdout))
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) in (0, 130)
+    assert any("/console" in line for line in told)
 
 
 @pytest.mark.slow
