@@ -40,4 +40,5 @@ class Drift:
 
     def read(self) -> list[DriftCount]:
         """Most frequent first."""
-        return sorted(self._counts.values(), key=lambda c: -c.count)
+        counts = list(self._counts.values())  # a copy: a feed's thread may be counting
+        return sorted(counts, key=lambda c: -c.count)

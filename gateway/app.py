@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import structlog
 from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
@@ -19,9 +18,9 @@ from contracts.errors import TillgateError
 from gateway.edge import door as edge
 from gateway.edge import problems, reading
 from gateway.edge.endpoint import AnyEndpoint
-from observability import Recorder, current
+from observability import Recorder, current, get_logger
 
-log = structlog.get_logger("edge")
+log = get_logger(__name__)
 
 _SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 _PROBES = "/health/"

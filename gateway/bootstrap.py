@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 from litestar.types import ASGIApp
 
 from adapters.broker.driver import RabbitPublisher
 from adapters.broker.spec import BrokerOptions
+from adapters.drift import Drift
 from adapters.driver import Connection, Contract
 from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
-from adapters.guard import Bulkhead, Guard, RetryBudget
+from adapters.guard import Bulkhead, Guard, GuardState, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.rest import driver as rest
 from adapters.rest import spec as rest_spec
@@ -67,15 +67,15 @@ from gateway.services.services import Services
 from gateway.worker import Loop, housekeeping, supervised, wait
 from mappings.language import CompiledMapping, load
 from mappings.language.shape import Exchange
-from observability import Recorder
+from observability import Recorder, get_logger
 from observability.console import portal
 from observability.export import Otlp
-from observability.metrics import exposition
+from observability.metrics import Reading, exposition
 from observability.recorder import Sink
 from observability.ring import Ring
 from observability.spans import resource
 
-log = structlog.get_logger("bootstrap")
+log = get_logger(__name__)
 
 __all__ = ["Checked", "Product", "check", "open_books", "parse_xml", "pepper", "product", "store_options", "trace_folder", "types"]
 
@@ -385,15 +385,21 @@ async def product(
             stack.push_async_callback(broker.close)
             publishers.append(broker)
         relay = Relay(books.outbox, publishers, recorder, process.owner, now, nudge=nudge)
-        intakes = []
+        intakes: list[Intake] = []
+        drifts: dict[str, Drift] = {}
         for feed, mapping in _feeds(checked, environment):
             await feed.start()
             stack.push_async_callback(feed.close)
-            intakes.append(Intake(feed, mapping, books, recorder, zones, _source(estate), now=now, owner=f"{process.owner} {feed.name}"))
+            drift = drifts[f"{feed.system}.{feed.name}"] = Drift()
+            intakes.append(
+                Intake(
+                    feed, mapping, books, recorder, zones, _source(estate), now=now, owner=f"{process.owner} {feed.name}", drift=drift.count
+                )
+            )
 
         secret = await pepper(books)
         authenticator = Authenticator(books, secret)
-        overview = Overview(_facts(checked, switchboard), books, recorder, ring)
+        overview = Overview(_facts(checked, switchboard, drifts), books, recorder, ring)
         running: Product
 
         async def ready() -> None:
@@ -401,7 +407,7 @@ async def product(
                 raise StoreUnavailable(reason="shutting down")
             await books.check()
 
-        app = _application(checked, books, authenticator, services, recorder, overview, secret, ready)
+        app = _application(checked, books, authenticator, services, recorder, switchboard, overview, secret, ready)
         running = Product(
             checked=checked,
             app=app,
@@ -500,7 +506,7 @@ def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
     return estates.resolve(value, environment) if isinstance(value, str) and value.startswith(("env:", "file:")) else value
 
 
-def _facts(checked: Checked, switchboard: Switchboard) -> list[SystemFacts]:
+def _facts(checked: Checked, switchboard: Switchboard, feeds: Mapping[str, Drift]) -> list[SystemFacts]:
     estate = checked.estate
     wired = {f"{o.system}.{o.name}": o for o in switchboard.operations}
 
@@ -512,7 +518,7 @@ def _facts(checked: Checked, switchboard: Switchboard) -> list[SystemFacts]:
             mode=declared.mode,
             objective=float(declared.policy.deadline),
             guard=(lambda: _guard_facts(guard)) if guard else None,
-            drift=lambda: wired[full].drift.total if full in wired else 0,
+            drift=(wired[full].drift if full in wired else feeds[full]).read,
         )
 
     return [
@@ -543,12 +549,37 @@ def _guard_facts(guard: Guard) -> GuardFacts:
     )
 
 
+async def _metrics(recorder: Recorder, switchboard: Switchboard, books: Books) -> bytes:
+    """Counters of all flights, and the gauges of this moment."""
+    states = [o.guard.state() for o in switchboard.operations]
+    gauges: list[tuple[str, str, Callable[[GuardState], float]]] = [
+        (
+            "tillgate_breaker_open",
+            "1 while the circuit breaker is open, 0.5 half-open",
+            lambda s: {"open": 1.0, "half_open": 0.5}.get(s.breaker, 0.0),
+        ),
+        ("tillgate_breaker_failure_rate", "Share of failed calls in the breaker's window", lambda s: s.failure_rate),
+        ("tillgate_bulkhead_in_flight", "Calls under way", lambda s: s.in_flight),
+        ("tillgate_bulkhead_waiting", "Calls that wait for a place", lambda s: s.waiting),
+        ("tillgate_guard_refused", "Calls that the guard refused since start", lambda s: s.refused),
+        ("tillgate_retry_tokens", "What is left of the system's retry budget", lambda s: s.retry_tokens),
+    ]
+    readings = [Reading(name, what, {"system": s.system, "operation": s.operation}, of(s)) for name, what, of in gauges for s in states]
+    drifted = [
+        Reading("tillgate_drift", "Observations that contracts do not know", {"system": o.system, "operation": o.name}, o.drift.total)
+        for o in switchboard.operations
+    ]
+    outbox = Reading("tillgate_outbox_depth", "Events that are not delivered yet", {}, await books.outbox.depth())
+    return exposition(recorder, [*readings, *drifted, outbox])
+
+
 def _application(
     checked: Checked,
     books: Books,
     authenticator: Authenticator,
     services: Services,
     recorder: Recorder,
+    switchboard: Switchboard,
     overview: Overview,
     secret: bytes,
     ready: Callable[[], Awaitable[None]],
@@ -575,7 +606,7 @@ def _application(
         changelog=msgspec.json.encode(changelog),
         reference=functools.cache(lambda version: portal.render_reference(published[version], changelog, catalogue)),
         ready=ready,
-        metrics=lambda: exposition(recorder, ()),
+        metrics=functools.partial(_metrics, recorder, switchboard, books),
         authenticator=authenticator,
     )
     sessions = console_pages.Sessions(authenticator, secret)

@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from contracts.books import Books
 from contracts.errors import TillgateError
 from gateway.services.clock import Now
 from gateway.services.order_process import OrderProcess
 from gateway.services.reservations import Reservations
+from observability import get_logger
 
-log = structlog.get_logger("worker")
+log = get_logger(__name__)
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 

@@ -52,6 +52,10 @@ class Cell(msgspec.Struct):
     cancelled: int = 0
     total_us: int = 0
     durations: list[int] = msgspec.field(default_factory=lambda: [0] * BUCKETS)
+    last_error: str = ""
+    """`error.type` of the latest failure that was not the caller's, when it began (ns since the epoch) and in which trace."""
+    last_error_at: int = 0
+    last_trace: str = ""
 
     def add(self, hop: Hop, objective: float) -> None:
         self.n += 1
@@ -64,6 +68,9 @@ class Cell(msgspec.Struct):
             return
         if (failure := hop.failure) is not None:
             self.failures[_CLASS_INDEX[failure]] += 1
+            if failure != "caller" and (record := hop.record) is not None:
+                self.last_error, self.last_trace = hop.error_type, record.trace_id
+                self.last_error_at = record.wall + hop.t0 - record.t0
         elif hop.outcome == "cancelled":
             self.cancelled += 1
         elif hop.outcome == "degraded":
@@ -78,6 +85,8 @@ class Cell(msgspec.Struct):
         self.total_us += other.total_us
         self.failures = [a + b for a, b in zip(self.failures, other.failures, strict=True)]
         self.durations = [a + b for a, b in zip(self.durations, other.durations, strict=True)]
+        if other.last_error_at > self.last_error_at:
+            self.last_error, self.last_error_at, self.last_trace = other.last_error, other.last_error_at, other.last_trace
 
     def since(self, earlier: Cell | None) -> Cell:
         """What was added after `earlier`, a copy of this cell taken before: for rates over a window."""
@@ -92,6 +101,9 @@ class Cell(msgspec.Struct):
             cancelled=self.cancelled - earlier.cancelled,
             total_us=self.total_us - earlier.total_us,
             durations=[a - b for a, b in zip(self.durations, earlier.durations, strict=True)],
+            last_error=self.last_error,
+            last_error_at=self.last_error_at,
+            last_trace=self.last_trace,
         )
 
     def count(self, failure: FailureClass) -> int:

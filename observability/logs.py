@@ -20,7 +20,7 @@ _TRACEBACK_LIMIT: Final = 6_000
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger for one module: `get_logger(__name__).info("file_claimed", file=name)`; events are snake_case words."""
+    """A logger for one module: `get_logger(__name__).info("file claimed", file=name)`: few plain words, facts as fields."""
     logger: FilteringBoundLogger = structlog.get_logger(module=name)
     return logger
 

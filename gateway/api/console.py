@@ -87,7 +87,7 @@ def console(overview: Overview, sessions: Sessions, channels: tuple[str, ...], *
         return HTTPRouteHandler(path, http_method=["GET"])(handle)
 
     async def systems(request: WebRequest) -> str:
-        return pages.render_systems(overview.systems(), routes=overview.routes())
+        return pages.render_systems(overview.systems(), routes=overview.routes(), drifted=overview.drift())
 
     async def flights(request: WebRequest) -> str:
         chosen = {k: request.query_params.get(k, "")[:100] for k in ("channel", "route", "system", "outcome", "kind")}
@@ -163,7 +163,7 @@ class Documents:
     changelog: bytes
     reference: Callable[[str], str]
     ready: Callable[[], Awaitable[None]]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Awaitable[bytes]]
     authenticator: auth.Authenticator
 
 
@@ -206,7 +206,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
 
     async def metrics(request: WebRequest) -> Response[bytes]:
         auth.require(await docs.authenticator.client(request.headers.get("authorization")), SCOPE)
-        return Response(docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def root(request: WebRequest) -> Response[bytes]:
         return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": "/docs"})

@@ -7,16 +7,16 @@ import http
 import secrets
 from typing import Any, ClassVar
 
-import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts import errors
 from contracts.errors import CallerError, TillgateError
 from gateway.edge import problems
 from gateway.edge.reading import RequestTooSlow
+from observability import get_logger
 
 MAX_HEAD_BYTES = 32_768
-log = structlog.get_logger("edge")
+log = get_logger(__name__)
 
 
 class HeadTooLarge(CallerError):

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-import structlog
 from msgspec.structs import replace
 
 from contracts.books import Books, FileRecord, FileSeen, Quarantined, SaleBatch
@@ -26,7 +25,7 @@ from contracts.errors import BadFile, BadRecord, ContractViolation, StateConflic
 from contracts.events import TYPE_PREFIX, Event
 from gateway.services.clock import Now, utc_now
 from mappings.language import CompiledMapping, ReadContext
-from observability import FlightRecord, Recorder, Step, step
+from observability import FlightRecord, Recorder, Step, get_logger, step
 
 T = TypeVar("T")
 KEPT = 2000
@@ -35,7 +34,7 @@ MOST_REASON = 2000
 LATE = 600.0
 """Seconds beyond which a file's flight counts as late: a night's file takes minutes."""
 
-log = structlog.get_logger("intake")
+log = get_logger(__name__)
 
 
 # ---- what the intake needs of a feed ------------------------------------------------------------------------------
@@ -173,8 +172,10 @@ class Intake:
         *,
         now: Now = utc_now,
         owner: str = "",
+        drift: Callable[[str, str, str], None] | None = None,
     ) -> None:
-        """`source`: CloudEvents source of what is announced. `owner`: who claims; unique per process."""
+        """`source`: CloudEvents source of what is announced. `owner`: who claims; unique per process. `drift` counts kind, path, value."""
+        self._count_drift = drift
         self._feed, self._mapping, self._books, self._recorder, self._zones = feed, mapping, books, recorder, zones
         self._source, self._now = source, now
         self.feed = f"{feed.system}.{feed.name}"
@@ -322,7 +323,7 @@ class Intake:
 
     async def _book(self, file: File, record: FileRecord, counts: _Counts) -> None:
         """Raises BadFile before anything is booked when the layout, or the share of bad transactions, refuses the whole file."""
-        read = _Reader(self._feed, self._mapping, self._zones, file, self._now())
+        read = _Reader(self._feed, self._mapping, self._zones, file, self._now(), self._count_drift)
         share = self._feed.options.refuse_share
         kept: list[Read] | None = None
         if record.position == 0 and (self._feed.proves or share is not None):
@@ -389,7 +390,16 @@ class Intake:
 class _Reader:
     """Turns transactions of one file into sales, in the parser's thread; what cannot become one is set aside."""
 
-    def __init__(self, feed: Feed, mapping: CompiledMapping, zones: StoreZones, file: File, now: datetime) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        mapping: CompiledMapping,
+        zones: StoreZones,
+        file: File,
+        now: datetime,
+        count: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self._count = count
         self._read_one, self._digest, self._name = mapping.read_one, file.digest, file.name
         self._dialect, self._zones = feed.dialect, zones
         self.drifted = 0
@@ -405,6 +415,8 @@ class _Reader:
 
     def _drift(self, kind: str, path: str, value: str) -> None:
         self.drifted += 1
+        if self._count is not None:
+            self._count(kind, path, value)
 
     def __call__(self, record: Record) -> Read:
         if record.bad is not None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Protocol
 
 from contracts.books import Books, FileRecord, Process
 from observability import Recorder
 from observability.cells import Cell, OperationKey
-from observability.console.data import FileView, OperationView, ProcessView, QuarantinedRecord, RouteView, StepView, SystemView, routes_of
+from observability.console.data import (
+    DriftView,
+    FileView,
+    OperationView,
+    ProcessView,
+    QuarantinedRecord,
+    RouteView,
+    StepView,
+    SystemView,
+    routes_of,
+)
 from observability.ring import Ring
 from observability.spans import FlightSummary, Span
-from observability.vocabulary import FAILURE_CLASSES
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,17 @@ class GuardFacts:
     waiting: int
 
 
+class DriftFacts(Protocol):
+    """Something in an answer that the contract does not know. `kind` is element, member, value or row."""
+
+    kind: str
+    path: str
+    value: str
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+
+
 @dataclass(frozen=True)
 class OperationFacts:
     """What stands in the estate about one operation, and what its guard says now (None for feeds)."""
@@ -36,7 +57,7 @@ class OperationFacts:
     mode: str
     objective: float
     guard: Callable[[], GuardFacts] | None
-    drift: Callable[[], int]
+    drift: Callable[[], Sequence[DriftFacts]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,24 @@ class Overview:
             )
             for s in self._systems
         ]
+
+    def drift(self) -> list[DriftView]:
+        """Most frequent first."""
+        found = [
+            DriftView(
+                operation=f"{s.id}.{o.name}",
+                kind=d.kind,
+                path=d.path,
+                value=d.value,
+                count=d.count,
+                first_seen=d.first_seen,
+                last_seen=d.last_seen,
+            )
+            for s in self._systems
+            for o in s.operations
+            for d in o.drift()
+        ]
+        return sorted(found, key=lambda d: -d.count)[:200]
 
     def routes(self) -> list[RouteView]:
         return routes_of(self._recorder.snapshot())
@@ -107,7 +146,6 @@ class Overview:
 
 def _operation(facts: OperationFacts, cell: Cell | None) -> OperationView:
     guard = facts.guard() if facts.guard else None
-    worst = max(range(len(FAILURE_CLASSES)), key=lambda i: cell.failures[i]) if cell else 0
     return OperationView(
         name=facts.name,
         provides=(facts.provides,),
@@ -124,8 +162,10 @@ def _operation(facts: OperationFacts, cell: Cell | None) -> OperationView:
         in_flight=guard.in_flight if guard else 0,
         limit=guard.limit if guard else 0,
         waiting=guard.waiting if guard else 0,
-        last_error=FAILURE_CLASSES[worst] if cell and cell.failures[worst] else "",
-        drift=facts.drift(),
+        last_error=cell.last_error if cell else "",
+        last_error_at=datetime.fromtimestamp(cell.last_error_at / 1e9, UTC) if cell and cell.last_error_at else None,
+        last_error_trace=cell.last_trace if cell else "",
+        drift=sum(d.count for d in facts.drift()),
     )
 
 

@@ -11,16 +11,14 @@ from types import TracebackType
 from typing import Any, Self, cast
 from weakref import WeakSet
 
-import structlog
-
 from contracts.books import Books, Outbox, OutboxRow
 from contracts.errors import Overloaded, TillgateError
 from contracts.events import Event
 from contracts.ports import Publisher
 from gateway.services.clock import Now
-from observability import Recorder
+from observability import Recorder, get_logger
 
-log = structlog.get_logger("relay")
+log = get_logger(__name__)
 
 _PAUSE_MAX = 5.0
 """Seconds between rounds when nothing goes through; new events for subscribers in this process wait no longer than that."""

@@ -37,6 +37,18 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     """Elements and enumeration values seen that the contract does not know."""
 
 
+class DriftView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that answers hold and the contract does not know; `value` is that of an unknown enumeration value."""
+
+    operation: str
+    kind: str
+    path: str
+    value: str = ""
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+
+
 class SystemView(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     protocol: str

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from observability.console.data import (
+    DriftView,
     FileView,
     FlightFilter,
     ProcessView,
@@ -50,7 +51,12 @@ def asset(name: str) -> Asset | None:
 
 
 def render_systems(
-    systems: Sequence[SystemView], *, routes: Sequence[RouteView] = (), window_s: int = 0, now: datetime | None = None
+    systems: Sequence[SystemView],
+    *,
+    routes: Sequence[RouteView] = (),
+    drifted: Sequence[DriftView] = (),
+    window_s: int = 0,
+    now: datetime | None = None,
 ) -> str:
     """The estate as it is at this moment, and what channels feel of it: over the last `window_s` seconds, 0 = since the start."""
     operations = [o for s in systems for o in s.operations]
@@ -60,6 +66,7 @@ def render_systems(
         now,
         systems=systems,
         routes=routes,
+        drifted=drifted,
         window_s=window_s,
         open_breakers=sum(o.breaker == "open" for o in operations),
         half_open=sum(o.breaker == "half_open" for o in operations),
