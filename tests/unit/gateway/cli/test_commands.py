@@ -302,7 +302,7 @@ def test_the_tour_tells_its_nine_chapters() -> None:
 @pytest.mark.slow
 def test_a_copied_estate_runs_the_demo_until_ctrl_c(tmp_path: Path, call: Call) -> None:
     call("new", "estate", str(tmp_path / "mine"))
-    command = [ROOT / "run", "--estate", tmp_path / "mine", "--data", tmp_path / "data", "demo", "--port", "0"]
+    command = [str(ROOT / "run"), "--estate", str(tmp_path / "mine"), "--data", str(tmp_path / "data"), "demo", "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout
         told = list(takewhile(lambda line: "Ctrl-C stops everything" not in line, child.stdout))
