@@ -225,9 +225,13 @@ class Builder:
         """A bounded table that converts what it does not hold; one per `key` in a mapping."""
         return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, runtime.Memo(convert)))
 
-    def temporary(self, code: str, value: Value) -> str:
+    def holds(self, code: str) -> str:
+        """The variable of what was computed in this scope already, or nothing."""
         function, blocks, name = self.known.get(code, ("", (), ""))
-        if name and function == self.function and tuple(self.blocks[: len(blocks)]) == blocks:
+        return name if function == self.function and tuple(self.blocks[: len(blocks)]) == blocks else ""
+
+    def temporary(self, code: str, value: Value) -> str:
+        if name := self.holds(code):
             return name
         name = self.name(self.target_path.rpartition(".")[2] or "value")
         self.emit(f"{name} = {code}", value.where, personal=value.personal)
@@ -251,12 +255,28 @@ class Builder:
         if value.raw is None or value.type.kind in ("record", "list", "any"):
             return value
         if value.type.kind in ("string", "binary"):
-            if value.raw == "xml":
-                return replace(value, raw=None)
-            return replace(self.apply(value, "text_only($)", value.type), const=value.const)
-        if value.type.kind == "decimal" and value.raw == "xml":
-            return self.simple(self.apply(value, f"{self.memo('decimals', '', runtime.decimal)}[$]", value.type))
-        return self.simple(self.apply(value, f"{runtime.NATIVE[value.type.kind].__name__}($)", value.type))
+            return replace(value if value.raw == "xml" else self.text(value), raw=None)
+        return self.simple(self.apply(value, self.conversion(value), value.type))
+
+    def conversion(self, value: Value) -> str:
+        """Template that turns what the form delivers into its kind. A value that is of the kind already costs no call."""
+        function = runtime.NATIVE[value.type.kind].__name__
+        if value.raw == "xml":
+            return f"{self.memo('decimals', '', runtime.decimal)}[$]" if value.type.kind == "decimal" else f"{function}($)"
+        if value.type.kind == "decimal":
+            return f"({self.memo('decimals', '', runtime.decimal)}[$] if $.__class__ is str else decimal($))"
+        own = {"integer": "int", "boolean": "bool", "date": "date", "time": "time", "datetime": "datetime"}.get(value.type.kind)
+        return f"($ if $.__class__ is {own} else {function}($))" if own else f"{function}($)"
+
+    def text(self, value: Value) -> Value:
+        """Proven to be text, once per scope."""
+        value = self.simple(value)
+        if not self.holds(proof := f"{value.code} is text"):
+            guard = f"{value.code} is not None and " if value.optional else ""
+            with self.block(f"if {guard}{value.code}.__class__ is not str:"):
+                self.emit(f"wrong('text', {value.code})", value.where, personal=value.personal)
+            self.known[proof] = self.function, tuple(self.blocks), value.code
+        return value
 
     # ---- source ----
 
@@ -739,12 +759,10 @@ class Builder:
             with self.block(f"if {lead}{test}:"):
                 self.emit(f"wrong({says!r}, {value.code})", value.where, personal=value.personal)
         if match is not None and leaf.pattern is not None:
-            with self.block(f"if {lead}{self.pattern(leaf.pattern, match)}({value.code}) is None:"):
+            proof = self.memo("pattern", leaf.pattern, lambda text: match(text) is not None)
+            with self.block(f"if {lead}not {proof}[{value.code}]:"):
                 self.emit(f"wrong({_readable(leaf.pattern)!r}, {value.code})", value.where, personal=value.personal)
         return replace(value, type=replace(value.type, leaf=leaf))
-
-    def pattern(self, pattern: str, match: Callable[[str], object]) -> str:
-        return self.memos.get(("pattern", pattern)) or self.memos.setdefault(("pattern", pattern), self.constant("pattern", match))
 
     def numeric(self, value: Value, leaf: Leaf) -> Value:
         source = value.type.leaf
@@ -762,8 +780,12 @@ class Builder:
             if value.type.kind == "decimal" and not (source and source.digits == leaf.digits and self.form == "struct"):
                 value = self.apply(value, f"in_digits($, {total}, {fraction})", replace(DECIMAL, leaf=leaf))
         if (low is not None or high is not None) and known is None:
-            bounds = ", ".join("None" if b is None else self.constant("bound", b) for b in (low, high))
-            value = self.apply(value, f"in_bounds($, {bounds})", value.type)
+            value = self.simple(value)
+            least, most = (None if b is None else str(int(b)) if b == int(b) else self.constant("bound", b) for b in (low, high))
+            test = f"{f'{least} <= ' if least else ''}{value.code}{f' <= {most}' if most else ''}"
+            with self.block(f"if {f'{value.code} is not None and ' if value.optional else ''}not {test}:"):
+                says = f"{'' if low is None else low} to {'' if high is None else high}"
+                self.emit(f"wrong({says!r}, {value.code})", value.where, personal=value.personal)
         return value
 
     def fields(self, group: Group, record: Record, scope: RecordNode, prefix: str) -> list[tuple[Field, Value]]:

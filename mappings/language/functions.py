@@ -432,7 +432,9 @@ def _integer(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) 
 )
 def _decimal(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if value.type.kind != "decimal" or value.raw is not None:
-        value = b.apply(value, "decimal($)", replace(DECIMAL, leaf=value.type.leaf if value.type.kind == "decimal" else None))
+        leaf = value.type.leaf if value.type.kind == "decimal" else None
+        value = b.simple(value)
+        value = b.apply(value, b.conversion(replace(value, type=DECIMAL)), replace(DECIMAL, leaf=leaf))
     if args["scale"] is None:
         return value
     if args["rounding"] not in ("refuse", "half_even", "half_up", "cut"):
@@ -679,17 +681,22 @@ def _quantity(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode)
     name = b.constant("units", table)
     canonical = unit.type.values is not None and all(table[u] == u for u in unit.type.values)
     if unit.const is not NO_CONST:
-        return b.apply(value, f"quantity($, {table[unit.const]!r})", Type("quantity"))
-    unit = b.simple(unit)
-    at = f"../{unit.path[-1]}" if unit.path else ""
-    if value.raw == "xml" and unit.path and not canonical:
-        memo = b.memo("quantities", f"{name} {at}", lambda key: runtime.quantity(key[0], runtime.unit(key[1], table, at)))
-        return b.apply(value, f"{memo}[$, {unit.code}]", Type("quantity"))
-    code = unit.code if canonical else b.temporary(f"unit({unit.code}, {name})", unit)
-    if value.type.kind == "decimal" and value.raw is None:
-        memo = b.memo("numbers", "quantity", lambda key: runtime.quantity(*key))
-        return b.apply(value, f"{memo}[$, {code}]", Type("quantity"))
-    return b.apply(value, f"quantity($, {code})", Type("quantity"))
+        code = repr(table[unit.const])
+    else:
+        unit = b.simple(unit)
+        at = f"../{unit.path[-1]}" if unit.path else ""
+        if value.raw == "xml" and unit.path and not canonical:
+            memo = b.memo("quantities", f"{name} {at}", lambda key: runtime.quantity(key[0], runtime.unit(key[1], table, at)))
+            return b.apply(value, f"{memo}[$, {unit.code}]", Type("quantity"))
+        known = b.memo("unit", name, lambda code: runtime.unit(code, table))
+        code = unit.code if canonical else b.temporary(f"{known}[{unit.code}]", unit)
+    memo = b.memo("quantities", "", lambda key: runtime.quantity(*key))
+    return b.apply(value, f"{memo}[{_digits(value)}, {code}]", Type("quantity"))
+
+
+def _digits(value: Value) -> str:
+    """Template of a number's text, under which amounts are remembered: hashing a Decimal costs more than writing it."""
+    return "$" if value.raw == "xml" or (value.type.kind == "string" and value.raw is None) else "str($)"
 
 
 def _currency(b: Builder, currency: Value) -> Value:
@@ -713,11 +720,9 @@ def _currency(b: Builder, currency: Value) -> Value:
 )
 def _money(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     currency, digits = _currency(b, args["currency"]), args["digits"]
-    if value.raw == "xml":
-        at = f"../{currency.path[-1]}" if currency.path else ""
-        memo = b.memo("amounts", f"{digits} {at}", lambda key: runtime.money(key[0], key[1], digits, at))
-        return b.apply(value, f"{memo}[$, {currency.code}]", Type("money"))
-    return b.apply(value, f"money($, {currency.code}{'' if digits is None else f', {digits!r}'})", Type("money"))
+    at = f"../{currency.path[-1]}" if currency.path and value.raw == "xml" else ""
+    memo = b.memo("amounts", f"{digits} {at}", lambda key: runtime.money(key[0], key[1], digits, at))
+    return b.apply(value, f"{memo}[{_digits(value)}, {currency.code}]", Type("money"))
 
 
 @function(
@@ -745,7 +750,8 @@ def _cents(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) ->
     raw=True,
 )
 def _unit_price(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, f"unit_price($, {_currency(b, args['currency']).code})", Type("unit_price"))
+    memo = b.memo("prices", "", lambda key: runtime.unit_price(*key))
+    return b.apply(value, f"{memo}[{_digits(value)}, {_currency(b, args['currency']).code}]", Type("unit_price"))
 
 
 @function(
@@ -991,7 +997,7 @@ def _write_format(b: Builder, value: Value, args: dict[str, Any], scope: RecordN
 
 @function("zone_of", "string", "zone", "The time zone of a location; an unknown one is refused.", example="zone_of(WERKS)")
 def _zone_of(b: Builder, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, "zone_of(context, $)", ZONE)
+    return b.simple(b.apply(value, "zone_of(context, $)", ZONE))
 
 
 @function(

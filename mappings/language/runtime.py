@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Quantity, UnitPrice
@@ -382,12 +383,6 @@ def fixed(value: Any, scale: int) -> str:
     return f"{scaled(decimal(value), scale, 'refuse'):.{scale}f}"
 
 
-def in_bounds(value: Any, low: Decimal | None, high: Decimal | None) -> Any:
-    if (low is not None and value < low) or (high is not None and value > high):
-        raise Bad(f"{'' if low is None else low} to {'' if high is None else high}", value)
-    return value
-
-
 def in_digits(value: Decimal, total: int, fraction: int) -> Decimal:
     """Fits `total` digits of which `fraction` stand after the point; nothing is rounded."""
     exact = scaled(decimal(value), fraction, "refuse")
@@ -423,11 +418,17 @@ def money(value: Any, currency: str, digits: int | None = None, at: str = "") ->
     known = CURRENCIES.get(currency)
     if known is None:
         raise Bad("an ISO 4217 currency code", currency, at)
-    amount = decimal(value)
-    cents = amount.scaleb(known if digits is None else digits)
-    if cents != (whole := cents.to_integral_value()) or abs(whole) > MAX_CENTS:
-        raise Bad(f"an amount of at most {known if digits is None else digits} decimals for {currency}", value)
-    return Money(int(whole), currency, known)
+    most = known if digits is None else digits
+    if value.__class__ is str and (m := _PLAIN(value)) and len(fraction := m[2] or "") <= most:
+        cents = int(m[1] + fraction.ljust(most, "0"))
+    else:
+        exact = decimal(value).scaleb(most)
+        if exact != (whole := exact.to_integral_value()):
+            raise Bad(f"an amount of at most {most} decimals for {currency}", value)
+        cents = int(whole)
+    if abs(cents) > MAX_CENTS:
+        raise Bad(f"an amount of at most {most} decimals for {currency}", value)
+    return Money(cents, currency, known)
 
 
 def cents(value: Any, currency: str) -> Money:
@@ -563,7 +564,7 @@ def local_datetime(value: datetime, zone: tzinfo) -> datetime:
     if value.tzinfo is not None:
         return value
     found = value.replace(tzinfo=zone)
-    if found.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value:
+    if not _even(zone, value.toordinal(), value.hour) and found.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value:
         raise Bad(f"a local time that exists in {zone}", value.isoformat())
     return found
 
@@ -571,8 +572,19 @@ def local_datetime(value: datetime, zone: tzinfo) -> datetime:
 def time_quality(value: datetime, zone: tzinfo) -> str:
     if value.tzinfo is not None:
         return "as_sent"
+    if _even(zone, value.toordinal(), value.hour):
+        return "from_store_zone"
     first, second = value.replace(tzinfo=zone, fold=0), value.replace(tzinfo=zone, fold=1)
     return "from_store_zone" if first.utcoffset() == second.utcoffset() else "ambiguous"
+
+
+@lru_cache(MEMO)
+def _even(zone: tzinfo, day: int, hour: int) -> bool:
+    """Whether no clock of the zone was put forward or back within this local hour."""
+    start = datetime.combine(date.fromordinal(day), time(hour), zone)
+    ends = (start, start.replace(minute=59, second=59, microsecond=999_999))
+    folds = [end.replace(fold=fold) for end in ends for fold in (0, 1)]
+    return len({f.replace(tzinfo=None, fold=0) - f.astimezone(UTC).replace(tzinfo=None) for f in folds}) == 1
 
 
 def start_of_day(value: date, zone: tzinfo) -> datetime:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import re
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -281,3 +283,49 @@ def test_the_manual_lists_the_functions_as_they_are() -> None:
     begin, end = "<!-- functions: generated, do not edit -->\n", "<!-- end of functions -->"
     written = page.partition(begin)[2].partition(end)[0]
     assert written == reference(), "docs/mapping-language.md is stale: paste mappings.language.functions.reference() between its two marks"
+
+
+def test_what_is_remembered_is_told_apart_by_kind_and_digits() -> None:
+    rows = {"rows": [{"k": "a", "v": 1}, {"k": "b", "v": True}]}
+    with pytest.raises(ContractViolation, match=re.escape("rows[1]/v: expected an integer, got True")):
+        value("rows | sum_of(v)", "i", **rows)
+    with pytest.raises(ContractViolation, match="expected a decimal number"):
+        value("rows | sum_of(v | money('EUR'))", "m", **rows)
+    digits = [value("x | unit_price('EUR')", "u", x=Decimal(text)).fraction_digits for text in ("1.5", "1.500", "15E-1")]
+    assert digits == [2, 3, 2]
+
+
+@given(
+    st.sampled_from(["Europe/Berlin", "Australia/Lord_Howe", "America/New_York", "Africa/Monrovia", "Asia/Kolkata"]),
+    st.datetimes(datetime(1900, 1, 1), datetime(2040, 1, 1)),  # noqa: DTZ001  # local times are what is asked about
+)
+def test_local_times_are_judged_as_a_round_trip_judges_them(name: str, found: datetime) -> None:
+    _judged_as_a_round_trip(found, ZoneInfo(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("Europe/Berlin", "2026-03-29"),
+        ("Europe/Berlin", "2026-10-25"),
+        ("Australia/Lord_Howe", "2026-10-04"),
+        ("Australia/Lord_Howe", "2026-04-05"),
+        ("Africa/Monrovia", "1972-01-07"),
+        ("America/New_York", "1883-11-18"),
+        ("Pacific/Apia", "2011-12-30"),
+    ],
+)
+def test_every_minute_of_a_day_on_which_clocks_change_is_judged_as_a_round_trip_judges_it(name: str, day: str) -> None:
+    for minute in range(24 * 60):
+        _judged_as_a_round_trip(datetime.fromisoformat(day) + timedelta(minutes=minute), ZoneInfo(name))
+
+
+def _judged_as_a_round_trip(found: datetime, zone: ZoneInfo) -> None:
+    there = found.replace(tzinfo=zone)
+    if there.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == found:
+        assert runtime.local_datetime(found, zone) == there
+    else:
+        with pytest.raises(runtime.Bad):
+            runtime.local_datetime(found, zone)
+    sure = there.utcoffset() == there.replace(fold=1).utcoffset()
+    assert runtime.time_quality(found, zone) == ("from_store_zone" if sure else "ambiguous")
