@@ -404,7 +404,8 @@ class Builder:
         index, var = self.name("i"), self.name(value.path[-1] if value.path else "row")
         start = ", 1" if self.form == "xml" else ""
         where = f"{value.where}/{{{index}}}" if self.form == "struct" else f"{value.where}[{{{index}}}]"
-        with self.block(f"for {index}, {var} in enumerate({value.code}{start}):", value.where):
+        listed = self.simple(value).code
+        with self.block(f"for {index}, {var} in enumerate({listed}{start}) if {listed} else ():", value.where):
             record = item.record or Record("")
             node = RecordNode(record, var, value.path, where, scope, function=self.function)
             if item.kind == "record":

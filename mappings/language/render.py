@@ -100,9 +100,12 @@ class Renderer:
             if slot.field.repeated:
                 yield f"{slot.var} = []", 0, None
         child = self.name("child")
-        yield f"for {child} in {node.var}:", 0, None
-        yield f"tag = {child}.tag", 1, None
         elements = [f for f in node.record.fields if not f.attribute and f.name != TEXT]
+        order = [f.name for f in elements]
+        children.sort(key=lambda slot: order.index(slot.field.name))  # as they mostly come
+        full = any(f.required and not f.repeated for f in elements)
+        yield f"for {child} in {node.var}{'' if full else f' if len({node.var}) else ()'}:", 0, None
+        yield f"tag = {child}.tag", 1, None
         bare = frozenset(f.name for f in elements if f.namespace is None)
         if self.local and bare:
             yield f"tag = local_name(tag, {self.constant('LOCAL', bare)})", 1, None
@@ -147,8 +150,15 @@ class Renderer:
         places = {f.name: i for i, f in enumerate(node.record.fields)}
         yield f"if {node.var}.__class__ is not tuple or len({node.var}) != {len(places)}:", 0, None
         yield f"wrong('a record of {len(places)} fields', {node.var})", 1, None
+        if not node.slots:
+            return
+        names = ["_"] * len(places)
         for slot in node.slots.values():
-            yield f"{slot.var} = {node.var}[{places[slot.field.name]}]{' or ()' if slot.field.repeated else ''}", 0, slot
+            names[places[slot.field.name]] = slot.var
+        yield f"{', '.join(names)}, = {node.var}", 0, None
+        for slot in node.slots.values():
+            if slot.field.repeated:
+                yield f"{slot.var} = {slot.var} or ()", 0, slot
 
     def struct(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         for slot in node.slots.values():
