@@ -161,7 +161,7 @@ def check(root: Path) -> Checked:
             for operation_name in given.operations:
                 found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
     if found:
-        raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column))))
+        raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
     return Checked(folder, estate, contracts, mappings, options)
 
 
@@ -407,7 +407,7 @@ async def product(
                 raise StoreUnavailable(reason="shutting down")
             await books.check()
 
-        app = _application(checked, books, authenticator, services, recorder, switchboard, overview, secret, ready)
+        app = _application(checked, books, authenticator, services, recorder, switchboard, overview, secret, ready, now)
         running = Product(
             checked=checked,
             app=app,
@@ -583,6 +583,7 @@ def _application(
     overview: Overview,
     secret: bytes,
     ready: Callable[[], Awaitable[None]],
+    now: Now,
 ) -> ASGIApp:
     estate = checked.estate
     openapi.check(ENDPOINTS, HISTORY)
@@ -597,6 +598,7 @@ def _application(
         max_body=estate.edge.max_body_bytes,
         deadlines={name: float(route.deadline) for name, route in estate.route.items()},
         retention_days=estate.edge.idempotency_retention / 86_400,
+        now=now,
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
     changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()

@@ -124,7 +124,7 @@ async def running(
 @asynccontextmanager
 async def _served(built: Product, work: bool, protocol: type[BoundedProtocol]) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        http = server(built, "127.0.0.1", 0)
+        http = server(built)
         http.config.http = protocol
         serving = asyncio.create_task(http._serve([listening]))  # without uvicorn's hold on the test run's signals
         jobs = asyncio.create_task(built.work()) if work else None

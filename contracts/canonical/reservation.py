@@ -20,9 +20,9 @@ class ReservationOwner(Noun, frozen=True, kw_only=True):
 
 
 class ReservationDraft(Noun, frozen=True, kw_only=True):
-    """What a channel asks for. A repeat with the same key changes nothing."""
+    """What a channel asks for. A repeat with the same key changes nothing; keys are each channel's own."""
 
-    reservation_key: Key
+    reservation_key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{2,200}$(?!\n)")]
     sku: Sku
     location_id: LocationId
     quantity: Quantity

@@ -9,7 +9,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Response
@@ -147,10 +147,10 @@ def console(overview: Overview, sessions: Sessions, channels: tuple[str, ...], *
         page(f"{base}/files", files),
         page(base + "/files/{digest:str}", file),
         page(f"{base}/orders", orders),
-        HTTPRouteHandler(base + "/static/{name:str}", http_method=["GET"])(static),
-        HTTPRouteHandler(f"{base}/login", http_method=["GET"])(login_form),
-        HTTPRouteHandler(f"{base}/login", http_method=["POST"], status_code=HTTP_303_SEE_OTHER)(login),
-        HTTPRouteHandler(f"{base}/logout", http_method=["POST"], status_code=HTTP_303_SEE_OTHER)(logout),
+        _named("GET", base + "/static/{name:str}", static),
+        _named("GET", f"{base}/login", login_form),
+        _named("POST", f"{base}/login", login),
+        _named("POST", f"{base}/logout", logout),
     ]
 
 
@@ -223,16 +223,16 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         "/health/ready": ready,
         "/metrics": metrics,
     }
-    return [_named(path, handle) for path, handle in routes.items()]
+    return [_named("GET", path, handle) for path, handle in routes.items()]
 
 
-def _named(path: str, handle: Callable[[WebRequest], Awaitable[Response[bytes]]]) -> HTTPRouteHandler:
+def _named(method: Literal["GET", "POST"], path: str, handle: Callable[[WebRequest], Awaitable[Response[bytes]]]) -> HTTPRouteHandler:
     async def answer(request: WebRequest) -> Response[bytes]:
         if flight := current():
-            flight.name = f"GET {path.replace(':str', '')}"
+            flight.name = f"{method} {path.replace(':str', '')}"
         return await handle(request)
 
-    return HTTPRouteHandler(path, http_method=["GET"])(answer)
+    return HTTPRouteHandler(path, http_method=[method], status_code=HTTP_303_SEE_OTHER if method == "POST" else None)(answer)
 
 
 def _json(body: bytes) -> Response[bytes]:

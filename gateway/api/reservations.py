@@ -28,13 +28,13 @@ async def get_reservation(ask: Ask[NoParameters, None], services: Services) -> O
 
 async def release_reservation(ask: Ask[NoParameters, Release], services: Services) -> Outcome:
     require_match(ask.if_match, "reservation", (await _seen(ask, services)).version)
-    reservation = await services.reservations.release(ask.path["key"], ask.body.reason)
+    reservation = await services.reservations.release(ask.path["key"], ask.body.reason, ask.call)
     return Outcome(reservation, version=reservation.version)
 
 
 async def _seen(ask: Ask[NoParameters, Any], services: Services) -> Reservation:
     """For a client that is bound to stores, those of other stores are not there."""
-    reservation = await services.reservations.get(ask.path["key"])
+    reservation = await services.reservations.get(ask.path["key"], ask.call)
     if not may_see(ask.client, [reservation.location_id]):
         raise NotFound(what="reservation", key=ask.path["key"])
     return reservation

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def in_books(settings: Settings, job: Callable[[Books], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with open_books(settings.estate, settings.data) as books:
+        async with open_books(settings.estate, settings.books) as books:
             return await job(books)
 
     return asyncio.run(run())

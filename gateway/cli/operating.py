@@ -29,7 +29,7 @@ def trace(settings: Settings, trace_id: str, as_json: bool) -> None:
     """The steps of one request, process or file, as they happened."""
 
     async def read() -> list[Span] | None:
-        return await Ring(trace_folder(settings.data)).trace(trace_id)
+        return await Ring(trace_folder(settings.books)).trace(trace_id)
 
     spans = asyncio.run(read())
     if not spans:

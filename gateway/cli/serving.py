@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +23,9 @@ import uvloop
 
 from contracts.books import Client
 from contracts.versions import HISTORY
-from gateway.cli.settings import Settings
+from gateway.cli.settings import DEMO, Settings
 from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import CHANNELS, Estate, resolve
 from observability.logs import configure
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.bootstrap import Product
 
 GRACE_SECONDS = 15
+LOCK = "lock"
 DEMO_CLIENTS = {name: f"demo-{name.replace('_', '-')}" for name in CHANNELS}
 
 
@@ -47,13 +52,11 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def server(product: Product, host: str, port: int) -> Server:
+def server(product: Product) -> Server:
     estate = product.checked.estate
     config = uvicorn.Config(
         product.app,
-        host=host,
-        port=port,
-        http="httptools",
+        http=BoundedProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -61,7 +64,6 @@ def server(product: Product, host: str, port: int) -> Server:
         date_header=True,
         proxy_headers=False,
         limit_concurrency=estate.edge.max_connections,
-        backlog=2048,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=65_536,
@@ -88,21 +90,31 @@ async def _serve(settings: Settings, host: str | None, port: int | None, *, work
     from gateway.bootstrap import check, product
 
     checked = await asyncio.to_thread(check, settings.estate)
-    host, port = place(checked.estate, host, port, os.environ)
-    async with product(checked, settings.data) as running:
-        await run(running, host, port, work=work)
+    with listening(*place(checked.estate, host, port, os.environ)) as door:
+        async with product(checked, settings.data) as running:
+            await run(running, door, work=work)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Taken before anything else is done, so that a second start disturbs nobody."""
+    try:
+        door = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as exc:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {exc.strerror}; choose another with --port (0: any free one)") from exc
+    door.set_inheritable(False)
+    return door
 
 
 Started = asyncio.Future[str]
 
 
-async def run(running: Product, host: str, port: int, *, work: bool = True, started: Started | None = None) -> None:
-    """The server and the workers, until one of the signals. `started` is given the address."""
-    http = server(running, host, port)
+async def run(running: Product, door: socket.socket, *, work: bool = True, started: Started | None = None) -> None:
+    """The server and the workers, until one of the signals or the product's own `stop`. `started` is given the address."""
+    http = server(running)
     jobs = asyncio.create_task(running.work(), name="work") if work else None
     notices = [asyncio.create_task(_announce(http, started)), asyncio.create_task(_end(http, running.stop))]
     try:
-        await http.serve()
+        await http.serve(sockets=[door])
     finally:
         for notice in notices:
             notice.cancel()
@@ -122,6 +134,7 @@ async def _announce(http: Server, started: Started | None) -> None:
     while not http.started:  # noqa: ASYNC110 - uvicorn offers no event for it
         await asyncio.sleep(0.02)
     host, port = http.servers[0].sockets[0].getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
     if started is None:
         click.echo(f"listening on http://{host}:{port}", err=True)
     elif not started.done():
@@ -238,21 +251,44 @@ def demo(settings: Settings, port: int | None, seed: int) -> None:
 async def _demo(settings: Settings, port: int | None, seed: int) -> None:
     from gateway.bootstrap import check, product
 
-    data = settings.data / "demo"
-    checking = asyncio.create_task(asyncio.to_thread(check, settings.estate))
-    async with sandbox(data / "sandbox", "--seed", str(seed)) as found:
-        checked = await checking
-        environment = {**os.environ, **sandbox_environment(found)}
-        host, port = place(checked.estate, None, port, environment)
-        async with product(checked, data, environment=environment) as running:
-            keys = await demo_keys(running)
-            started: Started = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(run(running, host, port, started=started))
-            waited: set[asyncio.Future[Any]] = {task, started}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if started.done():
-                click.echo(_welcome(started.result(), keys, found))
-            await task
+    data = settings.data / DEMO
+    with ExitStack() as held:
+        held.enter_context(alone(data))
+        checked = await asyncio.to_thread(check, settings.estate)
+        door = held.enter_context(listening(*place(checked.estate, None, port, os.environ)))
+        await asyncio.to_thread(_forget, data)
+        async with sandbox(data / "sandbox", "--seed", str(seed)) as found:
+            environment = {**os.environ, **sandbox_environment(found)}
+            async with product(checked, data, environment=environment) as running:
+                keys = await demo_keys(running)
+                started: Started = asyncio.get_running_loop().create_future()
+                task = asyncio.create_task(run(running, door, started=started))
+                waited: set[asyncio.Future[Any]] = {task, started}
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if started.done():
+                    click.echo(_welcome(started.result(), keys, found))
+                await task
+
+
+def _forget(folder: Path) -> None:
+    """The sandbox begins anew with each start; a gateway that remembered more than it would not agree with its books."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One demo per folder: a second one would take the first one's books away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise click.ClickException(f"a demo runs already in {folder}; stop it, or name another folder: ./run --data DIR demo") from exc
+        yield
 
 
 def _welcome(base: str, keys: Mapping[str, str], found: Mapping[str, Any]) -> str:

@@ -8,10 +8,19 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
+DEMO = "demo"
+
+
 @dataclass(frozen=True)
 class Settings:
     estate: Path
     data: Path
+
+    @property
+    def books(self) -> Path:
+        """Where commands look: the data folder, or that of the demo inside it when only a demo ever ran here."""
+        demo = self.data / DEMO
+        return demo if demo.is_dir() and not (self.data / "tillgate.db").exists() else self.data
 
 
 def reference_estate() -> Path:

@@ -21,7 +21,7 @@ import uvloop
 
 from contracts.versions import HISTORY
 from gateway.cli.operating import drawn
-from gateway.cli.serving import Started, demo_keys, run, sandbox, sandbox_environment
+from gateway.cli.serving import Started, demo_keys, listening, run, sandbox, sandbox_environment
 from gateway.cli.settings import Settings
 from observability.logs import configure
 
@@ -340,7 +340,7 @@ async def _tour(estate: Path, folder: Path) -> int:
         running = await stack.enter_async_context(product(await checking, folder / "data", environment=environment))
         keys = await demo_keys(running)
         started: Started = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(run(running, "127.0.0.1", 0, started=started))
+        serving = asyncio.create_task(run(running, stack.enter_context(listening("127.0.0.1", 0)), started=started))
         http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         guide = Guide(http, await started, found["control"], keys, running)
         click.echo(f"gateway {guide.base}, sandbox {guide.control}")

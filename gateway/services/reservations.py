@@ -39,9 +39,10 @@ class Reservations:
     async def hold(self, draft: ReservationDraft, call: Call) -> Reservation:
         """A repeat with the same key changes nothing. Raises InvalidBody, InsufficientStock, NotFound, UpstreamError."""
         check_quantity(draft.quantity, "/quantity/value")
-        if (stored := await self._books.reservations.get(draft.reservation_key)) is not None:
+        own = _own(draft.reservation_key, call)
+        if (stored := await self._books.reservations.get(own)) is not None:
             self._same(stored, draft)
-            return stored
+            return _shown(stored, call)
         pair = SkuAt(sku=draft.sku, location_id=draft.location_id)
         stock = await self._availability.free_for_hold(pair, call)
         if stock is None:
@@ -50,7 +51,7 @@ class Reservations:
             raise InvalidBody(where="/quantity/unit", expected=stock.unit, got=draft.quantity.unit)
         now = self._now()
         reservation = Reservation(
-            reservation_key=draft.reservation_key,
+            reservation_key=own,
             sku=draft.sku,
             location_id=draft.location_id,
             quantity=draft.quantity,
@@ -58,26 +59,30 @@ class Reservations:
             expires_at=now + timedelta(seconds=draft.hold_seconds),
             state="active",
         )
-        events = (self._event(reservation),)
+        events = (self._event(reservation, call),)
         held = await self._books.reservations.hold(reservation, stock.free_before_holds, stock.counted_since, now, events)
         self._same(held, draft)  # another one with this key may have come first
-        return held
+        return _shown(held, call)
 
-    async def get(self, key: str) -> Reservation:
-        reservation = await self._books.reservations.get(key)
+    async def get(self, key: str, call: Call) -> Reservation:
+        """Another channel's reservation is not found."""
+        reservation = await self._books.reservations.get(_own(key, call))
         if reservation is None:
             raise NotFound(what="reservation", key=key)
-        return reservation
+        return _shown(reservation, call)
 
-    async def release(self, key: str, reason: str) -> Reservation:
+    async def release(self, key: str, reason: str, call: Call) -> Reservation:
         """A repeat changes nothing. Raises NotFound, StateConflict (an order holds it)."""
-        stored = await self.get(key)
+        stored = await self.get(key, call)
         if stored.state == "released":
             return stored
         if stored.owner.type == "order" and await self._books.orders.get(stored.owner.id) is not None:
             raise StateConflict(what="reservation", key=key, state=stored.state, why="an order holds it; cancel the order")
         released = msgspec.structs.replace(stored, state="released", release_reason=reason, version=stored.version + 1)
-        return await self._books.reservations.change(key, "released", self._now(), (self._event(released),), reason=reason)
+        changed = await self._books.reservations.change(
+            _own(key, call), "released", self._now(), (self._event(released, call),), reason=reason
+        )
+        return _shown(changed, call)
 
     async def expire(self, limit: int = 500) -> int:
         """Marks overdue holds; they stopped counting when they expired."""
@@ -90,7 +95,8 @@ class Reservations:
                     where="/reservationKey", expected="a key of its own for each reservation", got=f"one that holds another {name}"
                 )
 
-    def _event(self, reservation: Reservation) -> Event:
+    def _event(self, reservation: Reservation, call: Call) -> Event:
+        reservation = _shown(reservation, call)
         flight = current()
         return Event(
             id=new_id("evt"),
@@ -101,3 +107,12 @@ class Reservations:
             data=msgspec.to_builtins(reservation),
             traceparent=flight.traceparent if flight else None,
         )
+
+
+def _own(key: str, call: Call) -> str:
+    """Keys are the channel's own: two channels may use the same one, and neither meets the other's."""
+    return f"{call.channel}--{key}"
+
+
+def _shown(reservation: Reservation, call: Call) -> Reservation:
+    return msgspec.structs.replace(reservation, reservation_key=reservation.reservation_key.removeprefix(_own("", call)))

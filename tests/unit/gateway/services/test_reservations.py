@@ -81,16 +81,16 @@ async def test_a_hold_ends_by_itself_even_before_anybody_marked_it(bench: Bench)
     bench.clock.on(30)
     assert (await bench.service.hold(wanted("late", "10"), asking())).state == "active"
     assert await bench.service.expire() == 1
-    assert (await bench.service.get("all")).state == "expired"
+    assert (await bench.service.get("all", asking())).state == "expired"
     with pytest.raises(StateConflict):
-        await bench.service.release("all", "owner_removed")
+        await bench.service.release("all", "owner_removed", asking())
 
 
 async def test_released_stock_can_be_held_again_and_a_second_release_changes_nothing(bench: Bench) -> None:
     await bench.service.hold(wanted("all", "10"), asking())
-    released = await bench.service.release("all", "owner_removed")
+    released = await bench.service.release("all", "owner_removed", asking())
     assert (released.state, released.release_reason, released.version) == ("released", "owner_removed", 2)
-    assert await bench.service.release("all", "again") == released
+    assert await bench.service.release("all", "again", asking()) == released
     assert (await bench.service.hold(wanted("next", "10"), asking())).state == "active"
 
 
@@ -98,14 +98,14 @@ async def test_what_an_order_holds_only_the_order_gives_back(bench: Bench) -> No
     await bench.books.orders.accept(order("o1"), process("o1"), "c", "k", ())
     await bench.service.hold(wanted("o1-1", owner=ReservationOwner(type="order", id="o1")), asking())
     with pytest.raises(StateConflict, match="cancel the order"):
-        await bench.service.release("o1-1", "owner_removed")
+        await bench.service.release("o1-1", "owner_removed", asking())
 
 
 async def test_events_come_once_per_change_with_what_is_stored(bench: Bench) -> None:
     await bench.service.hold(wanted("rr"), asking())
     await bench.service.hold(wanted("rr"), asking())
-    await bench.service.release("rr", "owner_removed")
-    await bench.service.release("rr", "owner_removed")
+    await bench.service.release("rr", "owner_removed", asking())
+    await bench.service.release("rr", "owner_removed", asking())
     told = []
     while rows := await bench.books.outbox.due("t", bench.clock(), 60, 10):
         told += [(r.event.data["state"], r.event.data.get("version", 1)) for r in rows]
@@ -140,4 +140,15 @@ async def test_goods_that_no_system_knows_are_not_found(bench: Bench) -> None:
     with pytest.raises(NotFound):
         await bench.service.hold(wanted("rr", sku="99"), asking())
     with pytest.raises(NotFound):
-        await bench.service.get("nothing")
+        await bench.service.get("nothing", asking())
+
+
+async def test_two_channels_may_use_one_key_and_neither_meets_the_others(bench: Bench) -> None:
+    web, mobile = asking(), msgspec.structs.replace(asking(), channel="mobile")
+    await bench.service.hold(wanted("same", "2"), web)
+    with pytest.raises(NotFound):
+        await bench.service.get("same", mobile)
+    with pytest.raises(NotFound):
+        await bench.service.release("same", "curious", mobile)
+    assert (await bench.service.hold(wanted("same", "3"), mobile)).reservation_key == "same"
+    assert (await bench.service.get("same", web)).quantity.value == "2"
