@@ -346,6 +346,8 @@ async def product(
 ) -> AsyncIterator[Product]:
     """Builds every part, starts it, and closes it in reverse order. `connections`: other ones for some systems (tests)."""
     estate = checked.estate
+    if unset := missing(checked, environment):
+        raise LookupError(f"the estate refers to environment variables that are not set: {', '.join(unset)}")
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
         nudge = asyncio.Event()
@@ -495,6 +497,32 @@ def _connect(name: str, system: System, checked: Checked, environment: Mapping[s
     raise LookupError(f"system {name}: {system.protocol} systems are not called")
 
 
+def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
+    """Every env:NAME of the estate that is not set and has no default, so that all can be named at once."""
+    estate = checked.estate
+    texts = [
+        estate.store.url,
+        estate.events.rabbitmq,
+        estate.telemetry.otlp,
+        estate.edge.host,
+        *(s.endpoint for s in estate.system.values()),
+    ]
+    references = {t for t in [*texts, *_texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}
+    return sorted(r[4:] for r in references if r[4:] not in environment)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, msgspec.Struct):
+        value = [getattr(value, f) for f in value.__struct_fields__]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
 def _resolved(value: Any, environment: Mapping[str, str]) -> Any:
     """Options with every env: and file: reference replaced by its value."""
     if isinstance(value, msgspec.Struct):
@@ -616,7 +644,10 @@ def _application(
         ENDPOINTS,
         door,
         recorder,
-        pages=[*console_pages.documents(documents), *console_pages.console(overview, sessions, tuple(estate.channel), secure=False)],
+        pages=[
+            *console_pages.documents(documents),
+            *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https),
+        ],
         max_requests=estate.edge.max_requests,
         trusted=frozenset(estate.edge.trusted_proxies).__contains__,
     )

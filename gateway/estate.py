@@ -51,10 +51,9 @@ class Header(Entry, frozen=True, kw_only=True):
 
 
 class Channel(Entry, frozen=True, kw_only=True):
-    """A way customers shop. `safety_stock` is kept back from what this channel may promise; a higher `priority` is shed later."""
+    """A way customers shop. `safety_stock` is kept back from what this channel may promise."""
 
     description: str
-    priority: Annotated[int, Meta(ge=0, le=9)] = 5
     safety_stock: Annotated[int, Meta(ge=0)] = 0
     owner: str = ""
 
@@ -181,6 +180,8 @@ class Edge(Entry, frozen=True, kw_only=True):
     max_requests: Annotated[int, Meta(ge=1)] = 500
     """Requests in work at once; beyond that 503 with Retry-After."""
     trusted_proxies: tuple[str, ...] = ()
+    https: bool = False
+    """Whether people reach the gateway by https (TLS ends at a proxy): the console's cookie then travels by https only."""
     idempotency_retention: Duration = Duration(7 * 86_400)
 
 
@@ -501,6 +502,14 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
         if provided is not None:
             yield from _lint_batch(name, operation, provided, source)
+    for name, operation in estate.operation.items():
+        listed = estate.capability.get(operation.provides)
+        if listed is not None and name not in listed.operations:
+            yield source.finding(
+                ("operation", name, "provides"),
+                f'operation {name}: is never used, [capability."{operation.provides}"] does not list it',
+                "add it there, or remove it",
+            )
     for name, rule in estate.capability.items():
         if name not in CAPABILITIES:
             yield source.finding(("capability", name), f"unknown capability {name!r}", nearest(name, CAPABILITIES))

@@ -327,7 +327,12 @@ class Intake:
         share = self._feed.options.refuse_share
         kept: list[Read] | None = None
         if record.position == 0 and (self._feed.proves or share is not None):
-            kept = await self._prove(file, read, share, counts)
+            try:
+                kept = await self._prove(file, read, share, counts, skim=KEPT if share is None else None)
+            except BadFile:
+                if share is not None:
+                    raise
+                kept = await self._prove(file, read, share, counts, skim=None)
         with step(Step.FILE_COMMIT, feed=self.feed) as hop:
             if kept is not None:
                 size = self._feed.options.batch
@@ -341,8 +346,11 @@ class Intake:
             hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined + counts.conflicts)
         counts.drift = read.drifted
 
-    async def _prove(self, file: File, read: _Reader, share: float | None, counts: _Counts) -> list[Read] | None:
-        """The first pass: whether anything refuses the file. Returns what was read, when it is little enough to be kept."""
+    async def _prove(self, file: File, read: _Reader, share: float | None, counts: _Counts, *, skim: int | None) -> list[Read] | None:
+        """The first pass: whether anything refuses the file. Returns what was read, when it is little enough to be kept.
+
+        A refusal by a pass that skims is confirmed by one that does not.
+        """
         kept: list[Read] = []
         bad = units = 0
 
@@ -352,7 +360,7 @@ class Intake:
             return record.bad is not None
 
         with step(Step.FILE_PARSE, feed=self.feed) as hop:
-            async with self._feed.read(file, convert, skim=KEPT if share is None else None) as reading:
+            async with self._feed.read(file, convert, skim=skim) as reading:
                 async for batch in reading.batches:
                     units += len(batch)
                     bad += sum(found is True or (isinstance(found, tuple) and isinstance(found[1], Quarantined)) for found in batch)

@@ -59,8 +59,8 @@ def test_the_reference_estate_is_read_with_its_types() -> None:
         ("[store]", "[stor]", "unknown table 'stor'", "did you mean 'store'?"),
         ("[system.erp]\nprotocol ", "[system.erp]\nprotcol ", "unknown key 'protcol'", "did you mean 'protocol'?"),
         ('protocol     = "soap"', 'protocol     = "sopa"', "Invalid enum value 'sopa'", "did you mean 'soap'?"),
-        ("priority = 7", 'priority = "7"', "Expected `int`, got `str`", ""),
-        ("priority = 7", "priority = 70", "<= 9", ""),
+        ("safety_stock = 1,", 'safety_stock = "1",', "Expected `int`, got `str`", ""),
+        ("safety_stock = 1,", "safety_stock = -1,", ">= 0", ""),
         ('window = "1s"', 'window = "1 second"', "expected a duration such as 800ms", ""),
         ("ok = 0.999", "ok = 99.9", "<= 1.0", ""),
         ("safety_stock = 5", "safety_stok = 5", "unknown key 'safety_stok'", "did you mean 'safety_stock'?"),
@@ -94,11 +94,11 @@ def test_each_mistake_is_named_with_its_line_and_what_to_write_instead(tmp_path:
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
-    text = TEXT.replace("priority = 8", "priority = 80").replace('protocol    = "rest"', 'protocol    = "soap2"')
+    text = TEXT.replace("safety_stock = 1", "safety_stock = -1").replace('protocol    = "rest"', 'protocol    = "soap2"')
     text = text.replace('deadline = "15s"', "deadline = 15").replace('deadline     = "15s"', "deadline     = 15") + '\n[edg]\nhost = "x"\n'
     findings = found(tmp_path, text)
     assert [f.line for f in findings] == sorted(f.line for f in findings)
-    assert {line_of(text, "priority = 80"), line_of(text, '"soap2"'), line_of(text, "[edg]"), line_of(text, "deadline     = 15")} == {
+    assert {line_of(text, "safety_stock = -1"), line_of(text, '"soap2"'), line_of(text, "[edg]"), line_of(text, "deadline     = 15")} == {
         f.line for f in findings
     }
 
@@ -284,7 +284,7 @@ def checked(folder: Path, text: str) -> list[Finding]:
 
 
 def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -> None:
-    text = changed("priority = 7", "priority = 70").replace("contracts/systems/oms/openapi.json", "contracts/systems/oms/openapi.yaml")
+    text = changed("safety_stock = 1", "safety_stock = -1").replace("contracts/systems/oms/openapi.json", "contracts/systems/oms/openapi.yaml")
     text = text.replace("mappings/erp/get_plants.answer.toml", "mappings/mine.toml")
     linked(tmp_path)
     (tmp_path / "mappings").unlink()
@@ -295,7 +295,7 @@ def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -
     (tmp_path / "mappings/mine.toml").write_text(plants.replace('"WAERS"', '"WEARS"'))
     findings = {(f.file, f.line): f for f in checked(tmp_path, text)}
     assert set(findings) - {("mappings/mine.toml", line_of(plants, "[fields]"))} == {  # WAERS feeds nothing any more
-        ("estate.toml", line_of(text, "priority = 70")),
+        ("estate.toml", line_of(text, "safety_stock = -1")),
         ("estate.toml", line_of(text, "openapi.yaml")),
         ("mappings/mine.toml", line_of(plants, '"WAERS"')),
     }
@@ -341,7 +341,7 @@ def test_the_published_schema_is_the_one_of_these_types_and_accepts_the_referenc
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("priority = 7", "priority = 70"), ('window = "1s"', 'window = "1 s"'), ("safety_stock = 5", "safe = 5"), ('"soap"', '"sopa"')],
+    [("safety_stock = 1", "safety_stock = -1"), ('window = "1s"', 'window = "1 s"'), ("safety_stock = 5", "safe = 5"), ('"soap"', '"sopa"')],
 )
 def test_the_schema_refuses_what_the_reader_refuses(old: str, new: str) -> None:
     validator = jsonschema_rs.Draft202012Validator(estate.schema())
@@ -370,3 +370,10 @@ def test_a_mutated_estate_loads_or_gives_findings_with_a_line_that_exists(tmp_pa
     lines = text.count("\n") + 1
     assert all(1 <= f.line <= lines for f in findings if f.file == "estate.toml"), [str(f) for f in findings]
     assert all(f.message for f in findings)
+
+
+def test_an_operation_that_its_capability_does_not_list_is_found(tmp_path: Path) -> None:
+    text = (ROOT / "estate.toml").read_text().replace('["oms.getCustomer", "erp.GetCustomer"]', '["oms.getCustomer"]')
+    (tmp_path / "estate.toml").write_text(text)
+    _, _, found = estate.examine(tmp_path)
+    assert [f.message for f in found] == ['operation erp.GetCustomer: is never used, [capability."customer.read"] does not list it']

@@ -80,7 +80,7 @@ def test_check_counts_what_it_found_sound(call: Call) -> None:
 
 def test_check_shows_every_mistake_and_their_number(call: Call, tmp_path: Path) -> None:
     (tmp_path / "estate.toml").write_text(
-        (ROOT / "estate.toml").read_text().replace("priority = 7", "priority = 70").replace('"rest"', '"rets"')
+        (ROOT / "estate.toml").read_text().replace("safety_stock = 1", "safety_stock = -1").replace('"rest"', '"rets"')
     )
     said = call("check", estate=tmp_path)
     assert said.code == 1
