@@ -639,7 +639,7 @@ def _application(
         metrics=functools.partial(_metrics, recorder, switchboard, books),
         authenticator=authenticator,
     )
-    sessions = console_pages.Sessions(authenticator, secret)
+    sessions = console_pages.Sessions(authenticator, books, secret)
     return application(
         ENDPOINTS,
         door,

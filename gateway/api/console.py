@@ -16,6 +16,7 @@ from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
+from contracts.books import Books
 from contracts.errors import NotFound, TillgateError, Unauthenticated
 from gateway.edge import auth
 from gateway.services.overview import Overview
@@ -36,6 +37,7 @@ class Sessions:
     """A signed cookie instead of the key: HttpOnly, same site only, eight hours."""
 
     authenticator: auth.Authenticator
+    books: Books
     secret: bytes
 
     async def open(self, key: str) -> str:
@@ -45,8 +47,8 @@ class Sessions:
         text = f"{client.name}|{int(time.time()) + SESSION_SECONDS}".encode()
         return base64.urlsafe_b64encode(text).decode() + "." + self._sign(text)
 
-    def check(self, cookie: str | None) -> str:
-        """The client's name. Raises Unauthenticated."""
+    async def check(self, cookie: str | None) -> str:
+        """The client's name, as long as it may still look. Raises Unauthenticated."""
         head, _, signature = (cookie or "").partition(".")
         try:
             text = base64.urlsafe_b64decode(head)
@@ -54,6 +56,9 @@ class Sessions:
             raise Unauthenticated(reason="not signed in") from exc
         name, _, until = text.decode("utf-8", "replace").partition("|")
         if not hmac.compare_digest(signature, self._sign(text)) or not until.isdigit() or int(until) < time.time():
+            raise Unauthenticated(reason="not signed in")
+        client = await self.books.clients.get(name)
+        if client is None or client.suspended or SCOPE not in client.scopes:
             raise Unauthenticated(reason="not signed in")
         return name
 
@@ -74,7 +79,7 @@ def console(overview: Overview, sessions: Sessions, channels: tuple[str, ...], *
             if flight := current():
                 flight.name = f"GET {path}"
             try:
-                sessions.check(request.cookies.get(COOKIE))
+                await sessions.check(request.cookies.get(COOKIE))
             except Unauthenticated:
                 return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login"})
             try:

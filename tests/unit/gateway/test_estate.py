@@ -284,7 +284,9 @@ def checked(folder: Path, text: str) -> list[Finding]:
 
 
 def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -> None:
-    text = changed("safety_stock = 1", "safety_stock = -1").replace("contracts/systems/oms/openapi.json", "contracts/systems/oms/openapi.yaml")
+    text = changed("safety_stock = 1", "safety_stock = -1").replace(
+        "contracts/systems/oms/openapi.json", "contracts/systems/oms/openapi.yaml"
+    )
     text = text.replace("mappings/erp/get_plants.answer.toml", "mappings/mine.toml")
     linked(tmp_path)
     (tmp_path / "mappings").unlink()
@@ -341,7 +343,12 @@ def test_the_published_schema_is_the_one_of_these_types_and_accepts_the_referenc
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("safety_stock = 1", "safety_stock = -1"), ('window = "1s"', 'window = "1 s"'), ("safety_stock = 5", "safe = 5"), ('"soap"', '"sopa"')],
+    [
+        ("safety_stock = 1", "safety_stock = -1"),
+        ('window = "1s"', 'window = "1 s"'),
+        ("safety_stock = 5", "safe = 5"),
+        ('"soap"', '"sopa"'),
+    ],
 )
 def test_the_schema_refuses_what_the_reader_refuses(old: str, new: str) -> None:
     validator = jsonschema_rs.Draft202012Validator(estate.schema())
