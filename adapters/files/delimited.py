@@ -46,12 +46,14 @@ class Kind:
 class Plan:
     """A layout, made ready to read rows. Immutable after construction; readers share it."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, layout: Layout, *, whole: bool = True) -> None:
+        """Not `whole`: of transactions only those fields are read that can refuse the file."""
+        self.layout, self.whole = layout, whole
+        self.proof = Plan(layout, whole=False) if whole else self
         file = layout.file
         self.fixed = file.format == "fixed"
         records = list(layout.records.values())
-        self.kinds = {r.name: Kind(r, at, _reader(r, layout)) for at, r in enumerate(records)}
+        self.kinds = {r.name: Kind(r, at, _reader(r, layout, whole=whole)) for at, r in enumerate(records)}
         self.top = [r for r in records if r.parent is None]
         slots = {r.name: at for at, r in enumerate(records)}
         for kind in self.kinds.values():
@@ -127,11 +129,23 @@ def _lacks(siblings: list[Record], last: Record | None) -> str:
     return next((s.name for s in siblings[at + 1 :] if s.needed), "")
 
 
-def _reader(record: Record, layout: Layout) -> Callable[[Any], tuple[Any, ...]]:
+def _proving(layout: Layout) -> set[str]:
+    """Fields of transactions that decide about the whole file."""
+    terms = [term for check in layout.checks if check.scope == "file" for term in check.equals]
+    found = {name for t in terms for name in (t.sum, t.field, *t.where, *t.unless) if name}
+    return found | (set() if layout.headers else {f"{layout.transaction.name}.{name}" for name in layout.file.agree})
+
+
+def _reader(record: Record, layout: Layout, *, whole: bool) -> Callable[[Any], tuple[Any, ...]]:
     """One function that turns the cells of a row into its tuple."""
+    whole = whole or record.rule.role in ("file_header", "file_trailer")
+    skipped = set() if whole else {f.name for f in record.fields if f"{record.name}.{f.name}" not in _proving(layout)}
     names: dict[str, Any] = {}
     values: list[str] = []
     for at, f in enumerate(record.fields):
+        if f.name in skipped:
+            values.append("None")
+            continue
         read, repeats = reader(f)
         names[f"c{at}"] = Memo(read) if repeats else read
         cell = f"v{at}"
@@ -142,6 +156,8 @@ def _reader(record: Record, layout: Layout) -> Callable[[Any], tuple[Any, ...]]:
         values.append(f"c{at}[{cell}]" if repeats else f"c{at}({cell})")
     values += ["[]" if child.repeated else "None" for child in record.children if record.rule.role == "detail"]
     made = f"({', '.join(values)}{',' if values else ''})"
+    if skipped and len(skipped) == len(record.fields):
+        return function("read", f"def read(r):\n    return {made}\n", names)
     if layout.file.format == "fixed":
         end = max([(f.start or 1) - 1 + (f.width or 0) for f in record.fields], default=0)
         names["long"] = partial(_too_long, record, end)
@@ -169,8 +185,9 @@ def _fit(record: Record, cells: list[str]) -> list[str]:
 class RowParser:
     """Reads one file. A generator over blocks; nothing of a finished transaction is kept."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, skim: int | None = None) -> None:
+        """Behind position `skim`, only what can refuse the file is read."""
+        self._plan, self._skim = plan, skim
         layout = plan.layout
         self._encoding = layout.file.encoding
         self._put: list[Any] = [None] * len(plan.kinds)
@@ -494,10 +511,16 @@ class RowParser:
         row = tuple(self._row) if self._row is not None and wrong is None else None
         if row is not None and self._plan.loose:
             row = _frozen(self._plan.layout.transaction, row)
-        if row is not None and (wrong := self._ledger.prove(row)) is not None:
+        whole = self._plan.whole
+        if row is not None and whole and (wrong := self._ledger.prove(row)) is not None:
             wrong.line = self._line_of(wrong.field.partition(".")[0])
             row = None
-        unit = Unit(self._ledger.count(row), self._line, row, wrong, partial(_raw, self._held, self._encoding), self._name)
+        position = self._ledger.count(row)
+        if not whole:
+            row = wrong = None
+        unit = Unit(position, self._line, row, wrong, partial(_raw, self._held, self._encoding), self._name)
+        if position == self._skim:
+            self._plan = self._plan.proof
         self._row = self._wrong = None
         self._held, self._cut, self._line = [], False, 0
         self._last = self._plan.kinds[self._plan.layout.transaction.name]

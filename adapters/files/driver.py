@@ -127,7 +127,8 @@ class FileFeed:
         self, file: Arrived, convert: Callable[[Unit], T], *, after: int = 0, skim: int | None = None
     ) -> AsyncIterator[Reading[T]]:
         """Transactions behind position `after`, converted in the parser's thread, in batches. `reading.ending` is complete at the end.
-        Behind `skim`, where the layout allows it, only what can refuse the file is read: such units have neither row nor fault.
+        Behind `skim`, where the layout allows it, only what can refuse the file is read: such units have neither row nor fault. A refusal
+        then is for a whole reading to confirm: totals may differ only because of a transaction that it sets aside.
 
         Raises BadFile for what is no such file at all, or changes under the reader; UpstreamError when it cannot be read.
         """
@@ -163,7 +164,7 @@ class FileFeed:
         await self._thread(source.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
 
     def _batches(self, file: Arrived, convert: Callable[[Unit], T], after: int, skim: int | None, reading: Reading[T]) -> Iterator[list[T]]:
-        parser: Parser = delimited.RowParser(self._rows) if self._rows is not None else xml.XmlParser(self._plan(), skim)
+        parser: Parser = delimited.RowParser(self._rows, skim) if self._rows is not None else xml.XmlParser(self._plan(), skim)
         name, size = file.name, self.options.batch
         with opened(file.path, file.stamp) as source:
             batch: list[T] = []

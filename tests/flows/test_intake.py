@@ -235,6 +235,24 @@ async def test_a_declared_share_of_bad_transactions_refuses_the_file_before_anyt
     assert "more than the declared share of 1.0%" in record.reason
 
 
+@pytest.mark.parametrize(("total", "state", "booked"), [(-1, "done", 2100), (1, "refused", 0)])
+async def test_a_long_file_whose_total_differs_is_refused_unless_a_bad_transaction_is_why(
+    shop: Shop, total: int, state: str, booked: int
+) -> None:
+    sale = "TH;001;{n:06};S;20260311120000;20260311120000;0012;;EUR;\nTL;1;S;000010000001;;1000;ST;100;100;;S\nTT;BAR;100;;;\nTF;100;100;0;"
+    sale += "100\n"
+    rows = [sale.format(n=n) for n in range(1, 2101)]
+    if total < 0:
+        rows.append(sale.format(n=2101).replace("0;100\n", "0;900\n"))
+    trailer = f"FT;{len(rows)};{len(rows)};{100 * len(rows) + total}\n"
+    path = shop.inbox / "TLOG_0001_20260311_00001.tlog"
+    path.write_text("FH;2;0001;20260311;20260311220000;00001\n" + "".join(rows) + trailer)
+    await shop.sweep()
+    record = await shop.record(path.name)
+    assert (record.state, record.booked, record.quarantined) == (state, booked, len(rows) - 2100)
+    assert ("unproven" if state == "done" else "the file holds") in record.reason
+
+
 async def test_files_wait_while_no_zone_is_known_and_one_unknown_zone_sets_aside_its_sales(shop: Shop) -> None:
     shop.tills.random_day("0001", 5, DAY)
     path = shop.tills.write_file("0001")

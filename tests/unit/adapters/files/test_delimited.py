@@ -242,4 +242,37 @@ def test_no_bytes_crash_the_reader_and_positions_count_up(body: bytes) -> None:
     assert positions == list(range(1, len(positions) + 1)) == list(range(1, parser.ending.units + 1))
 
 
+@given(
+    st.lists(
+        st.sampled_from([HEAD, SALE, SALE.replace(b"500", b"600"), SALE.replace(b"EUR;", b"EUR;T"), SALE.replace(b"ST", b"XX"), TRAIL,
+                         b"FT;2;2;1000\n", b"FT;3;3;1100\n", b"TL;1;S\n", b"TF;500;500;0;500\n", b"TF;500;500;0;700\n", b'T"\n'])
+    ).map(lambda rows: HEAD + b"".join(rows)),
+    st.integers(1, 2),
+)  # fmt: skip
+def test_what_a_whole_reading_refuses_a_skimming_one_refuses_too(body: bytes, skim: int) -> None:
+    def found(skim: int | None) -> tuple[bool, int]:
+        parser = RowParser(PLANS[0], skim)
+        try:
+            count = len([*parser.units(io.BytesIO(body), "f", FACTS)])
+        except Refuse:
+            return True, -1
+        return bool(parser.ending.reasons), count
+
+    (refused, units), (doubted, skimmed) = found(None), found(skim)
+    assert skimmed == units
+    assert doubted >= refused
+
+
+def test_a_skimming_reading_counts_and_adds_up_but_reads_no_transaction(tlog: Plan) -> None:
+    bad = SALE.replace(b"ST", b"XX")
+    parser = RowParser(tlog, skim=1)
+    first, *others = parser.units(io.BytesIO(HEAD + SALE + bad + SALE + b"FT;3;3;1500\n"), "f", FACTS)
+    assert first.row is not None
+    assert [(u.position, u.line, u.row, u.wrong) for u in others] == [(2, 6, None, None), (3, 10, None, None)]
+    assert (parser.ending.reasons, parser.ending.rows) == ([], 14)
+    parser = RowParser(tlog, skim=1)
+    assert len([*parser.units(io.BytesIO(HEAD + SALE + bad + SALE + b"FT;3;3;1400\n"), "f", FACTS)]) == 3
+    assert "14.00" in parser.ending.reasons[0]
+
+
 PLANS = [Plan(load(Path(__file__).parents[4] / "contracts/systems/pos/tlog.toml"))]
