@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Final
 
+from msgspec.structs import replace
+
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
@@ -53,7 +55,8 @@ class Plan:
         file = layout.file
         self.fixed = file.format == "fixed"
         records = list(layout.records.values())
-        self.kinds = {r.name: Kind(r, at, _reader(r, layout, whole=whole)) for at, r in enumerate(records)}
+        memos: dict[str, Memo] = {}
+        self.kinds = {r.name: Kind(r, at, _reader(r, layout, memos, whole=whole)) for at, r in enumerate(records)}
         self.top = [r for r in records if r.parent is None]
         slots = {r.name: at for at, r in enumerate(records)}
         for kind in self.kinds.values():
@@ -136,39 +139,47 @@ def _proving(layout: Layout) -> set[str]:
     return found | (set() if layout.headers else {f"{layout.transaction.name}.{name}" for name in layout.file.agree})
 
 
-def _reader(record: Record, layout: Layout, *, whole: bool) -> Callable[[Any], tuple[Any, ...]]:
-    """One function that turns the cells of a row into its tuple."""
+def _reader(record: Record, layout: Layout, memos: dict[str, Memo], *, whole: bool) -> Callable[[Any], tuple[Any, ...]]:
+    """One function that turns the cells of a row into its tuple. `memos`: fields of one rule share what they remember."""
     whole = whole or record.rule.role in ("file_header", "file_trailer")
     skipped = set() if whole else {f.name for f in record.fields if f"{record.name}.{f.name}" not in _proving(layout)}
     names: dict[str, Any] = {}
     values: list[str] = []
+    blamed: list[str] = []
     for at, f in enumerate(record.fields):
         if f.name in skipped:
             values.append("None")
             continue
         read, repeats = reader(f)
-        names[f"c{at}"] = Memo(read) if repeats else read
+        names[f"c{at}"] = names[f"f{at}"] = read
+        if repeats:
+            names[f"c{at}"] = memos.setdefault(repr(replace(f, name="", personal=False, start=None, width=None)), Memo(read))
         cell = f"v{at}"
         if layout.file.format == "fixed":
             start = (f.start or 1) - 1
             strip = "strip()" if f.type in ("integer", "decimal") else "rstrip()"
             cell = f"r[{start}:{start + (f.width or 0)}].{strip}"
         values.append(f"c{at}[{cell}]" if repeats else f"c{at}({cell})")
+        blamed.append(f"f{at}({cell})")
     values += ["[]" if child.repeated else "None" for child in record.children if record.rule.role == "detail"]
     made = f"({', '.join(values)}{',' if values else ''})"
     if skipped and len(skipped) == len(record.fields):
         return function("read", f"def read(r):\n    return {made}\n", names)
+    names["Wrong"] = Wrong
+    made = (
+        f"    try:\n        return {made}\n    except Wrong:\n        {'; '.join(blamed)}\n        raise\n"
+        if blamed
+        else f"    return {made}\n"
+    )
     if layout.file.format == "fixed":
         end = max([(f.start or 1) - 1 + (f.width or 0) for f in record.fields], default=0)
         names["long"] = partial(_too_long, record, end)
-        return function("read", f"def read(r):\n    if len(r) > {end} and r[{end}:].strip():\n        long(r)\n    return {made}\n", names)
+        return function("read", f"def read(r):\n    if len(r) > {end} and r[{end}:].strip():\n        long(r)\n{made}", names)
     names["fit"] = partial(_fit, record)
     cells = "".join(f", v{at}" for at in range(len(record.fields)))
     unpack = f"_{cells}{'' if cells else ','}"
     return function(
-        "read",
-        f"def read(r):\n    try:\n        {unpack} = r\n    except ValueError:\n        {unpack} = fit(r)\n    return {made}\n",
-        names,
+        "read", f"def read(r):\n    try:\n        {unpack} = r\n    except ValueError:\n        {unpack} = fit(r)\n{made}", names
     )
 
 

@@ -39,7 +39,7 @@ class Wrong(Exception):
 
 
 class Memo(dict[Raw, Any]):
-    """`memo[text]` converts a text once, and forgets all when it holds too many."""
+    """`memo[text]` converts a short text once, and forgets all when it holds too many."""
 
     __slots__ = ("_read",)
 
@@ -49,9 +49,10 @@ class Memo(dict[Raw, Any]):
 
     def __missing__(self, raw: Raw) -> Any:
         value = self._read(raw)
-        if len(self) >= MEMO:
-            self.clear()
-        self[raw] = value
+        if raw is None or len(raw) <= SHOWN:
+            if len(self) >= MEMO:
+                self.clear()
+            self[raw] = value
         return value
 
 
@@ -89,6 +90,13 @@ def reader(f: FieldRule) -> tuple[Read, bool]:
             return raw if raw and low <= len(raw) <= high else read(raw)
 
         return quick, False
+    if f.type == "integer" and not repeats:
+        fewest, most = f.digits or 0 if f.pad == "0" else 1, f.digits or 0
+
+        def whole(raw: Raw) -> Any:
+            return int(raw) if raw and fewest <= len(raw) <= most and raw.isdigit() and raw.isascii() else read(raw)
+
+        return whole, False
     return read, repeats
 
 
@@ -160,7 +168,9 @@ def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
     def number(raw: str) -> Any:
         minus = ""
         text = raw
-        if f.sign == "leading" and text[0] == "-":
+        if plain := raw.isdigit() and raw.isascii():
+            pass
+        elif f.sign == "leading" and text[0] == "-":
             minus, text = "-", text[1:]
         elif f.sign == "trailing" and text[-1] == "-":
             minus, text = "-", text[:-1]
@@ -170,7 +180,7 @@ def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
         if pad and pad != "0":
             text = text.lstrip(pad) or "0"
         count = len(text) - ("." in text)
-        if matches(text) is None or count > digits or (pad == "0" and f.type == "integer" and count != digits):
+        if (not plain and matches(text) is None) or count > digits or (pad == "0" and f.type == "integer" and count != digits):
             raise ValueError
         if f.type == "integer":
             return int(minus + text)
@@ -179,7 +189,7 @@ def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
             return f"{minus}{text[:-implied].lstrip('0') or '0'}.{text[-implied:]}"
         return f"{minus}{text}"
 
-    return number, expected, True
+    return number, expected, f.type == "decimal" or digits <= 4
 
 
 def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:

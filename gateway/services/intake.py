@@ -472,7 +472,7 @@ class NotNormal(Exception):
 def normal_form(sale: PosSale, dialect: Mapping[str, str], zone: str | None) -> PosSale:
     """Positive quantities with the direction in the line's type, void lines paired, payments told apart. Raises NotNormal."""
     lines = sale.lines
-    if any(_negative(line) for line in lines):
+    if any(map(_negative, lines)):
         if dialect.get("return_line") != "negative":
             raise NotNormal("lines", "quantities without a sign", "a negative quantity, which the declared dialect does not use")
         lines = tuple(_positive(line) if _negative(line) else line for line in lines)
@@ -492,7 +492,8 @@ def normal_form(sale: PosSale, dialect: Mapping[str, str], zone: str | None) -> 
 
 
 def _negative(line: SaleLine) -> bool:
-    return (line.measure or line.units) is not None and any(q is not None and q.value[0] == "-" for q in (line.units, line.measure))
+    units, measure = line.units, line.measure
+    return (units is not None and units.value[0] == "-") or (measure is not None and measure.value[0] == "-")
 
 
 def _positive(line: SaleLine) -> SaleLine:
