@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -15,6 +18,9 @@ from contracts.errors import NotFound
 from gateway.bootstrap import trace_folder
 from gateway.cli.clients import in_books
 from gateway.cli.settings import Settings
+from gateway.services.clock import utc_now
+from gateway.services.order_decisions import OrderDecisions
+from observability.logs import configure
 from observability.ring import Ring
 from observability.spans import Span
 
@@ -98,17 +104,67 @@ def show_file(settings: Settings, digest: str) -> None:
         click.echo(f"  … and {record.quarantined - len(rows)} more")
 
 
-@click.command("orders")
-@click.pass_obj
-def orders(settings: Settings) -> None:
-    """Orders whose process is open, in doubt, or waits for a person."""
+@click.group("orders", invoke_without_command=True)
+@click.pass_context
+def orders(context: click.Context) -> None:
+    """Orders whose process is open, in doubt, or waits for a person; and what that person decides."""
+    if context.invoked_subcommand is not None:
+        return
 
     async def job(books: Books) -> list[Process]:
         return list(await books.orders.processes(("running", "waiting", "compensating", "manual"), 500))
 
-    for process in in_books(settings, job):
-        steps = ", ".join(f"{s.name} {s.state}" + (f" ({s.error})" if s.error else "") for s in process.steps)
-        click.echo(_printable(f"{process.subject} {process.state}: {steps}"))
+    for process in in_books(context.obj, job):
+        click.echo(_steps(process))
+
+
+@orders.command("ask")
+@click.argument("number")
+@click.pass_obj
+def ask(settings: Settings, number: str) -> None:
+    """Ask the system again, now. NUMBER is an order's number or id."""
+    _decide(settings, lambda d: d.ask(number, _who()))
+
+
+@orders.command("confirm")
+@click.argument("number")
+@click.argument("external_id")
+@click.option("--reason", required=True, help="Kept with the step.")
+@click.pass_obj
+def confirm(settings: Settings, number: str, external_id: str, reason: str) -> None:
+    """The open step is done: somebody has seen EXTERNAL_ID in the system (cancelled there, if the order is being undone)."""
+    _decide(settings, lambda d: d.confirm(number, external_id, reason, _who()))
+
+
+@orders.command("undo")
+@click.argument("number")
+@click.option("--reason", required=True, help="Kept with the step, and told to the systems.")
+@click.pass_obj
+def undo(settings: Settings, number: str, reason: str) -> None:
+    """Give the open step up and cancel whatever the systems have of the order."""
+    _decide(settings, lambda d: d.undo(number, reason, _who()))
+
+
+def _decide(settings: Settings, decision: Callable[[OrderDecisions], Awaitable[Process]]) -> None:
+    configure()
+
+    async def job(books: Books) -> Process:
+        return await decision(OrderDecisions(books, utc_now))
+
+    click.echo(_steps(in_books(settings, job)))
+
+
+def _who() -> str:
+    """Of the operating system; a container may have no name for its user."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"user {os.getuid()}"
+
+
+def _steps(process: Process) -> str:
+    steps = ", ".join(f"{s.name} {s.state}" + (f" ({s.error})" if s.error else "") for s in process.steps)
+    return _printable(f"{process.subject} {process.state}: {steps}")
 
 
 @click.command("bench", context_settings={"ignore_unknown_options": True})

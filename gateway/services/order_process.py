@@ -47,7 +47,9 @@ STEPS = ("reserve", "create", "book", "announce")
 UNDO = {"create": "cancel_order", "book": "cancel_booking", "reserve": "release"}
 """In the order of undoing: the system that owns the order is asked first, as it alone knows whether goods have left."""
 FORWARD_WRITES = ("create", "book")
-OPEN_ENDS = ("in_doubt", "retry_scheduled", "manual", "conflict")
+WRITES = (*FORWARD_WRITES, "cancel_order", "cancel_booking")
+FOR_A_PERSON = ("manual", "conflict")
+OPEN_ENDS = ("in_doubt", "retry_scheduled", *FOR_A_PERSON)
 STEP_LIMIT = 20.0
 STOCK_LIMIT = 5.0
 """Seconds for a fresh stock figure; after that what was last known is better than turning the customer away."""
@@ -123,7 +125,7 @@ class OrderProcess:
     async def cancel(self, process: Process, order: Order, reason: str, call: Call) -> Order:
         """Raises StateConflict when somebody else changed the order meanwhile."""
         process = msgspec.structs.replace(
-            _with_undo(process),
+            with_undo(process),
             state="compensating",
             reason=reason,
             owner=self.owner,
@@ -218,7 +220,7 @@ class OrderProcess:
             if record is None:
                 await self._close(run, "compensated" if run.process.state == "compensating" else "done")
                 return True
-            if record.state in ("manual", "conflict"):
+            if record.state in FOR_A_PERSON:
                 await self._close(run, "manual")
                 return True
             if inherited and current() is None:
@@ -242,7 +244,7 @@ class OrderProcess:
         """One attempt or query-back of one step. True: go on with the next. Raises StateConflict when the process is somebody else's
         by now, and StoreUnavailable: then its lease ends and another attempt begins from what is stored.
         """
-        writes = record.name in FORWARD_WRITES or record.name in ("cancel_order", "cancel_booking")
+        writes = record.name in WRITES
         try:
             if record.state == "in_doubt":
                 return await self._settle(run, record, hop)
@@ -284,11 +286,11 @@ class OrderProcess:
                 else s
                 for s in run.process.steps
             )
-            run.process = _at_rest(msgspec.structs.replace(run.process, steps=steps), "done")
+            run.process = at_rest(msgspec.structs.replace(run.process, steps=steps), "done")
             await self._store(run, msgspec.structs.replace(run.order, pending_write=False))
             return False
-        failed = _replace_step(run.process, msgspec.structs.replace(record, state="failed"))
-        run.process = msgspec.structs.replace(_with_undo(failed), state="compensating", reason="rejected", **self._leased())
+        failed = with_step(run.process, msgspec.structs.replace(record, state="failed"))
+        run.process = msgspec.structs.replace(with_undo(failed), state="compensating", reason="rejected", **self._leased())
         await self._store(run, msgspec.structs.replace(run.order, export_state="failed"))
         return True
 
@@ -417,10 +419,14 @@ class OrderProcess:
                 return await self._refused(run, record, refused)
             return await self._not_found(run, record)
         if undo:
-            if all(r.state == "cancelled" for r in found):
+            live = [r.external_id for r in found if r.state != "cancelled"]
+            if not live:
                 await self._confirmed(run, record, record.external_id)
-            else:
-                await self._save(run, record, "prepared", not_found=0)
+                return True
+            if not record.external_id and len(live) > 1:
+                await self._save(run, record, "conflict", error=f"asked back and found {len(live)} orders", state="manual")
+                return False
+            await self._save(run, msgspec.structs.replace(record, external_id=record.external_id or live[0]), "prepared", not_found=0)
             return True
         if different := _different(run.order, found):
             await self._save(run, record, "conflict", error=f"asked back and found {different}", state="manual")
@@ -443,18 +449,16 @@ class OrderProcess:
             )
             return False
         if record.name in UNDO.values():
+            if not record.external_id:  # it was never known to be there
+                await self._confirmed(run, record, "")
+                return True
             await self._save(run, record, "conflict", error="asked back and found nothing that could be cancelled", state="manual")
             return False
         await self._save(run, record, "prepared", not_found=0)
         return True
 
     async def _confirmed(self, run: _Run, record: StepRecord, external_id: str) -> None:
-        order = run.order
-        if record.name in FORWARD_WRITES:
-            ids = (*(x for x in order.external_ids if x.system != record.name), ExternalId(system=record.name, external_id=external_id))
-            order = msgspec.structs.replace(
-                order, external_ids=ids, export_state="exported" if record.name == "book" else order.export_state
-            )
+        order = with_external_id(run.order, record.name, external_id)
         await self._save(run, msgspec.structs.replace(record, external_id=external_id), "confirmed", order=order)
 
     async def _announce(self, run: _Run, record: StepRecord) -> bool:
@@ -465,7 +469,7 @@ class OrderProcess:
                 with suppress(StateConflict):  # it took longer than the hold lasted; the order stands all the same
                     await self._books.reservations.change(reservation.reservation_key, "committed", now, ())
         order = msgspec.structs.replace(run.order, order_state="confirmed", pending_write=False, lines=_lines(run.order, "approved"))
-        run.process = _at_rest(_replace_step(run.process, msgspec.structs.replace(record, state="confirmed", at=now)), "done")
+        run.process = at_rest(with_step(run.process, msgspec.structs.replace(record, state="confirmed", at=now)), "done")
         await self._store(run, order, announce=True)
         return True
 
@@ -496,7 +500,7 @@ class OrderProcess:
         """For whoever comes next."""
         process = _in_doubt(process)
         state: ProcessState = "compensating" if process.state == "compensating" else "waiting"
-        return msgspec.structs.replace(_at_rest(process, state), due_at=self._now())
+        return msgspec.structs.replace(at_rest(process, state), due_at=self._now())
 
     @staticmethod
     def _resting(run: _Run) -> ProcessState:
@@ -507,7 +511,7 @@ class OrderProcess:
         if state == "compensated":
             lines = _lines(order, "cancelled")
             order = msgspec.structs.replace(order, order_state="cancelled", shipment_state="cancelled", pending_write=False, lines=lines)
-        run.process = _at_rest(run.process, state)
+        run.process = at_rest(run.process, state)
         await self._store(run, order, announce=state == "compensated")
 
     async def _save(
@@ -533,12 +537,12 @@ class OrderProcess:
             not_found=record.not_found if not_found is None else not_found,
             at=now,
         )
-        process = _replace_step(run.process, record)
+        process = with_step(run.process, record)
         if state is None:
             going: ProcessState = "compensating" if process.state == "compensating" else "running"
             process = msgspec.structs.replace(process, state=going, **self._leased())
         else:
-            process = _at_rest(process, state)
+            process = at_rest(process, state)
         run.process = msgspec.structs.replace(process, due_at=now + timedelta(seconds=due_in))
         if state == "manual":
             log.warning("an order needs a person", process=process.id, order=run.order.order_number, step=record.name, step_state=to)
@@ -566,27 +570,38 @@ class OrderProcess:
         )
 
 
-def _replace_step(process: Process, record: StepRecord) -> Process:
+def with_step(process: Process, record: StepRecord) -> Process:
     return msgspec.structs.replace(process, steps=tuple(record if s.name == record.name else s for s in process.steps))
 
 
-def _at_rest(process: Process, state: ProcessState) -> Process:
+def at_rest(process: Process, state: ProcessState) -> Process:
     return msgspec.structs.replace(process, state=state, owner="", lease_until=None)
 
 
-def _with_undo(process: Process) -> Process:
-    """Steps not yet taken are skipped; each confirmed one gets its undo. Reserving in part counts as reserving."""
-    steps = {
-        s.name: msgspec.structs.replace(s, state="skipped") if s.state in ("prepared", "retry_scheduled") else s
-        for s in process.steps
-        if s.name in STEPS
-    }
+def with_undo(process: Process) -> Process:
+    """Steps not yet taken are skipped; each confirmed one gets its undo. Reserving in part counts as reserving. What a person gives up
+    has failed; a system may have got it all the same, so its undo begins in doubt.
+    """
+    given_up = {s.name: s for s in process.steps if s.name in STEPS and s.state in FOR_A_PERSON}
+    ends: dict[str, StepState] = {"prepared": "skipped", "retry_scheduled": "skipped", "manual": "failed", "conflict": "failed"}
+    steps = {s.name: msgspec.structs.replace(s, state=ends.get(s.state, s.state)) for s in process.steps if s.name in STEPS}
     undo = tuple(
-        StepRecord(name=undo, external_id=steps[done].external_id)
+        StepRecord(name=undo, state="in_doubt", error=given_up[done].error)
+        if done in given_up and done in FORWARD_WRITES
+        else StepRecord(name=undo, external_id=steps[done].external_id)
         for done, undo in UNDO.items()
-        if done in steps and (steps[done].state == "confirmed" or (done == "reserve" and steps[done].state == "failed"))
+        if done in steps
+        and (steps[done].state == "confirmed" or (steps[done].state == "failed" and (done == "reserve" or done in given_up)))
     )
     return msgspec.structs.replace(process, steps=(*steps.values(), *undo))
+
+
+def with_external_id(order: Order, name: str, external_id: str) -> Order:
+    """What the write of that name makes of the order; an undo changes nothing of it."""
+    if name not in FORWARD_WRITES:
+        return order
+    ids = (*(x for x in order.external_ids if x.system != name), ExternalId(system=name, external_id=external_id))
+    return msgspec.structs.replace(order, external_ids=ids, export_state="exported" if name == "book" else order.export_state)
 
 
 def _in_doubt(process: Process) -> Process:

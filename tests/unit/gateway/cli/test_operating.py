@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from contracts.books import Quarantined
+from contracts.books import Quarantined, StepRecord
 from contracts.errors import UpstreamTimeout
 from gateway.bootstrap import open_books, trace_folder
 from gateway.cli import main
@@ -60,6 +64,30 @@ def test_open_orders_are_listed_with_their_steps(tmp_path: Path, capsys: pytest.
     listed = said(tmp_path, capsys, "orders")
     assert "ord_1 running: reserve prepared, oms prepared" in listed
     assert "ord_2 manual" in listed
+
+
+async def test_a_decision_made_beside_a_running_gateway_is_there_for_its_workers(tmp_path: Path) -> None:
+    async def tillgate(*arguments: str) -> tuple[int | None, str]:
+        command = [sys.executable, "-m", "gateway.cli", "--estate", str(ROOT), "--data", str(tmp_path), "orders", *arguments]
+        child = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE, stderr=STDOUT)
+        said, _ = await child.communicate()
+        return child.returncode, said.decode()
+
+    await written(tmp_path)
+    async with open_books(ROOT, tmp_path, {}) as books:
+        book = StepRecord(name="book", state="manual", attempts=50, error="no answer")
+        stuck = msgspec.structs.replace(process("ord_3", state="manual"), steps=(book, StepRecord(name="announce")))
+        await books.orders.accept(order("ord_3", "W-1"), stuck, "shop", "k3", ())
+        code, told = await tillgate("confirm", "W-1", "0005000017", "--reason", "seen in VA03")
+        assert re.search(r"ord_3 running: book confirmed \(confirmed by \S+: seen in VA03; before: no answer\), announce prepared", told)
+        assert (code, "a person decided about an order" in told) == (0, True)
+        taken = {p.subject: p.owner for p in await books.orders.due("worker", datetime.now(UTC), 10, 10)}
+        assert taken["ord_3"] == "worker"
+        assert await tillgate("undo", "ord_3", "--reason", "too late") == (
+            1,
+            "order 'ord_3' is running: a person decides only about an order in the state manual\n",
+        )
+        assert await tillgate("ask", "W-2") == (1, "no order 'W-2'\n")
 
 
 def test_a_trace_is_drawn_with_its_steps_and_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The order's process against systems that say exactly what a test wants: refusals, our own mistakes, and what is stored around them."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,8 @@ class Bench:
         return process
 
 
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def bench_in(folder: Path) -> AsyncIterator[Bench]:
     clock = Clock()
     estate = Estate(clock)
     estate.rows |= {
@@ -68,11 +69,17 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         CANCEL: (OrderReceipt(external_id="SO-1", state="cancelled"),),
         CANCEL_BOOKING: (OrderReceipt(external_id="-", state="cancelled"),),
     }
-    async with books_in(tmp_path) as books:
+    async with books_in(folder) as books:
         availability = AvailabilityReader(estate, books, {}, clock)
         process = OrderProcess(estate, books, availability, Recorder(), "/test", Rules(attempts=6), clock)
         yield Bench(clock, estate, books, process, Orders(estate, books, process, clock))
         await process.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with bench_in(tmp_path) as made:
+        yield made
 
 
 def line(number: int = 1, quantity: str = "2") -> OrderLineDraft:
