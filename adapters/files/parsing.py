@@ -82,6 +82,10 @@ class Ledger:
     def __init__(self, layout: Layout, facts: Mapping[str, str]) -> None:
         self.layout, self.facts = layout, facts
         self.checks = Checks(layout)
+        self._agreeing = {
+            name: [(g, at, facts.get(g, "").replace("-", "")) for g in layout.file.agree if (at := record.at(g)) is not None]
+            for name, record in layout.records.items()
+        }
         self.counts: dict[str, int] = {}
         self.reported: dict[str, int] = {}
         self.ending = Ending(store=facts.get("store", ""), business_date=_day(facts.get("business_date", "")))
@@ -106,13 +110,11 @@ class Ledger:
 
     def agree(self, record: str, row: tuple[Any, ...], line: int) -> None:
         """Raises Refuse when the name says something else than the content."""
-        kind = self.layout.records[record]
-        for group in self.layout.file.agree:
-            at = kind.at(group)
-            if at is None or row[at] is None:
+        for group, at, said in self._agreeing[record]:
+            if row[at] is None:
                 continue
             inside = row[at].isoformat() if isinstance(row[at], date) else str(row[at])
-            if inside.replace("-", "") != self.facts.get(group, "").replace("-", ""):
+            if inside.replace("-", "") != said:
                 raise Refuse(f"the name says {group} {self.facts.get(group)}, the content {inside}", line)
 
     def end(self, ends: Mapping[str, tuple[Any, ...]], damage: str) -> None:
