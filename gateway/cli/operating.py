@@ -99,7 +99,7 @@ def show_file(settings: Settings, digest: str) -> None:
     counts = f"{record.booked} booked, {record.repeated} repeated, {record.conflicts} in conflict, {record.quarantined} quarantined"
     click.echo(_printable(f"{record.name}: {record.state}, {counts}  {record.reason}".rstrip()))
     for r in rows:
-        click.echo(_printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} ({r.reason}) {r.key}".rstrip()))
+        click.echo(_printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} {r.key}".rstrip()))
     if record.quarantined > len(rows):
         click.echo(f"  … and {record.quarantined - len(rows)} more")
 
