@@ -12,6 +12,8 @@ from sandbox.faults import Rule
 from tests.flows.test_orders import SKU, draft, hasty, line, post, until
 from tests.products import LOCATION, Live, running
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "99999999"
 
 

@@ -22,6 +22,8 @@ from sandbox.faults import Kind, Rule, System
 from sandbox.world import World
 from tests.products import CUSTOMER, LOCATION, Live, no_limits, running
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS: dict[System, str] = {"oms": "createOrder", "erp": "CreateSalesOrder"}
 FIND: dict[System, str] = {"oms": "findOrders", "erp": "FindSalesOrder"}
 CANCEL: dict[System, str] = {"oms": "cancelOrder", "erp": "CancelSalesOrder"}

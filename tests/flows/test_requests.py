@@ -17,6 +17,9 @@ from sandbox.faults import Rule
 from tests.products import CUSTOMER, EVERYTHING, LOCATION, SKU, Live, no_limits, running
 
 NEWEST, MIDDLE, OLDEST = (v.date for v in HISTORY.versions)
+
+pytestmark = pytest.mark.slow
+
 STOCK = f"/inventory?sku={SKU}&location={LOCATION}"
 
 
