@@ -13,7 +13,7 @@ from contracts.canonical.reservation import Reservation
 from contracts.canonical.sale import PosSale
 from contracts.events import TYPE_PREFIX, Event, EventType
 from contracts.versions import HISTORY
-from gateway.edge.openapi import _schemas
+from gateway.edge.openapi import component_schemas
 
 MEDIA_TYPE = "application/cloudevents+json"
 EXCHANGE = "tillgate.events"
@@ -120,7 +120,7 @@ def _message(name: str, kind: EventType, told: Told) -> dict[str, Any]:
 
 def _components(kinds: list[type[Noun]]) -> dict[str, Any]:
     """Open to further fields, as a reader must be: we may add some."""
-    found = _schemas([Event, *kinds], HISTORY, HISTORY.newest.date)
+    found = component_schemas([Event, *kinds], HISTORY, HISTORY.newest.date)
     for schema in found.values():
         schema.pop("additionalProperties", None)
     found["Event"]["required"] += ["specversion", "datacontenttype"]

@@ -45,7 +45,7 @@ def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version:
     """JSON-ready and stable: the same input gives the same document."""
     endpoints = tuple(endpoints)
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
-    schemas = _schemas(kinds, history, version)
+    schemas = component_schemas(kinds, history, version)
     for name in _used([{"$ref": _REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
         _fit(schemas[name])
     schemas["Problem"] = _problem_schema()
@@ -98,7 +98,7 @@ def changelog(history: VersionHistory) -> list[dict[str, Any]]:
     ]
 
 
-def _schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version: str) -> dict[str, Any]:
+def component_schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version: str) -> dict[str, Any]:
     changes = history.newer_than(version)
     _, components = msgspec.json.schema_components([*kinds, *(c.old for c in changes)], ref_template=_REF)
     for change in changes:
