@@ -10,6 +10,7 @@ from mappings.language.read import MappingFile
 from mappings.language.reverse import reversed_file
 from mappings.language.shape import Message
 from mappings.language.structs import message
+from mappings.language.unused import leftovers
 
 
 def check(
@@ -29,7 +30,7 @@ def translate(
         builder.build_read()
     else:
         builder.build_write()
-    builder.leftovers()
+    leftovers(builder)
     findings = list(builder.findings)
     inverse: Builder | None = None
     if mapping.reverse and target.form != "struct":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contracts.errors import TillgateError
-from mappings.language.build import Lineage
+from mappings.language.emit import Lineage
 from mappings.language.examples import ParseXml, example_context, given
 from mappings.language.kinds import AMOUNTS
 from mappings.language.mapping import CompiledMapping

@@ -109,3 +109,31 @@ def either(one: Type, other: Type) -> Type | None:
 def _wider(one: Type, other: Type) -> Leaf | None:
     lengths = [t.leaf.max_length if t.leaf else max(map(len, t.values)) if t.kind == "string" and t.values else None for t in (one, other)]
     return None if None in lengths or one.kind != "string" else Leaf("string", max(n for n in lengths if n is not None))
+
+
+CONVERT: Final = {
+    ("string", "integer"): "append | integer",
+    ("string", "decimal"): "append | decimal",
+    ("string", "boolean"): "append | boolean(true='X')",
+    ("string", "date"): "append | date('YYYYMMDD')",
+    ("string", "datetime"): "append | local_datetime(LOCATION, 'YYYYMMDDhhmmss')",
+    ("string", "instant"): "append | local_datetime(LOCATION, 'YYYYMMDDhhmmss'), or | instant for RFC 3339",
+    ("integer", "instant"): "append | epoch_millis",
+    ("date", "instant"): "append | start_of_day(LOCATION) or | end_of_day(LOCATION)",
+    ("datetime", "instant"): "append | local_datetime(LOCATION)",
+    ("integer", "string"): "append | string",
+    ("decimal", "string"): "append | string",
+    ("decimal", "integer"): "append | integer: a fraction is refused",
+    ("boolean", "string"): "append | enum({True: 'X', False: ''})",
+    ("date", "string"): "append | format('YYYYMMDD')",
+    ("instant", "string"): "append | format('YYYYMMDDhhmmss', 'UTC')",
+    ("time", "string"): "append | format('hhmmss')",
+    ("money", "decimal"): "append | amount",
+    ("quantity", "decimal"): "append | amount",
+    ("money", "string"): "append | amount | string(2)",
+    ("quantity", "string"): "append | amount | string",
+    ("instant", "integer"): "append | epoch_millis",
+    ("instant", "date"): "append | day(LOCATION)",
+    ("list", "string"): "append | first or | join(', ')",
+}
+"""(what is given, what is wanted) -> what to append to the expression."""

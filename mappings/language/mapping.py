@@ -15,8 +15,9 @@ import msgspec
 from contracts.canonical.base import Provenance
 from contracts.errors import ContractViolation, Finding, Findings, InvalidBody, UpstreamRejected
 from mappings.language import runtime
-from mappings.language.build import Builder, Lineage, Where
+from mappings.language.build import Builder
 from mappings.language.check import translate
+from mappings.language.emit import Lineage, Where
 from mappings.language.read import MappingFile, did_you_mean, read
 from mappings.language.render import Renderer
 from mappings.language.shape import Exchange, Message

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mappings.language.build import Builder, Line, Prelude, RecordNode, Slot, Where
+from mappings.language.build import Builder
+from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
 from mappings.language.shape import TEXT, Field, Record
 
 

@@ -1,0 +1,251 @@
+"""The text that a translation writes: lines, names, constants, temporaries, and the findings on the way.
+
+The text is made from our own nodes and templates only; what a mapping's author writes enters it as names made here (`Emitter.name`) or
+through `repr()` of constants. That is why executing it is safe: no expression of a file is ever evaluated as Python.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from contracts.errors import Finding
+from mappings.language import runtime
+from mappings.language.kinds import NOTHING, Type, Value
+from mappings.language.read import MappingFile, Place, Rule
+from mappings.language.shape import Field, Form, Message, Record
+
+_WORDS: Final = frozenset(
+    {*keyword.kwlist, *dir(builtins), *(n for n in dir(runtime) if not n.startswith("_")), "context", "document", "record", "tag", "source"}
+)
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|-?[0-9]+|'[^'\\{}]*'|None|True|False").fullmatch
+
+
+class Problem(Exception):  # becomes a Finding with the place of the rule
+    def __init__(self, message: str, suggestion: str = "", column: int = 0) -> None:
+        super().__init__(message)
+        self.message, self.suggestion, self.column = message, suggestion, column
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a line of generated code is about. `path` has a `{name}` for each row index."""
+
+    target: str = ""
+    path: str = ""
+    line: int = 0
+    personal: bool = False
+    constant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    indent: int
+    text: str
+    where: Where
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    field: Field
+    var: str
+    node: RecordNode | None = None
+
+
+@dataclass(slots=True, eq=False)
+class RecordNode:
+    """A source record that is being read: the variable that holds it, and the fields of it that somebody asked for."""
+
+    record: Record
+    var: str
+    path: tuple[str, ...]
+    where: str
+    outer: RecordNode | None = None
+    optional: bool = False
+    function: str = ""
+    slots: dict[str, Slot] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prelude:
+    """The place in the code where a record's fields are read; filled in when it is known which."""
+
+    indent: int
+    node: RecordNode
+    where: Where
+
+
+@dataclass(slots=True)
+class Lineage:
+    """One target field: its expression, the source paths it is made from and the functions on the way."""
+
+    target: str
+    expression: str
+    line: int
+    sources: list[str] = field(default_factory=list)
+    functions: list[str] = field(default_factory=list)
+
+
+class Emitter:
+    """One translation of one mapping in one direction. `findings` holds what is wrong; the text is only good when it is empty."""
+
+    def __init__(self, file: MappingFile, source: Message, target: Message, steps: tuple[str, ...] = ()) -> None:
+        self.file, self.source, self.target, self.steps = file, source, target, steps
+        self.form: Form = source.form
+        self.findings: list[Finding] = []
+        self.lines: list[Line | Prelude] = []
+        self.constants: dict[str, Any] = {}
+        self.enumerations: dict[str, str] = {}
+        """Constant that holds a table of cases -> target field."""
+        self.used: set[tuple[str, ...]] = set()
+        self.filled: list[str] = []
+        self.lineage: dict[str, Lineage] = {}
+        self.parameters_used: set[str] = set()
+        self.hoisted: list[Line | Prelude] = []
+        self.memos: dict[tuple[str, str], str] = {}
+        self.blocks: list[int] = []
+        self.known: dict[str, tuple[str, tuple[int, ...], str]] = {}
+        """Code that was computed -> function, blocks around it, variable: the same expression is computed once."""
+        self.outer: list[str] = []
+        self.levels: list[RecordNode] = []
+        self.drops: set[tuple[str, ...]] = set()
+        self.optional_target = False
+        self.this: Value | None = None
+        self.indent = 0
+        self.taken: set[str] = set(_WORDS)
+        self.rule: Rule | None = None
+        self.target_path = ""
+        self.current: Lineage | None = None
+        self.function = ""
+        self.turned = False
+        """A mapping turned round writes numbers into text fields as text, as the forward direction read them from there."""
+        self.root = RecordNode(source.root, "document", (), "")
+
+    # ---- findings and text ----
+
+    def find(self, message: str, suggestion: str = "", *, place: Place | None = None, column: int = 0) -> None:
+        rule = self.rule
+        if place is None:
+            place = rule.place if rule else self.file.fields.place
+            if column and rule and place.column:
+                column += place.column + len(rule.text) - len(rule.text.lstrip())
+        finding = Finding(self.file.file, place.line, message, suggestion, column or place.column)
+        if finding not in self.findings:
+            self.findings.append(finding)
+
+    @contextmanager
+    def about(self, rule: Rule, target: str = "") -> Iterator[None]:
+        """Findings in here belong to that rule."""
+        before = self.rule, self.current
+        self.rule = rule
+        if target:
+            self.current = self.lineage.setdefault(target, Lineage(target, rule.text, rule.place.line))
+        try:
+            yield
+        except Problem as problem:
+            self.find(f"{target or rule.name}: {problem.message}", problem.suggestion, column=problem.column)
+        finally:
+            self.rule, self.current = before
+
+    def emit(self, text: str, where: str = "", *, personal: bool = False, constant: bool = False) -> None:
+        line = self.rule.place.line if self.rule else 0
+        self.lines.append(Line(self.indent, text, Where(self.target_path, where, line, personal, constant)))
+
+    @contextmanager
+    def block(self, head: str, where: str = "") -> Iterator[None]:
+        self.emit(head, where)
+        self.indent += 1
+        self.blocks.append(len(self.lines))
+        try:
+            yield
+        finally:
+            self.indent -= 1
+            self.blocks.pop()
+
+    def name(self, base: str) -> str:
+        """A variable that nothing else uses."""
+        stem = re.sub(r"\W", "_", base, flags=re.ASCII)[:40].strip("_") or "x"
+        if stem[0].isdigit():
+            stem = f"x{stem}"
+        name, number = stem, 1
+        while name in self.taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self.taken.add(name)
+        return name
+
+    def constant(self, base: str, value: Any) -> str:
+        for name, known in self.constants.items():
+            if type(known) is type(value) and known is value:
+                return name
+        name = self.name(base.upper())
+        self.constants[name] = value
+        return name
+
+    def memo(self, base: str, key: str, convert: Callable[[Any], Any]) -> str:
+        """A bounded table that converts what it does not hold; one per `key` in a mapping."""
+        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, runtime.Memo(convert)))
+
+    def holds(self, code: str) -> str:
+        """The variable of what was computed in this scope already, or nothing."""
+        function, blocks, name = self.known.get(code, ("", (), ""))
+        return name if function == self.function and tuple(self.blocks[: len(blocks)]) == blocks else ""
+
+    def temporary(self, code: str, value: Value) -> str:
+        if name := self.holds(code):
+            return name
+        name = self.name(self.target_path.rpartition(".")[2] or "value")
+        self.emit(f"{name} = {code}", value.where, personal=value.personal)
+        self.known[code] = self.function, tuple(self.blocks), name
+        return name
+
+    def simple(self, value: Value) -> Value:
+        """The value in a variable, so that it can be named twice."""
+        return value if IDENTIFIER(value.code) else replace(value, code=self.temporary(value.code, value))
+
+    def apply(self, value: Value, template: str, type: Type, *, optional: bool | None = None) -> Value:
+        """`template` with the value in place of `$`; absent stays absent."""
+        if not value.optional:
+            return value.with_(template.replace("$", value.code), type, optional=optional)
+        value = self.simple(value)
+        code = self.temporary(f"None if {value.code} is None else {template.replace('$', value.code)}", value)
+        return value.with_(code, type, optional=True)
+
+    def native(self, value: Value) -> Value:
+        """The value as the Python object of its kind."""
+        if value.raw is None or value.type.kind in ("record", "list", "any"):
+            return value
+        if value.type.kind in ("string", "binary"):
+            return replace(value if value.raw == "xml" else self.text(value), raw=None)
+        return self.simple(self.apply(value, self.conversion(value), value.type))
+
+    def conversion(self, value: Value) -> str:
+        """Template that turns what the form delivers into its kind. A value that is of the kind already costs no call."""
+        function = runtime.NATIVE[value.type.kind].__name__
+        if value.raw == "xml":
+            return f"{self.memo('decimals', '', runtime.decimal)}[$]" if value.type.kind == "decimal" else f"{function}($)"
+        if value.type.kind == "decimal":
+            return f"({self.memo('decimals', '', runtime.decimal)}[$] if $.__class__ is str else decimal($))"
+        own = {"integer": "int", "boolean": "bool", "date": "date", "time": "time", "datetime": "datetime"}.get(value.type.kind)
+        return f"($ if $.__class__ is {own} else {function}($))" if own else f"{function}($)"
+
+    def text(self, value: Value) -> Value:
+        """Proven to be text, once per scope."""
+        value = self.simple(value)
+        if not self.holds(proof := f"{value.code} is text"):
+            guard = f"{value.code} is not None and " if value.optional else ""
+            with self.block(f"if {guard}{value.code}.__class__ is not str:"):
+                self.emit(f"wrong('text', {value.code})", value.where, personal=value.personal)
+            self.known[proof] = self.function, tuple(self.blocks), value.code
+        return value
+
+    def literal(self, value: Any) -> Value:
+        if value is None:
+            return Value("None", NOTHING, optional=True, const=None)
+        kind = "boolean" if isinstance(value, bool) else "integer" if isinstance(value, int) else "string"
+        return Value(repr(value), Type(kind, values=(value,)), const=value)

@@ -1,0 +1,113 @@
+"""What a function of the language is: what it takes and gives, how it compiles, how it turns round and what it loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from mappings.language.emit import RecordNode
+from mappings.language.expression import Call, Node
+from mappings.language.kinds import STRING, Type, Value
+from mappings.language.shape import Leaf
+from mappings.language.source import Source
+
+ParameterForm = Literal["value", "constant", "word", "answer", "cases", "row"]
+_REQUIRED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """`form`: value = an expression; word = a bare name; answer = a constant or refuse; cases = a table; row = an expression per row."""
+
+    name: str
+    doc: str
+    kinds: tuple[str, ...] = ()
+    form: ParameterForm = "value"
+    default: Any = _REQUIRED
+    many: bool = False
+    raw: bool = False
+
+    @property
+    def required(self) -> bool:
+        return self.default is _REQUIRED
+
+
+Build = Callable[[Source, Any, dict[str, Any], RecordNode], Value]
+
+
+Invert = Callable[[Node, Call], Node | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    takes: tuple[str, ...]
+    gives: str
+    doc: str
+    example: str
+    build: Build
+    parameters: tuple[Parameter, ...] = ()
+    inverse: str = ""
+    invert: Invert | None = None
+    """(the target's value, the call) -> the expression that gives the source value; None when this call cannot be turned round."""
+    loss: str = ""
+    raw: bool = False
+    cases: bool = False
+
+
+class Family:
+    """Functions of one kind of value."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, Function] = {}
+
+    def function(
+        self,
+        name: str,
+        takes: str,
+        gives: str,
+        doc: str,
+        *parameters: Parameter,
+        example: str = "",
+        inverse: str = "",
+        invert: Invert | None = None,
+        loss: str = "",
+        raw: bool = False,
+        cases: bool = False,
+    ) -> Callable[[Build], Build]:
+        def register(build: Build) -> Build:
+            self.functions[name] = Function(
+                name, tuple(takes.split()), gives, doc, example or name, build, parameters, inverse, invert, loss, raw, cases
+            )
+            return build
+
+        return register
+
+
+def back(name: str, *arguments: str) -> Invert:
+    """Turn round by one function; `arguments` are the parameters that both share, by position."""
+
+    def invert(value: Node, call: Call) -> Node | None:
+        given = call.arguments[1:]
+        return Call(name, (value, *given[: len(arguments)])) if len(given) >= len(arguments) or not arguments else None
+
+    return invert
+
+
+def same(value: Node, call: Call) -> Node | None:
+    return value
+
+
+def short(value: Value, length: int | None) -> Type:
+    return replace(STRING, leaf=Leaf("string", length)) if length is not None else STRING
+
+
+def length_of(value: Value) -> int | None:
+    if value.type.values:
+        return max(len(str(v)) for v in value.type.values)
+    return value.type.leaf.max_length if value.type.leaf is not None else None
+
+
+def over(value: Value, change: Callable[[Any], Any]) -> tuple[Any, ...] | None:
+    return None if value.type.values is None else tuple(change(v) for v in value.type.values)

@@ -1,0 +1,69 @@
+"""What a mapping leaves out: source fields neither used nor dropped, drops that drop nothing, parameters that nobody names."""
+
+from __future__ import annotations
+
+import re
+
+from mappings.language.build import Builder
+from mappings.language.kinds import AMOUNTS
+from mappings.language.read import Drop, did_you_mean
+from mappings.language.shape import Leaf, Record
+from mappings.language.structs import GATEWAY_KEPT
+
+
+def leftovers(b: Builder) -> None:
+    """Source fields neither used nor dropped, and drops that drop nothing or too much."""
+    dropped: set[tuple[str, ...]] = set()
+    anchor = b.steps if b.target.form == "struct" else ()
+    for drop in b.file.drops:
+        if (path := _dropped(b, drop, anchor)) is not None:
+            if path in b.used or any(u[: len(path)] == path for u in b.used):
+                b.find(f"{drop.path} is dropped, and used", "remove the drop or the field", place=drop.place)
+            dropped.add(path)
+    b.drops = dropped
+    record, at = b.source.root, ()
+    _unused(b, record, at, dropped, 0)
+    for name in b.file.parameters.keys() - b.parameters_used:
+        b.find(f"parameter {name} is not used", "remove it", place=b.file.places.get(("parameters", name)))
+
+
+def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...] | None:
+    steps = tuple(drop.path.split("."))
+    full = steps[1:] if steps[0] == "root" else (*anchor, *steps)
+    record: Record | Leaf = b.source.root
+    for i, step in enumerate(full):
+        field = record.get(step) if isinstance(record, Record) else None
+        if field is None:
+            names = [f.name for f in record.fields] if isinstance(record, Record) else []
+            place = ".".join(full[:i]) or b.source.name
+            b.find(f"drop of an unknown field: {step} is not in {place}", did_you_mean(step, names), place=drop.place)
+            return None
+        record = field.shape
+    return full
+
+
+def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int) -> None:
+    kept = GATEWAY_KEPT if b.form == "struct" else frozenset()
+    for part in record.fields:
+        path = (*at, part.name)
+        if path in dropped or part.name in kept:
+            continue
+        below = any(len(u) > len(path) and u[: len(path)] == path for u in b.used)
+        if path not in b.used and not below and not any(d[: len(path)] == path for d in dropped):
+            anchor = len(b.steps)
+            inside = path[:anchor] == b.steps and b.target.form == "struct"
+            shown = ".".join(path[anchor:] if inside else path if not anchor or b.target.form != "struct" else ("root", *path))
+            b.find(
+                f"source field {shown} is neither used nor dropped",
+                f'map it, or write {_toml_key(shown)} = "why" under [drops]',
+                place=b.file.places.get(("drops",)) or b.file.fields.place,
+            )
+        elif isinstance(part.shape, Record) and (below or path in b.used or any(d[: len(path)] == path for d in dropped)) and depth < 40:
+            if b.form == "struct" and part.shape.name in (*AMOUNTS, "Localized") and path in b.used:
+                continue
+            if below or any(len(d) > len(path) and d[: len(path)] == path for d in dropped) or path == b.steps[: len(path)]:
+                _unused(b, part.shape, path, dropped, depth + 1)
+
+
+def _toml_key(path: str) -> str:
+    return path if re.fullmatch(r"[A-Za-z0-9_-]+", path) else f'"{path}"'
