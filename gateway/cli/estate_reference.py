@@ -37,8 +37,8 @@ _NAMES = {
     "route": '"METHOD /path"',
     "quota": "NAME",
 }
-_OPTIONS: dict[str, type[msgspec.Struct]] = vars(bootstrap)["_SPECS"]
-_FEED_OPTIONS: type[msgspec.Struct] = vars(bootstrap)["files_spec"].FeedOptions
+_OPTIONS: dict[str, type[msgspec.Struct]] = bootstrap.SPECS
+_FEED_OPTIONS: type[msgspec.Struct] = bootstrap.FeedOptions
 """Only the composition root may know the drivers; what their options are is asked there."""
 _WORDS = {str: "text", int: "number", float: "number", bool: "true or false", Duration: "duration", Any: "anything"}
 

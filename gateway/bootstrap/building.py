@@ -1,13 +1,10 @@
-"""The composition root: the only place that knows which classes the product is built from. Product, commands and tests enter here."""
+"""A checked estate is built into a running product, and closed in reverse order."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
 import os
-import pkgutil
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -23,32 +20,28 @@ from litestar.types import ASGIApp
 from adapters.broker.driver import RabbitPublisher
 from adapters.broker.spec import BrokerOptions
 from adapters.drift import Drift
-from adapters.driver import Connection, Contract
+from adapters.driver import Connection
 from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
 from adapters.guard import Bulkhead, Guard, GuardState, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.rest import driver as rest
-from adapters.rest import spec as rest_spec
 from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
-from adapters.soap import spec as soap_spec
-from adapters.soap.client import parse_xml as parse_envelope
 from adapters.soap.contract import SoapContract
-from adapters.soap.errors import Unusable
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from adapters.switchboard import Route, Switchboard
-from contracts import canonical, ports
 from contracts.books import Books
 from contracts.call import Call
-from contracts.errors import Finding, Findings, StoreUnavailable, UpstreamError
+from contracts.errors import StoreUnavailable, UpstreamError
 from contracts.ports import CAPABILITIES, Publisher
 from contracts.versions import HISTORY
 from gateway import estate as estates
 from gateway.api import ENDPOINTS
 from gateway.api import console as console_pages
 from gateway.app import application
+from gateway.bootstrap.checking import Checked
 from gateway.edge import openapi, problems
 from gateway.edge.auth import Authenticator
 from gateway.edge.door import Door
@@ -65,8 +58,7 @@ from gateway.services.relay import Relay, Subscribers, announced
 from gateway.services.reservations import Reservations
 from gateway.services.services import Services
 from gateway.worker import Loop, housekeeping, supervised, wait
-from mappings.language import CompiledMapping, load
-from mappings.language.shape import Exchange
+from mappings.language import CompiledMapping
 from observability import Recorder, get_logger
 from observability.console import portal
 from observability.export import Otlp
@@ -77,169 +69,7 @@ from observability.spans import resource
 
 log = get_logger(__name__)
 
-__all__ = ["Checked", "Product", "check", "open_books", "parse_xml", "pepper", "product", "store_options", "trace_folder", "types"]
-
 VERSION = "0.1.0"
-
-
-# ---- checking -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Checked:
-    """An estate without a mistake: its contracts are read, its mappings compiled."""
-
-    root: Path
-    estate: Estate
-    contracts: dict[str, Contract]
-    """By system; of files systems by operation, since each feed has a layout of its own."""
-    mappings: dict[str, CompiledMapping]
-    """By path, as the estate names them."""
-    options: dict[str, Any]
-    """Per system, typed; references are not yet replaced."""
-
-
-def types() -> dict[str, type[msgspec.Struct]]:
-    """Every canonical type that a mapping may name."""
-    modules = [importlib.import_module(f"{canonical.__name__}.{info.name}") for info in pkgutil.iter_modules(canonical.__path__)]
-    return {
-        name: value
-        for module in (*modules, ports)
-        for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, msgspec.Struct)
-    }
-
-
-def parse_xml(text: bytes) -> Any:
-    """The root of a document that a person gives, as strictly as a system's answer is read. Raises ValueError with line and reason."""
-    try:
-        return parse_envelope(text)
-    except Unusable as exc:
-        raise ValueError(f"{exc.where}: expected {exc.expected}, got {exc.got}") from exc
-
-
-class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A files system has none of its own; each feed has a table `feed`."""
-
-
-_SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions, "files": NoOptions}
-
-
-def check(root: Path) -> Checked:
-    """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them."""
-    estate, source, found = estates.examine(root)
-    folder = root if root.is_dir() else root.parent
-    options = {n: estates.decode(_SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
-    contracts: dict[str, Contract] = {}
-    for key, name, path, place in _contract_files(estate):
-        try:
-            contracts[key] = _load_contract(name, estate.system[name], folder / path, options[name])
-        except Findings as exc:
-            found.extend(_at_home(f, name, options[name], source) for f in exc.findings)
-        except (OSError, ValueError) as exc:
-            found.append(source.finding(place, f"{path}: cannot be read: {(isinstance(exc, OSError) and exc.strerror) or exc}"))
-    mappings: dict[str, CompiledMapping] = {}
-    for name, operation in estate.operation.items():
-        contract = contracts.get(name) or contracts.get(name.partition(".")[0])
-        if contract is None:  # what is wrong with it is said above; every field of its mappings would be unknown
-            continue
-        found.extend(_known(("operation", name), operation.calls or name.partition(".")[2], contract, source))
-        for use in ("answer", "request"):
-            path = getattr(operation, use)
-            if path and path not in mappings:
-                try:
-                    mappings[path] = load((folder / path).read_text(encoding="utf-8"), path, _shapes(estate, contracts), types())
-                except Findings as exc:
-                    found.extend(exc.findings)
-                except (OSError, UnicodeDecodeError) as exc:
-                    found.append(source.finding(("operation", name, use), f"{path}: cannot be read: {exc}"))
-        found.extend(_fits(name, operation, mappings, source))
-        if operation.mode == "file":
-            estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
-    for name, given in options.items():
-        if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
-            for operation_name in given.operations:
-                found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
-    if found:
-        raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
-    return Checked(folder, estate, contracts, mappings, options)
-
-
-def _contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """(key of Checked.contracts, system, path, place in the estate)."""
-    for name, system in estate.system.items():
-        if system.protocol != "files":
-            yield name, name, system.contract, ("system", name, "contract")
-    for name, operation in estate.operation.items():
-        owner = name.partition(".")[0]
-        if owner in estate.system and estate.system[owner].protocol == "files":
-            yield name, owner, operation.contract or estate.system[owner].contract, ("operation", name)
-
-
-def _load_contract(name: str, system: System, path: Path, options: Any) -> Contract:
-    if system.protocol == "soap":
-        return soap.load(name, path, options or soap_spec.SoapOptions())
-    if system.protocol == "rest":
-        return RestContract(name, path)
-    return FileContract(name, path)
-
-
-def _at_home(finding: Finding, system: str, options: Any, source: estates.Source) -> Finding:
-    """A driver does not know where its options stand; the estate does."""
-    about, prefix = finding.message, f"options of {system}: "
-    if not about.startswith(prefix):
-        return finding
-    option = about.removeprefix(prefix).partition(":")[0]
-    named = re.search(r"operation '([^']+)'", about)
-    below: tuple[str, ...] = tuple(option.split("."))
-    if named:
-        below = ("operations", named[1]) if named[1] in options.operations else ("session", "operation")
-    return source.finding(("system", system, "options", *below), about, finding.suggestion)
-
-
-def _known(place: tuple[str, ...], operation: str, contract: Contract, source: estates.Source) -> Iterator[Finding]:
-    try:
-        contract.exchange(operation)
-    except KeyError as exc:
-        said = str(exc.args[0])
-        yield source.finding(place, said if said != operation else f"its contract describes no {operation!r}")
-    except Findings as exc:
-        yield from exc.findings
-
-
-def _shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:
-    """`erp.GetStock` to its shapes. Raises KeyError for what no contract describes."""
-
-    def exchange(reference: str) -> Exchange:
-        system, _, operation = reference.partition(".")
-        if (contract := contracts.get(reference) or contracts.get(system)) is None:
-            raise KeyError(reference)
-        return contract.exchange(operation)
-
-    return exchange
-
-
-def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, CompiledMapping], source: estates.Source) -> Iterator[Finding]:
-    """Whether an operation's mappings are about its capability and its call."""
-    capability = CAPABILITIES.get(operation.provides)
-    if capability is None:
-        return
-    call = f"{name.partition('.')[0]}.{operation.calls or name.partition('.')[2]}"
-    for use, path, noun in (("answer", operation.answer, capability.answer), ("request", operation.request, capability.request)):
-        if (mapping := mappings.get(path)) is None:
-            continue
-        canonical_side, system_side = mapping.file.target, mapping.file.source
-        if use == "request":
-            canonical_side, system_side = system_side, canonical_side
-        if canonical_side != noun.__name__ or system_side.partition("/")[0] != call:
-            yield source.finding(
-                ("operation", name, use),
-                f"operation {name}: {path} is between {canonical_side} and {system_side}",
-                f"{operation.provides} needs a mapping between {noun.__name__} and {call}",
-            )
-
-
-# ---- building -----------------------------------------------------------------------------------------------------
 
 
 def trace_folder(data: Path) -> Path:

@@ -1,0 +1,20 @@
+"""The composition root: the only place that knows which classes the product is built from. Product, commands and tests enter here."""
+
+from adapters.files.spec import FeedOptions
+from gateway.bootstrap.building import Product, open_books, pepper, product, store_options, trace_folder
+from gateway.bootstrap.checking import SPECS, Checked, check, parse_xml, types
+
+__all__ = [
+    "SPECS",
+    "Checked",
+    "FeedOptions",
+    "Product",
+    "check",
+    "open_books",
+    "parse_xml",
+    "pepper",
+    "product",
+    "store_options",
+    "trace_folder",
+    "types",
+]
