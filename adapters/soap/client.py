@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from copy import deepcopy
+from functools import partial
 from typing import Any, Literal
 
 from lxml import etree
 
+from adapters.soap import mtom
 from adapters.soap.errors import SOAP11, SOAP12, Unusable
 from adapters.wire import Wire, WireAnswer
 
-TYPES = frozenset({"text/xml", "application/soap+xml", "application/xml"})
+TYPES = mtom.ENVELOPE_TYPES | {mtom.PACKAGE}
 LARGE = 512 * 1024
 """Bytes from which on an answer is parsed beside the event loop."""
 MAX_COPIES = 20_000
@@ -37,35 +39,56 @@ class SoapClient:
         *,
         traceparent: str = "",
         cookie: str = "",
+        attachments: Mapping[str, bytes] | None = None,
     ) -> WireAnswer:
+        """`attachments`: the request travels as a package with these; None: as a plain envelope."""
         if version == "1.1":
             headers = {**self._headers, "Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{action}"'}
         else:
             named = f'; action="{action}"' if action else ""
             headers = {**self._headers, "Content-Type": f"application/soap+xml; charset=utf-8{named}"}
+        if attachments is not None:
+            plain = "text/xml" if version == "1.1" else "application/soap+xml"
+            headers["Content-Type"], envelope = mtom.write_package(envelope, plain, action, attachments)
         if cookie:
             headers["Cookie"] = cookie
         return await self._wire.exchange(operation, "POST", self._path, headers, envelope, seconds, traceparent=traceparent)
 
-    async def body(self, answer: WireAnswer) -> etree._Element:
-        """The Body of an answer's envelope. Raises Unusable."""
+    async def body(self, answer: WireAnswer, limit: int, opened: Callable[[bytes], etree._Element] | None = None) -> etree._Element:
+        """The Body of an answer's envelope, attachments in their places as far as `limit` bytes go. `opened` finds a Body that is checked
+        first, beside the event loop. Raises Unusable, and what `opened` raises.
+        """
         if answer.content_type not in TYPES:
             kind = answer.content_type or "no Content-Type"
             raise Unusable(f"HTTP {answer.status}", " or ".join(sorted(TYPES)), f"{kind}, {len(answer.body)} bytes")
-        if len(answer.body) < LARGE:
+        if answer.content_type != mtom.PACKAGE and opened is None and len(answer.body) < LARGE:
             return read_body(answer.body)
-        return await asyncio.get_running_loop().run_in_executor(self._worker, read_body, answer.body)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, _read, answer, limit, opened)
 
 
-def parse_xml(document: bytes) -> etree._Element:
-    """XML from outside: no DOCTYPE, no entities, no network, libxml2's limits on depth and size. Comments and processing instructions are
-    left out, so that they cannot cut a value. Raises Unusable.
-    """
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+def _read(answer: WireAnswer, limit: int, opened: Callable[[bytes], etree._Element] | None) -> etree._Element:
+    document: bytes | etree._Element = answer.body
+    if answer.content_type == mtom.PACKAGE:
+        parse = partial(parse_xml, comments=opened is not None)
+        document = mtom.read_package(answer.headers.get("Content-Type", ""), answer.body, limit, parse)
+    if opened is None:
+        return read_body(document)
+    return _resolved(opened(document if isinstance(document, bytes) else etree.tostring(document)))
+
+
+def xml_parser(*, comments: bool = False) -> etree.XMLParser:
+    """No entities, no network, libxml2's limits on depth and size. Without `comments` neither these nor processing instructions."""
+    return etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=not comments, remove_pis=not comments
     )
+
+
+def parse_xml(document: bytes, *, comments: bool = False) -> etree._Element:
+    """XML from outside, without DOCTYPE. Comments and processing instructions are left out unless asked for, so that they cannot cut a
+    value. Raises Unusable.
+    """
     try:
-        root = etree.fromstring(document, parser)
+        root = etree.fromstring(document, xml_parser(comments=comments))
     except (etree.XMLSyntaxError, ValueError) as exc:
         line = getattr(exc, "lineno", None) or 1
         raise Unusable(f"line {line}", "well-formed XML", str(exc)[:200]) from exc
@@ -75,25 +98,25 @@ def parse_xml(document: bytes) -> etree._Element:
     return root
 
 
-def read_body(document: bytes) -> etree._Element:
+def read_body(document: bytes | etree._Element) -> etree._Element:
     """The Body, with the references of encoded answers resolved. Raises Unusable."""
-    envelope = parse_xml(document)
+    envelope = parse_xml(document) if isinstance(document, bytes) else document
     name = etree.QName(envelope)
     if name.localname != "Envelope" or name.namespace not in {SOAP11, SOAP12}:
         raise Unusable("line 1", "a SOAP 1.1 or 1.2 Envelope", str(envelope.tag)[:200])
     body = envelope.find(f"{{{name.namespace}}}Body")
     if body is None:
         raise Unusable("Envelope", "a Body", "none")
-    if any(ns.encode() in document for ns in _ENCODINGS):
-        _resolve(body)
-    return body
+    if isinstance(document, bytes) and not any(ns.encode() in document for ns in _ENCODINGS):
+        return body
+    return _resolved(body)
 
 
-def _resolve(body: etree._Element) -> None:
-    """Put what `href="#id"` (1.1) or `enc:ref` (1.2) points at in the place of the reference (SOAP encoding, multi-reference values)."""
+def _resolved(body: etree._Element) -> etree._Element:
+    """The same, with what `href="#id"` (1.1) or `enc:ref` (1.2) points at in its place (SOAP encoding, multi-reference values)."""
     targets = {i: e for e in body.iter(etree.Element) if (i := e.get("id") or e.get(f"{{{_ENCODINGS[1]}}}id"))}
     if not targets:
-        return
+        return body
     copies, most = 0, MAX_COPIES + sum(1 for _ in body.iter())
     waiting: list[tuple[etree._Element, frozenset[str]]] = [(child, frozenset()) for child in list(body)[:1]]
     while waiting:
@@ -118,6 +141,7 @@ def _resolve(body: etree._Element) -> None:
         waiting += [(child, above) for child in element]
     for independent in list(body)[1:]:
         body.remove(independent)
+    return body
 
 
 def _reference(element: etree._Element) -> str:

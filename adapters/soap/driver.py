@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from adapters.soap.client import TYPES, SoapClient
 from adapters.soap.contract import Operation, SoapContract
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
 from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, read_fault, translated
+from adapters.soap.mtom import Attaching
+from adapters.soap.security import MessageSecurity, Sealed, Untrusted
 from adapters.soap.spec import AsOf, OperationOptions, Results, SoapOptions
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
@@ -89,6 +92,7 @@ class SoapConnection:
         self._worker: ThreadPoolExecutor | None = None
         self._client: SoapClient | None = None
         self._plans: dict[str, _Plan] = {}
+        self._security = MessageSecurity(system, options.security) if options.security else None
         self._login: Login | None = None
         if session := options.session:
             self._login = Login(system, session.operation, self._log_in, time_limit=session.time_limit, pause=session.pause)
@@ -156,25 +160,38 @@ class SoapConnection:
                     header = _with({}, session.header.partition(".")[2], token)
                 else:
                     cookie = f"{session.cookie}={token}"
-            envelope = plan.writer.write(request, header)
+            sealed, attachments = await self._sealed(plan, request, header)
         except Unwritable as exc:
             raise self._unwritable(exc, name) from exc
         if self._client is None:
             raise ConnectFailed(system=self.system, operation=name, reason="the connection is not started or already closed")
         if hop is not None:
-            hop.set(rpc_method=plan.method, request_bytes=len(envelope))
+            hop.set(rpc_method=plan.method, request_bytes=len(sealed.envelope))
         answer = await self._client.post(
             name,
             plan.operation.version,
             plan.operation.action,
-            envelope,
+            sealed.envelope,
             end - asyncio.get_running_loop().time(),
             traceparent=hop.traceparent if hop is not None else "",
             cookie=cookie or "",
+            attachments=attachments,
         )
         if hop is not None:
             hop.set(status=answer.status, response_bytes=len(answer.body))
-        return await self._payload(plan, answer), answer
+        return await self._payload(plan, answer, sealed), answer
+
+    async def _sealed(self, plan: _Plan, request: Mapping[str, Any], header: Any) -> tuple[Sealed, dict[str, bytes] | None]:
+        """The envelope as it travels, and the attachments of a package."""
+        security, mtom = self._security, self.options.mtom
+        out = Attaching(mtom.threshold) if mtom else None
+        block = security.block(SOAP11 if plan.operation.version == "1.1" else SOAP12) if security else ""
+        envelope = plan.writer.write(request, header, block, out)
+        attachments = out.parts if mtom and out is not None and (out.parts or mtom.always) else None
+        if security is None or not security.signs:
+            return Sealed(envelope), attachments
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, security.sealed, envelope, attachments), attachments
 
     def _unwritable(self, exc: Unwritable, operation: str) -> UpstreamError:
         if exc.fits:  # the request's form is right and one of its values is not: that is the asker's
@@ -184,7 +201,7 @@ class SoapConnection:
             system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=False, reason="request"
         )
 
-    async def _payload(self, plan: _Plan, answer: WireAnswer) -> etree._Element | None:
+    async def _payload(self, plan: _Plan, answer: WireAnswer, sealed: Sealed) -> etree._Element | None:
         assert self._client is not None  # noqa: S101  # this answer came through it
         name, status = plan.operation.name, answer.status
         at: dict[str, Any] = {"system": self.system, "operation": name}
@@ -197,8 +214,12 @@ class SoapConnection:
             raise http_error
         if not answer.body and status < 300 and plan.operation.answer is None:
             return None
+        opened = partial(self._security.opened, sealed=sealed) if self._security else None
         try:
-            body = await self._client.body(answer)
+            body = await self._client.body(answer, self.options.body_limit, opened)
+        except Untrusted as exc:
+            text = f"a fault without the signature that answers must have: {exc.fault.reason} ({exc.fault.code})"
+            raise UpstreamFault(**at, fault_code="Server", reason=text) from exc
         except Unusable as exc:
             raise (exc.translated(self.system, name) if status < 300 else http_error) from exc
         first = next(body.iterchildren(etree.Element), None)

@@ -15,7 +15,8 @@ from lxml import etree
 
 from adapters.soap.contract import Operation
 from adapters.soap.errors import SOAP11, SOAP12
-from adapters.soap.schema import Name, Schemas
+from adapters.soap.mtom import Attaching
+from adapters.soap.schema import HEXADECIMAL, Name, Schemas
 from mappings.language.shape import TEXT, Field, Leaf, Record
 
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
@@ -65,11 +66,15 @@ class EnvelopeWriter:
         declared = "".join(f' xmlns:{prefix}="{_escaped(ns, _IN_ATTRIBUTE)}"' for ns, prefix in self._prefixes.items())
         self._start = f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}" xmlns:xsi="{XSI}"{declared}>'
 
-    def write(self, request: Mapping[str, Any], header: Any = None) -> bytes:
-        out = [self._start]
-        if self._header is not None and header is not None:
-            out.append("<soap:Header>")
-            self._header(header, out)
+    def write(self, request: Mapping[str, Any], header: Any = None, block: str = "", out: list[str] | None = None) -> bytes:
+        """`block`: a header block that is written already. `out`: takes the text, and maybe binary values aside (mtom.Attaching)."""
+        out = [] if out is None else out
+        out.append(self._start)
+        own = self._header if header is not None else None
+        if own is not None or block:
+            out.append(f"<soap:Header>{block}")
+            if own is not None:
+                own(header, out)
             out.append("</soap:Header>")
         out.append("<soap:Body>")
         if self._open:
@@ -201,6 +206,8 @@ class _Record:
 
 
 def _leaf_writer(leaf: Leaf, start: str, end: str) -> Write:
+    if leaf.kind == "binary":
+        return _binary_writer(leaf, start, end)
     longest = 1 << 30 if leaf.max_length is None else leaf.max_length
     plain = leaf.kind == "string" and leaf.enum is None and not leaf.min_length
     special = _SPECIAL.search
@@ -212,6 +219,19 @@ def _leaf_writer(leaf: Leaf, start: str, end: str) -> Write:
             out.append(start + etree.tostring(value, encoding="unicode", with_tail=False) + end)
         else:
             out.append(start + _escaped(_checked(value, leaf)) + end)
+
+    return write
+
+
+def _binary_writer(leaf: Leaf, start: str, end: str) -> Write:
+    def write(value: Any, out: list[str]) -> None:
+        aside = None
+        if isinstance(out, Attaching) and isinstance(value, str | bytes) and leaf.pattern != HEXADECIMAL:
+            try:
+                aside = out.element(start, value, end)
+            except ValueError as exc:
+                raise Unwritable("base64", "something else", fits=True) from exc
+        out.append(start + _escaped(_checked(value, leaf)) + end if aside is None else aside)
 
     return write
 
@@ -241,7 +261,7 @@ def _lexical(value: Any, leaf: Leaf) -> str:
         case datetime() | date() | time():
             return value.isoformat()
         case bytes():
-            return base64.b64encode(value).decode()
+            return value.hex().upper() if leaf.pattern == HEXADECIMAL else base64.b64encode(value).decode()
         case _:
             raise Unwritable(f"a single value ({leaf.kind})", type(value).__name__)
 

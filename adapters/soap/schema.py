@@ -48,16 +48,20 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("yearMonthDuration", "gYear", "gYearMonth", "gMonth", "gMonthDay", "gDay"), "string"),
     **dict.fromkeys(("decimal", "float", "double"), "decimal"),
     **dict.fromkeys(("dateTime", "dateTimeStamp"), "datetime"),
-    **dict.fromkeys(("base64Binary", "base64", "hexBinary"), "binary"),
+    **dict.fromkeys(("base64Binary", "base64"), "binary"),
     **dict.fromkeys(("anyType", "anySimpleType", "anyAtomicType", "ur-type"), "any"),
     "boolean": "boolean",
     "date": "date",
     "time": "time",
 }
 ANY = Leaf("any")
-_LEAVES = {name: Leaf(kind) for name, kind in _KINDS.items()} | {
-    name: Leaf("integer", minimum=low, maximum=high) for name, (low, high) in _INTEGERS.items()
-}
+HEXADECIMAL = "([0-9a-fA-F]{2})*"
+"""Pattern by which a binary value is told from base64."""
+_LEAVES = (
+    {"hexBinary": Leaf("binary", pattern=HEXADECIMAL)}
+    | {name: Leaf(kind) for name, kind in _KINDS.items()}
+    | {name: Leaf("integer", minimum=low, maximum=high) for name, (low, high) in _INTEGERS.items()}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -98,6 +98,86 @@ class Basic(Options, frozen=True, kw_only=True):
         return "Basic()"
 
 
+class UsernameToken(Options, frozen=True, kw_only=True):
+    """User and password in the header (UsernameToken Profile 1.1)."""
+
+    user: Secret
+    password: Secret
+    digest: bool = False
+    """The password as a digest with nonce and time, never as text."""
+    nonce: bool = False
+    """Nonce and time beside a password in plain text, for systems that want them there too. A digest always has them."""
+
+    def __repr__(self) -> str:
+        return f"UsernameToken(digest={self.digest})"
+
+
+class Timestamp(Options, frozen=True, kw_only=True):
+    """How long a request is good for. An answer with a timestamp is refused when it is out of date; `skew` is what clocks may differ."""
+
+    valid: Duration = Duration(300)
+    skew: Duration = Duration(60)
+
+
+class Sign(Options, frozen=True, kw_only=True):
+    """Requests are signed: Body, Timestamp, UsernameToken and the named header blocks. Files in PEM form; RSA from 2048 bits."""
+
+    certificate: str
+    key: str
+    password: Secret = ""
+    """Of the key's file."""
+    headers: tuple[str, ...] = ()
+    """Names of further header blocks that are signed where they are sent, such as SessionHeader."""
+    token: Literal["message", "issuer_serial"] = "message"  # noqa: S105  # where the certificate is found, no secret
+    """Whether the certificate travels with each message or is named by issuer and serial number."""
+
+    def __repr__(self) -> str:
+        return f"Sign(certificate={self.certificate!r})"
+
+
+class Verify(Options, frozen=True, kw_only=True):
+    """Answers must be signed (Body, and the Timestamp unless `timestamp` is false) by the one `certificate` or one that `ca` issued."""
+
+    certificate: str | None = None
+    ca: str | None = None
+    subject: str = ""
+    """With `ca`: the common name, or the whole RFC 4514 name, that a certificate must be for; otherwise any of this authority counts."""
+    timestamp: bool = True
+    confirmation: bool = False
+    """Whether the answer must repeat the signature of the request it belongs to (SignatureConfirmation)."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) == (self.ca is None):
+            raise ValueError("verify names exactly one of certificate and ca")
+        if self.subject and self.ca is None:
+            raise ValueError("subject goes with ca: a named certificate is trusted as it is")
+
+
+class Security(Options, frozen=True, kw_only=True):
+    """WS-Security 1.1 of every request and answer. Any of its parts may be left out."""
+
+    username: UsernameToken | None = None
+    timestamp: Timestamp | None = None
+    sign: Sign | None = None
+    verify: Verify | None = None
+    actor: str = ""
+    """Whom the header is for, where there are intermediaries (`actor`, in SOAP 1.2 `role`)."""
+    must_understand: bool = True
+
+    def __post_init__(self) -> None:
+        if self.verify is not None and self.verify.confirmation and self.sign is None:
+            raise ValueError("verify.confirmation needs sign: there is no signature that an answer could repeat")
+
+
+class Mtom(Options, frozen=True, kw_only=True):
+    """Binary fields of requests travel as attachments (MTOM/XOP). Answers with attachments are understood anyway."""
+
+    threshold: Annotated[int, Meta(ge=0)] = 1024
+    """Bytes from which on a field becomes an attachment."""
+    always: bool = False
+    """Also requests without any attachment are sent as a package, for systems that take nothing else."""
+
+
 class SoapOptions(Options, frozen=True, kw_only=True):
     port: str = ""
     """Which port of the WSDL, when there are several."""
@@ -108,6 +188,8 @@ class SoapOptions(Options, frozen=True, kw_only=True):
     """Fault codes that are business refusals although the fault does not blame the client."""
     operations: dict[str, OperationOptions] = msgspec.field(default_factory=dict)
     basic: Basic | None = None
+    security: Security | None = None
+    mtom: Mtom | None = None
     tls: Tls | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Further HTTP headers."""
