@@ -14,7 +14,9 @@ from contracts.errors import Finding
 from mappings.language.expression import Const, ExpressionError, Node, parse
 
 MAX_FILE = 1_000_000
-TOP = ("target", "source", "where", "reverse", "doc", "fields", "drops", "tables", "parameters", "refuse", "example")
+TOP = ("target", "source", "where", "reverse", "doc", "fields", "drops", "tables", "parameters", "refuse", "example", "decide")
+UNDECIDED = "not decided yet"
+"""The reason of a drop that a draft wrote: the check asks for a better one."""
 GROUP_WORDS = ("each", "of", "where", "when")
 """Words inside [fields.x] that are no target fields. A target field of that name is written with a leading `=`: "=each"."""
 EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "received_at", "parameters")
@@ -91,6 +93,8 @@ class MappingFile:
     drops: list[Drop] = field(default_factory=list)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)
+    """Target fields that a draft left to a person, in [decide]."""
     refusals: list[Refusal] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     places: dict[tuple[str | int, ...], Place] = field(default_factory=dict)
@@ -163,6 +167,7 @@ class _Reader:
                 result.drops.append(Drop(path, reason, self.place("drops", path)))
             else:
                 self.find(self.place("drops", path), f"the drop of {path} gives no reason", f'write {path} = "why it is left out"')
+        self.decisions()
         self.tables()
         result.parameters = self.typed("parameters", dict, "a table [parameters]") or {}
         for name, value in result.parameters.items():
@@ -221,6 +226,19 @@ class _Reader:
         if group.where and not group.each:
             self.find(group.where.place, "where stands without each", "where picks rows of a list; a condition on one record is `when`")
         return group
+
+    def decisions(self) -> None:
+        """What a draft leaves open is a finding each, until somebody has decided."""
+        for target, question in (self.typed("decide", dict, "a table [decide]") or {}).items():
+            self.result.undecided.add(target)
+            self.find(
+                self.place("decide", target), f"{target} is not decided: {question}", "write its line under [fields], then remove this one"
+            )
+        if waiting := [d for d in self.result.drops if d.reason == UNDECIDED]:
+            names = ", ".join(d.path for d in waiting[:8]) + (", …" if len(waiting) > 8 else "")
+            self.find(
+                waiting[0].place, f"{len(waiting)} left out without a reason: {names}", "map what is needed; for the rest write why not"
+            )
 
     def tables(self) -> None:
         for name, table in (self.typed("tables", dict, "tables [tables.NAME]") or {}).items():
