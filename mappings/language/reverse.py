@@ -6,16 +6,10 @@ from contracts.errors import Finding
 from mappings.language.build import Builder
 from mappings.language.expression import Call, Cases, Const, Node, Path
 from mappings.language.functions import FUNCTIONS
+from mappings.language.functions.registry import by_name
 from mappings.language.read import Group, MappingFile, Place, Rule
 from mappings.language.runtime import UNIT_CODES
 from mappings.language.shape import Leaf, Record
-
-_PARTS = {
-    "quantity": ("amount", "unit"),
-    "money": ("amount", "currency"),
-    "unit_price": ("amount", "currency"),
-    "cents": ("minor_units", "currency"),
-}
 
 
 class NotInvertible(Exception):
@@ -94,10 +88,10 @@ def _turn(file: MappingFile, node: Node, value: Node, record: Record) -> list[tu
             raise NotInvertible(f"{node} is not a field of the record")
         case Const():
             return []
-        case Call(name=name, arguments=arguments) if name in _PARTS:
-            number, other = _PARTS[name]
+        case Call(name=name, arguments=arguments) if name in FUNCTIONS and (parts := FUNCTIONS[name].parts):
+            number, other = parts
             pairs = _turn(file, arguments[0], Call(number, (value,)), record)
-            second = arguments[1] if len(arguments) > 1 else dict(node.named).get(other)
+            second = dict(by_name(node, FUNCTIONS[name]).named).get(other)
             if second is None:
                 raise NotInvertible(f"{name} names no {other}")
             back: Node = Call(other, (value,))
@@ -105,7 +99,7 @@ def _turn(file: MappingFile, node: Node, value: Node, record: Record) -> list[tu
                 back = _units(file, node, back, record, second)
             return [*pairs, *_turn(file, second, back, record)]
         case Call(name="lookup", arguments=arguments):
-            word = arguments[1]
+            word = dict(by_name(node, FUNCTIONS["lookup"]).named).get("table")
             table = file.tables.get(word.steps[0] if isinstance(word, Path) else "")
             if not table or len(set(table.values())) != len(table):
                 raise NotInvertible("values of the table have several codes")
@@ -117,7 +111,7 @@ def _turn(file: MappingFile, node: Node, value: Node, record: Record) -> list[tu
             )
         case Call(name=name, arguments=arguments) if name in FUNCTIONS and arguments:
             invert = FUNCTIONS[name].invert
-            back_node = invert(value, node) if invert is not None else None
+            back_node = invert(value, by_name(node, FUNCTIONS[name])) if invert is not None else None
             if back_node is None:
                 raise NotInvertible(f"{name} loses {FUNCTIONS[name].loss or 'something'}")
             return _turn(file, arguments[0], back_node, record)

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Quantity, UnitPrice
 
 XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 MEMO: Final = 4096
 LONGEST_KEY: Final = 80
 """Longer texts are converted and not remembered, so that a table stays small whatever is sent."""
@@ -98,6 +99,20 @@ def local_name(tag: Any, names: frozenset[str]) -> Any:
     if isinstance(tag, str) and tag.startswith("{") and (name := tag.rpartition("}")[2]) in names:
         return name
     return tag
+
+
+def typed(context: Any, where: str, element: Any, tag: str, kinds: Mapping[str, Mapping[str, str]]) -> str:
+    """The tag that stands for an element's xsi:type. A type that the mapping does not name keeps its tag, and is drift."""
+    said = (element.get(XSI_TYPE) or "").strip(BLANKS)
+    prefix, _, local = said.rpartition(":")
+    known = kinds[tag]
+    namespace = element.nsmap.get(prefix or None) if said else None
+    found = known.get(f"{{{namespace}}}{local}" if namespace else local)
+    if found is None:  # some systems write types with a prefix of another namespace
+        found = next((t for kind, t in known.items() if kind.rpartition("}")[2] == local), None)
+    if found is None:
+        context.drift("value", f"{where}/{tag.rpartition('}')[2]}/@xsi:type".lstrip("/"), local[:80])
+    return found or tag
 
 
 def unknown_members(context: Any, where: str, members: Iterable[Any], known: frozenset[str]) -> None:
@@ -453,64 +468,6 @@ def unit_price(value: Any, currency: str) -> UnitPrice:
 
 # ---- time ---------------------------------------------------------------------------------------------------------
 
-_FIELDS = {"YYYY": ("year", 4), "YY": ("short", 2), "MM": ("month", 2), "DD": ("day", 2), "hh": ("hour", 2), "mm": ("minute", 2),
-           "ss": ("second", 2), "fff": ("milli", 3)}  # fmt: skip
-TOKENS = re.compile("YYYY|YY|MM|DD|hh|mm|ss|fff")
-_NO_END = ("99991231", "9999-12-31")
-
-
-class Format:
-    """A legacy date or time form such as `YYYYMMDD`, `DD.MM.YYYY hh:mm`. YY means 1970 to 2069."""
-
-    __slots__ = ("match", "spec", "strftime")
-
-    def __init__(self, spec: str) -> None:
-        self.spec = spec
-        pattern, at, self.strftime = "", 0, ""
-        letters = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M", "ss": "%S", "fff": "%f"}
-        for token in TOKENS.finditer(spec):
-            between = spec[at : token.start()]
-            name, width = _FIELDS[token[0]]
-            pattern += f"{re.escape(between)}(?P<{name}>[0-9]{{{width}}})"
-            self.strftime += between.replace("%", "%%") + letters[token[0]]
-            at = token.end()
-        self.match = re.compile(pattern + re.escape(spec[at:])).fullmatch
-        self.strftime += spec[at:].replace("%", "%%")
-
-    def parts(self, value: str) -> dict[str, int]:
-        if not (m := self.match(value.strip(BLANKS))):
-            raise Bad(f"{self.spec}", value)
-        return {k: int(v) for k, v in m.groupdict().items()}
-
-    def write(self, value: date | datetime | time) -> str:
-        if "%f" in self.strftime and isinstance(value, datetime | time):
-            return value.strftime(self.strftime.replace("%f", f"{value.microsecond // 1000:03}"))
-        if isinstance(value, date) and "%Y" in self.strftime:
-            return value.strftime(self.strftime.replace("%Y", f"{value.year:04}"))
-        return value.strftime(self.strftime)
-
-
-def _year(parts: Mapping[str, int]) -> int:
-    if (short := parts.get("short")) is not None:
-        return short + (1900 if short >= 70 else 2000)
-    return parts["year"]
-
-
-def formatted_date(value: Any, form: Format) -> date | None:
-    """Fillers (blank, all zeros) are absent, and so is the end of time: 9999-12-31 means no end."""
-    if value.__class__ is date:
-        return None if (value.year, value.month, value.day) == (9999, 12, 31) else value
-    found = string(value).strip(BLANKS)
-    digits = "".join(c for c in found if c.isdigit())
-    if found.casefold() in FILLERS or not digits.strip("0"):
-        if found.casefold() in FILLERS or digits:
-            return None
-        raise Bad(form.spec, value)
-    parts = form.parts(found)
-    day = _day(_year(parts), parts["month"], parts["day"], value)
-    return None if (day.year, day.month, day.day) == (9999, 12, 31) else day
-
-
 def filled_iso_date(value: Any) -> date | None:
     """ISO date; fillers and 9999-12-31 are absent."""
     if isinstance(value, str):
@@ -519,31 +476,6 @@ def filled_iso_date(value: Any) -> date | None:
             return None
     day = iso_date(value)
     return None if (day.year, day.month, day.day) == (9999, 12, 31) else day
-
-
-def formatted_time(value: Any, form: Format) -> time:
-    if value.__class__ is time:
-        return value
-    parts = form.parts(string(value))
-    try:
-        return time(parts.get("hour", 0), parts.get("minute", 0), parts.get("second", 0), parts.get("milli", 0) * 1000)
-    except ValueError:
-        raise Bad("a time of the day", value) from None
-
-
-def formatted_datetime(value: Any, form: Format | None) -> datetime | None:
-    """Without zone, unless an ISO text carries its offset. Fillers are absent."""
-    if isinstance(value, datetime):
-        return value
-    found = string(value).strip(BLANKS)
-    if found.casefold() in FILLERS or (any(c.isdigit() for c in found) and not any(c in "123456789" for c in found)):
-        return None
-    if form is None:
-        return iso_datetime(found)
-    parts = form.parts(found)
-    day = _day(_year(parts), parts["month"], parts["day"], value)
-    clock = {"hour", "minute", "second", "milli"} & parts.keys()
-    return datetime.combine(day, formatted_time(found, form) if clock else time())
 
 
 def zone_of(context: Any, location: str) -> tzinfo:
@@ -615,12 +547,6 @@ def from_millis(value: Any) -> datetime:
 
 def to_millis(value: datetime) -> int:
     return (instant(value) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-
-
-def write_time(value: date | datetime | time, form: Format, zone: tzinfo | None) -> str:
-    if isinstance(value, datetime) and zone is not None:
-        value = instant(value).astimezone(zone)
-    return form.write(value)
 
 
 def utc(value: datetime) -> str:

@@ -30,6 +30,7 @@ family = Family()
     Parameter("table", "name of a table [tables.NAME] of unit codes; without it the usual codes are known", (), "word", None),
     example="quantity(MEINS)",
     inverse="amount; the unit's field is filled from the table turned round",
+    parts=("amount", "unit"),
     raw=True,
 )
 def _quantity(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
@@ -88,6 +89,7 @@ def _currency(b: Source, currency: Value) -> Value:
     Parameter("digits", "decimals that the source stores whatever the currency (SAP: 2)", ("int",), "constant", None),
     example="money(KONWA)",
     inverse="amount; the currency's field is filled too",
+    parts=("amount", "currency"),
     raw=True,
 )
 def _money(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
@@ -105,6 +107,7 @@ def _money(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> 
     Parameter("currency", "ISO 4217 code", ("string",)),
     example="cents('EUR')",
     inverse="minor_units; the currency's field is filled too",
+    parts=("minor_units", "currency"),
     raw=True,
 )
 def _cents(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
@@ -119,6 +122,7 @@ def _cents(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> 
     Parameter("currency", "ISO 4217 code", ("string",)),
     example="unit_price(currency)",
     inverse="amount; the currency's field is filled too",
+    parts=("amount", "currency"),
     raw=True,
 )
 def _unit_price(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:

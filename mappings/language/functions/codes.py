@@ -27,9 +27,7 @@ _REFUSE_WORD: Final = Path(("refuse",))
 
 def _turned(value: Node, call: Call) -> Node | None:
     pairs = [(k, n.value) for k, n in call.named if isinstance(n, Const) and k != "otherwise"]
-    for argument in call.arguments[1:]:
-        if isinstance(argument, Cases):
-            pairs += argument.items
+    pairs += [pair for _, n in call.named if isinstance(n, Cases) for pair in n.items]
     if len({v for _, v in pairs}) != len(pairs) or any(v is None for _, v in pairs):
         return None
     return Call("enum", (value, Cases(tuple((v, k) for k, v in pairs))), (("otherwise", _REFUSE_WORD),))
@@ -37,8 +35,7 @@ def _turned(value: Node, call: Call) -> Node | None:
 
 def _flag_back(value: Node, call: Call) -> Node | None:
     given = dict(call.named)
-    true = given.get("true") or (call.arguments[1] if len(call.arguments) > 1 else None)
-    false = given.get("false", Const(""))
+    true, false = given.get("true"), given.get("false", Const(""))
     if isinstance(true, Const) and isinstance(false, Const):
         return Call("enum", (value, Cases(((True, true.value), (False, false.value)))))
     return None

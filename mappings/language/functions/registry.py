@@ -50,10 +50,15 @@ class Function:
     parameters: tuple[Parameter, ...] = ()
     inverse: str = ""
     invert: Invert | None = None
-    """(the target's value, the call) -> the expression that gives the source value; None when this call cannot be turned round."""
+    """(the target's value, the call with its parameters by name) -> the expression that gives the source value; None when this call
+    cannot be turned round."""
     loss: str = ""
     raw: bool = False
     cases: bool = False
+    parts: tuple[str, str] | None = None
+    """The functions that give the number and the code of an amount, and so turn the two fields round that it was made of."""
+    samples: tuple[str, ...] = ()
+    """Source values that the example is for, where a plain word or number is none."""
 
 
 class Family:
@@ -75,22 +80,50 @@ class Family:
         loss: str = "",
         raw: bool = False,
         cases: bool = False,
+        parts: tuple[str, str] | None = None,
+        samples: tuple[str, ...] = (),
     ) -> Callable[[Build], Build]:
         def register(build: Build) -> Build:
             self.functions[name] = Function(
-                name, tuple(takes.split()), gives, doc, example or name, build, parameters, inverse, invert, loss, raw, cases
+                name,
+                tuple(takes.split()),
+                gives,
+                doc,
+                example or name,
+                build,
+                parameters,
+                inverse,
+                invert,
+                loss,
+                raw,
+                cases,
+                parts,
+                samples,
             )
             return build
 
         return register
 
 
-def back(name: str, *arguments: str) -> Invert:
-    """Turn round by one function; `arguments` are the parameters that both share, by position."""
+def by_name(call: Call, function: Function) -> Call:
+    """The call with its arguments by the names of the parameters; those of a parameter that takes many stay as they are."""
+    value, *rest = call.arguments
+    named = dict(call.named)
+    for parameter in function.parameters:
+        if parameter.many or not rest:
+            break
+        named[parameter.name] = rest.pop(0)
+    return Call(call.name, (value, *rest), tuple(named.items()), call.column)
+
+
+def back(name: str, *shared: str) -> Invert:
+    """Turn round by one function. `shared`: parameters that both have, in the order of that one; `pivot?` need not be given."""
 
     def invert(value: Node, call: Call) -> Node | None:
-        given = call.arguments[1:]
-        return Call(name, (value, *given[: len(arguments)])) if len(given) >= len(arguments) or not arguments else None
+        given = dict(call.named)
+        needed = [given.get(s) for s in shared if not s.endswith("?")]
+        also = tuple((s[:-1], given[s[:-1]]) for s in shared if s[:-1] in given)
+        return Call(name, (value, *(n for n in needed if n is not None)), also) if None not in needed else None
 
     return invert
 

@@ -90,7 +90,7 @@ def _pad_zeros(b: Source, value: Value, args: dict[str, Any], scope: RecordNode)
     Parameter("fill", "one character", ("str",), "constant", "0"),
     example="pad(6)",
     inverse="unpad(width, fill)",
-    invert=lambda v, c: Call("unpad", (v, *c.arguments[1:]), c.named),
+    invert=back("unpad", "width", "fill?"),
 )
 def _pad(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     if len(args["fill"]) != 1:
@@ -107,7 +107,7 @@ def _pad(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Va
     Parameter("fill", "one character", ("str",), "constant", "0"),
     example="unpad(6)",
     inverse="pad(width, fill), when width is given",
-    invert=back("pad", "width"),
+    invert=back("pad", "width", "fill?"),
     loss="the width, unless given",
 )
 def _unpad(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
@@ -164,7 +164,7 @@ def _concat(b: Source, value: None, args: dict[str, Any], scope: RecordNode) -> 
     Parameter("more", "further texts", ("string", "integer"), default=(), many=True),
     example="join(' ', NAME2)",
     inverse="split(between), for a list alone",
-    invert=lambda v, c: Call("split", (v, c.arguments[1])) if len(c.arguments) == 2 else None,
+    invert=lambda v, c: Call("split", (v,), c.named) if len(c.arguments) == 1 else None,
     loss="the separator inside a text",
 )
 def _join(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
