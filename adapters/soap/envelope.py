@@ -61,15 +61,15 @@ class EnvelopeWriter:
         self._body = self._record(operation.request.record)
         self._header = self._element(header).write if header else None
         while self._waiting:
-            writer, record = self._waiting.pop()
-            writer.fill(record, [(f, self._named((f.namespace or "", f.name)), self._element(f)) for f in record.fields])
-        declared = "".join(f' xmlns:{prefix}="{_escaped(ns, _IN_ATTRIBUTE)}"' for ns, prefix in self._prefixes.items())
-        self._start = f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}" xmlns:xsi="{XSI}"{declared}>'
+            self._fill(*self._waiting.pop())
+        self._lead = f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}" xmlns:xsi="{XSI}"'
+        self._start = self._declared()
 
     def write(self, request: Mapping[str, Any], header: Any = None, block: str = "", out: list[str] | None = None) -> bytes:
         """`block`: a header block that is written already. `out`: takes the text, and maybe binary values aside (mtom.Attaching)."""
         out = [] if out is None else out
-        out.append(self._start)
+        start = len(out)
+        out.append("")
         own = self._header if header is not None else None
         if own is not None or block:
             out.append(f"<soap:Header>{block}")
@@ -83,6 +83,7 @@ class EnvelopeWriter:
             self._body.check(request)
             self._body.children(request, out)
         out.append("</soap:Body></soap:Envelope>")
+        out[start] = self._start  # known only now: the body may have named types that nobody named before
         return "".join(out).encode()
 
     def _named(self, name: Name) -> str:
@@ -95,13 +96,40 @@ class EnvelopeWriter:
             self._waiting.append((writer, record))
         return self._records[id(record)]
 
+    def _declared(self) -> str:
+        return self._lead + "".join(f' xmlns:{prefix}="{_escaped(ns, _IN_ATTRIBUTE)}"' for ns, prefix in self._prefixes.items()) + ">"
+
+    def _fill(self, writer: _Record, record: Record) -> None:
+        def typed(name: str) -> _Element | None:
+            """A field of one derived type: compiled when a request first has it, since there may be hundreds."""
+            if (field := record.get(name)) is None:
+                return None
+            element = self._element(field)
+            while self._waiting:
+                self._fill(*self._waiting.pop())
+            self._start = self._declared()
+            return element
+
+        writer.fill(record, [(f, self._named((f.namespace or "", f.name)), self._element(f)) for f in record.fields], typed)
+
     def _element(self, field: Field) -> _Element:
-        name = self._named((field.namespace or "", field.name))
+        base, _, stands_in = field.name.partition(":")
+        name = self._named((field.namespace or "", base))
         nil = f'<{name} xsi:nil="true"/>' if field.nillable else ""
         declared = self._schemas.type_names.get(id(field)) if self._encoded else None
+        if stands_in and isinstance(field.shape, Record):
+            namespace, _, local = field.shape.type.rpartition("}")
+            declared = (namespace[1:], local)
         start, end = f"<{name}" + (f' xsi:type="{self._named(declared)}"' if declared else ""), f"</{name}>"
         if isinstance(field.shape, Leaf):
             return _Element(field.name, field.required, field.repeated, nil, _leaf_writer(field.shape, start + ">", end))
+        if field.shape.abstract and field.shape.derived:
+            names = ", ".join(f"{base}:{kind}" for kind in list(field.shape.derived)[:5])
+
+            def refuse(value: Any, out: list[str]) -> None:
+                raise Unwritable(f"one of the types that stand in for {base} ({names}, …)", f"the abstract {field.name}")
+
+            return _Element(field.name, field.required, field.repeated, nil, refuse)
         record, item = (
             self._record(field.shape),
             self._schemas.arrays.get(id(field.shape)) if self._encoded and field.shape.fields else None,
@@ -133,16 +161,17 @@ class _Element:
 class _Record:
     """Writes the fields of one record in the contract's order."""
 
-    __slots__ = ("_attributes", "_elements", "_known", "_text")
+    __slots__ = ("_attributes", "_elements", "_known", "_text", "_typed")
 
     def __init__(self) -> None:
         self._elements: list[_Element] = []
         self._attributes: list[tuple[Field, str]] = []
         self._known: frozenset[str] = frozenset()
         self._text: Leaf | None = None
+        self._typed: Callable[[str], _Element | None] = lambda _: None
 
-    def fill(self, record: Record, fields: list[tuple[Field, str, _Element]]) -> None:
-        self._known = frozenset(f.name for f in record.fields)
+    def fill(self, record: Record, fields: list[tuple[Field, str, _Element]], typed: Callable[[str], _Element | None]) -> None:
+        self._known, self._typed = frozenset(f.name for f in record.fields), typed
         self._attributes = [(f, name) for f, name, _ in fields if f.attribute]
         self._elements = [element for f, _, element in fields if not f.attribute and f.name != TEXT]
         text = record.get(TEXT)
@@ -151,8 +180,12 @@ class _Record:
     def check(self, value: Any) -> None:
         if not isinstance(value, Mapping):
             raise Unwritable(f"a table with {', '.join(sorted(self._known)[:8]) or 'no fields'}", type(value).__name__)
-        if not value.keys() <= self._known:
-            name = min(map(str, value.keys() - self._known))
+        for name in () if value.keys() <= self._known else sorted(map(str, value.keys() - self._known)):
+            base = name.partition(":")[0]
+            if ":" in name and (element := self._typed(name)) is not None:
+                self._elements.insert(next(n for n, e in enumerate(self._elements, 1) if e.name == base), element)
+                self._known |= {name}
+                continue
             near = difflib.get_close_matches(name, self._known, 1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise Unwritable(f"only {', '.join(sorted(self._known)[:12]) or 'no fields'}", f"{name!r}{hint}")
@@ -175,7 +208,7 @@ class _Record:
         for element in self._elements:
             given = value.get(element.name)
             if given is None:
-                if element.required:
+                if element.required and not any(name.startswith(f"{element.name}:") for name in value):
                     if not element.nil or element.name not in value:
                         raise Unwritable("a value", "nothing").at(element.name)
                     out.append(element.nil)

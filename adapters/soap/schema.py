@@ -87,6 +87,8 @@ class Schemas:
         self._documents = documents
         self._components: dict[str, dict[Name, _Component]] = {}
         self._members: dict[Name, list[Name]] = {}
+        self._bases: dict[Name, list[Name]] = {}
+        """Type -> the types that extend or restrict it."""
         self._loaded: set[tuple[Path, str]] = set()
         self._shapes: dict[Name, Leaf | Record] = {}
         self._elements: dict[Name, Field] = {}
@@ -128,6 +130,8 @@ class Schemas:
         table.setdefault((schema.target, local), _Component(node, schema))
         if kind == "element" and (head := node.get("substitutionGroup")):
             self._members.setdefault(self.name(node, head, schema), []).append((schema.target, local))
+        if kind == "complexType" and (derived := node.find(f"{_S}complexContent/*[@base]")) is not None:
+            self._bases.setdefault(self.name(derived, derived.get("base", ""), schema), []).append((schema.target, local))
 
     def _include(self, node: etree._Element, schema: Schema, kind: str) -> Iterator[tuple[etree._Element, Path, str]]:
         location, namespace = node.get("schemaLocation"), node.get("namespace", "")
@@ -205,7 +209,29 @@ class Schemas:
         self._resolving.add(name)
         shape = self._shapes[name] = self._anonymous(component, local)
         self._resolving.discard(name)
+        if isinstance(shape, Record):
+            shape.type = f"{{{namespace}}}{local}" if namespace else local
+            self._derive(shape, name)
         return shape
+
+    def _derive(self, shape: Record, name: Name) -> None:
+        """Give the record the types that may stand in its place, with those that may stand in theirs."""
+        waiting, seen = list(self._bases.get(name, ())), {name}
+        while waiting:
+            kind = waiting.pop(0)
+            if kind in seen:
+                continue
+            seen.add(kind)
+            if len(seen) > MAX_FIELDS:
+                component = self._components["type"][name]
+                self._note(
+                    component.node, component.schema, f"more than {MAX_FIELDS} types are derived from {name[1]}; the rest is not described"
+                )
+                return
+            record = self._type(kind, None)
+            if isinstance(record, Record):
+                shape.derived[kind[1] if kind[1] not in shape.derived else f"{{{kind[0]}}}{kind[1]}"] = record
+            waiting += self._bases.get(kind, ())
 
     def _anonymous(self, component: _Component, name: str) -> Leaf | Record:
         if component.node.tag == f"{_S}simpleType":
@@ -229,7 +255,8 @@ class Schemas:
     def _fill(self, record: Record, component: _Component) -> None:
         node, schema = component.node, component.schema
         self._steps = 0
-        record.open = node.get("abstract") == "true"
+        record.abstract = node.get("abstract") == "true"
+        record.open = record.abstract and not record.derived
         if node.get("mixed") == "true":
             record.fields.append(Field(TEXT, Leaf("string"), required=False))
         content = node.find(f"{_S}complexContent")

@@ -8,6 +8,7 @@ from typing import Any
 from mappings.language.build import Builder
 from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
 from mappings.language.shape import TEXT, Field, Record
+from mappings.language.source import record_of
 
 
 class Renderer:
@@ -103,13 +104,17 @@ class Renderer:
         child = self.name("child")
         elements = [f for f in node.record.fields if not f.attribute and f.name != TEXT]
         order = [f.name for f in elements]
-        children.sort(key=lambda slot: order.index(slot.field.name))  # as they mostly come
+        children.sort(key=lambda slot: order.index(slot.field.name.partition(":")[0]))  # as they mostly come
         full = any(f.required and not f.repeated for f in elements)
         yield f"for {child} in {node.var}{'' if full else f' if len({node.var}) else ()'}:", 0, None
         yield f"tag = {child}.tag", 1, None
         bare = frozenset(f.name for f in elements if f.namespace is None)
         if self.local and bare:
             yield f"tag = local_name(tag, {self.constant('LOCAL', bare)})", 1, None
+        types, left = self.types(elements, node)
+        if types:
+            yield f"if tag in {(kinds := self.constant('TYPES', types))}:", 1, None
+            yield f"tag = typed(context, {'/'.join(node.path)!r}, {child}, tag, {kinds})", 2, None
         word = "if"
         for slot in children:
             leaf = not isinstance(slot.field.shape, Record)
@@ -121,8 +126,8 @@ class Renderer:
                 yield f"{word} tag == {_tag(slot.field)!r} and {slot.var} is None:", 1, None
                 yield f"{slot.var} = {value}", 2, slot
             word = "elif"
-        others = frozenset(_tag(f) for f in elements if f.name not in node.slots)
-        once = frozenset(_tag(s.field) for s in children if not s.field.repeated)
+        others = left.union(_tag(f) for f in elements if f.name not in node.slots)
+        once = frozenset(_tag(s.field, plain=True) for s in children if not s.field.repeated)
         shown = None if node.record.open else "/".join(node.path)
         call = f"unknown(context, {shown!r}, {child}, {self.constant('ONCE', once)}, {self.constant('LOCAL', bare)})"
         if others:
@@ -131,6 +136,28 @@ class Renderer:
         else:
             yield "else:" if word == "elif" else "if True:", 1, None
             yield call, 2, None
+
+    def types(self, elements: list[Field], node: RecordNode) -> tuple[dict[str, dict[str, str]], frozenset[str]]:
+        """Elements that derived types stand in for: tag -> xsi:type ("": none) -> tag to go on with; and the dropped ones of these."""
+        found: dict[str, dict[str, str]] = {}
+        left: set[str] = set()
+        for field in elements:
+            if not isinstance(field.shape, Record) or not field.shape.derived:
+                continue
+            own = (*node.path, field.name)
+            dropped = [d[-1] for d in self.builder.drops if d[:-1] == node.path and d[-1].startswith(f"{field.name}:")]
+            named = [s.field for n, s in node.slots.items() if n.startswith(f"{field.name}:")] + [
+                f for n in dropped if (f := node.record.get(n))
+            ]
+            if field.name not in node.slots and not named:
+                continue
+            kinds = dict.fromkeys(("", field.shape.type), _tag(field)) if field.name in node.slots or own in self.builder.drops else {}
+            for each in sorted(named, key=lambda f: -len(record_of(f).derived)):  # what is derived from another one counts more
+                record = record_of(each)
+                kinds |= dict.fromkeys((record.type, *(r.type for r in record.derived.values())), _tag(each))
+            left.update(_tag(f) for f in named if f.name in dropped)
+            found[_tag(field)] = kinds
+        return found, frozenset(left)
 
     def json(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         yield f"if {node.var}.__class__ is not dict:", 0, None
@@ -166,8 +193,10 @@ class Renderer:
             yield f"{slot.var} = {node.var}.{slot.field.name}", 0, slot
 
 
-def _tag(field: Field) -> str:
-    return f"{{{field.namespace}}}{field.name}" if field.namespace else field.name
+def _tag(field: Field, *, plain: bool = False) -> str:
+    """`plain`: the element's own tag, also for a field of one derived type."""
+    name = field.name.partition(":")[0] if plain else field.name
+    return f"{{{field.namespace}}}{name}" if field.namespace else name
 
 
 def _all(slot: Slot) -> Iterator[str]:

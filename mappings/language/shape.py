@@ -5,7 +5,7 @@ Drivers build shapes from the contracts of systems; the language checks and comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 TEXT: Final = "#text"
@@ -34,14 +34,28 @@ class Leaf:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract."""
+    """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract.
+
+    `type` is the XSD type as `{namespace}name`. `derived` holds the types that may stand in its place, told apart by xsi:type: a field
+    `record` of this type is also there as `record:InventoryItem`, for elements of that type alone.
+    """
 
     name: str
     fields: list[Field] = field(default_factory=list)
     open: bool = False
+    type: str = ""
+    derived: dict[str, Record] = field(default_factory=dict)
+    abstract: bool = False
+    """No element is of this very type."""
 
     def get(self, name: str) -> Field | None:
-        return next((f for f in self.fields if f.name == name), None)
+        found = next((f for f in self.fields if f.name == name), None)
+        if found is not None or ":" not in name:
+            return found
+        base, _, kind = name.partition(":")
+        found = self.get(base)
+        shape = found.shape.derived.get(kind) if found is not None and isinstance(found.shape, Record) else None
+        return replace(found, name=name, shape=shape, required=False) if found is not None and shape is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,11 @@ class Source(Emitter, ABC):
     def field(self, node: RecordNode, name: str, column: int) -> Field:
         if (found := node.record.get(name)) is not None:
             return found
+        base, colon, kind = name.partition(":")
+        shape = found.shape if colon and (found := node.record.get(base)) is not None else None
+        if isinstance(shape, Record):
+            hint = did_you_mean(kind, shape.derived) if shape.derived else f"no type is derived from {shape.name}: write {base}"
+            raise Problem(f"no {kind} stands in for {base} in {self.at(node)}", hint, column)
         known = [f.name for f in node.record.fields]
         hint = did_you_mean(name, known)
         if not hint.startswith("did") and (deeper := _search(node.record, name)):

@@ -176,10 +176,14 @@ class Target(Translator):
         """Every filled field of one target record, in the order of the record."""
         found: dict[str, tuple[Field, Value]] = {}
         known = {f.name: f for f in record.fields}
+        typed: set[str] = set()
         parts: list[tuple[str, Rule | Group]] = [*group.rules.items(), *group.groups.items()]
         for name, part in parts:
             path = f"{prefix}{name}"
             field = known.get(name)
+            if field is None and (field := record.get(name)) is not None:  # one of the types that may stand in
+                known[name] = field
+                typed.add(name.partition(":")[0])
             rule = part if isinstance(part, Rule) else Rule(name, Const(None), "", part.place)
             if field is None:
                 if not record.open:
@@ -200,14 +204,16 @@ class Target(Translator):
                 found[name] = field, value
             self.target_path = before
         for field in record.fields:
-            if field.required and field.name not in group.rules and field.name not in group.groups:
+            if f"{prefix}{field.name}" in self.file.undecided:
+                continue
+            if field.required and field.name not in group.rules and field.name not in group.groups and field.name not in typed:
                 hint = (
                     f'write {field.name} = "…"'
                     if isinstance(field.shape, Leaf) or field.shape.name in AMOUNTS
                     else f"write [fields.{prefix}{field.name}]"
                 )
                 self.find(f"required target field {prefix}{field.name} ({_wanted(field)}) is not filled", hint, place=group.place)
-        return [found[f.name] for f in record.fields if f.name in found]
+        return [found[n] for n in known if n in found]
 
     def once(self, rule: Rule, field: Field, record: Record) -> Value:
         """A value that only the document decides is made once, not for each of its records."""

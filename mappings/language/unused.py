@@ -44,7 +44,12 @@ def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...]
 
 def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int) -> None:
     kept = GATEWAY_KEPT if b.form == "struct" else frozenset()
-    for part in record.fields:
+    plain = {f.name for f in record.fields}
+    typed = {u[len(at)] for u in b.used if len(u) > len(at) and u[: len(at)] == at and u[len(at)] not in plain}
+    stood_in = {name.partition(":")[0] for name in typed}
+    for part in (*record.fields, *(f for name in sorted(typed) if (f := record.get(name)))):
+        if part.name in stood_in and (*at, part.name) not in b.used:
+            continue  # asked for by its types: what else arrives is counted as drift
         path = (*at, part.name)
         if path in dropped or part.name in kept:
             continue
