@@ -45,7 +45,7 @@ class Attaching(list[str]):
 
     def element(self, start: str, value: str | bytes, end: str) -> str | None:
         """The element with a reference in place of its value; None for one that stays inline. Raises ValueError for what is no base64."""
-        size = len(value) if isinstance(value, bytes) else len(value) * 3 // 4
+        size = len(value) if isinstance(value, bytes) else len(value) * 3 // 4 - value[-2:].count("=")
         if size < self._threshold:
             return None
         name = f"{len(self.parts)}.{secrets.token_hex(8)}@tillgate"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import os
 import re
 import secrets
@@ -12,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -124,7 +124,7 @@ class MessageSecurity:
         if self.options.must_understand:
             marks += f' soap:mustUnderstand="{"1" if soap == SOAP11 else "true"}"'
         if self.options.actor:
-            marks += f" soap:{'actor' if soap == SOAP11 else 'role'}={quoteattr(self.options.actor)}"
+            marks += f" soap:{'actor' if soap == SOAP11 else 'role'}="{html.escape(self.options.actor)}""
         return f'<wsse:Security xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}"{marks}>{inner}</wsse:Security>'
 
     def sealed(self, envelope: bytes, attachments: dict[str, bytes] | None = None) -> Sealed:
@@ -177,7 +177,7 @@ def username_token(options: UsernameToken, nonce: bytes, now: datetime) -> str:
         digest = hashlib.sha1(nonce + created.encode() + password.encode()).digest()  # noqa: S324  # the profile knows no other
         password, kind = base64.b64encode(digest).decode(), "PasswordDigest"
     inner = (
-        f'<wsse:Username>{escape(options.user)}</wsse:Username><wsse:Password Type="{_USERNAME}#{kind}">{escape(password)}</wsse:Password>'
+        f'<wsse:Username>{html.escape(options.user)}</wsse:Username><wsse:Password Type="{_USERNAME}#{kind}">{html.escape(password)}</wsse:Password>'
     )
     if options.digest or options.nonce:
         inner += f'<wsse:Nonce EncodingType="{_BASE64}">{base64.b64encode(nonce).decode()}</wsse:Nonce>{_created(now)}'
@@ -444,7 +444,8 @@ def _new_id(prefix: str) -> str:
 
 
 def _written(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+    millis = f".{moment.microsecond // 1000:03}" if moment.microsecond else ""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}{millis}Z"
 
 
 def _created(now: datetime) -> str:
