@@ -124,7 +124,7 @@ class MessageSecurity:
         if self.options.must_understand:
             marks += f' soap:mustUnderstand="{"1" if soap == SOAP11 else "true"}"'
         if self.options.actor:
-            marks += f" soap:{'actor' if soap == SOAP11 else 'role'}="{html.escape(self.options.actor)}""
+            marks += f' soap:{"actor" if soap == SOAP11 else "role"}="{html.escape(self.options.actor)}"'
         return f'<wsse:Security xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}"{marks}>{inner}</wsse:Security>'
 
     def sealed(self, envelope: bytes, attachments: dict[str, bytes] | None = None) -> Sealed:
@@ -176,9 +176,8 @@ def username_token(options: UsernameToken, nonce: bytes, now: datetime) -> str:
     if options.digest:
         digest = hashlib.sha1(nonce + created.encode() + password.encode()).digest()  # noqa: S324  # the profile knows no other
         password, kind = base64.b64encode(digest).decode(), "PasswordDigest"
-    inner = (
-        f'<wsse:Username>{html.escape(options.user)}</wsse:Username><wsse:Password Type="{_USERNAME}#{kind}">{html.escape(password)}</wsse:Password>'
-    )
+    inner = f"<wsse:Username>{html.escape(options.user)}</wsse:Username>"
+    inner += f'<wsse:Password Type="{_USERNAME}#{kind}">{html.escape(password)}</wsse:Password>'
     if options.digest or options.nonce:
         inner += f'<wsse:Nonce EncodingType="{_BASE64}">{base64.b64encode(nonce).decode()}</wsse:Nonce>{_created(now)}'
     return f'<wsse:UsernameToken wsu:Id="{_new_id("UT")}">{inner}</wsse:UsernameToken>'
