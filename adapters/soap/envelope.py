@@ -118,7 +118,7 @@ class EnvelopeWriter:
         nil = f'<{name} xsi:nil="true"/>' if field.nillable else ""
         declared = self._schemas.type_names.get(id(field)) if self._encoded else None
         if stands_in and isinstance(field.shape, Record):
-            namespace, _, local = field.shape.type.rpartition("}")
+            namespace, _, local = field.shape.xsi_type.rpartition("}")
             declared = (namespace[1:], local)
         start, end = f"<{name}" + (f' xsi:type="{self._named(declared)}"' if declared else ""), f"</{name}>"
         if isinstance(field.shape, Leaf):

@@ -210,7 +210,7 @@ class Schemas:
         shape = self._shapes[name] = self._anonymous(component, local)
         self._resolving.discard(name)
         if isinstance(shape, Record):
-            shape.type = f"{{{namespace}}}{local}" if namespace else local
+            shape.xsi_type = f"{{{namespace}}}{local}" if namespace else local
             self._derive(shape, name)
         return shape
 

@@ -151,10 +151,10 @@ class Renderer:
             ]
             if field.name not in node.slots and not named:
                 continue
-            kinds = dict.fromkeys(("", field.shape.type), _tag(field)) if field.name in node.slots or own in self.builder.drops else {}
+            kinds = dict.fromkeys(("", field.shape.xsi_type), _tag(field)) if field.name in node.slots or own in self.builder.drops else {}
             for each in sorted(named, key=lambda f: -len(record_of(f).derived)):  # what is derived from another one counts more
                 record = record_of(each)
-                kinds |= dict.fromkeys((record.type, *(r.type for r in record.derived.values())), _tag(each))
+                kinds |= dict.fromkeys((record.xsi_type, *(r.xsi_type for r in record.derived.values())), _tag(each))
             left.update(_tag(f) for f in named if f.name in dropped)
             found[_tag(field)] = kinds
         return found, frozenset(left)

@@ -36,14 +36,14 @@ class Leaf:
 class Record:
     """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract.
 
-    `type` is the XSD type as `{namespace}name`. `derived` holds the types that may stand in its place, told apart by xsi:type: a field
+    `xsi_type` is the XSD type as `{namespace}name`. `derived` holds the types that may stand in its place, told apart by xsi:type: a field
     `record` of this type is also there as `record:InventoryItem`, for elements of that type alone.
     """
 
     name: str
     fields: list[Field] = field(default_factory=list)
     open: bool = False
-    type: str = ""
+    xsi_type: str = ""
     derived: dict[str, Record] = field(default_factory=dict)
     abstract: bool = False
     """No element is of this very type."""

@@ -197,7 +197,7 @@ def test_two_types_of_one_name_are_told_apart_by_namespace(tmp_path: Path) -> No
     field = request.root.get("r")
     assert field is not None
     assert isinstance(field.shape, Record)
-    assert {name: shape.type for name, shape in field.shape.derived.items()} == {"Item": "{urn:t}Item", "{urn:o}Item": "{urn:o}Item"}
+    assert {name: shape.xsi_type for name, shape in field.shape.derived.items()} == {"Item": "{urn:t}Item", "{urn:o}Item": "{urn:o}Item"}
 
 
 def test_hundreds_of_types_cost_only_those_that_are_named(tmp_path: Path) -> None:
