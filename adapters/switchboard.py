@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -57,19 +57,27 @@ class Switchboard:
     kind of reading, with the oldest times in it.
     """
 
-    def __init__(self, routes: Iterable[Route], *, cache_rows: int = 50_000) -> None:
+    def __init__(self, routes: Iterable[Route], *, cache_rows: int = 50_000, before: Switchboard | None = None) -> None:
+        """Operations that are the same objects as those of `before` go on with its caches and its calls under way."""
         self._routes: dict[str, tuple[Route, tuple[_Part, ...]]] = {}
+        known = {id(part.operation): part for part in before.parts} if before else {}
         for route in routes:
-            parts = tuple(_Part(op, _reads(op, route.capability, cache_rows)) for op in route.operations)
+            parts = tuple(known.get(id(op)) or _Part(op, _reads(op, route.capability, cache_rows)) for op in route.operations)
             self._routes[route.capability.name] = route, parts
+
+    @property
+    def parts(self) -> Iterator[_Part]:
+        return (part for _, parts in self._routes.values() for part in parts)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
         """Each with its `guard.state()` and its `drift`."""
-        return tuple(part.operation for _, parts in self._routes.values() for part in parts)
+        return tuple(part.operation for part in self.parts)
 
-    async def close(self) -> None:
-        await asyncio.gather(*(part.reads.close() for _, parts in self._routes.values() for part in parts))
+    async def close(self, others: Iterable[Switchboard] = ()) -> None:
+        """Ends the calls under way that no other switchboard goes on with."""
+        alive = {id(part) for other in others for part in other.parts}
+        await asyncio.gather(*(part.reads.close() for part in self.parts if id(part) not in alive))
 
     def provides(self, capability: Capability[Q, A]) -> bool:
         return capability.name in self._routes

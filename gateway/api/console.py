@@ -92,7 +92,7 @@ def console(overview: Overview, sessions: Sessions, channels: tuple[str, ...], *
         return HTTPRouteHandler(path, http_method=["GET"])(handle)
 
     async def systems(request: WebRequest) -> str:
-        return pages.render_systems(overview.systems(), routes=overview.routes(), drifted=overview.drift())
+        return pages.render_systems(overview.systems(), routes=overview.routes(), drifted=overview.drift(), notices=overview.notices())
 
     async def flights(request: WebRequest) -> str:
         chosen = {k: request.query_params.get(k, "")[:100] for k in ("channel", "route", "system", "outcome", "kind")}
@@ -167,7 +167,7 @@ class Documents:
     problems: bytes
     changelog: bytes
     reference: Callable[[str], str]
-    ready: Callable[[], Awaitable[None]]
+    ready: Callable[[], Awaitable[dict[str, str]]]
     metrics: Callable[[], Awaitable[bytes]]
     authenticator: auth.Authenticator
 
@@ -206,8 +206,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         return _json(b'{"status":"alive"}')
 
     async def ready(request: WebRequest) -> Response[bytes]:
-        await docs.ready()
-        return _json(b'{"status":"ready"}')
+        return _json(msgspec.json.encode(await docs.ready()))
 
     async def metrics(request: WebRequest) -> Response[bytes]:
         auth.require(await docs.authenticator.client(request.headers.get("authorization")), SCOPE)

@@ -1,8 +1,9 @@
 """The composition root: the only place that knows which classes the product is built from. Product, commands and tests enter here."""
 
 from adapters.files.spec import FeedOptions
-from gateway.bootstrap.building import Product, open_books, pepper, product, store_options, trace_folder
 from gateway.bootstrap.checking import SPECS, Checked, check, parse_xml, types
+from gateway.bootstrap.foundation import open_books, pepper, store_options, trace_folder
+from gateway.bootstrap.running import Product, product
 
 __all__ = [
     "SPECS",

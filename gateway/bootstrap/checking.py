@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Checked:
     """By path, as the estate names them."""
     options: dict[str, Any]
     """Per system, typed; references are not yet replaced."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of every contract and mapping by its path, with all that may be read along with it: what tells a reload that nothing has changed."""
 
 
 def types() -> dict[str, type[msgspec.Struct]]:
@@ -75,6 +78,8 @@ def check(root: Path) -> Checked:
     estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
+    paths = {p for _, _, p, _ in _contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, o.request)}
+    digests = {p: _digest(folder, p) for p in paths if p}  # before reading: what changes meanwhile is new to the next reload
     contracts: dict[str, Contract] = {}
     for key, name, path, place in _contract_files(estate):
         try:
@@ -107,7 +112,17 @@ def check(root: Path) -> Checked:
                 found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
-    return Checked(folder, estate, contracts, mappings, options)
+    return Checked(folder, estate, contracts, mappings, options, digests)
+
+
+def _digest(root: Path, path: str) -> str:
+    """Of the file and its neighbours: imported schemas, tables and own functions lie there."""
+    file, found = root / path, hashlib.sha256()
+    near = file.parent.glob(f"*{file.suffix}") if file.parent == root else file.parent.rglob("*")
+    for each in sorted({file, *near, *root.glob("mappings/*.py")}):
+        if each.is_file() and each.suffix != ".pyc":
+            found.update(f"{each}\0{each.stat().st_size}\0".encode() + each.read_bytes())
+    return found.hexdigest()
 
 
 def _contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:

@@ -47,7 +47,7 @@ class Server(uvicorn.Server):
         self._product = product
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self._product.ready = False
+        self._product.accepting = False
         self._product.stop.set()
         super().handle_exit(sig, frame)
 
@@ -111,6 +111,7 @@ Started = asyncio.Future[str]
 async def run(running: Product, door: socket.socket, *, work: bool = True, started: Started | None = None) -> None:
     """The server and the workers, until one of the signals or the product's own `stop`. `started` is given the address."""
     http = server(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
     jobs = asyncio.create_task(running.work(), name="work") if work else None
     notices = [asyncio.create_task(_announce(http, started)), asyncio.create_task(_end(http, running.stop))]
     try:
@@ -156,6 +157,7 @@ async def _work(settings: Settings) -> None:
     async with product(checked, settings.data) as running:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.stop.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
         await running.work()
 
 

@@ -25,6 +25,7 @@ SCOPES = {
     "customers:read": "customers, with personal data",
     "sales:read": "POS sales",
     "admin:read": "traces, systems, files and processes of the gateway itself",
+    "admin:write": "make the gateway read its estate again, and record exchanges",
 }
 """Every scope there is; a route that names another one fails the start."""
 

@@ -29,7 +29,10 @@ class Limit:
 class Quotas:
     """In memory: exact for one process. `clock` gives seconds that never go back."""
 
-    def __init__(self, limits: Mapping[str, Sequence[Limit]], clock: Callable[[], float], most_keys: int = 100_000) -> None:
+    def __init__(
+        self, limits: Mapping[str, Sequence[Limit]], clock: Callable[[], float], most_keys: int = 100_000, before: Quotas | None = None
+    ) -> None:
+        """What was used of a quota of `before` with the same limits stays used."""
         self._limits = {name: tuple(each) for name, each in limits.items()}
         self._fields = {
             name: ", ".join(f'"{limit.name}";q={limit.requests};w={math.ceil(limit.window)}' for limit in each)
@@ -37,7 +40,11 @@ class Quotas:
         }
         self._clock = clock
         self._most = most_keys
-        self._arrivals: dict[str, OrderedDict[str, list[float]]] = {name: OrderedDict() for name in self._limits}
+        same = {name for name in self._limits if before and before._limits.get(name) == self._limits[name]}  # noqa: SLF001  # of its own kind
+        self._arrivals: dict[str, OrderedDict[str, list[float]]] = {
+            name: before._arrivals[name] if before and name in same else OrderedDict()  # noqa: SLF001  # likewise
+            for name in self._limits
+        }
         """Per quota and key the theoretical arrival time of each policy (GCRA, ITU-T I.371). The least recently used key is forgotten
         first, among its like: a flood of addresses forgets no client.
         """

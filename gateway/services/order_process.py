@@ -180,6 +180,10 @@ class OrderProcess:
         task.add_done_callback(ended)
         return task
 
+    @property
+    def under_way(self) -> frozenset[asyncio.Task[Order]]:
+        return frozenset(self._tasks | self._resumed)
+
     async def close(self) -> None:
         """Waits shortly for running steps, then lets go: another gateway goes on at once, asking back where a write was under way."""
         tasks = self._tasks | self._resumed

@@ -72,7 +72,16 @@ class SystemFacts:
 
 
 class Overview:
-    def __init__(self, systems: Sequence[SystemFacts], books: Books, recorder: Recorder, ring: Ring) -> None:
+    def __init__(
+        self,
+        systems: Sequence[SystemFacts],
+        books: Books,
+        recorder: Recorder,
+        ring: Ring,
+        notices: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        """`notices`: what an operator should know of the gateway itself."""
+        self.notices = notices
         self._systems = tuple(systems)
         self._books = books
         self._recorder = recorder

@@ -55,6 +55,7 @@ def render_systems(
     *,
     routes: Sequence[RouteView] = (),
     drifted: Sequence[DriftView] = (),
+    notices: Sequence[str] = (),
     window_s: int = 0,
     now: datetime | None = None,
 ) -> str:
@@ -67,6 +68,7 @@ def render_systems(
         systems=systems,
         routes=routes,
         drifted=drifted,
+        notices=notices,
         window_s=window_s,
         open_breakers=sum(o.breaker == "open" for o in operations),
         half_open=sum(o.breaker == "half_open" for o in operations),

@@ -1,0 +1,155 @@
+"""What outlives an estate: the books, the memory of flights, and whoever hears of events. A reload leaves it as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.broker.driver import RabbitPublisher
+from adapters.broker.spec import BrokerOptions
+from adapters.driver import Connection
+from adapters.store.driver import open_store
+from adapters.store.spec import StoreOptions
+from contracts.books import Books
+from contracts.ports import Publisher
+from gateway import estate as estates
+from gateway.bootstrap.systems import resolved
+from gateway.edge.auth import Authenticator
+from gateway.estate import Estate, Events
+from gateway.services.catalogue import Zones
+from gateway.services.clock import Now, new_id
+from gateway.services.relay import Relay, Subscribers, announced
+from observability import Recorder
+from observability.export import Otlp
+from observability.recorder import Sink
+from observability.ring import Ring
+from observability.spans import resource
+
+VERSION = "0.1.0"
+
+
+def trace_folder(data: Path) -> Path:
+    return data / "traces"
+
+
+def store_options(estate: Estate, data: Path, environment: Mapping[str, str]) -> StoreOptions:
+    url = estates.resolve(estate.store.url, environment)
+    if url.startswith("sqlite:") and not url.startswith("sqlite:///"):
+        url = f"sqlite:///{(data / url.removeprefix('sqlite:')).absolute()}"
+    try:
+        return StoreOptions(
+            url=url, connections=estate.store.connections, statement_cache=estate.store.statement_cache, source=_source(estate)
+        )
+    except ValueError as exc:
+        raise LookupError(f"[store] url: {exc}") from exc
+
+
+def _source(estate: Estate) -> str:
+    """CloudEvents `source`."""
+    return f"/tillgate/{estate.estate.name}"
+
+
+def _broker(events: Events, environment: Mapping[str, str]) -> BrokerOptions:
+    url = estates.resolve(events.rabbitmq or "", environment)
+    try:
+        return BrokerOptions(url=url, exchange=events.exchange, unroutable=events.unroutable, tls=resolved(events.tls, environment))
+    except ValueError as exc:
+        raise LookupError(f"[events] rabbitmq: {exc}") from exc
+
+
+@asynccontextmanager
+async def open_books(root: Path, data: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Books]:
+    """The store alone, for commands."""
+    estate, _ = estates.read(root)
+    await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+    books = open_store(store_options(estate, data, environment))
+    await books.start()
+    try:
+        yield books
+    finally:
+        await books.close()
+
+
+async def pepper(books: Books) -> bytes:
+    """The secret in the hashes of API keys; made once per store."""
+    return await books.meta.put_if_absent("pepper", secrets.token_bytes(32))
+
+
+@dataclass
+class Foundation:
+    environment: Mapping[str, str]
+    connections: Mapping[str, Connection]
+    """Other ones than the estate declares (tests)."""
+    now: Now
+    source: str
+    books: Books
+    secret: bytes
+    authenticator: Authenticator
+    recorder: Recorder
+    ring: Ring
+    subscribers: Subscribers
+    relay: Relay
+    zones: Zones
+
+
+@asynccontextmanager
+async def foundation(
+    estate: Estate, data: Path, environment: Mapping[str, str], now: Now, connections: Mapping[str, Connection]
+) -> AsyncIterator[Foundation]:
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+        nudge = asyncio.Event()
+        books = announced(open_store(store_options(estate, data, environment)), nudge)
+        await books.start()
+        stack.push_async_callback(books.close)
+
+        ring = Ring(trace_folder(data), max_age_s=estate.telemetry.keep_for, max_bytes=estate.telemetry.keep_bytes)
+        ring.start()
+        sinks: list[Sink] = [ring]
+        if estate.telemetry.otlp:
+            endpoint = estates.resolve(estate.telemetry.otlp, environment).rstrip("/") + "/v1/traces"
+            sinks.append(Otlp.over_http(endpoint, resource(VERSION, secrets.token_hex(8))))
+        recorder = Recorder(sinks=sinks)
+        stack.push_async_callback(recorder.close)
+
+        subscribers = Subscribers()
+        publishers: list[Publisher] = [subscribers]
+        if estate.events.rabbitmq:
+            broker = RabbitPublisher(_broker(estate.events, environment))
+            await broker.start()
+            stack.push_async_callback(broker.close)
+            publishers.append(broker)
+        secret = await pepper(books)
+        yield Foundation(
+            environment=environment,
+            connections=connections,
+            now=now,
+            source=_source(estate),
+            books=books,
+            secret=secret,
+            authenticator=Authenticator(books, secret),
+            recorder=recorder,
+            ring=ring,
+            subscribers=subscribers,
+            relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),
+            zones=Zones(),
+        )
+
+
+def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
+    """What of a new estate waits for the next start."""
+    tables = {
+        "[estate] name": (old.estate.name, new.estate.name),
+        "[store]": (old.store, new.store),
+        "[events]": (old.events, new.events),
+        "[telemetry]": (old.telemetry, new.telemetry),
+        "[edge] host": (old.edge.host, new.edge.host),
+        "[edge] port": (old.edge.port, new.edge.port),
+        "[edge] max_connections": (old.edge.max_connections, new.edge.max_connections),
+    }
+    return tuple(name for name, (before, after) in tables.items() if before != after)

@@ -1,0 +1,183 @@
+"""Systems as an estate declares them: connections with their guards, wired to capabilities. What a new estate leaves as it was lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from adapters.driver import Connection
+from adapters.files import spec as files_spec
+from adapters.files.driver import FileContract, FileFeed
+from adapters.guard import Bulkhead, Guard, RetryBudget
+from adapters.operation import Operation as WiredOperation
+from adapters.rest import driver as rest
+from adapters.rest.contract import RestContract
+from adapters.soap import driver as soap
+from adapters.soap.contract import SoapContract
+from adapters.switchboard import Route, Switchboard
+from contracts.ports import CAPABILITIES
+from gateway import estate as estates
+from gateway.bootstrap.checking import Checked
+from gateway.estate import System
+from gateway.services.catalogue import Zones
+from mappings.language import CompiledMapping
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A part, and everything that it was made of: equal makings, same part."""
+
+    part: Any
+    made_of: object = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The systems of one estate, started."""
+
+    switchboard: Switchboard
+    held: Mapping[str, _Kept]
+    """By system: its connection, and what its guards share."""
+    guards: Mapping[str, _Kept]
+    operations: Mapping[str, _Kept]
+
+    async def close(self, others: Iterable[Wiring] = ()) -> None:
+        """All that no other wiring uses."""
+        used = tuple(others)
+        await self.switchboard.close(w.switchboard for w in used)
+        alive = {id(kept.part[0]) for w in used for kept in w.held.values()}
+        for kept in self.held.values():
+            if id(kept.part[0]) not in alive:
+                await kept.part[0].close()
+
+
+async def wire(
+    checked: Checked, environment: Mapping[str, str], connections: Mapping[str, Connection], zones: Zones, before: Wiring | None = None
+) -> Wiring:
+    """`connections`: other ones for some systems. Of `before` goes on what is made of the same: connections with their logins, breakers,
+    retry budgets, what caches hold. Raises LookupError, OSError, ValueError, TillgateError; then nothing that is new stays open.
+    """
+    estate = checked.estate
+    held, guards, operations = dict[str, _Kept](), dict[str, _Kept](), dict[str, _Kept]()
+    made_of: object
+    async with AsyncExitStack() as new:
+        for name, system in estate.system.items():
+            if system.protocol == "files":
+                continue
+            options, endpoint = resolved(checked.options[name], environment), estates.resolve(system.endpoint, environment)
+            made_of = (system.protocol, system.concurrency, endpoint, options, checked.digests.get(system.contract), connections.get(name))
+            known = before and before.held.get(name)
+            if known and known.made_of == made_of:
+                held[name] = known
+                continue
+            connection = connections.get(name) or _connect(name, system, checked, endpoint, options)
+            await connection.start()
+            new.push_async_callback(connection.close)
+            held[name] = _Kept((connection, RetryBudget(), Bulkhead(system.concurrency, 8 * system.concurrency)), made_of)
+        for full, declared in estate.operation.items():
+            if declared.mode == "file":
+                continue
+            system_name, _, short = full.partition(".")
+            capability = CAPABILITIES[declared.provides]
+            connection, budget, places = held[system_name].part
+            made_of = (connection, declared.policy, declared.provides)
+            known = before and before.guards.get(full)
+            guards[full] = (
+                known
+                if known and known.made_of == made_of
+                else _Kept(Guard(system_name, short, declared.policy, writes=capability.writes, budget=budget, shared=places), made_of)
+            )
+            made_of = (guards[full].part, declared, *(checked.digests.get(path) for path in (declared.request, declared.answer)))
+            known = before and before.operations.get(full)
+            operations[full] = (
+                known
+                if known and known.made_of == made_of
+                else _Kept(
+                    WiredOperation(
+                        system=system_name,
+                        name=short,
+                        capability=capability,
+                        connection=connection,
+                        guard=guards[full].part,
+                        request=checked.mappings.get(declared.request),
+                        answer=checked.mappings.get(declared.answer),
+                        policy=declared.policy,
+                        call=declared.calls or short,
+                        zone_of=zones.of,
+                    ),
+                    made_of,
+                )
+            )
+        switchboard = Switchboard(
+            _routes(checked, {n: k.part for n, k in operations.items()}), before=before.switchboard if before else None
+        )
+        new.pop_all()
+    return Wiring(switchboard, held, guards, operations)
+
+
+def _routes(checked: Checked, operations: Mapping[str, WiredOperation]) -> Iterator[Route]:
+    for name in dict.fromkeys(o.capability.name for o in operations.values()):
+        rule = checked.estate.capability.get(name)
+        names = rule.operations if rule else tuple(n for n, o in operations.items() if o.capability.name == name)
+        chosen = tuple(operations[n] for n in names)
+        yield Route(CAPABILITIES[name], chosen, rule.combine if rule else "first", rule.partial if rule else False)
+
+
+def feeds(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[FileFeed, CompiledMapping]]:
+    for full, declared in checked.estate.operation.items():
+        contract = checked.contracts.get(full)
+        if declared.mode == "file" and isinstance(contract, FileContract):
+            system, _, feed = full.partition(".")
+            inbox = estates.resolve(checked.estate.system[system].endpoint, environment)
+            yield FileFeed(system, feed, contract, files_spec.options(inbox, declared.feed)), checked.mappings[declared.answer]
+
+
+def _connect(name: str, system: System, checked: Checked, endpoint: str, options: Any) -> Connection:
+    """Raises LookupError for a protocol that is not called, ValueError for an endpoint that is none, OSError for files of TLS."""
+    contract = checked.contracts[name]
+    if isinstance(contract, SoapContract):
+        return soap.SoapConnection(name, contract, endpoint, options, connections=system.concurrency)
+    if isinstance(contract, RestContract):
+        return rest.RestConnection(name, endpoint, contract, options, connections=system.concurrency)
+    raise LookupError(f"system {name}: {system.protocol} systems are not called")
+
+
+def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
+    """Every env:NAME of the estate that is not set and has no default, so that all can be named at once."""
+    estate = checked.estate
+    texts = [
+        estate.store.url,
+        estate.events.rabbitmq,
+        estate.telemetry.otlp,
+        estate.edge.host,
+        *(s.endpoint for s in estate.system.values()),
+    ]
+    references = {t for t in [*texts, *_texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}
+    return sorted(r[4:] for r in references if r[4:] not in environment)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, msgspec.Struct):
+        value = [getattr(value, f) for f in value.__struct_fields__]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
+
+
+def resolved(value: Any, environment: Mapping[str, str]) -> Any:
+    """Options with every env: and file: reference replaced by its value."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **{f: resolved(getattr(value, f), environment) for f in value.__struct_fields__})
+    if isinstance(value, dict):
+        return {k: resolved(v, environment) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(resolved(v, environment) for v in value)
+    return estates.resolve(value, environment) if isinstance(value, str) and value.startswith(("env:", "file:")) else value
