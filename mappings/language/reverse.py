@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from contracts.errors import Finding
 from mappings.language.build import Builder
 from mappings.language.expression import Call, Cases, Const, Node, Path
 from mappings.language.functions import FUNCTIONS
-from mappings.language.functions.registry import by_name
+from mappings.language.functions.registry import Function, by_name
 from mappings.language.read import Group, MappingFile, Place, Rule
 from mappings.language.runtime import UNIT_CODES
 from mappings.language.shape import Leaf, Record
@@ -18,122 +20,136 @@ class NotInvertible(Exception):
 
 def reversed_file(file: MappingFile, builder: Builder) -> tuple[MappingFile, list[Finding]]:
     """The mapping from the Struct to one source record."""
-    findings: list[Finding] = []
+    turner = _Turner(file)
     made = Group(file.fields.place)
-    _group(file, file.fields, builder.item_record(), made, findings)
+    turner.group(file.fields, (), (), builder.item_record(), made)
     turned = MappingFile(file.file, file.text, file.source, file.target, fields=made, tables=dict(file.tables), parameters=file.parameters)
     turned.places = file.places
-    return turned, findings
+    return turned, turner.findings
 
 
-def _group(file: MappingFile, group: Group, record: Record, made: Group, findings: list[Finding]) -> None:
-    for rule in group.rules.values():
-        try:
-            for steps, node in _turn(file, rule.node, Path((rule.name,)), record):
-                _put(made, steps, node, rule)
-        except NotInvertible as error:
-            findings.append(
-                Finding(
-                    file.file,
-                    rule.place.line,
-                    f"{rule.name} cannot be turned round: {error}",
-                    "use functions that can be, or remove reverse",
-                    rule.place.column,
-                )
-            )
-    for name, nested in group.groups.items():
-        if nested.each is None or nested.where is not None or not isinstance(nested.each.node, Path) or nested.each.node.anchor:
-            findings.append(
-                Finding(
-                    file.file,
-                    nested.place.line,
-                    f'{name} cannot be turned round: only each = "PATH" without a condition can',
-                    "remove reverse",
-                )
-            )
-            continue
-        steps = nested.each.node.steps
-        inner = _leaf_group(made, steps[:-1], nested.place).groups.setdefault(steps[-1], Group(nested.place))
-        inner.each = Rule("each", Path((name,)), name, nested.each.place)
-        below: Record | Leaf = record
-        for step in steps:
-            field = below.get(step) if isinstance(below, Record) else None
-            if field is None:
-                return
-            below = field.shape
-        if isinstance(below, Record):
-            _group(file, nested, below, inner, findings)
+class _Turner:
+    def __init__(self, file: MappingFile) -> None:
+        self.file = file
+        self.findings: list[Finding] = []
+        self.known: dict[tuple[str, ...], Node] = {}
+        """Source path -> the canonical field that holds it as it is, for expressions that name it beside their value."""
+
+    def find(self, place: Place, message: str, suggestion: str) -> None:
+        self.findings.append(Finding(self.file.file, place.line, message, suggestion, place.column))
+
+    def group(self, group: Group, here: tuple[str, ...], at: tuple[str, ...], record: Record, made: Group) -> None:
+        """`here`: the canonical record, `at`: the source record its paths start at, both from the record of the loop around them."""
+        self.known |= {(*at, *r.node.steps): Path((*here, r.name)) for r in group.rules.values() if isinstance(r.node, Path)}
+        for rule in group.rules.values():
+            try:
+                for steps, node in self.turn(rule.node, Path((*here, rule.name)), at, record):
+                    _put(made, steps, node, rule)
+            except NotInvertible as error:
+                self.find(rule.place, f"{rule.name} cannot be turned round: {error}", "use functions that can be, or remove reverse")
+        for name, nested in group.groups.items():
+            source = nested.each or nested.of
+            given = source.node if source is not None else Path(())
+            below_here = given.steps if isinstance(given, Path) and not given.anchor else None
+            if nested.where is not None or nested.when is not None or below_here is None:
+                said = 'only each = "PATH" and of = "PATH" without a condition can'
+                self.find(nested.place, f"{name} cannot be turned round: {said}", "remove reverse")
+                continue
+            path = (*at, *below_here)
+            below = _shape(record, path)
+            if not isinstance(below, Record):
+                continue
+            if nested.each is None:
+                self.group(nested, (*here, name), path, record, made)
+                continue
+            inner = _group_at(made, path[:-1], nested.place).groups.setdefault(path[-1], Group(nested.place))
+            inner.each = Rule("each", Path((*here, name)), name, nested.each.place)
+            before, self.known = self.known, {}
+            self.group(nested, (), (), below, inner)
+            self.known = before
+
+    def turn(self, node: Node, value: Node, at: tuple[str, ...], record: Record) -> list[tuple[tuple[str, ...], Node]]:
+        """(source path, expression) pairs that make `node` give `value`."""
+        match node:
+            case Path(anchor="", steps=steps):
+                return [((*at, *steps), value)]
+            case Path():
+                raise NotInvertible(f"{node} is not a field of the record")
+            case Const():
+                return []
+            case Call(name="lookup"):
+                word = dict(by_name(node, FUNCTIONS["lookup"]).named).get("table")
+                table = self.file.tables.get(word.steps[0] if isinstance(word, Path) else "")
+                if not table or len(set(table.values())) != len(table):
+                    raise NotInvertible("values of the table have several codes")
+                cases = Cases(tuple((v, k) for k, v in table.items()))
+                return self.turn(node.arguments[0], Call("enum", (value, cases), (("otherwise", Path(("refuse",))),)), at, record)
+            case Call(name=name) if name in FUNCTIONS and node.arguments:
+                function, call = FUNCTIONS[name], by_name(node, FUNCTIONS[name])
+                if function.parts is not None:
+                    return self.amount(call, function.parts, value, at, record)
+                call = replace(call, named=tuple((k, self.beside(n, function, k, at)) for k, n in call.named))
+                back = function.invert(value, call) if function.invert is not None else None
+                if back is None:
+                    raise NotInvertible(f"{name} loses {function.loss or 'something'}")
+                return self.turn(node.arguments[0], back, at, record)
+        raise NotInvertible("only pipes of functions can")
+
+    def beside(self, node: Node, function: Function, name: str, at: tuple[str, ...]) -> Node:
+        """What an argument is on the canonical side: a source field is the field that holds it."""
+        form = next((p.form for p in function.parameters if p.name == name), "word")
+        if form != "value" or not isinstance(node, Path) or node.anchor:
+            return node
+        if (found := self.known.get((*at, *node.steps))) is None:
+            raise NotInvertible(f"{function.name} needs {node}, which no field holds as it is")
+        return found
+
+    def amount(
+        self, call: Call, parts: tuple[str, str], value: Node, at: tuple[str, ...], record: Record
+    ) -> list[tuple[tuple[str, ...], Node]]:
+        number, other = parts
+        pairs = self.turn(call.arguments[0], Call(number, (value,)), at, record)
+        second = dict(call.named).get(other)
+        if second is None:
+            raise NotInvertible(f"{call.name} names no {other}")
+        back: Node = Call(other, (value,))
+        leaf = _shape(record, (*at, *second.steps)) if isinstance(second, Path) else None
+        listed = leaf.enum if isinstance(leaf, Leaf) else None
+        if call.name == "quantity" and isinstance(second, Path):
+            back = self.units(call, back, listed)
+        elif listed is not None:
+            back = Call("enum", (back, Cases(tuple((c, c) for c in listed))), (("otherwise", Path(("refuse",))),))
+        return [*pairs, *self.turn(second, back, at, record)]
+
+    def units(self, call: Call, unit: Node, listed: tuple[str, ...] | None) -> Node:
+        """Canonical unit to the source's code: from the mapping's table, or the usual codes that the contract lists."""
+        word = dict(call.named).get("table")
+        table = self.file.tables.get(word.steps[0], {}) if isinstance(word, Path) else UNIT_CODES
+        codes = [(v, k) for k, v in table.items() if listed is None or k in listed]
+        if len({v for v, _ in codes}) != len(codes):
+            raise NotInvertible("a unit has several codes; list one code per unit in a table")
+        return Call("enum", (unit, Cases(tuple(codes))), (("otherwise", Path(("refuse",))),))
 
 
-def _leaf_group(made: Group, steps: tuple[str, ...], place: Place) -> Group:
+def _group_at(made: Group, steps: tuple[str, ...], place: Place) -> Group:
     for step in steps:
         made = made.groups.setdefault(step, Group(place))
     return made
 
 
 def _put(made: Group, steps: tuple[str, ...], node: Node, rule: Rule) -> None:
-    group = _leaf_group(made, steps[:-1], rule.place)
+    group = _group_at(made, steps[:-1], rule.place)
     before = group.rules.get(steps[-1])
-    if before is not None:
+    if before is not None and before.node != node:
         node = Call("coalesce", (before.node, node))
     group.rules[steps[-1]] = Rule(steps[-1], node, rule.text, rule.place)
 
 
-def _turn(file: MappingFile, node: Node, value: Node, record: Record) -> list[tuple[tuple[str, ...], Node]]:
-    """(source path, expression) pairs that make `node` give `value`."""
-    match node:
-        case Path(anchor="", steps=steps):
-            return [(steps, value)]
-        case Path():
-            raise NotInvertible(f"{node} is not a field of the record")
-        case Const():
-            return []
-        case Call(name=name, arguments=arguments) if name in FUNCTIONS and (parts := FUNCTIONS[name].parts):
-            number, other = parts
-            pairs = _turn(file, arguments[0], Call(number, (value,)), record)
-            second = dict(by_name(node, FUNCTIONS[name]).named).get(other)
-            if second is None:
-                raise NotInvertible(f"{name} names no {other}")
-            back: Node = Call(other, (value,))
-            if name == "quantity" and isinstance(second, Path):
-                back = _units(file, node, back, record, second)
-            return [*pairs, *_turn(file, second, back, record)]
-        case Call(name="lookup", arguments=arguments):
-            word = dict(by_name(node, FUNCTIONS["lookup"]).named).get("table")
-            table = file.tables.get(word.steps[0] if isinstance(word, Path) else "")
-            if not table or len(set(table.values())) != len(table):
-                raise NotInvertible("values of the table have several codes")
-            return _turn(
-                file,
-                arguments[0],
-                Call("enum", (value, Cases(tuple((v, k) for k, v in table.items()))), (("otherwise", Path(("refuse",))),)),
-                record,
-            )
-        case Call(name=name, arguments=arguments) if name in FUNCTIONS and arguments:
-            invert = FUNCTIONS[name].invert
-            back_node = invert(value, by_name(node, FUNCTIONS[name])) if invert is not None else None
-            if back_node is None:
-                raise NotInvertible(f"{name} loses {FUNCTIONS[name].loss or 'something'}")
-            return _turn(file, arguments[0], back_node, record)
-    raise NotInvertible("only pipes of functions can")
-
-
-def _units(file: MappingFile, call: Call, unit: Node, record: Record, path: Path) -> Node:
-    """Canonical unit to the source's code: from the mapping's table, or the usual codes that the contract lists."""
-    word = dict(call.named).get("table") or (call.arguments[2] if len(call.arguments) > 2 else None)
-    table = file.tables.get(word.steps[0], {}) if isinstance(word, Path) else UNIT_CODES
-    leaf = _leaf(record, path.steps)
-    codes = [(v, k) for k, v in table.items() if leaf is None or leaf.enum is None or k in leaf.enum]
-    if len({v for v, _ in codes}) != len(codes):
-        raise NotInvertible("a unit has several codes; list one code per unit in a table")
-    return Call("enum", (unit, Cases(tuple(codes))), (("otherwise", Path(("refuse",))),))
-
-
-def _leaf(record: Record, steps: tuple[str, ...]) -> Leaf | None:
+def _shape(record: Record, steps: tuple[str, ...]) -> Record | Leaf | None:
     shape: Record | Leaf = record
     for step in steps:
         field = shape.get(step) if isinstance(shape, Record) else None
         if field is None:
             return None
         shape = field.shape
-    return shape if isinstance(shape, Leaf) else None
+    return shape

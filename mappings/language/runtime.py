@@ -121,6 +121,27 @@ def unknown_members(context: Any, where: str, members: Iterable[Any], known: fro
             context.drift("member", f"{where}/{str(name)[:100]}".lstrip("/"), "")
 
 
+def entries(value: Any) -> Any:
+    """An object whose names are data, as rows of key and value. An empty list is an empty object to some languages."""
+    if value.__class__ is dict:
+        return [{"key": k, "value": v} for k, v in value.items()]
+    return wrong("an object", value) if value else value
+
+
+def of_kind(value: Any, by: str, kinds: frozenset[str]) -> Any:
+    """The record, or those of the rows, whose member `by` says one of these kinds."""
+    if value.__class__ is list or value.__class__ is tuple:
+        return [row for row in value if row.__class__ is dict and str(row.get(by)) in kinds]
+    return value if value.__class__ is dict and str(value.get(by)) in kinds else None
+
+
+def other_kinds(context: Any, path: str, value: Any, by: str, kinds: frozenset[str]) -> None:
+    """Counts the variants that nobody reads."""
+    for row in value if value.__class__ is list else (value,):
+        if row.__class__ is dict and (kind := str(row.get(by))[:100]) not in kinds:
+            context.drift("value", path, kind)
+
+
 def missing(values: Mapping[str, object]) -> NoReturn:
     """Called when one of the required values is None."""
     raise Bad("a value, it is required", "nothing", next(k for k, v in values.items() if v is None))
@@ -288,7 +309,9 @@ def strip_zeros(value: str) -> str:
 
 
 def pad(value: str | int, width: int, fill: str) -> str:
-    padded = str(value).rjust(width, fill)
+    if not (plain := str(value)):
+        raise Bad("at least one character", value)
+    padded = plain.rjust(width, fill)
     if len(padded) > width:
         raise Bad(f"at most {width} characters", value)
     return padded
@@ -380,6 +403,8 @@ def sign_trailing(value: str) -> str:
 
 
 def trailing_sign(value: str) -> str:
+    if not _DECIMAL(value):
+        raise Bad("a decimal number", value)
     return f"{value[1:]}-" if value.startswith("-") else value
 
 

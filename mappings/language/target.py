@@ -62,6 +62,8 @@ class Target(Translator):
             value = self.apply(value, "$.isoformat()", STRING)
         if self.turned and leaf.kind == "string" and value.type.kind in ("integer", "decimal", "date", "instant"):
             value = self.apply(value, "utc($)" if value.type.kind == "instant" else "string($)", STRING)
+        if self.turned and value.type.kind == "string" and leaf.kind not in ("string", "any", "binary"):
+            value = self.apply(value, f"{runtime.NATIVE[leaf.kind].__name__}($)", leaf_type(leaf))
         kind = "instant" if leaf.kind == "datetime" else leaf.kind
         if kind == "any":
             return value if value.type.kind in ("string", "integer", "boolean", "any") else self.apply(value, "string($)", STRING)

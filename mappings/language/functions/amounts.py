@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.canonical.amounts import CURRENCIES, UNITS
-from mappings.language import runtime
+from mappings.language import numerals, runtime
 from mappings.language.emit import Problem, RecordNode
-from mappings.language.functions.registry import Family, Parameter
+from mappings.language.functions.numbers import SEPARATORS, separators
+from mappings.language.functions.registry import Family, Parameter, back
 from mappings.language.kinds import (
     DECIMAL,
     INTEGER,
     NO_CONST,
+    STRING,
     Type,
     Value,
 )
@@ -112,6 +114,39 @@ def _money(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> 
 )
 def _cents(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     return b.apply(value, f"cents($, {_currency(b, args['currency']).code})", Type("money"))
+
+
+@family.function(
+    "priced",
+    "string",
+    "money",
+    "An amount as people write it, with its currency's code or sign: `12,99 €`, `EUR 1.299,00`, `$1,299.00`. A sign that several "
+    "currencies share ($, ¥, kr) needs the currency named; one that disagrees with it is refused.",
+    *SEPARATORS,
+    Parameter("currency", "ISO 4217 code, where the text has none or a shared sign", ("string",), default=None),
+    example="priced(',', '.')",
+    samples=("12,99 EUR", "1.299,00 €", "-5,00 CHF"),
+    inverse="write_price(point, grouping)",
+    invert=back("write_price", "point?", "grouping?"),
+    loss="the sign or code it was written with",
+)
+def _priced(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
+    currency = "None" if args["currency"] is None else _currency(b, args["currency"]).code
+    return b.apply(value, f"{b.constant('priced', numerals.priced)}($, {separators(args)}, {currency})", Type("money"))
+
+
+@family.function(
+    "write_price",
+    "money",
+    "string",
+    "An amount as people write it, with its currency's code: `1.299,00 EUR`.",
+    *SEPARATORS,
+    example="money('EUR') | write_price(',', '.')",
+    inverse="priced(point, grouping)",
+    invert=back("priced", "point?", "grouping?"),
+)
+def _write_price(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
+    return b.apply(value, f"{b.constant('write_price', numerals.marked)}($, {separators(args)})", STRING)
 
 
 @family.function(

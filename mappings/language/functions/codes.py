@@ -50,6 +50,7 @@ def _flag_back(value: Node, call: Call) -> Node | None:
     Parameter("table", "cases whose codes are no names: {'01': 'a'}", (), "cases", None),
     Parameter("otherwise", "value of an unknown code, or refuse", (), "answer", NO_CONST),
     example="enum(A='active', X='discontinued', otherwise=refuse)",
+    samples=("A", "X"),
     inverse="the cases turned round, when each value has one code",
     invert=_turned,
     loss="codes that share a value",
@@ -126,6 +127,7 @@ def _cases(b: Source, value: Value, table: dict[Any, Any], otherwise: Any) -> Va
     Parameter("true", "code, or list of codes"),
     Parameter("false", "code, or list of codes", default=None),
     example="boolean(true='X')",
+    samples=("X", ""),
     inverse="enum({True: 'X', False: ''})",
     invert=_flag_back,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from mappings.language import runtime
 from mappings.language.emit import Problem, RecordNode
-from mappings.language.expression import Call
+from mappings.language.expression import Call, Const
 from mappings.language.functions.registry import Family, Parameter, back, length_of, over, same, short
 from mappings.language.kinds import (
     LOCALIZED,
@@ -162,10 +162,9 @@ def _concat(b: Source, value: None, args: dict[str, Any], scope: RecordNode) -> 
     "The texts of a list with a separator between them; further texts may follow, absent ones are left out.",
     Parameter("between", "the separator", ("str",), "constant"),
     Parameter("more", "further texts", ("string", "integer"), default=(), many=True),
+    Parameter("strict", "True refuses texts that would not be split the same again", ("bool",), "constant", False),
     example="join(' ', NAME2)",
-    inverse="split(between), for a list alone",
-    invert=lambda v, c: Call("split", (v,), c.named) if len(c.arguments) == 1 else None,
-    loss="the separator inside a text",
+    loss="where one text ends",
 )
 def _join(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = b.native(value)
@@ -173,6 +172,13 @@ def _join(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> V
         return _joined(b, [value, *args["more"]], args["between"])
     if value.type.item is None or value.type.item.kind != "string":
         raise Problem(f"join takes texts, this is {value.type}", "name the field of the rows: ROWS.NAME | join(', ')")
+    if args["strict"]:
+        value = b.simple(value)
+        test = f"tuple({value.code}) != split({lit(args['between'])}.join({value.code}), {lit(args['between'])})"
+        with b.block(f"if {test}:"):
+            b.emit(
+                f"wrong({lit('trimmed texts without ' + repr(args['between']))}, repr({value.code}))", value.where, personal=value.personal
+            )
     out = b.temporary(f"concat({value.code}, {lit(args['between'])})", value)
     return replace(value.with_(out, STRING, optional=True))
 
@@ -202,8 +208,8 @@ def _joined(b: Source, parts: list[Value], between: str) -> Value:
     "The parts between separators, trimmed, empty ones left out.",
     Parameter("between", "the separator", ("str",), "constant"),
     example="split('/')",
-    inverse="join(between)",
-    invert=back("join", "between"),
+    inverse="join(between, strict=True)",
+    invert=lambda v, c: Call("join", (v,), (*c.named, ("strict", Const(value=True)))),
     loss="blanks and empty parts",
 )
 def _split(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:

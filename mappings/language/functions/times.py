@@ -192,6 +192,7 @@ def _time_quality(b: Source, value: Value, args: dict[str, Any], scope: RecordNo
     "Local midnight at the start of a day.",
     _ZONE,
     example="date('YYYYMMDD') | start_of_day(WERKS)",
+    samples=("20260311", "20261025"),
     inverse="day(zone)",
     invert=back("day", "zone"),
 )
@@ -206,6 +207,7 @@ def _start_of_day(b: Source, value: Value, args: dict[str, Any], scope: RecordNo
     "An inclusive last day becomes the next local midnight.",
     _ZONE,
     example="date('YYYYMMDD') | end_of_day(WERKS)",
+    samples=("20260311", "20260329"),
     inverse="last_day(zone)",
     invert=back("last_day", "zone"),
 )
@@ -340,7 +342,8 @@ def _excel_datetime(b: Source, value: Value, args: dict[str, Any], scope: Record
     _FORMAT,
     replace(_ZONE, default=None),
     *_FORM,
-    example="format('YYYYMMDD')",
+    example="date('YYYYMMDD') | format('DD.MM.YYYY')",
+    samples=("20260311",),
     inverse="date, time or local_datetime with the same format",
     invert=_unformat,
 )
