@@ -40,7 +40,9 @@ class Operation:
     policy: Policy = field(default_factory=Policy)
     call: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Constants and secrets of the estate that mappings may name."""
+    """Values of the estate for the parameters that its mappings declare."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What its request mapping names as `secrets.NAME`."""
     zone_of: Callable[[str], tzinfo | None] = no_zone
     """Time zone of a location."""
     drift: Drift = field(default_factory=Drift)
@@ -54,6 +56,8 @@ class Operation:
 
         async def attempt(seconds: float) -> tuple[Rows, Provenance]:
             reply = await self.connection.call(self.call or self.name, document, call, seconds)
+            if reply.absent is not None and self.capability.writes:
+                raise reply.absent
             return self._read(reply)
 
         return await self.guard.run(attempt, call)
@@ -67,6 +71,7 @@ class Operation:
             zone_of=self.zone_of,
             drift=self.drift.count,
             parameters=self.parameters,
+            secrets=self.secrets,
         )
 
     def _read(self, reply: Reply) -> tuple[Rows, Provenance]:

@@ -109,6 +109,10 @@ class Operation(Entry, frozen=True, kw_only=True):
     """When it differs from the system's: each feed of a files system has a layout of its own."""
     mode: Literal["sync", "async", "file"] = "sync"
     policy: Policy = Policy()
+    parameters: dict[str, str | int | bool] = {}
+    """Values for what its mappings declare under `[parameters]`."""
+    secrets: dict[str, Reference] = {}
+    """What its request mapping names as `secrets.NAME`: `secrets = { PIN = "env:ERP_PIN" }`."""
     feed: dict[str, Any] = {}
     """For files: options of the intake (docs/reference)."""
 

@@ -53,8 +53,12 @@ class Reading(Generic[T]):
 class FileFeed:
     """One feed of one system. `start` before use; parsing runs in a thread of its own, one batch ahead of whoever takes them."""
 
-    def __init__(self, system: str, feed: str, contract: FileContract, options: FeedOptions) -> None:
+    def __init__(
+        self, system: str, feed: str, contract: FileContract, options: FeedOptions, parameters: Mapping[str, Any] | None = None
+    ) -> None:
         self.system, self.name, self.options = system, feed, options
+        self.parameters: Mapping[str, Any] = parameters or {}
+        """Values of the estate for the parameters that its mapping declares."""
         self.layout: Layout = contract.layout
         self.dialect: Mapping[str, str] = self.layout.dialect
         self.inbox = Inbox(options, self.layout.pattern)

@@ -27,7 +27,7 @@ from contracts.errors import Finding, Findings
 from contracts.ports import CAPABILITIES
 from gateway import estate as estates
 from gateway.estate import Estate, System
-from mappings.language import CompiledMapping, load
+from mappings.language import CompiledMapping, did_you_mean, load
 from mappings.language.shape import Exchange
 
 
@@ -196,4 +196,25 @@ def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, Compil
                 ("operation", name, use),
                 f"operation {name}: {path} is between {canonical_side} and {system_side}",
                 f"{operation.provides} needs a mapping between {noun.__name__} and {call}",
+            )
+    known = [m for p in (operation.request, operation.answer) if (m := mappings.get(p))]
+    if len(known) < len({operation.request, operation.answer} - {""}):
+        return  # what is wrong with one of them is said above
+    secrets, parameters = {n for m in known for n in m.secrets}, {n: v for m in known for n, v in m.file.parameters.items()}
+    for missing in sorted(secrets - operation.secrets.keys()):
+        yield source.finding(
+            ("operation", name),
+            f"operation {name}: {operation.request} names secrets.{missing}, which is not given",
+            f'add secrets = {{ {missing} = "env:…" }}',
+        )
+    for key, given, wanted in (("secrets", operation.secrets, secrets), ("parameters", operation.parameters, parameters)):
+        for extra in sorted(given.keys() - wanted):
+            yield source.finding(
+                ("operation", name, key, extra), f"operation {name}: no mapping of it names {key}.{extra}", did_you_mean(extra, wanted)
+            )
+    for parameter, value in operation.parameters.items():
+        if parameter in parameters and type(value) is not type(parameters[parameter]):
+            kind = {bool: "true or false", int: "a number"}.get(type(parameters[parameter]), "text")
+            yield source.finding(
+                ("operation", name, "parameters", parameter), f"operation {name}: parameters.{parameter} is {value!r}", f"it is {kind}"
             )

@@ -91,7 +91,8 @@ async def wire(
                 if known and known.made_of == made_of
                 else _Kept(Guard(system_name, short, declared.policy, writes=capability.writes, budget=budget, shared=places), made_of)
             )
-            made_of = (guards[full].part, declared, *(checked.digests.get(path) for path in (declared.request, declared.answer)))
+            secrets = resolved(declared.secrets, environment)
+            made_of = (guards[full].part, declared, secrets, *(checked.digests.get(path) for path in (declared.request, declared.answer)))
             known = before and before.operations.get(full)
             operations[full] = (
                 known
@@ -107,6 +108,8 @@ async def wire(
                         answer=checked.mappings.get(declared.answer),
                         policy=declared.policy,
                         call=declared.calls or short,
+                        parameters=declared.parameters,
+                        secrets=secrets,
                         zone_of=zones.of,
                     ),
                     made_of,
@@ -133,7 +136,8 @@ def feeds(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[Fi
         if declared.mode == "file" and isinstance(contract, FileContract):
             system, _, feed = full.partition(".")
             inbox = estates.resolve(checked.estate.system[system].endpoint, environment)
-            yield FileFeed(system, feed, contract, files_spec.options(inbox, declared.feed)), checked.mappings[declared.answer]
+            options = files_spec.options(inbox, declared.feed)
+            yield FileFeed(system, feed, contract, options, declared.parameters), checked.mappings[declared.answer]
 
 
 def _connect(name: str, system: System, checked: Checked, endpoint: str, options: Any) -> Connection:
@@ -155,6 +159,7 @@ def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
         estate.telemetry.otlp,
         estate.edge.host,
         *(s.endpoint for s in estate.system.values()),
+        *(reference for o in estate.operation.values() for reference in o.secrets.values()),
     ]
     references = {t for t in [*texts, *_texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}
     return sorted(r[4:] for r in references if r[4:] not in environment)

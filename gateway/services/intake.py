@@ -117,6 +117,8 @@ class Feed(Protocol):
     @property
     def dialect(self) -> Mapping[str, str]: ...
     @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
     def proves(self) -> bool:
         """Whether the end of a file can refuse all of it."""
         ...
@@ -419,7 +421,9 @@ class _Reader:
             source_record=file.name,
             mapping_version=mapping.version,
         )
-        self._context = ReadContext(feed.system, feed.name, now, provenance=(origin,), zone_of=zones.of, drift=self._drift)
+        self._context = ReadContext(
+            feed.system, feed.name, now, provenance=(origin,), zone_of=zones.of, drift=self._drift, parameters=feed.parameters
+        )
 
     def _drift(self, kind: str, path: str, value: str) -> None:
         self.drifted += 1

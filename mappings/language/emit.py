@@ -106,6 +106,8 @@ class Emitter:
         self.filled: list[str] = []
         self.lineage: dict[str, Lineage] = {}
         self.parameters_used: set[str] = set()
+        self.secrets: set[str] = set()
+        """Names of the secrets that a request needs."""
         self.hoisted: list[Line | Prelude] = []
         self.memos: dict[tuple[str, str], str] = {}
         self.blocks: list[int] = []

@@ -10,7 +10,7 @@ from typing import Any
 MAX_LENGTH = 2000
 MAX_NODES = 400
 MAX_DEPTH = 40
-ANCHORS = ("this", "parent", "root", "parameters", "context")
+ANCHORS = ("this", "parent", "root", "parameters", "secrets", "context")
 """First words of a path that say where it starts. A source field of that name is written `path("root")`."""
 
 

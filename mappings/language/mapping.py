@@ -43,7 +43,8 @@ class ReadContext:
     zone_of: Callable[[str], tzinfo | None] = _no_zone
     drift: Callable[[str, str, str], None] = _nothing
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """May hold secrets for requests: not shown."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of the operation, for requests."""
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class CompiledMapping:
         self.reads = builder.target.form == "struct"
         self.source, self.target = builder.source, builder.target
         self.lineage: dict[str, Lineage] = builder.lineage
+        self.secrets = frozenset(builder.secrets)
+        """What the context must hold for a request to be written."""
         self._code = _compile(builder, self.name)
         self._local: _Code | None = None
         self._inverse = _compile(inverse, f"{self.name} (reverse)") if inverse is not None else None
@@ -159,7 +162,7 @@ class CompiledMapping:
 
     def _violation(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation:
         where, path = _place(error.__traceback__, code)
-        expected, got, at = _parts(error)
+        expected, got, at = _parts(error, where)
         if at.startswith("../"):
             path = f"{path.rpartition('/')[0]}/{at[3:]}".lstrip("/")
         elif at and not path.endswith(at):
@@ -169,12 +172,12 @@ class CompiledMapping:
             operation=context.operation,
             where=path or self.source.name,
             expected=expected,
-            got=_masked(got) if where.personal else got,
+            got=got,
         )
 
     def _refusal(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation | InvalidBody:
         where, path = _place(error.__traceback__, code)
-        expected, got, _ = _parts(error)
+        expected, got, _ = _parts(error, where)
         if not path:
             return ContractViolation(
                 system=context.system,
@@ -184,7 +187,7 @@ class CompiledMapping:
                 got=got,
                 sent=False,
             )
-        return InvalidBody(where=path, expected=expected, got=_masked(got) if where.personal else got)
+        return InvalidBody(where=path, expected=expected, got=got)
 
 
 def _compile(builder: Builder, name: str, *, local: bool = False) -> _Code:
@@ -216,16 +219,19 @@ def _place(traceback: TracebackType | None, code: _Code) -> tuple[Where, str]:
     return where, _INDEX.sub(index, where.path).replace("{{", "{").replace("}}", "}")
 
 
-def _parts(error: Exception) -> tuple[str, str, str]:
+def _parts(error: Exception, where: Where) -> tuple[str, str, str]:
+    """What was expected, what came, and where below. What is personal is in neither the message nor its cause."""
+    expected, got, at = "a value that fits its type", f"{type(error).__name__}: {error}"[:80], ""
     if isinstance(error, runtime.Bad):
         got = error.got if isinstance(error.got, str) else repr(error.got)
         plain = got in ("nothing", "another one")
-        return error.expected, got[:80] if plain else repr(got[:78]) if isinstance(error.got, str) else got[:80], error.at
-    return "a value that fits its type", f"{type(error).__name__}: {error}"[:80], ""
-
-
-def _masked(got: str) -> str:
-    return got if got == "nothing" else f"*** ({max(len(got) - 2, 0)} characters)"
+        expected, got, at = error.expected, got[:80] if plain else repr(got[:78]) if isinstance(error.got, str) else got[:80], error.at
+    if where.personal:
+        got = got if got == "nothing" else f"*** ({max(len(got) - 2, 0)} characters)" if where.path else "***"
+        error.args, error.__cause__, error.__context__ = (expected, got), None, None
+        if isinstance(error, runtime.Bad):
+            error.got = got
+    return expected, got, at
 
 
 def load(text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]) -> CompiledMapping:

@@ -147,6 +147,14 @@ def missing(values: Mapping[str, object]) -> NoReturn:
     raise Bad("a value, it is required", "nothing", next(k for k, v in values.items() if v is None))
 
 
+def secret(context: Any, name: str) -> str:
+    """The value is in no error; a gateway that starts has all that its mappings name."""
+    try:
+        return str(context.secrets[name])
+    except LookupError:
+        raise Bad(f"the secret {name} of the operation", "nothing") from None
+
+
 def required(value: Any) -> Any:
     if value is None:
         raise Bad("a value, it is required", "nothing")
@@ -352,11 +360,11 @@ def cases(value: Any, table: Mapping[Any, Any]) -> Any:
         raise Bad(f"one of {', '.join(repr(k) for k in list(table)[:12])}", value) from None
 
 
-def open_cases(value: Any, table: Mapping[Any, Any], otherwise: Any, context: Any, where: str) -> Any:
+def open_cases(value: Any, table: Mapping[Any, Any], otherwise: Any, context: Any, where: str, *, personal: bool = False) -> Any:
     """Open: an unknown code becomes `otherwise` and is counted."""
     if value in table:
         return table[value]
-    context.drift("value", where, str(value)[:80])
+    context.drift("value", where, "***" if personal else str(value)[:80])
     return otherwise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ class Source(Emitter, ABC):
         match path.anchor:
             case "parameters":
                 return self.parameter(path)
+            case "secrets":
+                return self.secret(path)
             case "context":
                 if len(path.steps) != 1 or path.steps[0] not in CONTEXT:
                     raise Problem(f"context holds no {'.'.join(path.steps)}", did_you_mean(".".join(path.steps), CONTEXT), path.column)
@@ -52,6 +55,19 @@ class Source(Emitter, ABC):
 
     def at(self, node: RecordNode) -> str:
         return ".".join(node.path) or self.source.name
+
+    def secret(self, path: Path) -> Value:
+        name = ".".join(path.steps)
+        if self.target.form == "struct":
+            raise Problem("secrets are for requests, this mapping reads answers", "use a parameter: parameters.NAME", path.column)
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+            raise Problem(
+                f"{name or 'secrets'} names no secret", "write secrets.NAME, and NAME under `secrets` of the operation", path.column
+            )
+        self.secrets.add(name)
+        if self.current is not None and (source := f"secrets.{name}") not in self.current.sources:
+            self.current.sources.append(source)
+        return Value(f"secret(context, {name!r})", STRING, personal=True)
 
     def parameter(self, path: Path) -> Value:
         name = ".".join(path.steps)

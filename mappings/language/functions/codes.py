@@ -111,7 +111,11 @@ def _cases(b: Source, value: Value, table: dict[Any, Any], otherwise: Any) -> Va
     name = b.constant("cases", table)
     b.enumerations[name] = b.target_path
     closed = otherwise in (NO_CONST, REFUSE)
-    template = f"cases($, {name})" if closed else f"open_cases($, {name}, {lit(otherwise)}, context, {lit('/'.join(value.path))})"
+    template = (
+        f"cases($, {name})"
+        if closed
+        else f"open_cases($, {name}, {lit(otherwise)}, context, {lit('/'.join(value.path))}{', personal=True' if value.personal else ''})"
+    )
     if absent is not NO_CONST and value.optional:
         value = b.simple(value)
         code = b.temporary(f"{lit(absent)} if {value.code} is None else {template.replace('$', value.code)}", value)
