@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from contracts.call import Call
+from contracts.errors import UpstreamRejected
 from mappings.language.shape import Exchange
 
 
@@ -19,6 +20,8 @@ class Reply:
     as_of: datetime | None = None
     """When the system says its statement was true; None = now."""
     etag: str | None = None
+    absent: UpstreamRejected | None = None
+    """The system says that there is no such thing: an empty answer of a read, a refusal of a write."""
 
 
 class Contract(Protocol):

@@ -65,6 +65,11 @@ class Login:
             raise _unsent(outcome) from outcome
         return outcome.text
 
+    @property
+    def held(self) -> str | None:
+        """The token as far as there is one: nobody logs in for it."""
+        return self._token.text if self._token is not None else None
+
     def expire(self, token: str) -> None:
         """Forget this token; a newer one, fetched by somebody else meanwhile, stays."""
         if self._token is not None and self._token.text == token:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from lxml import etree
 
@@ -44,16 +45,43 @@ class Operation:
     headers: dict[Name, Field]
     doc: str
     line: int
+    interface: str = ""
+    """Local name of the portType, for `rpc.method`."""
+    path: str = ""
+    """Path of the port's address in the file."""
+    answer_headers: dict[Name, Field] = field(default_factory=dict)
+    faults: dict[str, Field] = field(default_factory=dict)
+    """What the detail of a fault may hold, by element name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """An operation's element in a chosen binding, that binding and its file, and the path of its port's address."""
+
+    node: etree._Element
+    binding: etree._Element
+    file: Path
+    address: str
 
 
 class SoapContract:
     """Reads the files at once (up to a second for several MB: do it in a thread) and shapes when asked for; safe across threads.
 
-    `port` or `binding` chooses by local name among several; without a choice it is the first of SOAP 1.1, else of 1.2. What does not
-    hang together is noted in `notes` and described as `any`; only what cannot be read at all raises Findings.
+    `port` or `binding` chooses by local name among several. Without a choice the operations of all interfaces are there, each through
+    its first binding of SOAP 1.1, else of 1.2. What does not hang together is noted in `notes` and described as `any`; only what cannot
+    be read at all raises Findings. `provided`: paths of request fields that the driver fills, which a mapping therefore may leave out.
     """
 
-    def __init__(self, system: str, wsdl: Path, *, folder: Path | None = None, port: str = "", binding: str = "") -> None:
+    def __init__(
+        self,
+        system: str,
+        wsdl: Path,
+        *,
+        folder: Path | None = None,
+        port: str = "",
+        binding: str = "",
+        provided: Iterable[str] = (),
+    ) -> None:
         self.system, self.wsdl = system, wsdl.resolve()
         self._lock = threading.RLock()
         self._documents = Documents(folder or wsdl.parent)
@@ -61,9 +89,8 @@ class SoapContract:
         self._tables: dict[str, dict[Name, tuple[etree._Element, Path]]] = {}
         self._operations: dict[str, Operation] = {}
         self._exchanges: dict[str, Exchange] = {}
-        self._described: dict[str, tuple[etree._Element, Path]] | None = None
-        self.interface = ""
-        """Local name of the portType, for `rpc.method`."""
+        self._described: dict[etree._Element, dict[str, tuple[etree._Element, Path]]] = {}
+        self._provided = tuple(provided)
         self.endpoint = ""
         """The address in the file, for information: the estate's endpoint counts."""
         self._collect(self.wsdl)
@@ -100,7 +127,7 @@ class SoapContract:
                 name = f"{self.system}.{operation}"
                 self._exchanges[operation] = Exchange(
                     operation,
-                    Message(name, "xml", how.request.record, source),
+                    Message(name, "xml", relaxed(how.request.record, self._provided), source),
                     Message(name, "xml", how.answer.record, source) if how.answer else None,
                 )
             return self._exchanges[operation]
@@ -157,8 +184,7 @@ class SoapContract:
         )
         return alike[0] if len(alike) == 1 else None
 
-    def _choose(self, port: str, binding: str) -> dict[str, tuple[etree._Element, etree._Element, Path]]:
-        """Operation name -> (its element in the chosen binding, that binding, file)."""
+    def _choose(self, port: str, binding: str) -> dict[str, _Bound]:
         candidates = list(self._candidates())
         chosen = [c for c in candidates if (not port or c[0] == port) and (not binding or c[1] == binding)]
         if (port or binding) and not chosen:
@@ -170,16 +196,24 @@ class SoapContract:
         if not chosen:
             self._documents.note(self.wsdl, 1, "no SOAP binding: there is no operation that could be called")
             return {}
-        _, _, _, address, node, path = min(chosen, key=lambda c: (c[2] != "1.1", not c[0]))
-        self.endpoint = address
-        self.interface = node.get("type", "").rpartition(":")[2] or node.get("name", "")
-        nodes: dict[str, tuple[etree._Element, etree._Element, Path]] = {}
-        for operation in node.iterchildren(f"{_W}operation"):
-            name = operation.get("name", "")
-            if name in nodes:
-                self._note(operation, path, f"operation {name!r} is overloaded; only its first form is used")
-            else:
-                nodes[name] = (operation, node, path)
+        chosen.sort(key=lambda c: (c[2] != "1.1", not c[0]))
+        self.endpoint = chosen[0][3]
+        nodes: dict[str, _Bound] = {}
+        interfaces: dict[Name | str, str] = {}
+        for _, own, _, address, node, path in chosen:
+            interface = self._name(node, node.get("type"), path) if node.get("type") else own
+            if interfaces.setdefault(interface, own) != own:
+                continue  # the same interface through another binding
+            for operation in node.iterchildren(f"{_W}operation"):
+                name = operation.get("name", "")
+                if name not in nodes:
+                    nodes[name] = _Bound(operation, node, path, urlsplit(address).path)
+                elif nodes[name].binding is node:
+                    self._note(operation, path, f"operation {name!r} is overloaded; only its first form is used")
+                else:
+                    first = nodes[name].binding.get("name")
+                    message = f"operation {name!r} of binding {own} is hidden by that of {first}"
+                    self._documents.note(path, line(operation), message, "choose a binding")
         return nodes
 
     def _candidates(self) -> Iterator[tuple[str, str, Version, str, etree._Element, Path]]:
@@ -206,7 +240,8 @@ class SoapContract:
     # ---- operations -----------------------------------------------------------------------------------------------------
 
     def _operation(self, name: str) -> Operation:
-        node, binding, path = self._nodes[name]
+        bound = self._nodes[name]
+        node, binding, path = bound.node, bound.binding, bound.file
         version: Version = next(v for ns, v in _BINDINGS.items() if binding.find(f"{{{ns}}}binding") is not None)
         soap = f"{{{next(ns for ns, v in _BINDINGS.items() if v == version)}}}"
         general, own = binding.find(f"{soap}binding"), node.find(f"{soap}operation")
@@ -216,7 +251,7 @@ class SoapContract:
             self._note(node, path, f"operation {name!r} has no description in its portType")
         rpc = style == "rpc"
         request, headers, encoded = self._payload(abstract, at, node, path, "input", soap, rpc=rpc)
-        answer, _, _ = self._payload(abstract, at, node, path, "output", soap, rpc=rpc)
+        answer, answer_headers, _ = self._payload(abstract, at, node, path, "output", soap, rpc=rpc)
         return Operation(
             name=name,
             version=version,
@@ -228,15 +263,27 @@ class SoapContract:
             headers=headers,
             doc=documentation(abstract, f"{_W}documentation") if abstract is not None else "",
             line=line(node),
+            interface=binding.get("type", "").rpartition(":")[2] or binding.get("name", ""),
+            path=bound.address,
+            answer_headers=answer_headers,
+            faults=dict(self._faults(abstract, at)) if abstract is not None else {},
         )
 
+    def _faults(self, abstract: etree._Element, at: Path) -> Iterator[tuple[str, Field]]:
+        for fault in abstract.iterchildren(f"{_W}fault"):
+            message = self._find("message", fault, fault.get("message"), at)
+            if message is not None:
+                for part in message[0].iterchildren(f"{_W}part"):
+                    field = self._part(part, message[1])
+                    yield field.name, field
+
     def _abstract(self, binding: etree._Element, path: Path) -> dict[str, tuple[etree._Element, Path]]:
-        """The operations of the portType that the chosen binding is for."""
-        if self._described is None:
+        """The operations of the portType that a binding is for."""
+        if binding not in self._described:
             found = self._find("portType", binding, binding.get("type"), path) if binding.get("type") else None
-            nodes = found[0].iterchildren(f"{_W}operation") if found else ()
-            self._described = {n.get("name", ""): (n, found[1]) for n in reversed(list(nodes))} if found else {}
-        return self._described
+            nodes = list(found[0].iterchildren(f"{_W}operation")) if found else []
+            self._described[binding] = {n.get("name", ""): (n, found[1]) for n in reversed(nodes)} if found else {}
+        return self._described[binding]
 
     def _payload(
         self,
@@ -305,3 +352,18 @@ class SoapContract:
         if kind:
             self.schemas.type_names[id(field)] = kind
         return field
+
+
+def relaxed(record: Record, paths: Iterable[str]) -> Record:
+    """The record with these fields optional, and all that leads to them; as it is where it has none of them."""
+    for path in paths:
+        name, _, rest = path.partition(".")
+        fields = [
+            replace(f, required=False, shape=relaxed(f.shape, (rest,)) if rest and isinstance(f.shape, Record) else f.shape)
+            if f.name == name
+            else f
+            for f in record.fields
+        ]
+        if any(f.name == name for f in fields):
+            record = replace(record, fields=fields)
+    return record

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Mapping
+import hmac
+import secrets
+import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,26 +25,21 @@ from adapters.driver import Reply
 from adapters.login import CredentialsRefused, Login, Token
 from adapters.soap.client import TYPES, SoapClient
 from adapters.soap.contract import Operation, SoapContract
+from adapters.soap.declared import constant_fields, has, load_declared, merged, placed, provided
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
-from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, read_fault, translated
+from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, meant, read_fault, translated, value, xpath
 from adapters.soap.mtom import Attaching
 from adapters.soap.security import MessageSecurity, Sealed, Untrusted
-from adapters.soap.spec import AsOf, OperationOptions, Results, SoapOptions
+from adapters.soap.spec import AsOf, Carried, Meaning, Means, OperationOptions, Results, SoapOptions
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
-from contracts.errors import (
-    ConnectFailed,
-    ContractViolation,
-    Finding,
-    Findings,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamFault,
-    UpstreamRejected,
-)
-from mappings.language.shape import Field, Record
+from contracts.errors import ConnectFailed, ContractViolation, UpstreamError, UpstreamFault, UpstreamRejected
+from mappings.language.shape import TEXT, Record
 from observability import Step, current_hop, step
 
+_LOG_OUT_SECONDS = 2.0
+_BETWEEN = "\0"
+"""Between the values of a token pair: XML and cookies cannot hold it."""
 _FAULTS = frozenset({f"{{{SOAP11}}}Fault", f"{{{SOAP12}}}Fault"})
 
 
@@ -49,8 +48,8 @@ def load(system: str, wsdl: Path, options: SoapOptions) -> SoapContract:
 
     Raises Findings for files that cannot be read, and for options that name what the contract does not have.
     """
-    contract = SoapContract(system, wsdl, port=options.port, binding=options.binding)
-    _verified(contract, options)
+    contract = SoapContract(system, wsdl, port=options.port, binding=options.binding, provided=provided(options))
+    load_declared(contract, options)
     return contract
 
 
@@ -63,7 +62,19 @@ class _Plan:
     method: str
     options: OperationOptions
     results: Results | None
-    session: bool
+    meanings: tuple[Meaning, ...]
+    carried: tuple[Carried, ...]
+    """What of the session travels with it."""
+    blocks: dict[str, dict[str, Any]]
+    constants: dict[str, Any]
+    path: str
+
+
+class _Absent(Exception):
+    """The system says that there is no such thing."""
+
+    def __init__(self, refusal: UpstreamRejected) -> None:
+        self.refusal = refusal
 
 
 class _SessionExpired(Exception):
@@ -78,19 +89,25 @@ class SoapConnection:
 
     def __init__(self, system: str, contract: SoapContract, endpoint: str, options: SoapOptions, *, connections: int = 32) -> None:
         self.system, self.contract, self.options = system, contract, options
-        self._header = _verified(contract, options)
-        address = urlsplit(endpoint)
-        self._wire = Wire(
-            system,
-            f"{address.scheme}://{address.netloc}",
-            connections=connections,
-            connect_seconds=options.connect_limit,
-            body_limit=options.body_limit,
-            tls=client_tls(options.tls) if options.tls else None,
-        )
-        self._path = (address.path or "/") + (f"?{address.query}" if address.query else "")
+        self._blocks = load_declared(contract, options)
+        tls = client_tls(options.tls) if options.tls else None
+        login_at = options.session.endpoint if options.session else ""
+        self._wires, self._paths = [], []
+        for address in map(urlsplit, filter(None, (endpoint, login_at))):
+            self._wires.append(
+                Wire(
+                    system,
+                    f"{address.scheme}://{address.netloc}",
+                    connections=connections,
+                    connect_seconds=options.connect_limit,
+                    body_limit=options.body_limit,
+                    tls=tls,
+                )
+            )
+            self._paths.append((address.path or "/") + (f"?{address.query}" if address.query else ""))
         self._worker: ThreadPoolExecutor | None = None
-        self._client: SoapClient | None = None
+        self._clients: dict[str, SoapClient] = {}
+        """By path; "" is that of the login elsewhere."""
         self._plans: dict[str, _Plan] = {}
         self._security = MessageSecurity(system, options.security) if options.security else None
         self._login: Login | None = None
@@ -98,19 +115,25 @@ class SoapConnection:
             self._login = Login(system, session.operation, self._log_in, time_limit=session.time_limit, pause=session.pause)
 
     async def start(self) -> None:
-        if self._client is None:
-            await self._wire.start()
+        if not self._clients:
+            for wire in self._wires:
+                await wire.start()
             self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"soap-{self.system}")
             headers = dict(self.options.headers)
             if basic := self.options.basic:
                 headers["Authorization"] = "Basic " + base64.b64encode(f"{basic.user}:{basic.password}".encode()).decode()
-            self._client = SoapClient(self._wire, self._path, headers, self._worker)
+            for path in {self._paths[0], *(o.path for o in self.options.operations.values() if o.path)}:
+                self._clients[path] = SoapClient(self._wires[0], path, headers, self._worker)
+            if self._paths[1:]:
+                self._clients[""] = SoapClient(self._wires[1], self._paths[1], headers, self._worker)
 
     async def close(self) -> None:
         if self._login is not None:
+            await self._log_out()
             await self._login.close()
-        await self._wire.close()
-        self._client = None
+        for wire in self._wires:
+            await wire.close()
+        self._clients.clear()
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -118,75 +141,117 @@ class SoapConnection:
         """The payload element of the answer's Body (the Body itself where the contract puts several elements into it)."""
         end = asyncio.get_running_loop().time() + seconds
         plan = self._plan(operation)
-        if self._login is None or not plan.session:
-            return self._reply(plan, (await self._attempt(plan, request, "", end))[0])
-        token = await self._login.token(seconds)
         try:
-            payload, _ = await self._attempt(plan, request, token, end)
+            return self._reply(plan, await self._answered(plan, request, end))
+        except _Absent as absent:
+            return Reply((), absent=absent.refusal)
+
+    async def _answered(self, plan: _Plan, request: Mapping[str, Any], end: float) -> etree._Element | None:
+        """The payload, after a login where one is needed, and after another one where the system forgot the first."""
+        if self._login is None or not plan.carried:
+            return (await self._attempt(plan, request, "", end))[0]
+        token = await self._login.token(end - asyncio.get_running_loop().time())
+        try:
+            return (await self._attempt(plan, request, token, end))[0]
         except _SessionExpired:
             self._login.expire(token)
-            token = await self._login.token(end - asyncio.get_running_loop().time())
-            try:
-                payload, _ = await self._attempt(plan, request, token, end)
-            except _SessionExpired as again:
-                self._login.expire(token)
-                raise again.error from again
-        return self._reply(plan, payload)
+        token = await self._login.token(end - asyncio.get_running_loop().time())
+        try:
+            return (await self._attempt(plan, request, token, end))[0]
+        except _SessionExpired as again:
+            self._login.expire(token)
+            raise again.error from again
 
     def _plan(self, name: str) -> _Plan:
         if name not in self._plans:
-            operation, session = self.contract.operation(name), self.options.session
-            own = self.options.operations.get(name, OperationOptions())
+            operation, session, options = self.contract.operation(name), self.options.session, self.options
+            own = options.operations.get(name, OperationOptions())
+            carried = session.carried if session is not None and own.session and name != session.operation else ()
+            request = operation.request.record
+            meanings = (*own.meanings, *options.meanings)
             self._plans[name] = _Plan(
                 operation=operation,
-                writer=EnvelopeWriter(operation, self.contract.schemas, self._header),
-                method=f"{self.contract.interface}/{name}",
+                writer=EnvelopeWriter(operation, self.contract.schemas, self._blocks.values()),
+                method=f"{operation.interface}/{name}",
                 options=own,
-                results=own.results or self.options.results,
-                session=session is not None and own.session and name != session.operation,
+                results=own.results or options.results,
+                meanings=meanings if carried else tuple(m for m in meanings if m.means != "expired"),
+                carried=tuple(c for c in carried if not c.field or request.open or has(request, c.field)),
+                blocks=self._constant_blocks(operation),
+                constants=constant_fields(request, options.constants, options.secrets),
+                path="" if session is not None and session.endpoint and name == session.operation else own.path or self._paths[0],
             )
         return self._plans[name]
+
+    def _constant_blocks(self, operation: Operation) -> dict[str, dict[str, Any]]:
+        """The header blocks with constant fields that go with an operation."""
+        made: dict[str, dict[str, Any]] = {}
+        for name in dict.fromkeys((*self.options.blocks, *self.options.secret_blocks, *self.options.signed_blocks)):
+            declared = {n for each in self.contract.operations() for _, n in self.contract.operation(each).headers}
+            if name in {n for _, n in operation.headers} or name not in declared:
+                shape = self._blocks[name].shape
+                record = shape if isinstance(shape, Record) else None
+                made[name] = {}
+                for path, value in (*self.options.blocks.get(name, {}).items(), *self.options.secret_blocks.get(name, {}).items()):
+                    made[name] = placed(made[name], path, value, record)
+        return made
 
     # ---- one envelope there and back ----------------------------------------------------------------------------------
 
     async def _attempt(self, plan: _Plan, request: Mapping[str, Any], token: str, end: float) -> tuple[etree._Element | None, WireAnswer]:
-        name, hop, session = plan.operation.name, current_hop(), self.options.session
+        name, hop = plan.operation.name, current_hop()
         try:
-            header = cookie = None
-            if session is not None and token:
-                if session.field:
-                    request = _with(request, session.field, token)
-                elif session.header:
-                    header = _with({}, session.header.partition(".")[2], token)
+            request = merged(plan.constants, request) if plan.constants else request
+            headers: dict[str, Any] = {block: self._computed(block, fields) for block, fields in plan.blocks.items()} if plan.blocks else {}
+            cookies = []
+            for carried, value in zip(plan.carried, token.split(_BETWEEN), strict=True) if token else ():
+                if carried.field:
+                    request = placed(request, carried.field, value, plan.operation.request.record)
+                elif carried.header:
+                    block, _, path = carried.header.partition(".")
+                    headers[block] = placed(headers.get(block, {}), path, value)
                 else:
-                    cookie = f"{session.cookie}={token}"
-            sealed, attachments = await self._sealed(plan, request, header)
+                    cookies.append(f"{carried.cookie}={value}")
+            sealed, attachments = await self._sealed(plan, request, headers)
         except Unwritable as exc:
             raise self._unwritable(exc, name) from exc
-        if self._client is None:
+        client = self._clients.get(plan.path)
+        if client is None:
             raise ConnectFailed(system=self.system, operation=name, reason="the connection is not started or already closed")
         if hop is not None:
             hop.set(rpc_method=plan.method, request_bytes=len(sealed.envelope))
-        answer = await self._client.post(
+        answer = await client.post(
             name,
             plan.operation.version,
             plan.operation.action,
             sealed.envelope,
             end - asyncio.get_running_loop().time(),
             traceparent=hop.traceparent if hop is not None else "",
-            cookie=cookie or "",
+            cookie="; ".join(cookies),
             attachments=attachments,
         )
         if hop is not None:
             hop.set(status=answer.status, response_bytes=len(answer.body))
-        return await self._payload(plan, answer, sealed), answer
+        return await self._payload(plan, client, answer, sealed), answer
 
-    async def _sealed(self, plan: _Plan, request: Mapping[str, Any], header: Any) -> tuple[Sealed, dict[str, bytes] | None]:
+    def _computed(self, block: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """A header block with what is different in each request."""
+        rule = self.options.signed_blocks.get(block)
+        if rule is None:
+            return fields
+        fresh = {"{nonce}": secrets.token_hex(12), "{timestamp}": str(int(time.time()))}
+        made = {name: fresh.get(value, value) if isinstance(value, str) else value for name, value in fields.items()}
+        shape = self._blocks[block].shape
+        said = "&".join(_text_at(made, path) for path in rule.of)
+        proof = base64.b64encode(hmac.digest("&".join(rule.key).encode(), said.encode(), rule.hash)).decode()
+        return placed(made, rule.field, proof, shape if isinstance(shape, Record) else None)
+
+    async def _sealed(self, plan: _Plan, request: Mapping[str, Any], headers: Mapping[str, Any]) -> tuple[Sealed, dict[str, bytes] | None]:
         """The envelope as it travels, and the attachments of a package."""
         security, mtom = self._security, self.options.mtom
         out = Attaching(mtom.threshold) if mtom else None
         block = security.block(SOAP11 if plan.operation.version == "1.1" else SOAP12) if security else ""
-        envelope = plan.writer.write(request, header, block, out)
+        envelope = plan.writer.write(request, headers, block, out)
         attachments = out.parts if mtom and out is not None and (out.parts or mtom.always) else None
         if security is None or not security.signs:
             return Sealed(envelope), attachments
@@ -201,47 +266,43 @@ class SoapConnection:
             system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=False, reason="request"
         )
 
-    async def _payload(self, plan: _Plan, answer: WireAnswer, sealed: Sealed) -> etree._Element | None:
-        assert self._client is not None  # noqa: S101  # this answer came through it
+    async def _payload(self, plan: _Plan, client: SoapClient, answer: WireAnswer, sealed: Sealed) -> etree._Element | None:
         name, status = plan.operation.name, answer.status
-        at: dict[str, Any] = {"system": self.system, "operation": name}
-        if status == 429 or (status == 503 and answer.retry_after is not None):
-            raise UpstreamBusy(**at, reason=f"HTTP {status}", retry_after=answer.retry_after)
-        http_error = UpstreamFault(**at, fault_code=str(status), reason=f"HTTP {status}", sent=status >= 500)
-        if status == 401 and self._means_expired(plan, {"401"}, ""):
-            raise _SessionExpired(http_error)
-        if status >= 300 and answer.content_type not in TYPES:
-            raise http_error
+        http = SoapFault(str(status), str(status), f"HTTP {status}", frozenset((str(status),)))
+        busy = status == 429 or (status == 503 and answer.retry_after is not None)
+        if busy or (status >= 300 and answer.content_type not in TYPES):
+            raise self._error(plan, http, answer, "busy" if busy else "failed")
         if not answer.body and status < 300 and plan.operation.answer is None:
             return None
         opened = partial(self._security.opened, sealed=sealed) if self._security else None
         try:
-            body = await self._client.body(answer, self.options.body_limit, opened)
+            body = await client.body(answer, self.options.body_limit, opened)
         except Untrusted as exc:
             text = f"a fault without the signature that answers must have: {exc.fault.reason} ({exc.fault.code})"
-            raise UpstreamFault(**at, fault_code="Server", reason=text) from exc
+            raise UpstreamFault(system=self.system, operation=name, fault_code="Server", reason=text) from exc
         except Unusable as exc:
-            raise (exc.translated(self.system, name) if status < 300 else http_error) from exc
+            raise (exc.translated(self.system, name) if status < 300 else self._error(plan, http, answer, "failed")) from exc
         first = next(body.iterchildren(etree.Element), None)
         if first is not None and first.tag in _FAULTS:
-            raise self._fault(plan, read_fault(first))
+            fault = read_fault(first)
+            if (hop := current_hop()) is not None:
+                hop.set(fault_code=fault.side)
+            raise self._error(plan, fault, answer, fault.means)
         if status >= 300:
-            raise http_error
-        return self._expected(plan, body, first)
+            raise self._error(plan, http, answer, "failed")
+        return self._expected(plan, body, first, answer)
 
-    def _fault(self, plan: _Plan, fault: SoapFault) -> Exception:
-        if (hop := current_hop()) is not None:
-            hop.set(fault_code=fault.side)
-        error = translated(fault, self.system, plan.operation.name, self.options.rejections)
-        return _SessionExpired(_failed(error)) if self._means_expired(plan, fault.codes, fault.reason) else error
+    def _error(self, plan: _Plan, said: SoapFault, answer: WireAnswer, otherwise: Means) -> Exception:
+        """What a fault, an HTTP error or a failed result row is, by declaration or by itself."""
+        means = meant((m for m in plan.meanings if m.means != "tolerated"), said, answer.status) or otherwise
+        at = {"system": self.system, "operation": plan.operation.name}
+        sent = answer.status >= 500 or answer.status < 300
+        error = translated(means, said, at, sent=sent, retry_after=answer.retry_after)
+        if means == "absent" and isinstance(error, UpstreamRejected):
+            return _Absent(error)
+        return _SessionExpired(error) if means == "expired" else error
 
-    def _means_expired(self, plan: _Plan, codes: Iterable[str], text: str) -> bool:
-        session = self.options.session
-        if session is None or not plan.session:
-            return False
-        return not set(session.expired).isdisjoint(codes) or any(part.casefold() in text.casefold() for part in session.expired_text)
-
-    def _expected(self, plan: _Plan, body: etree._Element, first: etree._Element | None) -> etree._Element | None:
+    def _expected(self, plan: _Plan, body: etree._Element, first: etree._Element | None, answer: WireAnswer) -> etree._Element | None:
         operation, described = plan.operation, plan.operation.answer
         if described is None:
             return first
@@ -254,25 +315,20 @@ class SoapConnection:
         else:
             payload = first
         if plan.results is not None:
-            self._refuse(plan, plan.results, payload)
+            self._refuse(plan, plan.results, payload, answer)
         return payload
 
-    def _refuse(self, plan: _Plan, results: Results, payload: etree._Element) -> None:
-        """Raise for the first row of messages that says the system refused."""
-        tolerated = plan.options.tolerate
-        for row in payload.iterfind(_xpath(results.path)):
-            kind = row.findtext(_xpath(results.type))
-            if kind is not None and kind not in results.errors:
+    def _refuse(self, plan: _Plan, results: Results, payload: etree._Element, answer: WireAnswer) -> None:
+        """Raise for the first row of messages that says it failed, and is not tolerated."""
+        for row in payload.iterfind(xpath(results.path)) if results.path else (payload,):
+            if not results.failed(value(row, results.type) if results.type else None):
                 continue
-            code = "/".join(filter(None, (row.findtext(_xpath(part)) for part in results.code)))
-            if "*" in tolerated or code in tolerated:
-                continue
-            reason = (row.findtext(_xpath(results.text)) or "")[:300]
-            at: dict[str, Any] = {"system": self.system, "operation": plan.operation.name}
-            error = UpstreamRejected(**at, refusal=code, reason=reason)
-            if self._means_expired(plan, {code}, reason):
-                raise _SessionExpired(_failed(error))
-            raise UpstreamBusy(**at, reason=f"{reason} ({code})") if code in results.busy else error
+            parts = [part for path in results.code if (part := value(row, path))]
+            code = "/".join(parts)
+            reason = (value(row, results.text) if results.text else None) or ""
+            said = SoapFault("Client", code, reason[:300], frozenset((code, *parts)), row)
+            if meant(plan.meanings, said, answer.status) != "tolerated":
+                raise self._error(plan, said, answer, said.means)
 
     def _reply(self, plan: _Plan, payload: etree._Element | None) -> Reply:
         if payload is None:
@@ -281,7 +337,7 @@ class SoapConnection:
         return Reply((payload,), as_of=self._as_of(plan, as_of, payload) if as_of else None)
 
     def _as_of(self, plan: _Plan, rule: AsOf, payload: etree._Element) -> datetime:
-        text = "".join(payload.findtext(_xpath(path)) or "" for path in rule.fields)
+        text = "".join(value(payload, path) or "" for path in rule.fields)
         try:
             return datetime.strptime(text, rule.format).replace(tzinfo=ZoneInfo(rule.zone)).astimezone(UTC)
         except ValueError as exc:
@@ -295,40 +351,51 @@ class SoapConnection:
     async def _log_in(self, seconds: float) -> Token:
         session = self.options.session
         assert session is not None  # noqa: S101  # else nobody asks
-        request: Mapping[str, Any] = {}
-        for path, value in {**session.request, session.user_field: session.user, session.password_field: session.password}.items():
-            request = _with(request, path, value)
+        fields = {**session.request, **session.secrets}
+        fields |= {path: text for path, text in ((session.user_field, session.user), (session.password_field, session.password)) if text}
+        plan, request = self._plan(session.operation), dict[str, Any]()
+        for path, text in fields.items():
+            request = placed(request, path, text, plan.operation.request.record)
         with step(Step.ATTEMPT, system=self.system, operation=session.operation):
             end = asyncio.get_running_loop().time() + seconds
             try:
-                payload, answer = await self._attempt(self._plan(session.operation), request, "", end)
-            except UpstreamRejected as exc:
-                reason = f"login refused: {exc.reason} ({exc.refusal})"
+                payload, answer = await self._attempt(plan, request, "", end)
+            except (UpstreamRejected, _Absent) as exc:
+                refusal = exc.refusal if isinstance(exc, _Absent) else exc
+                reason = f"login refused: {refusal.reason} ({refusal.refusal})"
                 raise CredentialsRefused(system=self.system, operation=session.operation, reason=reason) from exc
-            if session.cookie:
-                token = _cookie(answer, session.cookie)
-            else:
-                token = payload.findtext(_xpath(session.token or "")) if payload is not None else None
-            if not token:
-                where = session.cookie or session.token or ""
-                raise Unusable(where, "a session token", "nothing").translated(self.system, session.operation)
-            return Token(token.strip())
+            return Token(_BETWEEN.join(self._found(carried, payload, answer) for carried in session.carried))
+
+    def _found(self, carried: Carried, payload: etree._Element | None, answer: WireAnswer) -> str:
+        """One value of the login's answer."""
+        if carried.cookie and not carried.token:
+            found = _cookie(answer, carried.cookie)
+        else:
+            holder = payload
+            if carried.found_in == "header" and payload is not None:
+                holder = payload.getroottree().getroot().find("{*}Header")
+            found = value(holder, carried.token or "") if holder is not None else None
+        if not found or _BETWEEN in found:
+            where = carried.token or carried.cookie or ""
+            operation = self.options.session.operation if self.options.session else ""
+            raise Unusable(where, "a session token", "nothing").translated(self.system, operation)
+        return found
+
+    async def _log_out(self) -> None:
+        """End the session on the other side too, as far as that goes quickly."""
+        session = self.options.session
+        if session is None or not session.logout or self._login is None or (token := self._login.held) is None:
+            return
+        end = asyncio.get_running_loop().time() + min(session.time_limit, _LOG_OUT_SECONDS)
+        with suppress(UpstreamError, _Absent, _SessionExpired):
+            await self._attempt(self._plan(session.logout), {}, token, end)
 
 
-def _failed(error: UpstreamError) -> UpstreamError:
-    """An expired session is never the asker's fault, even where a system reports it as the client's."""
-    return UpstreamFault(system=error.system, operation=error.operation, fault_code="Client", reason=error.reason, sent=False)
-
-
-def _xpath(path: str) -> str:
-    return "/".join(f"{{*}}{name}" for name in path.split("."))
-
-
-def _with(request: Mapping[str, Any], path: str, value: str) -> dict[str, Any]:
-    """A copy of the request with one more field; existing tables are copied on the way, not changed."""
-    head, _, rest = path.partition(".")
-    inner = request.get(head)
-    return {**request, head: _with(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+def _text_at(table: Mapping[str, Any], path: str) -> str:
+    here: Any = table
+    for name in path.split("."):
+        here = here.get(name, "") if isinstance(here, Mapping) else ""
+    return str(here.get(TEXT, "") if isinstance(here, Mapping) else here)
 
 
 def _cookie(answer: WireAnswer, name: str) -> str | None:
@@ -340,70 +407,3 @@ def _cookie(answer: WireAnswer, name: str) -> str | None:
         except CookieError:
             continue
     return None
-
-
-def _session_header(contract: SoapContract, options: SoapOptions) -> Field | None:
-    """The header block that carries the token: the element of that name, or of several the one that the binding declares."""
-    if options.session is None or options.session.header is None:
-        return None
-    block = options.session.header.partition(".")[0]
-    names = contract.schemas.globals(block)
-    if len(names) == 1:
-        return contract.schemas.element(names[0])
-    declared = (field for name in contract.operations() for field in contract.operation(name).headers.values())
-    return next((field for field in declared if field.name == block), None)
-
-
-def _verified(contract: SoapContract, options: SoapOptions) -> Field | None:
-    """The session's header block, after a look at everything else that the options name."""
-    header = _session_header(contract, options)
-    if found := tuple(_mistakes(contract, options, header)):
-        raise Findings(findings=found)
-    return header
-
-
-def _mistakes(contract: SoapContract, options: SoapOptions, header: Field | None) -> Iterable[Finding]:
-    """What the options name and the contract does not have."""
-    at, session = (contract.wsdl.name, f"options of {contract.system}: "), options.session
-    for name in (*options.operations, *([session.operation] if session else [])):
-        try:
-            operation = contract.operation(name)
-        except KeyError as exc:
-            yield Finding(at[0], 1, at[1] + str(exc.args[0]))
-            continue
-        results = (options.operations[name].results if name in options.operations else None) or None
-        if results and operation.answer:
-            yield from _missing(at, f"operation {name}: results.path", operation.answer.record, results.path)
-        if as_of := (options.operations[name].as_of if name in options.operations else None):
-            for path in as_of.fields:
-                if operation.answer:
-                    yield from _missing(at, f"operation {name}: as_of.fields", operation.answer.record, path)
-    if session is None or session.operation not in contract.operations():
-        return
-    login = contract.operation(session.operation)
-    for option, path in (("user_field", session.user_field), ("password_field", session.password_field)):
-        yield from _missing(at, f"session.{option}", login.request.record, path)
-    for path in session.request:
-        yield from _missing(at, "session.request", login.request.record, path)
-    if session.token and login.answer:
-        yield from _missing(at, "session.token", login.answer.record, session.token)
-    if session.header:
-        if header is None:
-            yield Finding(at[0], 1, f"{at[1]}session.header: there is no element {session.header.partition('.')[0]!r}")
-        elif isinstance(header.shape, Record):
-            yield from _missing(at, "session.header", header.shape, session.header.partition(".")[2])
-
-
-def _missing(at: tuple[str, str], option: str, record: Record, path: str) -> Iterable[Finding]:
-    here: Any = record
-    for name in path.split("."):
-        if not isinstance(here, Record):
-            yield Finding(at[0], 1, f"{at[1]}{option}: {path!r} goes on below a single value")
-            return
-        field = here.get(name)
-        if field is None:
-            if not here.open:
-                known = ", ".join(f.name for f in here.fields[:12]) or "nothing"
-                yield Finding(at[0], 1, f"{at[1]}{option}: there is no {name!r} in {here.name}", f"it has {known}")
-            return
-        here = field.shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -47,9 +47,9 @@ class Unwritable(Exception):
 
 
 class EnvelopeWriter:
-    """The envelope of one operation. `header` is one more header block, such as a session's. Raises Unwritable."""
+    """The envelope of one operation. `headers`: header blocks that may be written, by name. Raises Unwritable."""
 
-    def __init__(self, operation: Operation, schemas: Schemas, header: Field | None = None) -> None:
+    def __init__(self, operation: Operation, schemas: Schemas, headers: Iterable[Field] = ()) -> None:
         self._encoded, self._schemas, self._version = operation.encoded, schemas, operation.version
         self._prefixes: dict[str, str] = {}
         self._records: dict[int, _Record] = {}
@@ -59,22 +59,25 @@ class EnvelopeWriter:
         name = self._named(operation.request.element) if operation.request.element else ""
         self._open, self._close = (f"<{name}{style}", f"</{name}>") if name else ("", "")
         self._body = self._record(operation.request.record)
-        self._header = self._element(header).write if header else None
+        self._headers = {header.name: self._element(header).write for header in headers}
         while self._waiting:
             self._fill(*self._waiting.pop())
         self._lead = f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}" xmlns:xsi="{XSI}"'
         self._start = self._declared()
 
-    def write(self, request: Mapping[str, Any], header: Any = None, block: str = "", out: list[str] | None = None) -> bytes:
-        """`block`: a header block that is written already. `out`: takes the text, and maybe binary values aside (mtom.Attaching)."""
+    def write(
+        self, request: Mapping[str, Any], headers: Mapping[str, Any] | None = None, block: str = "", out: list[str] | None = None
+    ) -> bytes:
+        """`headers`: values of header blocks by name. `block`: one that is written already. `out`: takes the text, and maybe binary values
+        aside (mtom.Attaching).
+        """
         out = [] if out is None else out
         start = len(out)
         out.append("")
-        own = self._header if header is not None else None
-        if own is not None or block:
+        if headers or block:
             out.append(f"<soap:Header>{block}")
-            if own is not None:
-                own(header, out)
+            for name, value in (headers or {}).items():
+                self._headers[name](value, out)
             out.append("</soap:Header>")
         out.append("<soap:Body>")
         if self._open:

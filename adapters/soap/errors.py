@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lxml import etree
 
-from contracts.errors import ContractViolation, UpstreamError, UpstreamFault, UpstreamRejected
+from adapters.soap.spec import Meaning, Means
+from contracts.errors import ContractViolation, OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
 
 SOAP11 = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP12 = "http://www.w3.org/2003/05/soap-envelope"
@@ -21,13 +23,19 @@ _UNDERSTOOD_NOT = frozenset({"VersionMismatch", "MustUnderstand", "DataEncodingU
 @dataclass(frozen=True, slots=True)
 class SoapFault:
     """`side` is Client or Server for both versions (anything else a system invents counts as Server). `codes` holds all that a rule may
-    name: code, dotted parts, subcodes, names and values of the detail's elements.
+    name: code, dotted parts, subcodes, names and values of the detail's elements. A failed result row and an HTTP error have this form too.
     """
 
     side: str
     code: str
     reason: str
     codes: frozenset[str]
+    detail: etree._Element | None = None
+
+    @property
+    def means(self) -> Means:
+        """What it means when nothing is declared."""
+        return "rejected" if self.side == "Client" else "failed"
 
 
 class Unusable(Exception):
@@ -63,15 +71,60 @@ def read_fault(fault: etree._Element) -> SoapFault:
             codes.add(etree.QName(element).localname)
             if len(element) == 0 and element.text and len(element.text) <= 100:
                 codes.add(element.text.strip())
-    return SoapFault(_SIDES.get(head, head if head in _UNDERSTOOD_NOT else "Server"), code, _short(reason), frozenset(codes - {""}))
+    return SoapFault(_SIDES.get(head, head if head in _UNDERSTOOD_NOT else "Server"), code, _short(reason), frozenset(codes - {""}), detail)
 
 
-def translated(fault: SoapFault, system: str, operation: str, rejections: Collection[str] = ()) -> UpstreamError:
-    """Client: a refusal. Server: a failure that may have left something done. The envelope not understood: a failure, nothing done."""
-    if fault.side == "Client" or not fault.codes.isdisjoint(rejections):
-        return UpstreamRejected(system=system, operation=operation, refusal=fault.code, reason=fault.reason)
-    sent = fault.side not in _UNDERSTOOD_NOT
-    return UpstreamFault(system=system, operation=operation, fault_code=fault.side, reason=f"{fault.reason} ({fault.code})", sent=sent)
+def meant(meanings: Iterable[Meaning], said: SoapFault, status: int) -> Means | None:
+    """The first declared meaning that fits a fault, a result row or an HTTP error."""
+    for meaning in meanings:
+        if meaning.status not in (None, status) or (meaning.text is not None and meaning.text.casefold() not in said.reason.casefold()):
+            continue
+        if not meaning.codes or any(_fits(pattern, said, meaning.field) for pattern in meaning.codes):
+            return meaning.means
+    return None
+
+
+def _fits(pattern: str, said: SoapFault, field: str | None) -> bool:
+    if field is not None:
+        found = None if said.detail is None else value(said.detail, field)
+        codes = frozenset() if found is None else frozenset((found,))
+    else:
+        codes = said.codes
+    return any(c.startswith(pattern[:-1]) for c in codes) if pattern.endswith("*") else pattern in codes
+
+
+def translated(
+    means: Means, said: SoapFault, at: Mapping[str, Any], *, sent: bool = True, retry_after: float | None = None
+) -> UpstreamError:
+    """`absent` of a write is a refusal: the thing to be changed is not there. An ended session is never the asker's fault."""
+    reason = f"{said.reason} ({said.code})" if said.code and said.code not in said.reason else said.reason
+    match means:
+        case "rejected" | "absent" | "tolerated":
+            return UpstreamRejected(**at, refusal=said.code, reason=said.reason)
+        case "busy":
+            return UpstreamBusy(**at, reason=reason, retry_after=retry_after)
+        case "in_doubt":
+            return OutcomeUnknown(**at, reason=reason)
+        case "expired":
+            return UpstreamFault(**at, fault_code="Client", reason=said.reason, sent=False)
+        case "failed":
+            return UpstreamFault(**at, fault_code=said.side, reason=reason, sent=sent and said.side not in _UNDERSTOOD_NOT)
+
+
+def value(element: etree._Element, path: str) -> str | None:
+    """The text at a dotted path of local names, of which the last may be an attribute; None if there is none."""
+    above, _, last = path.rpartition(".")
+    holder = element.find(xpath(above)) if above else element
+    if holder is None:
+        return None
+    found = holder.findtext(f"{{*}}{last}")
+    if found is None:
+        found = next((str(held) for name, held in holder.items() if etree.QName(name).localname == last), None)
+    return None if found is None else found.strip()
+
+
+def xpath(path: str) -> str:
+    return "/".join(f"{{*}}{name}" for name in path.split("."))
 
 
 def _child(element: etree._Element, name: str) -> str | None:

@@ -11,35 +11,23 @@ from msgspec import Meta
 from adapters.options import Options, Secret, Tls
 from contracts.policy import Duration
 
+Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "expired", "tolerated"]
 Path = Annotated[str, Meta(min_length=1, description="Element names with dots between them, such as T_RETURN.item")]
 
 
-class Session(Options, frozen=True, kw_only=True):
-    """A login that later calls refer to. The token travels in a header block, in a field of the request, or in a cookie."""
+class Carried(Options, frozen=True, kw_only=True):
+    """One value that the login answers, and where later calls carry it: in a header block, in a field of the request, or in a cookie."""
 
-    operation: str
-    """The login operation."""
-    user: Secret
-    password: Secret
-    user_field: Path = "user"
-    password_field: Path = "password"  # noqa: S105  # the name of a field
-    request: dict[str, str] = msgspec.field(default_factory=dict)
-    """Further fields of the login request, by path."""
     token: Path | None = None
-    """The answer's field that holds the token; not needed with `cookie`."""
+    """The answer's field that holds the value; not needed with `cookie`."""
+    found_in: Literal["body", "header"] = "body"
+    """`header`: the token stands in a header block of the answer, and `token` starts with the block's name."""
     header: Path | None = None
     """Header block and its field, such as SessionHeader.SESSION_ID."""
     field: Path | None = None
     """Field of every request, such as sessionId."""
     cookie: str | None = None
     """Cookie that the login sets and later calls send."""
-    expired: tuple[str, ...] = ()
-    """Fault codes, subcodes, detail values or result codes that mean: log in again, nothing was executed. `401` is the HTTP status."""
-    expired_text: tuple[str, ...] = ()
-    """Parts of a fault's text that mean the same, for systems that say it in words only."""
-    time_limit: Duration = Duration(5)
-    pause: Duration = Duration(5)
-    """After a refused login nobody tries again for this long, so that no account gets locked."""
 
     def __post_init__(self) -> None:
         if sum(x is not None for x in (self.header, self.field, self.cookie)) != 1:
@@ -49,22 +37,104 @@ class Session(Options, frozen=True, kw_only=True):
         if self.header is not None and "." not in self.header:
             raise ValueError(f"header names a block and its field, such as SessionHeader.SESSION_ID; got {self.header!r}")
 
+
+class Session(Carried, frozen=True, kw_only=True):
+    """A login that later calls refer to. Which answers mean that it has ended is said in `meanings`: `means = "expired"`."""
+
+    operation: str
+    """The login operation."""
+    user: Secret = ""
+    password: Secret = ""
+    user_field: Path = "user"
+    password_field: Path = "password"  # noqa: S105  # the name of a field
+    request: dict[str, str] = msgspec.field(default_factory=dict)
+    """Further fields of the login request, by path: company, language, agreement number."""
+    secrets: dict[str, Secret] = msgspec.field(default_factory=dict)
+    """Further secret fields of the login request, by path."""
+    also: tuple[Carried, ...] = ()
+    """What else of the login answer travels with every call, for token pairs."""
+    endpoint: str = ""
+    """Where to log in, if that is not the system's own endpoint."""
+    logout: str = ""
+    """Operation that ends the session when the connection is closed."""
+    time_limit: Duration = Duration(5)
+    pause: Duration = Duration(5)
+    """After a refused login nobody tries again for this long, so that no account gets locked."""
+
     def __repr__(self) -> str:
         return f"Session(operation={self.operation!r})"
 
+    @property
+    def carried(self) -> tuple[Carried, ...]:
+        return (self, *self.also)
+
 
 class Results(Options, frozen=True, kw_only=True):
-    """Business errors that arrive as a normal answer: rows of messages, of which some types mean that the system refused."""
+    """Business errors that arrive as a normal answer: rows of messages, of which some say that it failed. The defaults are SAP's BAPIRET2.
 
-    path: Path
-    type: str = "TYPE"
-    """The row's field that says how bad it is; a row without it is an error."""
+    Paths name elements, or attributes where there is no element of that name.
+    """
+
+    path: Annotated[str, Meta(description="Path of the rows, such as T_RETURN.item; empty is the answer itself")]
+    type: Annotated[str, Meta(description="The row's field that says how it went")] = "TYPE"
+    """A row without it failed. Empty: every row failed."""
     errors: tuple[str, ...] = ("E", "A")
+    """Its values that mean a failure."""
+    fine: tuple[str, ...] = ()
+    """Or: its values that mean no failure, all others do."""
     code: tuple[str, ...] = ("ID", "NUMBER")
     """The fields that make the code, joined by a slash: `M3/305`."""
     text: str = "MESSAGE"
-    busy: tuple[str, ...] = ()
-    """Codes that mean: not done, because something is locked or overloaded; trying again helps."""
+
+    def failed(self, kind: str | None) -> bool:
+        if kind is None or not self.type:
+            return "" not in self.fine
+        return kind not in self.fine if self.fine else kind in self.errors
+
+
+class Meaning(Options, frozen=True, kw_only=True):
+    """What a fault, a result code or an HTTP status means. All that is given must be so; the first that fits counts.
+
+    rejected: a refusal of what was asked. busy: not done, try later. failed: the system broke, a write may have been done.
+    absent: there is no such thing, the answer of a read is empty. in_doubt: a write was already taken once, ask for it.
+    expired: the session has ended and nothing was done, log in again. tolerated: a result row that does not fail the whole answer,
+    because it answers for several keys.
+    """
+
+    means: Means
+    code: str | tuple[str, ...] = ()
+    """Fault codes, subcodes, names and values in the fault's detail, or result codes. A `*` at the end stands for any rest."""
+    field: Path | None = None
+    """With `code`: where in the fault's detail it stands, such as ApiFault.exceptionCode."""
+    text: str | None = None
+    """Part of the text, for systems that say it in words only."""
+    status: Annotated[int, Meta(ge=100, le=599)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is None and self.text is None and not self.codes:
+            raise ValueError("a meaning needs a code, a text or a status")
+        if self.field is not None and not self.codes:
+            raise ValueError("field goes with code: which value of it means this?")
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        return (self.code,) if isinstance(self.code, str) else self.code
+
+
+class SignedBlock(Options, frozen=True, kw_only=True):
+    """A header field that is computed for each request: the HMAC, in base64, of other fields of its block, joined by `&`.
+
+    In `blocks`, `{nonce}` stands for letters that never come again, and `{timestamp}` for seconds since 1970.
+    """
+
+    field: Path
+    of: tuple[Path, ...]
+    key: tuple[Secret, ...]
+    """Parts of the key, joined by `&`."""
+    hash: Literal["sha256", "sha1", "sha512"] = "sha256"
+
+    def __repr__(self) -> str:
+        return f"SignedBlock(field={self.field!r})"
 
 
 class AsOf(Options, frozen=True, kw_only=True):
@@ -82,12 +152,15 @@ class AsOf(Options, frozen=True, kw_only=True):
 
 
 class OperationOptions(Options, frozen=True, kw_only=True):
-    tolerate: tuple[str, ...] = ()
-    """Result codes that do not fail the whole answer, because it answers for several keys; `*` means all."""
+    meanings: tuple[Meaning, ...] = ()
+    """Looked at before the system's own."""
     results: Results | None = None
     """Instead of the system's own."""
     as_of: AsOf | None = None
     session: bool = True
+    """Whether the session's token travels with it."""
+    path: str = ""
+    """Another path than the endpoint's, where a system has one for each service: `/ws/Orders`."""
 
 
 class Basic(Options, frozen=True, kw_only=True):
@@ -180,12 +253,24 @@ class Mtom(Options, frozen=True, kw_only=True):
 
 class SoapOptions(Options, frozen=True, kw_only=True):
     port: str = ""
-    """Which port of the WSDL, when there are several."""
+    """Which port of the WSDL, when there are several for the same operations."""
     binding: str = ""
     session: Session | None = None
     results: Results | None = None
-    rejections: tuple[str, ...] = ()
-    """Fault codes that are business refusals although the fault does not blame the client."""
+    meanings: tuple[Meaning, ...] = ()
+    """Without one, a fault that blames the client, and a failed result row, are refusals; other faults are failures."""
+    blocks: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    """Header blocks by element name: constant fields by path, attributes too. They go with the operations that declare the block; where
+    none does, with all.
+    """
+    secret_blocks: dict[str, dict[str, Secret]] = msgspec.field(default_factory=dict)
+    """Secret fields of header blocks."""
+    signed_blocks: dict[str, SignedBlock] = msgspec.field(default_factory=dict)
+    """Header blocks with a field that proves who sent them."""
+    constants: dict[str, str] = msgspec.field(default_factory=dict)
+    """Fields of every request that has them, by path: `callContext.poolAlias`. What a mapping writes there wins."""
+    secrets: dict[str, Secret] = msgspec.field(default_factory=dict)
+    """The same for secret values."""
     operations: dict[str, OperationOptions] = msgspec.field(default_factory=dict)
     basic: Basic | None = None
     security: Security | None = None

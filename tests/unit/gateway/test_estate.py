@@ -307,7 +307,7 @@ def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "says", "place"),
     [
-        ("GetPrices    = { tolerate", "GetPrizes    = { tolerate", "did you mean 'GetPrices'?", "GetPrizes"),
+        ("GetPrices    = { meanings", "GetPrizes    = { meanings", "did you mean 'GetPrices'?", "GetPrizes"),
         ('operation = "Login"', 'operation = "Logon"', "did you mean 'Login'?", 'operation = "Logon"'),
         ('token = "SESSION_ID"', 'token = "SESSION"', "there is no 'SESSION'", 'token = "SESSION"'),
         ("getCustomer = { meanings", "getCustomers = { meanings", "getCustomers", "getCustomers"),

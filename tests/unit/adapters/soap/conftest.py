@@ -22,13 +22,16 @@ OPTIONS: dict[str, Any] = {
         "password_field": "PASSWORD",
         "token": "SESSION_ID",
         "header": "SessionHeader.SESSION_ID",
-        "expired": ["SESSION_EXPIRED", "SESSION_MISSING"],
         "pause": "200ms",
     },
     "results": {"path": "T_RETURN.item"},
+    "meanings": [{"code": ["SESSION_EXPIRED", "SESSION_MISSING"], "means": "expired"}],
     "operations": {
-        "GetStock": {"tolerate": ["M3/305", "M3/351"], "as_of": {"fields": ["STICHTAG", "UZEIT"], "format": "%Y%m%d%H%M%S"}},
-        "GetMaterials": {"tolerate": ["*"]},
+        "GetStock": {
+            "meanings": [{"code": ["M3/305", "M3/351"], "means": "tolerated"}],
+            "as_of": {"fields": ["STICHTAG", "UZEIT"], "format": "%Y%m%d%H%M%S"},
+        },
+        "GetMaterials": {"meanings": [{"code": "*", "means": "tolerated"}]},
     },
 }
 Answer = tuple[int, str, bytes]

@@ -110,7 +110,8 @@ async def test_faults_of_both_versions_under_any_status_say_whose_fault_it_is(
 
 
 async def test_a_declared_fault_code_is_a_refusal_though_the_fault_does_not_blame_the_client(wsdl: Path) -> None:
-    caught = await refusal(wsdl, (200, "text/xml", envelope(fault11("101", "Product not exists."))), rejections=["101"])
+    meanings = [{"code": "101", "means": "rejected"}]
+    caught = await refusal(wsdl, (200, "text/xml", envelope(fault11("101", "Product not exists."))), meanings=meanings)
     assert type(caught) is UpstreamRejected
     assert caught.refusal == "101"
 
@@ -195,8 +196,8 @@ async def test_a_connection_that_ends_in_the_answer_is_lost(wsdl: Path) -> None:
 async def test_codes_declared_as_busy_are_not_refusals(wsdl: Path) -> None:
     rows = "<T_RETURN><item><TYPE>E</TYPE><ID>V1</ID><NUMBER>042</NUMBER><MESSAGE>locked</MESSAGE></item></T_RETURN>"
     body = envelope(f"<n:GetPlantsResponse><T_PLANTS/>{rows}</n:GetPlantsResponse>")
-    results = {"path": "T_RETURN.item", "busy": ["V1/042"]}
-    assert type(await refusal(wsdl, (200, "text/xml", body), results=results)) is UpstreamBusy
+    changes = {"results": {"path": "T_RETURN.item"}, "meanings": [{"code": "V1/042", "means": "busy"}]}
+    assert type(await refusal(wsdl, (200, "text/xml", body), **changes)) is UpstreamBusy
     assert type(await refusal(wsdl, (200, "text/xml", body), results={"path": "T_RETURN.item"})) is UpstreamRejected
     assert (await plants(wsdl, (200, "text/xml", body), results={"path": "T_RETURN.item", "errors": ["A"]})).documents
 
@@ -226,8 +227,9 @@ async def test_a_session_in_a_cookie_is_sent_and_renewed(wsdl: Path) -> None:
             return f"HTTP/1.1 200 X\r\nContent-Type: text/xml\r\n{set_cookie}Content-Length: {len(said)}\r\n\r\n".encode() + said
         return (401, "text/html", b"") if "s1" in cookies[-1] else (200, "text/xml", envelope(PLANTS))
 
-    session = {k: v for k, v in OPTIONS["session"].items() if k not in {"token", "header"}} | {"cookie": "SID", "expired": ["401"]}
-    async with scripted(answer) as url, connected(wsdl, url, {"session": session}) as live:
+    session = {k: v for k, v in OPTIONS["session"].items() if k not in {"token", "header"}} | {"cookie": "SID"}
+    changes = {"session": session, "meanings": [{"status": 401, "means": "expired"}]}
+    async with scripted(answer) as url, connected(wsdl, url, changes) as live:
         assert (await live.call("GetPlants", {}, CALL, 5)).documents
     assert cookies == ["", "Cookie: SID=s1", "", "Cookie: SID=s2"]
 
@@ -241,8 +243,7 @@ async def test_a_session_that_stays_expired_after_one_renewal_is_a_failure_and_n
             return (200, "text/xml", LOGIN.format(len(bodies)).encode())
         return (200, "text/xml", envelope(fault11("5", "Session  expired. Try to relogin.")))
 
-    session = {**OPTIONS["session"], "expired": [], "expired_text": ["session expired"]}
-    async with scripted(answer) as url, connected(wsdl, url, {"session": session}) as live:
+    async with scripted(answer) as url, connected(wsdl, url, {"meanings": [{"text": "session expired", "means": "expired"}]}) as live:
         with pytest.raises(UpstreamFault) as caught:
             await live.call("GetPlants", {}, CALL, 5)
     assert caught.value.sent is False
@@ -275,7 +276,6 @@ async def test_a_session_in_a_request_field_is_written_into_every_request(sample
         "password_field": "apiKey",
         "token": "loginReturn",
         "field": "sessionId",
-        "expired": ["5"],
     }
     wsdl = samples / "wsdl/shop-rpc-encoded.wsdl"
     async with scripted(answer) as url, connected(wsdl, url, {"session": session, "results": None, "operations": {}}) as live:
