@@ -317,7 +317,10 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
         _bounds(kind, value, path, source, found)
         return decode(args[0], value, path, source, found)
     if origin in (Union, types.UnionType):
-        return None if value is None else decode(_choice(args, value, path, source, found), value, path, source, found)
+        chosen = None if value is None else _choice(args, value, path, source, found)
+        if chosen is None or get_origin(chosen) is not Union:
+            return None if chosen is None else decode(chosen, value, path, source, found)
+        kind = chosen
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _struct(kind, value, path, source, found)
     secret = origin is Annotated and _is_secret(args)

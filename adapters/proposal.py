@@ -1,0 +1,63 @@
+"""What a contract alone says about connecting a system: the files it consists of, options to begin with, and questions for a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.errors import Finding, Findings
+from mappings.language.draft import Offer, Samples
+
+MAX_FILES: Final = 1000
+MAX_BYTES: Final = 96 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Proposal:
+    """`files`: relative name -> content, `main` names the one to begin with. `filled`: request paths that the driver fills itself."""
+
+    protocol: str
+    files: dict[str, bytes]
+    main: str
+    offers: list[Offer]
+    title: str = ""
+    endpoint: str = ""
+    """As the contract has it, for information."""
+    options: dict[str, Any] = field(default_factory=dict)
+    questions: list[str] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
+    filled: frozenset[str] = frozenset()
+    samples: Mapping[str, Samples] = field(default_factory=dict)
+    """Values that were seen, by operation and path."""
+
+
+def setting(system: str, what: str) -> str:
+    """The reference under which a value is expected in the environment."""
+    return f"env:{re.sub(r'[^A-Z0-9]', '_', system.upper())}_{what}"
+
+
+def chosen(given: Path, suffixes: tuple[str, ...], what: str) -> Path:
+    """The file itself, or the one of its kind in a folder. Raises Findings."""
+    if not given.is_dir():
+        if not given.is_file():
+            raise Findings(findings=(Finding(str(given), 1, "there is no such file", f"name {what}, or the folder that holds it"),))
+        return given
+    found = sorted(p for p in given.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found[:8]) or "none"
+        raise Findings(findings=(Finding(str(given), 1, f"expected one {what} in this folder, there is: {names}", "name the file itself"),))
+    return found[0]
+
+
+def gathered(paths: Mapping[str, Path]) -> dict[str, bytes]:
+    """The content of the files. Raises Findings for more than a contract may hold."""
+    total = sum(p.stat().st_size for p in paths.values())
+    if len(paths) > MAX_FILES or total > MAX_BYTES:
+        first = next(iter(paths.values()))
+        raise Findings(
+            findings=(Finding(str(first), 1, f"the contract has {len(paths)} files and {total} bytes", f"at most {MAX_BYTES} bytes"),)
+        )
+    return {name: path.read_bytes() for name, path in paths.items()}
