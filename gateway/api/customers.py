@@ -32,5 +32,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         path_parameters={"number": Annotated[Number, Meta(examples=["1000001"])]},
         errors=(NotFound,),
         tag="Customers",
+        capabilities=("customer.read",),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contracts.canonical.answers import Inventory, InventoryParameters
 from gateway.api.answering import missing, pairs
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.services.availability import SUBTRACTED
 from gateway.services.services import Services
 
 
@@ -26,5 +27,14 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=InventoryParameters,
         cache="private, max-age=1, stale-if-error=600",
         tag="Inventory",
+        capabilities=(
+            "inventory.levels",
+            "sale.feed",
+        ),
+        shows={
+            f"{noun}.{name}": ("items.available", "items.free", "items.explanation")
+            for noun, names in (("InventoryLevel", ("on_hand", *SUBTRACTED, "net_of", "posted_through")), ("PosSale", ("lines",)))
+            for name in names
+        },
     ),
 )

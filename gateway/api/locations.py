@@ -33,6 +33,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=NoParameters,
         cache="private, max-age=600, stale-if-error=86400",
         tag="Locations",
+        capabilities=("location.list",),
         links=(Link("getLocation", {"number": "$response.body#/items/0/number"}),),
     ),
     Endpoint(
@@ -48,5 +49,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         cache="private, max-age=600, stale-if-error=86400",
         tag="Locations",
+        capabilities=("location.list",),
     ),
 )

@@ -79,6 +79,16 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Orders",
+        capabilities=(
+            "inventory.levels",
+            "sale.feed",
+            "order.create",
+            "order.find",
+            "order.book",
+            "order.find_booking",
+            "order.cancel",
+            "order.cancel_booking",
+        ),
         example=OrderDraft(
             lines=(
                 OrderLineDraft(
@@ -118,6 +128,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         conditional=True,
         tag="Orders",
+        capabilities=("order.progress",),
         links=(_CANCEL,),
     ),
     Endpoint(
@@ -136,6 +147,12 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Orders",
+        capabilities=(
+            "order.cancel",
+            "order.cancel_booking",
+            "order.find",
+            "order.find_booking",
+        ),
         example=Cancellation(reason="customer changed their mind"),
         links=(_READ,),
     ),

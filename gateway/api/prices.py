@@ -25,5 +25,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=PairParameters,
         cache="private, max-age=60, stale-if-error=3600",
         tag="Prices",
+        capabilities=("price.read",),
     ),
 )

@@ -43,6 +43,10 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=ProductParameters,
         cache="private, max-age=300, stale-if-error=86400",
         tag="Products",
+        capabilities=(
+            "product.read",
+            "product.list",
+        ),
         links=(Link("getProduct", {"sku": "$response.body#/items/0/sku"}),),
     ),
     Endpoint(
@@ -58,5 +62,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         cache="private, max-age=300, stale-if-error=86400",
         tag="Products",
+        capabilities=("product.read",),
     ),
 )

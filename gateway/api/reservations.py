@@ -60,6 +60,10 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         idempotent_key=True,
         conditional=True,
         tag="Reservations",
+        capabilities=(
+            "inventory.levels",
+            "sale.feed",
+        ),
         example=ReservationDraft(
             reservation_key="cart-4711-1",
             sku="10000001",

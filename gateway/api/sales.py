@@ -40,5 +40,6 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         handle=list_sales,
         parameters=SaleParameters,
         tag="Sales",
+        capabilities=("sale.feed",),
     ),
 )

@@ -85,6 +85,10 @@ class Endpoint(Generic[P, B, S]):
     example: B | None = None
     """A body that the sample company accepts; each published version shows it in its own shape."""
     links: tuple[Link, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    """What its handler may ask the systems (contracts.ports), feeds that it reads the books of among them."""
+    shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Fields of a capability's answer, by noun and name, that are seen under another name: InventoryLevel.on_hand -> items.available."""
 
     @property
     def route(self) -> str:

@@ -18,7 +18,7 @@ from contracts.canonical.inventory import Availability, InventoryLevel, Term, Te
 from contracts.ports import Answer, SkuAt, Systems
 from gateway.services.clock import Now
 
-_SUBTRACTED: tuple[TermName, ...] = ("committed", "reserved", "damaged", "quality_control", "display_only")
+SUBTRACTED: tuple[TermName, ...] = ("committed", "reserved", "damaged", "quality_control", "display_only")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AvailabilityReader:
             raise ValueError("a level without a figure has no arithmetic")
         unit = base.unit
         terms = [Term(name="on_hand", quantity=base, source=source, as_of=as_of)]
-        for name in _SUBTRACTED:
+        for name in SUBTRACTED:
             quantity: Quantity | None = getattr(level, name)
             if quantity is not None and quantity.amount and not _taken_out(level, name):
                 terms.append(Term(name=name, quantity=Quantity.of(-quantity.amount, unit), source=source, as_of=as_of))
