@@ -1,46 +1,67 @@
-"""An OpenAPI 3 document as a contract: its operations, how each travels, and the shapes of what is asked and answered."""
+"""A REST system's contract: its operations, how each travels, and the shapes of what is asked and answered.
+
+It is an OpenAPI 2.0 (Swagger), 3.0 or 3.1 document, or a file of operations declared by hand (adapters.rest.declared), or both.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
-from urllib.parse import unquote
+from urllib.parse import urlsplit
 
-import msgspec
-
+from adapters.rest import declared
+from adapters.rest.document import Documents
+from adapters.rest.schema import Schemas, items, on_wire, records, table
+from adapters.rest.swagger import lifted
 from contracts.errors import Finding, Findings
-from mappings.language.shape import Exchange, Field, Kind, Leaf, Message, Record
+from mappings.language.shape import Exchange, Field, Leaf, Message, Record
 
-MAX_BYTES = 32 * 1024 * 1024
-MAX_RECORDS = 20_000
-MAX_DEPTH = 60
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_OWN_HEADERS = frozenset({"accept", "content-type", "authorization", "if-none-match", "if-modified-since"})
+MAX_NOTES = 1_000
+_OWN_HEADERS = frozenset({"accept", "content-type", "authorization", "if-none-match", "if-modified-since", "cookie", "host"})
 """Headers that the driver itself speaks; they are no fields of a request."""
-_STRINGS: dict[str, Kind] = {"date": "date", "date-time": "datetime", "time": "time", "byte": "binary", "binary": "binary"}
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json|text/json")
+_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json-seq")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_UNNAMED = re.compile(r"[^\w.-]+", re.ASCII)
 
+_PLAIN = Record("")
 Place = Literal["path", "query", "header", "cookie"]
+Answers = Literal["json", "lines", "text", ""]
 _PLACES = get_args(Place)
+_USUAL = {"path": "simple", "query": "form", "header": "simple", "cookie": "form"}
+_KNOWN_STYLES = {
+    "path": ("simple", "label", "matrix"),
+    "query": ("form", "spaceDelimited", "pipeDelimited", "deepObject"),
+    "header": ("simple",),
+    "cookie": ("form",),
+}
 
 
 def is_json(media_type: str) -> bool:
     return _JSON.fullmatch(media_type) is not None
 
 
+def is_lines(media_type: str) -> bool:
+    """One JSON document per line."""
+    return media_type in _LINES
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """`field` is its name in the request document, `name` the one on the wire."""
+    """`field` is its name in the request document, `name` the one on the wire; `style` and `explode` as in OpenAPI 3."""
 
     field: str
     name: str
     place: Place
     explode: bool
+    style: str = "form"
+    json: bool = False
+    """The value travels as one JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,338 +75,272 @@ class Operation:
     body: str
     """Media type of the request body; empty if there is none."""
     body_required: bool
-    answers: bool
-    """Whether a successful answer has a body."""
+    encoding: dict[str, Parameter]
+    """How members of a form are written that are lists or objects."""
+    answers: Answers
+    """What a successful answer's body is; empty: it has none."""
     wraps: str
     declared: dict[str, bool]
     """Statuses in the contract (`404`, `4XX`, `default`) -> whether they carry JSON."""
     exchange: Exchange
 
     def declares(self, status: int) -> bool | None:
-        """None: the contract does not know this status; else whether it promises JSON with it."""
-        for key in (str(status), f"{status // 100}XX", f"{status // 100}xx", "default"):
+        """None: the contract does not name this status (`default` names none); else whether it promises JSON with it."""
+        for key in (str(status), f"{status // 100}XX", f"{status // 100}xx"):
             if key in self.declared:
                 return self.declared[key]
         return None
 
 
-class RestContract:
-    """Reads the document at once (do it in a thread) and raises Findings if it is none; pure afterwards.
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """An operation as it stands in the document; described when it is asked for."""
 
-    What does not hang together (a reference that leads nowhere or outside) is noted in `notes` and described as `any`. The servers and
-    the security schemes of the document are not used: the estate's endpoint and options count.
+    path: str
+    method: str
+    node: dict[str, Any]
+    shared: list[Any]
+
+
+class RestContract:
+    """Reads the document at once (do it in a thread) and raises Findings if it is none. Operations are described when asked for.
+
+    What does not hang together (a reference that leads nowhere or to the network) is noted in `notes` and described as `any`. The
+    security schemes of the document are not used, the estate's options count. `base`: the path of the document's first server, for an
+    endpoint that has none.
     """
 
     def __init__(self, system: str, document: Path) -> None:
         self.system, self.file = system, str(document)
         self.notes: list[Finding] = []
-        self._document = self._load(document)
-        self._records: dict[tuple[str, bool], Record] = {}
-        self._flats: dict[str, _Flat] = {}
-        self._count = 0
-        self._operations: dict[str, Operation] = {}
-        for path, method, raw, shared in self._described():
-            operation = self._operation(path, method, raw, shared)
-            if operation.name in self._operations:
-                raise Findings(findings=(self._finding(f"operationId {operation.name!r} is used twice", "give each operation its own"),))
-            self._operations[operation.name] = operation
+        self._documents = Documents(document)
+        self._document, file = self._opened()
+        self._schemas = Schemas(self._documents, self._document, file, self._note)
+        self._swagger = "swagger" in self._document
+        self.base = self._base()
+        self._raw: dict[str, _Raw] = {}
+        self._described: dict[str, Operation] = {}
+        self._special: dict[str, Record] = {}
+        for raw in self._listed():
+            self._raw[self._name(raw)] = raw
 
     def operations(self) -> tuple[str, ...]:
-        return tuple(self._operations)
+        return tuple(self._raw)
 
     def operation(self, name: str) -> Operation:
         """Raises KeyError, naming the nearest operation, for an unknown one."""
-        try:
-            return self._operations[name]
-        except KeyError:
-            near = difflib.get_close_matches(name, self._operations, 1, 0.5)
-            raise KeyError(f"{self.file} has no operation {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from None
+        if (known := self._described.get(name)) is not None:
+            return known
+        if (raw := self._raw.get(name)) is None:
+            lower = {known.lower(): known for known in self._raw}
+            near = difflib.get_close_matches(_cleaned(name).lower(), lower, 1, 0.5)
+            raise KeyError(f"{self.file} has no operation {name!r}" + (f"; did you mean {lower[near[0]]!r}?" if near else ""))
+        return self._described.setdefault(name, self._operation(name, raw))
 
     def exchange(self, operation: str) -> Exchange:
         return self.operation(operation).exchange
 
-    def _load(self, document: Path) -> dict[str, Any]:
-        raw = document.read_bytes()
-        if len(raw) > MAX_BYTES:
-            raise Findings(findings=(self._finding(f"the document has {len(raw)} bytes", f"at most {MAX_BYTES} are read"),))
-        try:
-            found = msgspec.json.Decoder(float_hook=Decimal).decode(raw.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.DecodeError, RecursionError) as exc:
-            raise Findings(findings=(self._finding(f"not readable as JSON: {exc}", "an OpenAPI document in JSON is expected"),)) from exc
-        version = str(found.get("openapi", "")) if isinstance(found, dict) else ""
-        if not version.startswith("3."):
-            raise Findings(findings=(self._finding(f"openapi is {version!r}", 'expected a document with "openapi": "3.x"'),))
-        return found  # type: ignore[no-any-return]  # a dict, as just seen
+    def on_wire(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A request document as it travels: maps and variants are written differently there."""
+        if (root := self._special.get(operation)) is None:
+            asked = self.operation(operation).exchange.request
+            special = asked is not None and any(r.derived or any(f.keyed for f in r.fields) for r in records(asked.root))
+            root = self._special[operation] = asked.root if asked is not None and special else _PLAIN
+        return request if root is _PLAIN else cast("Mapping[str, Any]", on_wire(root, request))
 
-    def _described(self) -> Iterator[tuple[str, str, dict[str, Any], list[Any]]]:
-        for path, item in _table(self._document.get("paths")).items():
-            item = self._resolved(item)[0]
+    def place(self, operation: str) -> Finding:
+        """Where the operation stands, as a finding without words."""
+        raw = self._raw[operation]
+        return Finding(self.file, self._documents.line("", "paths", raw.path, raw.method), "")
+
+    # ---- the document -------------------------------------------------------------------------------------------------
+
+    def _opened(self) -> tuple[dict[str, Any], str]:
+        found = self._documents.load()
+        if declared.is_one(found):
+            return declared.opened(found, self._documents)
+        version = str(found.get("openapi", found.get("swagger", ""))) if isinstance(found, dict) else ""
+        if not version.startswith("3.") and version != "2.0":
+            what = f"its version is {version[:20]!r}" if version else "this is no OpenAPI document"
+            hint = 'expected a document with "openapi": "3.x" or "swagger": "2.0", or a file of operations with [operation.NAME]'
+            raise Findings(findings=(Finding(self.file, self._documents.line("", "openapi"), what, hint),))
+        return cast("dict[str, Any]", found), ""
+
+    def _base(self) -> str:
+        if self._swagger:
+            path = self._document.get("basePath")
+        else:
+            server = table(next(iter(items(self._document.get("servers"))), None))
+            path = server.get("url")
+            for name, variable in table(server.get("variables")).items():
+                if isinstance(path, str) and (value := table(variable).get("default")) is not None:
+                    path = path.replace(f"{{{name}}}", str(value))
+            if isinstance(path, str):
+                path = urlsplit(path).path if "://" in path[:100] and "[" not in path else path if path.startswith("/") else ""
+        fits = isinstance(path, str) and re.fullmatch(r"(/[\w.~%:@!$&'()*+,;=-]+)*/?", path, re.ASCII)
+        return cast("str", path).rstrip("/") if fits else ""
+
+    def _listed(self) -> Iterator[_Raw]:
+        for path, item in table(self._document.get("paths")).items():
+            if not path.startswith("/"):
+                if not path.startswith("x-"):
+                    self._note(f"path {path[:100]!r} does not begin with /; left out", path)
+                continue
+            item = self._schemas.resolved(item)[0]
             for method in METHODS:
-                if isinstance(raw := item.get(method), dict):
-                    yield path, method, raw, _list(item.get("parameters"))
+                if isinstance(node := item.get(method), dict):
+                    yield _Raw(path, method, node, items(item.get("parameters")))
 
-    def _operation(self, path: str, method: str, raw: dict[str, Any], shared: list[Any]) -> Operation:
-        name = str(raw.get("operationId") or f"{method.upper()} {path}")
-        parameters, fields = self._parameters([*shared, *_list(raw.get("parameters"))])
-        media, required = "", False
-        if body := self._resolved(raw.get("requestBody"))[0]:
-            media, schema = _content(body)
-            required = bool(body.get("required"))
+    def _name(self, raw: _Raw) -> str:
+        """The document's own, in letters that every file of an estate can hold; else made of method and path, which is stable."""
+        said = raw.node.get("operationId")
+        given = _cleaned(said) if isinstance(said, str) else ""
+        derived = _cleaned(f"{raw.method}_" + re.sub(r"\{([^}]*)\}", r"by_\1", raw.path.strip("/")))
+        name, number = given or derived, 2
+        if given and given in self._raw:
+            self._note(f"operationId {given!r} is used twice; {raw.method.upper()} {raw.path} is called {derived!r}", given)
+            name = derived
+        while name in self._raw:
+            name, number = f"{derived}_{number}", number + 1
+        return name
+
+    # ---- one operation ------------------------------------------------------------------------------------------------
+
+    def _operation(self, name: str, raw: _Raw) -> Operation:
+        node, shared = raw.node, raw.shared
+        if self._swagger:
+            node, shared = lifted(node, shared, self._document, lambda n: self._schemas.resolved(n)[0]), []
+        if node.get("servers") and not self._swagger:
+            self._note(f"operation {name} names a server of its own; the estate's endpoint counts for all", name)
+        parameters, fields = self._parameters(name, raw.path, [*shared, *items(node.get("parameters"))])
+        media, required, encoding = "", False, dict[str, Parameter]()
+        if body := self._schemas.resolved(node.get("requestBody"))[0]:
+            media, chosen = _content(body)
+            required = body.get("required") is True
             if media:
-                fields.append(self._field("body", schema, required=required, asked=True, name=f"{name} body"))
-        declared, answer = self._responses(_table(raw.get("responses")))
-        root, wraps = self._answer_root(answer, name) if answer is not None else (None, "")
-        request = Message(f"{self.system}.{name}", "json", Record(name, fields), self.file)
+                fields.append(self._schemas.field("body", chosen.get("schema"), required=required, asked=True, about=f"{name} body"))
+                encoding = _encoding(chosen)
+        statuses, answers, answer = self._responses(table(node.get("responses")))
+        root, wraps = self._answer_root(answer, answers, name) if answers else (None, "")
+        asked = Record(name, fields)
+        request = Message(f"{self.system}.{name}", "json", asked, self.file)
         reply = Message(f"{self.system}.{name}", "json", root, self.file) if root else None
-        exchange = Exchange(name, request, reply)
-        return Operation(name, method.upper(), path, parameters, media, required, answer is not None, wraps, declared, exchange)
+        return Operation(
+            name,
+            raw.method.upper(),
+            raw.path,
+            parameters,
+            media,
+            required,
+            encoding,
+            answers,
+            wraps,
+            statuses,
+            Exchange(name, request, reply),
+        )
 
-    def _parameters(self, raw: list[Any]) -> tuple[tuple[Parameter, ...], list[Field]]:
+    def _parameters(self, operation: str, path: str, raw: list[Any]) -> tuple[tuple[Parameter, ...], list[Field]]:
         known: dict[tuple[str, Place], dict[str, Any]] = {}
         for entry in raw:
-            entry = self._resolved(entry)[0]
+            entry = self._schemas.resolved(entry)[0]
             name, place = entry.get("name"), cast("Place", entry.get("in"))
-            if isinstance(name, str) and place in _PLACES and not (place == "header" and name.lower() in _OWN_HEADERS):
+            if isinstance(name, str) and name and place in _PLACES and not (place == "header" and name.lower() in _OWN_HEADERS):
                 known[name, place] = entry  # an operation's own parameter replaces the path's
+        for name in re.findall(r"\{([^{}]+)\}", path):
+            if (name, "path") not in known:
+                self._note(f"operation {operation}: its path needs {name}, which is no parameter; taken as a text", path)
+                known[name, "path"] = {"schema": {"type": "string"}}
         parameters: list[Parameter] = []
         fields: list[Field] = []
         for (name, place), entry in known.items():
+            if place == "path" and f"{{{name}}}" not in path:
+                self._note(f"operation {operation}: its path has no {{{name}}}; the parameter is left out", path)
+                continue
             taken = {p.field for p in parameters} | {"body"}
-            parameter = Parameter(f"{place}_{name}" if name in taken else name, name, place, bool(entry.get("explode", True)))
-            schema = entry.get("schema", _content(entry)[1])
-            required = place == "path" or bool(entry.get("required"))
-            doc = str(entry.get("description", ""))
+            media, chosen = _content(entry)
+            style = entry.get("style")
+            if style not in _KNOWN_STYLES[place]:
+                style = _USUAL[place]
+            explode = entry.get("explode")
+            explode = explode if isinstance(explode, bool) else style == "form"
+            called = f"{place}_{name}" if name in taken else name
+            parameter = Parameter(called, name, place, explode, style, is_json(media))
+            schema = entry.get("schema", chosen.get("schema"))
+            required = place == "path" or entry.get("required") is True
+            doc = str(entry.get("description") or "")[:500]
             parameters.append(parameter)
-            fields.append(self._field(parameter.field, schema, required=required, asked=True, name=name, doc=doc))
+            fields.append(self._schemas.field(called, schema, required=required, asked=True, about=name, doc=doc))
         return tuple(parameters), fields
 
-    def _responses(self, responses: dict[str, Any]) -> tuple[dict[str, bool], Any]:
-        """The declared statuses, and the schema of the first successful answer that has JSON (None: no body)."""
-        declared: dict[str, bool] = {}
-        answer: Any = None
-        for status in sorted(responses):
-            response = self._resolved(responses[status])[0]
-            media, schema = _content(response, json_only=True)
-            declared[status] = bool(media)
-            if answer is None and status.startswith("2") and media:
-                answer = schema if isinstance(schema, dict) else {}
-        return declared, answer
+    def _responses(self, responses: dict[str, Any]) -> tuple[dict[str, bool], Answers, Any]:
+        """The declared statuses, what the first successful answer with a body is (JSON before text), and its schema."""
+        statuses: dict[str, bool] = {}
+        found: dict[Answers, Any] = {}
+        for status in sorted(responses, key=lambda s: (s == "default", s)):
+            response = self._schemas.resolved(responses[status])[0]
+            kind, schema = _answer(table(response.get("content")))
+            statuses[status] = kind in ("json", "lines")
+            success = status.startswith("2") or (status == "default" and not any(s.startswith("2") for s in responses))
+            if kind and success:
+                found.setdefault(kind, schema)
+        for kind in ("json", "lines", "text"):
+            if kind in found:
+                return statuses, kind, found[kind]
+        return statuses, "", None
 
-    def _answer_root(self, schema: dict[str, Any], name: str) -> tuple[Record, str]:
-        shape = self._field("", schema, required=True, asked=False, name=name)
+    def _answer_root(self, schema: Any, kind: Answers, name: str) -> tuple[Record, str]:
+        if kind == "text":
+            return Record(name, [Field("value", Leaf("string"))]), "value"
+        shape = self._schemas.field("", schema, required=True, asked=False, about=name)
+        if kind == "lines" and not shape.repeated:
+            return Record(name, [Field("items", shape.shape, repeated=True)]), "items"
         if isinstance(shape.shape, Record) and not shape.repeated:
             return shape.shape, ""
         wraps = "items" if shape.repeated else "value"
-        return Record(name, [Field(wraps, shape.shape, repeated=shape.repeated, nillable=shape.nillable)]), wraps
+        return Record(name, [Field(wraps, shape.shape, repeated=shape.repeated, nillable=shape.nillable, keyed=shape.keyed)]), wraps
 
-    # ---- schemas --------------------------------------------------------------------------------------------------
-
-    def _field(self, field: str, schema: Any, *, required: bool, asked: bool, name: str, doc: str = "", depth: int = 0) -> Field:
-        flat = self._flat(schema, depth)
-        node = flat.node
-        repeated = _types(node) == ["array"] or ("items" in node and not _types(node))
-        shape: Leaf | Record
-        if repeated:
-            inner = self._field("", node.get("items"), required=True, asked=asked, name=name, depth=depth + 1)
-            shape = Leaf("any") if inner.repeated else inner.shape
-        else:
-            shape = self._shape(flat, asked=asked, name=name, depth=depth)
-        return Field(
-            field,
-            shape,
-            required=required,
-            repeated=repeated,
-            nillable=flat.nillable,
-            doc=doc or str(node.get("description", ""))[:500],
-            personal=node.get("x-personal") is True or node.get("format") == "email",
-        )
-
-    def _shape(self, flat: _Flat, *, asked: bool, name: str, depth: int) -> Leaf | Record:
-        node = flat.node
-        properties = _table(node.get("properties"))
-        if not properties:
-            return Leaf("any") if _types(node) == ["object"] else _leaf(node)
-        if flat.pointer and (known := self._records.get((flat.pointer, asked))):
-            return known
-        if self._count >= MAX_RECORDS or depth >= MAX_DEPTH:
-            self._note(f"{name}: more than {MAX_RECORDS} records or {MAX_DEPTH} levels; described as any")
-            return Leaf("any")
-        self._count += 1
-        record = Record(flat.pointer.rpartition("/")[2] or name, open=bool(node.get("additionalProperties", False)))
-        if flat.pointer:
-            self._records[flat.pointer, asked] = record
-        needed = set(map(str, _list(node.get("required"))))
-        for member, schema in properties.items():
-            hidden = self._flat(schema, depth).node.get("readOnly" if asked else "writeOnly")
-            if hidden is not True:
-                record.fields.append(
-                    self._field(member, schema, required=member in needed, asked=asked, name=f"{record.name}.{member}", depth=depth + 1)
-                )
-        return record
-
-    def _flat(self, schema: Any, depth: int = 0) -> _Flat:
-        """The schema without references, `allOf`, and the null among alternatives. Alternatives that differ keep what all may have."""
-        node, pointer = self._resolved(schema)
-        if not (pointer and len(schema) == 1):
-            return self._flattened(node, pointer, depth)
-        if pointer not in self._flats:
-            self._flats[pointer] = _Flat()  # what a circle of allOf finds of itself
-            self._flats[pointer] = self._flattened(node, pointer, depth)
-        return self._flats[pointer]
-
-    def _flattened(self, node: dict[str, Any], pointer: str, depth: int) -> _Flat:
-        nillable = node.get("nullable") is True or "null" in _types(node, keep_null=True) or None in _list(node.get("enum"))
-        if depth > MAX_DEPTH:
-            return _Flat({}, "", nillable)
-        parts = [self._flat(part, depth + 1) for part in _list(node.get("allOf"))]
-        choices = [self._flat(part, depth + 1) for word in ("oneOf", "anyOf") for part in _list(node.get(word))]
-        real = [c for c in choices if _types(c.node, keep_null=True) != ["null"]]
-        nillable |= len(real) < len(choices) or any(c.nillable for c in real) or any(p.nillable for p in parts)
-        if len(parts) + len(real) == 1 and not node.get("properties"):  # a reference with a remark or a null beside it
-            only = (parts or real)[0]
-            return _Flat({**only.node, **{k: v for k, v in node.items() if k in ("description", "x-personal")}}, only.pointer, nillable)
-        if parts or real:
-            node = _merged(node, [p.node for p in parts], [c.node for c in real])
-        return _Flat(node, pointer, nillable)
-
-    def _resolved(self, node: Any) -> tuple[dict[str, Any], str]:
-        """Follows references inside the document; the last pointer names what was found."""
-        pointer, seen = "", set[str]()
-        while isinstance(node, dict) and isinstance(ref := node.get("$ref"), str):
-            if ref in seen or not ref.startswith("#/"):
-                self._note(f"$ref {ref[:200]!r} leads " + ("in a circle" if ref in seen else "outside the document") + "; described as any")
-                return {}, ""
-            seen.add(ref)
-            beside = {k: v for k, v in node.items() if k != "$ref"}
-            pointer, node = ref, self._document
-            for token in unquote(ref[2:]).split("/"):
-                token = token.replace("~1", "/").replace("~0", "~")
-                if isinstance(node, list) and token.isdigit() and int(token) < len(node):
-                    node = node[int(token)]
-                elif isinstance(node, dict) and token in node:
-                    node = node[token]
-                else:
-                    self._note(f"$ref {ref[:200]!r} leads nowhere; described as any")
-                    return {}, ""
-            if beside and isinstance(node, dict) and "$ref" not in node:
-                node = {**node, **{k: v for k, v in beside.items() if k in ("description", "nullable", "x-personal")}}
-        return (node, pointer) if isinstance(node, dict) else ({}, "")
-
-    def _note(self, message: str) -> None:
-        if len(self.notes) < 1_000 and all(n.message != message for n in self.notes):
-            self.notes.append(self._finding(message))
-
-    def _finding(self, message: str, suggestion: str = "") -> Finding:
-        return Finding(self.file, 1, message, suggestion)
+    def _note(self, message: str, near: str) -> None:
+        if len(self.notes) < MAX_NOTES and all(n.message != message for n in self.notes):
+            self.notes.append(Finding(self.file, self._documents.line_of("", near) if near else 1, message))
 
 
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    node: dict[str, Any] = field(default_factory=dict)
-    pointer: str = ""
-    nillable: bool = False
+def _cleaned(name: str) -> str:
+    return _UNNAMED.sub("_", name[:200]).strip("_")
 
 
-def _merged(node: dict[str, Any], parts: list[dict[str, Any]], choices: list[dict[str, Any]]) -> dict[str, Any]:
-    """All of `parts`, and what any of `choices` may hold: their members are optional unless every choice requires them."""
-    whole: dict[str, Any] = {}
-    properties: dict[str, Any] = {}
-    required: set[str] = set()
-    for part in (*parts, node):
-        whole |= {k: v for k, v in part.items() if k not in ("allOf", "oneOf", "anyOf", "properties", "required")}
-        properties |= _table(part.get("properties"))
-        required |= set(map(str, _list(part.get("required"))))
-    if choices:
-        kinds = {tuple(_types(c)) for c in choices}
-        if len(kinds) == 1 and "properties" not in choices[0]:
-            whole |= choices[0] if len(choices) == 1 else {"type": choices[0].get("type"), **_common_enum(choices)}
-        elif kinds <= {("object",), ()}:
-            for choice in choices:
-                for name, schema in _table(choice.get("properties")).items():
-                    properties.setdefault(name, schema)
-            required |= set.intersection(*(set(map(str, _list(c.get("required")))) for c in choices))
-        else:
-            whole.pop("type", None)
-    if properties:
-        whole |= {"type": "object", "properties": properties, "required": sorted(required)}
-    return whole
+def _encoding(chosen: dict[str, Any]) -> dict[str, Parameter]:
+    found = {}
+    for name, entry in table(chosen.get("encoding")).items():
+        style, explode = table(entry).get("style"), table(entry).get("explode")
+        style = style if style in _KNOWN_STYLES["query"] else "form"
+        json = is_json(str(table(entry).get("contentType", "")))
+        found[name] = Parameter(name, name, "query", explode if isinstance(explode, bool) else style == "form", cast("str", style), json)
+    return found
 
 
-def _common_enum(choices: list[dict[str, Any]]) -> dict[str, Any]:
-    values = [v for c in choices for v in ([c["const"]] if "const" in c else _list(c.get("enum")))]
-    return {"enum": values} if all("enum" in c or "const" in c for c in choices) else {}
+def _media(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {media.partition(";")[0].strip().lower(): table(entry) for media, entry in content.items()}
 
 
-def _leaf(node: dict[str, Any]) -> Leaf:
-    types = _types(node)
-    values = [node["const"]] if "const" in node else [v for v in _list(node.get("enum")) if v is not None]
-    if not types and values and all(isinstance(v, str) for v in values):
-        types = ["string"]
-    if len(types) != 1 or types[0] not in ("string", "integer", "number", "boolean"):
-        return Leaf("any")
-    enum = tuple(_word(v) for v in values) or None
-    low, high = node.get("minimum", node.get("exclusiveMinimum")), node.get("maximum", node.get("exclusiveMaximum"))
-    minimum, maximum = (str(v) if isinstance(v, int | Decimal) and not isinstance(v, bool) else None for v in (low, high))
-    match types[0]:
-        case "boolean":
-            return Leaf("boolean")
-        case "integer":
-            return Leaf("integer", enum=enum, minimum=minimum, maximum=maximum)
-        case "number":
-            return Leaf("decimal", digits=_digits(node), enum=enum, minimum=minimum, maximum=maximum)
-        case _:
-            pattern = node.get("pattern")
-            return Leaf(
-                _STRINGS.get(str(node.get("format")), "string"),
-                max_length=_size(node.get("maxLength")),
-                min_length=_size(node.get("minLength")),
-                pattern=pattern if isinstance(pattern, str) else None,
-                enum=enum,
-            )
+def _content(node: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Media type and description of a request body: JSON if it may be, else a form, else the first."""
+    kinds = _media(table(node.get("content")))
+    for fits in (is_json, _FORMS.__contains__, {"*/*", "application/*"}.__contains__, lambda _: True):
+        for kind, entry in kinds.items():
+            if fits(kind):
+                return ("application/json" if "*" in kind else kind), entry
+    return "", {}
 
 
-def _digits(node: dict[str, Any]) -> tuple[int, int] | None:
-    """`multipleOf` 0.001 and `maximum` 99999 are eight digits, three after the point."""
-    unit, most = node.get("multipleOf"), node.get("maximum")
-    if not isinstance(unit, int | Decimal) or isinstance(most, bool) or not isinstance(most, int | Decimal):
-        return None
-    exponent = Decimal(unit).normalize().as_tuple().exponent
-    if not isinstance(exponent, int) or not -20 <= exponent <= 0 or not 0 <= Decimal(most).adjusted() < 30:
-        return None
-    return Decimal(most).adjusted() + 1 - exponent, -exponent
-
-
-def _types(node: dict[str, Any], *, keep_null: bool = False) -> list[str]:
-    kinds = node.get("type")
-    found = [kinds] if isinstance(kinds, str) else [k for k in kinds if isinstance(k, str)] if isinstance(kinds, list) else []
-    if not found and "properties" in node:
-        found = ["object"]
-    return found if keep_null else [k for k in found if k != "null"]
-
-
-def _content(node: dict[str, Any], *, json_only: bool = False) -> tuple[str, Any]:
-    """Media type and schema of a body: JSON if it is offered, else a form, else the first."""
-    content = _table(node.get("content"))
-    kinds = {media.partition(";")[0].strip().lower(): media for media in content}
-    chosen = next((k for k in kinds if is_json(k)), None)
-    if chosen is None and json_only:
-        return ("application/json", None) if "*/*" in kinds else ("", None)
-    if chosen is None:
-        chosen = "application/x-www-form-urlencoded" if "application/x-www-form-urlencoded" in kinds else next(iter(kinds), "")
-    return chosen, _table(content.get(kinds.get(chosen, ""))).get("schema")
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _size(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def _answer(content: dict[str, Any]) -> tuple[Answers, Any]:
+    kinds = _media(content)
+    wanted: tuple[tuple[Answers, Callable[[str], bool]], ...] = (
+        ("json", lambda k: is_json(k) or "*" in k),
+        ("lines", is_lines),
+        ("text", lambda k: k.startswith("text/")),
+    )
+    for answers, fits in wanted:
+        for kind, entry in kinds.items():
+            if fits(kind):
+                return answers, entry.get("schema")
+    return "", None

@@ -1,8 +1,9 @@
-"""The REST driver: performs described operations over one wire, page by page, conditionally where an ETag is known."""
+"""The REST driver: performs described operations over one wire, page by page, conditionally where an ETag or a date is known."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -13,30 +14,59 @@ from urllib.parse import urlsplit
 
 from adapters.driver import Reply
 from adapters.login import Login
-from adapters.rest.client import Asked, Unusable, credentials, decoded, next_link, with_parameter, written
+from adapters.rest.client import Asked, Unusable, below, credentials, decoded, lines, next_link, text, with_parameter, written
 from adapters.rest.contract import Operation, RestContract
-from adapters.rest.errors import means, member, said, translated
-from adapters.rest.spec import CursorPaging, LinkPaging, NumberedPaging, OAuth2, OperationOptions, RestOptions
-from adapters.rest.token import OPERATION, new_token
+from adapters.rest.errors import Means, declared, means, member, said, translated
+from adapters.rest.spec import (
+    AddressPaging,
+    CursorPaging,
+    LinkPaging,
+    Meaning,
+    NumberedPaging,
+    OAuth2,
+    OffsetPaging,
+    OperationOptions,
+    Paging,
+    RestOptions,
+    SessionLogin,
+)
+from adapters.rest.token import OPERATION, TokenEndpoint, session_token
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
-from contracts.errors import ContractViolation, UpstreamTimeout
+from contracts.errors import ContractViolation, UpstreamError, UpstreamRejected, UpstreamTimeout
 from observability import Hop, current_hop
 
 _SAFE = ("GET", "HEAD")
 _ETAG_BYTES = 16 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is the same for every call of one operation."""
+
+    operation: Operation
+    reads: bool
+    paging: Paging | None
+    meanings: tuple[Meaning, ...]
+    success: tuple[Meaning, ...]
+    """Those that an answer of success may have."""
+    authenticated: bool
+
+
 class RestConnection:
     """Implements adapters.driver.Connection. Pages of one answer are read within the one attempt and are all there, or it fails."""
 
     def __init__(self, system: str, endpoint: str, contract: RestContract, options: RestOptions, *, connections: int = 32) -> None:
-        """Reads the TLS files, if any. Raises ValueError for an endpoint that is no plain http(s) URL."""
+        """Reads the TLS files, if any. Raises ValueError for an endpoint that is no plain http(s) URL.
+
+        An endpoint without a path gets that of the contract's first server; one with a path (also `/`) counts as it is.
+        """
         self.system, self.contract, self.options = system, contract, options
         tls = client_tls(options.tls) if options.tls else None
+        address = urlsplit(endpoint)
         self.wire = Wire(
             system,
-            endpoint,
+            endpoint if address.path else f"{endpoint}{contract.base}",
             connections=connections,
             connect_seconds=options.connect_limit,
             body_limit=options.body_limit,
@@ -44,15 +74,21 @@ class RestConnection:
         )
         self.login: Login | None = None
         self._token_wire: Wire | None = None
-        if isinstance(auth := options.auth, OAuth2):
+        auth = options.auth
+        if isinstance(auth, OAuth2):
             origin = urlsplit(auth.token_url)
             self._token_wire = Wire(system, f"{origin.scheme}://{origin.netloc}", connections=1, tls=tls)
-            log_in = partial(new_token, system, auth, self._token_wire)
-            self.login = Login(system, OPERATION, log_in, time_limit=auth.time_limit, pause=auth.pause)
+            self.login = Login(
+                system, OPERATION, TokenEndpoint(system, auth, self._token_wire), time_limit=auth.time_limit, pause=auth.pause
+            )
+        elif isinstance(auth, SessionLogin):
+            log_in = partial(session_token, system, auth, contract, self.wire, options.headers, options.errors)
+            self.login = Login(system, auth.operation, log_in, time_limit=auth.time_limit, pause=auth.pause)
+        self.expired = frozenset(auth.expired if isinstance(auth, SessionLogin) else ("401",))
         headers, self.key = credentials(auth)
-        self.headers = {**options.headers, **headers}
+        self.headers, self.credentials = options.headers, headers
         self.known = _Known(options.etags)
-        address = urlsplit(endpoint)
+        self._plans: dict[str, _Plan] = {}
         self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
 
     async def start(self) -> None:
@@ -68,61 +104,88 @@ class RestConnection:
             await self._token_wire.close()
 
     async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
-        described = self.contract.operation(operation)
-        own = self.options.operations.get(operation, OperationOptions())
+        plan = self._plans.get(operation) or self._plans.setdefault(operation, self._planned(operation))
+        visit = _Visit(self, plan, asyncio.get_running_loop().time() + seconds)
         try:
-            asked = written(described, request)
+            return await visit.reply(self.contract.on_wire(operation, request))
         except Unusable as exc:
-            raise self._broken(operation, exc, sent=False) from exc
-        visit = _Visit(self, described, own, asyncio.get_running_loop().time() + seconds)
-        try:
-            return await visit.reply(asked)
-        except Unusable as exc:
-            raise self._broken(operation, exc, sent=True) from exc
+            raise ContractViolation(
+                system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=visit.sent
+            ) from exc
 
-    def _broken(self, operation: str, exc: Unusable, *, sent: bool) -> ContractViolation:
-        return ContractViolation(system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=sent)
+    def bearing(self, token: str) -> dict[str, str]:
+        """The header that carries a token."""
+        auth = self.options.auth
+        if isinstance(auth, SessionLogin):
+            return {"Cookie": f"{auth.cookie}={token}"} if auth.cookie else {auth.header: f"{auth.prefix}{token}"}
+        return {"Authorization": f"Bearer {token}"}
+
+    def _planned(self, name: str) -> _Plan:
+        operation, own = self.contract.operation(name), self.options.operations.get(name, OperationOptions())
+        reads = operation.method in _SAFE if own.reads is None else own.reads
+        paging = (own.paging or self.options.paging) if reads else None
+        asked = operation.exchange.request
+        if isinstance(paging, CursorPaging | NumberedPaging | OffsetPaging) and not paging.parameter.startswith("body."):
+            known = any(p.name == paging.parameter and p.place == "query" for p in operation.parameters)
+            paging = paging if known or own.paging else None
+        elif isinstance(paging, CursorPaging | NumberedPaging | OffsetPaging) and (asked is None or asked.root.get("body") is None):
+            paging = None
+        meanings = (*own.meanings, *self.options.meanings)
+        success = tuple(m for m in meanings if m.member or (m.status or 400) < 300)
+        return _Plan(operation, reads, paging, meanings, success, own.authenticated)
 
 
 class _Visit:
     """One attempt: all its exchanges share the time and the bytes that one answer may take."""
 
-    def __init__(self, connection: RestConnection, operation: Operation, own: OperationOptions, until: float) -> None:
-        self._c, self._operation, self._own, self._until = connection, operation, own, until
+    def __init__(self, connection: RestConnection, plan: _Plan, until: float) -> None:
+        self._c, self._plan, self._operation, self._until = connection, plan, plan.operation, until
         self._bytes_left = connection.options.body_limit
         self._as_of: datetime | None = None
+        self._absent: UpstreamError | None = None
+        self._items = 0
+        self.sent = False
 
-    async def reply(self, asked: Asked) -> Reply:
-        paging, documents, path, seen, etag = self._paging(), list[Any](), asked.path, {asked.path}, None
+    async def reply(self, request: Mapping[str, Any]) -> Reply:
+        asked = written(self._operation, request, self._c.options.lists)
+        paging, documents, etag = self._plan.paging, list[Any](), None
+        seen = {(asked.path, asked.body)}
         while True:
-            found = await self._page(Asked(path, asked.headers, asked.body))
+            found = await self._page(asked)
             if found is None:
                 if documents:
                     raise Unusable("paging", "the next page", "nothing there")
-                return Reply((), self._as_of)
+                absent = self._absent if isinstance(self._absent, UpstreamRejected) else None
+                return Reply((), self._as_of, absent=absent)
             document, etag, answer = found
             if document is None:
                 return Reply(tuple(documents), self._as_of, etag)
             documents.append(document)
-            following = self._following(paging, document, answer, path, len(documents)) if paging else None
+            following = self._following(paging, document, answer, asked, len(documents)) if paging else None
             if following is None:
                 return Reply(tuple(documents), self._as_of, etag if len(documents) == 1 else None)
-            if following in seen:
+            if isinstance(following, _Changed):
+                request = _with_member(request, following.parameter, following.value)
+                asked = written(self._operation, request, self._c.options.lists)
+            else:
+                asked = Asked(following, asked.headers, asked.body)
+            if (asked.path, asked.body) in seen:
                 raise Unusable("paging", "another page", "a page that was read already")
             if len(documents) >= self._c.options.max_pages:
                 raise Unusable("paging", f"at most {len(documents)} pages", "more")
-            seen.add(path := following)
+            seen.add((asked.path, asked.body))
 
     async def _page(self, asked: Asked) -> tuple[Any, str | None, WireAnswer] | None:
         """The document (None: an answer without body), its ETag and the answer. None: there is no such thing."""
         c, op = self._c, self._operation
-        path = with_parameter(asked.path, *c.key) if c.key else asked.path
+        path = with_parameter(asked.path, *c.key) if c.key and self._plan.authenticated else asked.path
         question = (asked.path, *sorted(asked.headers.items()))
         known = c.known.get(question) if op.method in _SAFE else None
-        headers = {**asked.headers, **c.headers, **({"If-None-Match": known.etag} if known else {})}
+        headers = _joined(asked.headers, c.headers, c.credentials if self._plan.authenticated else {}, known.condition() if known else {})
         hop = current_hop()
         if hop:
             hop.set(protocol="rest", method=op.method, url_template=op.path, host=c.host, port=c.port, request_bytes=len(asked.body or b""))
+        self.sent = True
         answer = await self._exchange(path, headers, asked.body, hop)
         self._bytes_left -= len(answer.body)
         if hop:
@@ -133,20 +196,33 @@ class _Visit:
         if not 200 <= answer.status < 300:
             self._failed(answer)
             return None
-        if answer.status in (204, 205) or not op.answers:
-            return None, answer.headers.get("ETag"), answer
-        document = decoded(answer.body, answer.content_type)
+        etag = answer.headers.get("ETag")
+        if answer.status in (204, 205) or not op.answers or (not answer.body and not self._plan.reads):
+            return None, etag, answer
+        document = self._read(answer)
+        if self._plan.success and self._declined(answer, document):
+            return None
         if op.wraps:
             document = {op.wraps: document}
         if not isinstance(document, dict):
             raise Unusable("body", "a JSON object", f"a JSON {type(document).__name__}")
-        etag = answer.headers.get("ETag")
-        if etag and op.method in _SAFE:
-            c.known.put(question, _Kept(etag, document, len(answer.body)))
+        modified = answer.headers.get("Last-Modified")
+        if (etag or modified) and op.method in _SAFE:
+            c.known.put(question, _Kept(etag, modified, document, len(answer.body)))
         return document, etag, answer
 
+    def _read(self, answer: WireAnswer) -> Any:
+        also = self._c.options.json_types
+        match self._operation.answers:
+            case "text":
+                return text(answer.body, answer.headers.get("Content-Type", ""))
+            case "lines":
+                return lines(answer.body, answer.content_type, also)
+            case _:
+                return decoded(answer.body, answer.content_type, also)
+
     async def _exchange(self, path: str, headers: dict[str, str], body: bytes | None, hop: Hop | None) -> WireAnswer:
-        """With a token, where the system wants one; a refused token is renewed once (401: nothing was done)."""
+        """With a token, where the system wants one; a refused token is renewed once (nothing was done)."""
         login, traceparent = self._c.login, hop.traceparent if hop else ""
 
         async def once(headers: dict[str, str]) -> WireAnswer:
@@ -161,15 +237,26 @@ class _Visit:
                 body_limit=self._bytes_left,
             )
 
-        if login is None:
+        if login is None or not self._plan.authenticated:
             return await once(headers)
         token = await login.token(self._left())
-        answer = await once({**headers, "Authorization": f"Bearer {token}"})
-        if answer.status == 401:
+        answer = await once(_joined(headers, self._c.bearing(token)))
+        if self._ended(answer):
             login.expire(token)
             token = await login.token(self._left())
-            answer = await once({**headers, "Authorization": f"Bearer {token}"})
+            answer = await once(_joined(headers, self._c.bearing(token)))
         return answer
+
+    def _ended(self, answer: WireAnswer) -> bool:
+        """Whether the answer says that the token has ended: by its status, or by a declared code in its body."""
+        if answer.status == 401 or str(answer.status) in self._c.expired:
+            return True
+        if answer.status < 400 or self._c.expired == {"401"}:
+            return False
+        try:
+            return said(decoded(answer.body, answer.content_type), self._c.options.errors)[0] in self._c.expired
+        except Unusable:
+            return False
 
     def _left(self) -> float:
         left = self._until - asyncio.get_running_loop().time()
@@ -184,46 +271,68 @@ class _Visit:
         c, op = self._c, self._operation
         document: Any = None
         try:
-            document, is_json = decoded(answer.body, answer.content_type), True
+            document, is_json = decoded(answer.body, answer.content_type, c.options.json_types), True
         except Unusable:
             is_json = False
         if 300 <= answer.status < 400:
             raise Unusable("status", "an answer", f"HTTP {answer.status} (redirects are not followed)")
         code, message = said(document, c.options.errors)
-        read, meanings = op.method in _SAFE, (*self._own.meanings, *c.options.meanings)
-        meaning = means(answer, code, is_json, op.declares(answer.status), meanings, read=read)
-        if meaning != "absent" or not read:
-            raise translated(meaning, answer, code, message, c.system, op.name)
+        meaning = declared(answer, document, code, self._plan.meanings)
+        if meaning is None:
+            meaning = means(answer, is_json, op.declares(answer.status), read=self._plan.reads)
+        self._raised(meaning, answer, code, message)
 
-    def _paging(self) -> CursorPaging | NumberedPaging | LinkPaging | None:
-        paging = self._own.paging or self._c.options.paging
-        if paging is None or self._operation.method not in _SAFE:
-            return None
-        if isinstance(paging, LinkPaging) or any(p.name == paging.parameter and p.place == "query" for p in self._operation.parameters):
-            return paging
-        return None
+    def _declined(self, answer: WireAnswer, document: Any) -> bool:
+        """Whether an answer of success says that there is no such thing. Raises what else it says."""
+        code, message = said(document, self._c.options.errors)
+        meaning = declared(answer, document, code, self._plan.success)
+        if meaning is not None:
+            self._raised(meaning, answer, code, message)
+        return meaning is not None
 
-    def _following(
-        self, paging: CursorPaging | NumberedPaging | LinkPaging, document: Any, answer: WireAnswer, path: str, pages: int
-    ) -> str | None:
+    def _raised(self, meaning: Means, answer: WireAnswer, code: str, message: str) -> None:
+        error = translated(meaning, answer, code, message, self._c.system, self._operation.name)
+        if meaning != "absent":
+            raise error
+        self._absent = error
+
+    def _following(self, paging: Paging, document: Any, answer: WireAnswer, asked: Asked, pages: int) -> str | _Changed | None:
+        """The next page: its path, or the parameter that leads there."""
         match paging:
             case CursorPaging():
                 cursor = member(document, paging.next)
-                if cursor in (None, ""):
+                if cursor in (None, "") or (paging.more and member(document, paging.more) is not True):
                     return None
                 if not isinstance(cursor, str | int) or isinstance(cursor, bool):
                     raise Unusable(paging.next, "a text or number that leads to the next page", type(cursor).__name__)
-                return with_parameter(path, paging.parameter, str(cursor))
-            case NumberedPaging():
+                return self._changed(paging.parameter, cursor, asked)
+            case NumberedPaging() | OffsetPaging():
                 items = member(document, paging.items)
                 if not isinstance(items, list):
                     raise Unusable(paging.items, "the list of this page", type(items).__name__)
-                if not items or len(items) < paging.size:
+                self._items += len(items)
+                if not items or len(items) < paging.size or _reached(document, paging.total, self._items):
                     return None
-                return with_parameter(path, paging.parameter, str(paging.first + pages * paging.step))
+                if isinstance(paging, OffsetPaging):
+                    return self._changed(paging.parameter, self._items, asked)
+                if _reached(document, paging.pages, pages):
+                    return None
+                return self._changed(paging.parameter, paging.first + pages * paging.step, asked)
             case LinkPaging():
-                return next_link(answer.headers.get("Link", ""), self._c.wire.base_url, path)
+                return next_link(answer.headers.get("Link", ""), self._c.wire.base_url, asked.path)
+            case AddressPaging():
+                address = member(document, paging.next)
+                if address in (None, ""):
+                    return None
+                if not isinstance(address, str):
+                    raise Unusable(paging.next, "the address of the next page", type(address).__name__)
+                return below(address, self._c.wire.base_url, asked.path, paging.next)
         assert_never(paging)
+
+    def _changed(self, parameter: str, value: str | int, asked: Asked) -> str | _Changed:
+        if parameter.startswith("body."):
+            return _Changed(parameter, value)
+        return with_parameter(asked.path, parameter, str(value))
 
     def _date(self, answer: WireAnswer) -> None:
         """A cache in between says how old its copy is (RFC 9111 §5.1)."""
@@ -234,14 +343,53 @@ class _Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class _Changed:
+    """The same request with another value of this member."""
+
+    parameter: str
+    value: str | int
+
+
+def _with_member(request: Mapping[str, Any], path: str, value: str | int) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
+    inner = request.get(head)
+    return {**request, head: _with_member(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def _reached(document: Any, path: str, count: int) -> bool:
+    """Whether the total that the answer names is there; systems write it as a number or a text."""
+    if not path:
+        return False
+    total = member(document, path)
+    if isinstance(total, bool) or not isinstance(total, int | str) or not re.fullmatch(r"[0-9]{1,15}", str(total), re.ASCII):
+        raise Unusable(path, "how many there are in all", type(total).__name__)
+    return count >= int(total)
+
+
+def _joined(*tables: Mapping[str, str]) -> dict[str, str]:
+    """Later tables win, whatever the case of a name; cookies are added up."""
+    made: dict[str, tuple[str, str]] = {}
+    for table in tables:
+        for name, value in table.items():
+            key = name.lower()
+            made[key] = (name, f"{made[key][1]}; {value}" if key == "cookie" and key in made else value)
+    return dict(made.values())
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
-    etag: str
+    etag: str | None
+    modified: str | None
     document: Any
     size: int
 
+    def condition(self) -> dict[str, str]:
+        """RFC 9110 §13.1: an entity tag is the better question."""
+        return {"If-None-Match": self.etag} if self.etag else {"If-Modified-Since": self.modified or ""}
+
 
 class _Known:
-    """The last answer with an ETag per question (address and header parameters); bounded in number and bytes, least used first out."""
+    """The last answer with an ETag or a date per question (address, headers); bounded in number and bytes, least used first out."""
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Literal
 
 from adapters.login import CredentialsRefused
@@ -14,14 +15,31 @@ from contracts.errors import OutcomeUnknown, UpstreamBusy, UpstreamError, Upstre
 Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "credentials"]
 
 
-def means(answer: WireAnswer, code: str, body_is_json: bool, promised: bool | None, meanings: Iterable[Meaning], *, read: bool) -> Means:
-    """Declared meanings first. Otherwise a 4xx is a refusal only if the system itself says so, in its own form: JSON, or without body as
+def declared(answer: WireAnswer, document: Any, code: str, meanings: Iterable[Meaning]) -> Means | None:
+    """The first declared meaning that fits. An answer of success is none unless a meaning speaks of its status or of a member."""
+    for meaning in meanings:
+        if meaning.status not in (None, answer.status) or meaning.code not in (None, code):
+            continue
+        if meaning.status is None and not meaning.member and answer.status < 300:
+            continue
+        if not meaning.member or _holds(member(document, meaning.member), meaning.equals):
+            return meaning.means
+    return None
+
+
+def _holds(value: Any, wanted: str | int | bool | None) -> bool:
+    if wanted is None:
+        return value not in (None, False, "", 0, [], {})
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted or (isinstance(value, str) and value.lower() == str(wanted).lower())
+    return isinstance(value, str | int | Decimal) and str(value) == str(wanted)
+
+
+def means(answer: WireAnswer, body_is_json: bool, promised: bool | None, *, read: bool) -> Means:
+    """What nobody declared. A 4xx is a refusal only if the system itself says so, in its own form: JSON, or without body as
     the contract declares (`promised` False). A proxy's page is a failure. A 404 that the contract knows makes a read empty.
     """
     status = answer.status
-    for meaning in meanings:
-        if meaning.status in (None, status) and meaning.code in (None, code):
-            return meaning.means
     if status in (408, 425, 429) or (status == 503 and answer.retry_after is not None):
         return "busy"
     if status in (401, 403):

@@ -162,17 +162,35 @@ class Renderer:
     def json(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         yield f"if {node.var}.__class__ is not dict:", 0, None
         yield f"wrong('an object', {node.var})", 1, None
+        own = {f.name for f in node.record.fields}
         for slot in node.slots.values():
-            yield f"{slot.var} = {node.var}.get({slot.field.name!r})", 0, slot
+            name = slot.field.name if slot.field.name in own else slot.field.name.partition(":")[0]
+            yield f"{slot.var} = {node.var}.get({name!r})", 0, slot
+            if slot.field.keyed:
+                yield f"{slot.var} = entries({slot.var})", 0, slot
             if slot.field.repeated:
                 yield f"if {slot.var} is None:", 0, None
                 yield f"{slot.var} = ()", 1, None
                 yield f"elif {slot.var}.__class__ is not list:", 0, None
                 yield f"wrong('a list', {slot.var})", 1, slot
+            if name != slot.field.name and (base := node.record.get(name)) is not None:
+                kinds = self.constant("KINDS", _kinds(base, slot.field))
+                yield f"{slot.var} = of_kind({slot.var}, {record_of(base).by!r}, {kinds})", 0, slot
+        for field in node.record.fields:
+            if isinstance(field.shape, Record) and field.shape.by and (*node.path, field.name) not in self.builder.drops:
+                yield from self.kinds(node, field, field.shape)
         if not node.record.open:
             known = self.constant("KNOWN", frozenset(f.name for f in node.record.fields))
             yield f"if not {known}.issuperset({node.var}):", 0, None
             yield f"unknown_members(context, {'/'.join(node.path)!r}, {node.var}, {known})", 1, None
+
+    def kinds(self, node: RecordNode, field: Field, shape: Record) -> Iterator[tuple[str, int, Slot | None]]:
+        """A variant that is neither read nor dropped is drift."""
+        named = [n for n in (*node.slots, *(d[-1] for d in self.builder.drops if d[:-1] == node.path)) if n.startswith(f"{field.name}:")]
+        if field.name in node.slots or named:
+            read = frozenset[str]().union(*(_kinds(field, found) for n in named if (found := node.record.get(n)) is not None))
+            path = "/".join((*node.path, field.name, shape.by))
+            yield f"other_kinds(context, {path!r}, {node.var}.get({field.name!r}), {shape.by!r}, {self.constant('KINDS', read)})", 0, None
 
     def rows(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         places = {f.name: i for i, f in enumerate(node.record.fields)}
@@ -197,6 +215,12 @@ def _tag(field: Field, *, plain: bool = False) -> str:
     """`plain`: the element's own tag, also for a field of one derived type."""
     name = field.name.partition(":")[0] if plain else field.name
     return f"{{{field.namespace}}}{name}" if field.namespace else name
+
+
+def _kinds(base: Field, field: Field) -> frozenset[str]:
+    """The values of the telling member that mean this variant, or one derived from it."""
+    kind = field.name.removeprefix(f"{base.name}:")
+    return frozenset(v for v, k in record_of(base).kinds.items() if k == kind).union(record_of(field).kinds)
 
 
 def _all(slot: Slot) -> Iterator[str]:

@@ -123,7 +123,7 @@ class _Maker:
                 self._value(shape, self._leaf(each, shape, at)) if isinstance(shape, Leaf) else self.table(shape, at, inside)
                 for _ in self._times(each, above)
             ]
-            made[each.name] = value if each.repeated else value[0]
+            made[each.name] = {str(v["key"]): v.get("value") for v in value} if each.keyed else value if each.repeated else value[0]
         return made
 
     def row(self, record: Record, path: str, above: tuple[int, ...]) -> tuple[Any, ...]:

@@ -37,7 +37,8 @@ class Record:
     """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract.
 
     `xsi_type` is the XSD type as `{namespace}name`. `derived` holds the types that may stand in its place, told apart by xsi:type: a field
-    `record` of this type is also there as `record:InventoryItem`, for elements of that type alone.
+    `record` of this type is also there as `record:InventoryItem`, for elements of that type alone. In form json the member `by` tells them
+    apart, and `kinds` says which of its values means which derived type.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Record:
     derived: dict[str, Record] = field(default_factory=dict)
     abstract: bool = False
     """No element is of this very type."""
+    by: str = ""
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> Field | None:
         found = next((f for f in self.fields if f.name == name), None)
@@ -72,6 +75,8 @@ class Field:
     """Namespace of the XML element or attribute; None = match by local name only."""
     doc: str = ""
     personal: bool = False
+    keyed: bool = False
+    """Form json: an object whose member names are data. It is read and written as rows of `key` and `value`; `repeated` is true."""
 
 
 @dataclass(frozen=True, slots=True)

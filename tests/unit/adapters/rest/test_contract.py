@@ -18,7 +18,7 @@ def contract(tmp_path: Path, schema: Any = None, *, schemas: dict[str, Any] | No
         "paths": {"/things/{id}": {"get": {"operationId": "getThing", "responses": answer, **operation}}},
         "components": {"schemas": schemas or {}},
     }
-    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    (tmp_path / "openapi.json").write_text(json.dumps(document, indent=1))
     return RestContract("shop", tmp_path / "openapi.json")
 
 
@@ -97,7 +97,6 @@ def test_parameters_are_fields_by_name_and_the_body_is_one_field(tmp_path: Path)
         ({"type": "boolean"}, Leaf("boolean")),
         ({"enum": ["A", "B"]}, Leaf("string", enum=("A", "B"))),
         ({"const": "A"}, Leaf("string", enum=("A",))),
-        ({"type": "object", "additionalProperties": {"type": "string"}}, Leaf("any")),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, Leaf("any")),
         ({"anyOf": [{"const": "A"}, {"const": "B"}], "type": "string"}, Leaf("string", enum=("A", "B"))),
         ({"type": ["string", "integer"]}, Leaf("any")),
@@ -158,17 +157,19 @@ def test_an_answer_that_is_a_list_stands_in_items(tmp_path: Path) -> None:
 def test_an_operation_without_a_name_is_named_by_method_and_path_and_an_unknown_one_by_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "o.json").write_text(json.dumps({"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {"204": {}}}}}}))
     of = RestContract("shop", tmp_path / "o.json")
-    assert of.operations() == ("GET /a",)
-    assert of.exchange("GET /a").answer is None
-    with pytest.raises(KeyError, match="did you mean 'GET /a'"):
-        of.exchange("GET /b")
+    assert of.operations() == ("get_a",)
+    assert of.exchange("get_a").answer is None
+    with pytest.raises(KeyError, match="did you mean 'get_a'"):
+        of.exchange("get_b")
+    with pytest.raises(KeyError, match="did you mean 'get_a'"):
+        of.exchange("GET /a")
 
 
 @pytest.mark.parametrize(
     ("reference", "why"),
     [
         ("#/components/schemas/Gone", "leads nowhere"),
-        ("https://evil.example/x.json", "outside"),
+        ("https://evil.example/x.json", "nothing is fetched"),
         ("../../etc/passwd", "outside"),
         ("#/components/schemas/Loop", "circle"),
     ],
@@ -176,7 +177,7 @@ def test_an_operation_without_a_name_is_named_by_method_and_path_and_an_unknown_
 def test_references_that_lead_nowhere_outside_or_in_circles_become_any_with_a_note(tmp_path: Path, reference: str, why: str) -> None:
     of = contract(tmp_path, obj(x={"$ref": reference}), schemas={"Loop": ref("Loop")})
     assert member(answer(of), "x").shape == Leaf("any")
-    assert why in of.notes[0].message
+    assert any(why in note.message and note.line > 4 for note in of.notes)
 
 
 def test_a_bomb_of_references_is_defused(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_a_bomb_of_references_is_defused(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("{", "not readable as JSON"),
-        ('{"swagger": "2.0"}', "expected a document"),
+        ('{"swagger": "1.2"}', "expected a document"),
         ("[]", "expected a document"),
         ("[" * 100_000, "not readable"),
     ],

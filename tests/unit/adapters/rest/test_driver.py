@@ -177,7 +177,7 @@ async def test_path_query_and_body_are_written_exactly(shop: Shop) -> None:
     ("operation", "request_", "where"),
     [
         ("getThing", {"other": 1}, "request.id"),
-        ("getThing", {"id": {"a": 1}}, "request.id"),
+        ("getThing", {"id": {"a": {"b": 1}}}, "request.id.a"),
         ("getThing", {"id": ".."}, "request"),
         ("makeThing", {"x": 1}, "request.body"),
         ("makeThing", {"body": {"x": object()}}, "request.body"),
