@@ -26,6 +26,7 @@ from contracts import canonical, ports
 from contracts.errors import Finding, Findings
 from contracts.ports import CAPABILITIES
 from gateway import estate as estates
+from gateway.bootstrap.own import OwnFunctions
 from gateway.estate import Estate, System
 from mappings.language import CompiledMapping, did_you_mean, load
 from mappings.language.shape import Exchange
@@ -78,17 +79,18 @@ def check(root: Path) -> Checked:
     estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
-    paths = {p for _, _, p, _ in _contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, o.request)}
+    paths = {p for _, _, p, _ in contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, o.request)}
     digests = {p: _digest(folder, p) for p in paths if p}  # before reading: what changes meanwhile is new to the next reload
     contracts: dict[str, Contract] = {}
-    for key, name, path, place in _contract_files(estate):
+    for key, name, path, place in contract_files(estate):
         try:
-            contracts[key] = _load_contract(name, estate.system[name], folder / path, options[name])
+            contracts[key] = load_contract(name, estate.system[name], folder / path, options[name])
         except Findings as exc:
-            found.extend(_at_home(f, name, options[name], source) for f in exc.findings)
+            found.extend(at_home(f, name, options[name], source) for f in exc.findings)
         except (OSError, ValueError) as exc:
             found.append(source.finding(place, f"{path}: cannot be read: {(isinstance(exc, OSError) and exc.strerror) or exc}"))
     mappings: dict[str, CompiledMapping] = {}
+    own = OwnFunctions(folder)
     for name, operation in estate.operation.items():
         contract = contracts.get(name) or contracts.get(name.partition(".")[0])
         if contract is None:  # what is wrong with it is said above; every field of its mappings would be unknown
@@ -98,7 +100,9 @@ def check(root: Path) -> Checked:
             path = getattr(operation, use)
             if path and path not in mappings:
                 try:
-                    mappings[path] = load((folder / path).read_text(encoding="utf-8"), path, _shapes(estate, contracts), types())
+                    mappings[path] = load(
+                        (folder / path).read_text(encoding="utf-8"), path, shapes(estate, contracts), types(), own.of(path)
+                    )
                 except Findings as exc:
                     found.extend(exc.findings)
                 except (OSError, UnicodeDecodeError) as exc:
@@ -106,6 +110,7 @@ def check(root: Path) -> Checked:
         found.extend(_fits(name, operation, mappings, source))
         if operation.mode == "file":
             estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
+    found.extend(own.findings)
     for name, given in options.items():
         if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
             for operation_name in given.operations:
@@ -125,7 +130,7 @@ def _digest(root: Path, path: str) -> str:
     return found.hexdigest()
 
 
-def _contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+def contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """(key of Checked.contracts, system, path, place in the estate)."""
     for name, system in estate.system.items():
         if system.protocol != "files":
@@ -136,7 +141,7 @@ def _contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, 
             yield name, owner, operation.contract or estate.system[owner].contract, ("operation", name)
 
 
-def _load_contract(name: str, system: System, path: Path, options: Any) -> Contract:
+def load_contract(name: str, system: System, path: Path, options: Any) -> Contract:
     if system.protocol == "soap":
         return soap.load(name, path, options or soap_spec.SoapOptions())
     if system.protocol == "rest":
@@ -144,7 +149,7 @@ def _load_contract(name: str, system: System, path: Path, options: Any) -> Contr
     return FileContract(name, path)
 
 
-def _at_home(finding: Finding, system: str, options: Any, source: estates.Source) -> Finding:
+def at_home(finding: Finding, system: str, options: Any, source: estates.Source) -> Finding:
     """A driver does not know where its options stand; the estate does."""
     about, prefix = finding.message, f"options of {system}: "
     if not about.startswith(prefix):
@@ -167,7 +172,7 @@ def _known(place: tuple[str, ...], operation: str, contract: Contract, source: e
         yield from exc.findings
 
 
-def _shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:
+def shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str], Exchange]:
     """`erp.GetStock` to its shapes. Raises KeyError for what no contract describes."""
 
     def exchange(reference: str) -> Exchange:
