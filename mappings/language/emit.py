@@ -134,8 +134,9 @@ class Emitter:
         rule = self.rule
         if place is None:
             place = rule.place if rule else self.file.fields.place
-            if column and rule and place.column:
-                column += place.column + len(rule.text) - len(rule.text.lstrip())
+            if column and rule:
+                place = Place(*place.within(rule.text, column))
+                column = 0
         finding = Finding(self.file.file, place.line, message, suggestion, column or place.column)
         if finding not in self.findings:
             self.findings.append(finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -138,12 +139,15 @@ _COMPARE = {
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
 
 
+_BREAKS = re.compile(r"[\r\n\t]")
+
+
 def parse(text: str) -> Node:
-    """Raises ExpressionError."""
+    """Lines may be broken anywhere. Raises ExpressionError."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"the expression has {len(text)} characters", f"at most {MAX_LENGTH} are read")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(_BREAKS.sub(" ", text.strip()), mode="eval").body
     except SyntaxError as error:
         raise ExpressionError(
             f"not an expression: {error.msg}",

@@ -18,6 +18,7 @@ from mappings.language import runtime
 from mappings.language.build import Builder
 from mappings.language.check import translate
 from mappings.language.emit import Lineage, Where
+from mappings.language.own import NO_OWN, Own
 from mappings.language.read import MappingFile, did_you_mean, read
 from mappings.language.render import Renderer
 from mappings.language.shape import Exchange, Message
@@ -234,21 +235,25 @@ def _parts(error: Exception, where: Where) -> tuple[str, str, str]:
     return expected, got, at
 
 
-def load(text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]) -> CompiledMapping:
-    """Reads, checks and compiles one mapping. `shapes` gives the Exchange of `system.Operation`, or raises LookupError.
+def load(
+    text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]], own: Own = NO_OWN
+) -> CompiledMapping:
+    """Reads, checks and compiles one mapping. `shapes` gives the Exchange of `system.Operation`, or raises LookupError. `own`: functions
+    of the estate that it may call.
 
     Raises Findings with every mistake at once.
     """
-    compiled, findings = attempt(text, file, shapes, types)
+    compiled, findings = attempt(text, file, shapes, types, own)
     if compiled is None:
         raise Findings(findings=tuple(findings))
     return compiled
 
 
 def attempt(
-    text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]]
+    text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]], own: Own = NO_OWN
 ) -> tuple[CompiledMapping | None, list[Finding]]:
     parsed, findings = read(text, file)
+    parsed.own, parsed.own_digest = own.functions, own.digest
     if not parsed.target or not parsed.source:
         return None, findings
     sides = _sides(parsed, shapes, types, findings)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,21 @@ EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "received_at", "
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """Of a value; `quote` characters open its text, which starts on the next line when `below` is 1."""
+
     line: int
     column: int = 0
+    quote: int = 1
+    below: int = 0
+
+    def within(self, text: str, column: int) -> tuple[int, int]:
+        """Line and column in the file of a place in the value's text; `column` counts from 1 behind its leading blanks."""
+        if not self.column:
+            return self.line, 0
+        offset = column - 1 + len(text) - len(text.lstrip())
+        start = text.rfind("\n", 0, offset) + 1
+        first = not start and not self.below
+        return self.line + self.below + text.count("\n", 0, offset), offset - start + (self.column + self.quote if first else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,9 @@ class MappingFile:
     refusals: list[Refusal] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     places: dict[tuple[str | int, ...], Place] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Functions of the estate that expressions may call, see `own`."""
+    own_digest: str = ""
 
     @property
     def name(self) -> str:
@@ -105,7 +121,7 @@ class MappingFile:
 
     @property
     def version(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+        return hashlib.sha256((self.text + self.own_digest).encode()).hexdigest()[:12]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -206,8 +222,8 @@ class _Reader:
         try:
             return Rule(name, parse(value), value, place)
         except ExpressionError as error:
-            lead = len(value) - len(value.lstrip())
-            self.find(place, f"{name}: {error.message}", error.suggestion, place.column + error.column + lead if place.column else 0)
+            line, column = place.within(value, error.column)
+            self.find(Place(line), f"{name}: {error.message}", error.suggestion, column)
             return None
 
     def group(self, table: dict[str, Any], path: tuple[str | int, ...]) -> Group:
@@ -302,7 +318,7 @@ def _scan(text: str) -> dict[tuple[str | int, ...], Place]:
     places: dict[tuple[str | int, ...], Place] = {}
     table: tuple[str | int, ...] = ()
     counts: dict[tuple[str | int, ...], int] = {}
-    lines = text.splitlines(keepends=True)
+    lines = [f"{line}\n" for line in text.split("\n")]
     at = 0
     starts: list[int] = []
     for line in lines:
@@ -323,7 +339,8 @@ def _scan(text: str) -> dict[tuple[str | int, ...], Place]:
         elif stripped and stripped[0] not in "#\r\n" and (key := _KEY.match(line)) and line[key.end() : key.end() + 1] == "=":
             path = (*table, *_names(key[0]))
             value = key.end() + 1 + len(line[key.end() + 1 :]) - len(line[key.end() + 1 :].lstrip())
-            place = Place(number + 1, value + 1)
+            quote = 3 if line[value : value + 3] in ('"""', "'''") else 1
+            place = Place(number + 1, value + 1, quote, int(quote == 3 and line[value + 3 :] in ("\n", "\r\n")))
             for end in range(len(table) + 1, len(path) + 1):
                 places.setdefault(path[:end], place)
             if line[value : value + 1] == "{":

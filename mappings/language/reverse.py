@@ -24,6 +24,7 @@ def reversed_file(file: MappingFile, builder: Builder) -> tuple[MappingFile, lis
     made = Group(file.fields.place)
     turner.group(file.fields, (), (), builder.item_record(), made)
     turned = MappingFile(file.file, file.text, file.source, file.target, fields=made, tables=dict(file.tables), parameters=file.parameters)
+    turned.own, turned.own_digest = file.own, file.own_digest
     turned.places = file.places
     return turned, turner.findings
 
@@ -31,6 +32,7 @@ def reversed_file(file: MappingFile, builder: Builder) -> tuple[MappingFile, lis
 class _Turner:
     def __init__(self, file: MappingFile) -> None:
         self.file = file
+        self.functions: dict[str, Function] = {**file.own, **FUNCTIONS}
         self.findings: list[Finding] = []
         self.known: dict[tuple[str, ...], Node] = {}
         """Source path -> the canonical field that holds it as it is, for expressions that name it beside their value."""
@@ -84,8 +86,9 @@ class _Turner:
                     raise NotInvertible("values of the table have several codes")
                 cases = Cases(tuple((v, k) for k, v in table.items()))
                 return self.turn(node.arguments[0], Call("enum", (value, cases), (("otherwise", Path(("refuse",))),)), at, record)
-            case Call(name=name) if name in FUNCTIONS and node.arguments:
-                function, call = FUNCTIONS[name], by_name(node, FUNCTIONS[name])
+            case Call(name=name) if name in self.functions and node.arguments:
+                function = self.functions[name]
+                call = by_name(node, function)
                 if function.parts is not None:
                     return self.amount(call, function.parts, value, at, record)
                 call = replace(call, named=tuple((k, self.beside(n, function, k, at)) for k, n in call.named))

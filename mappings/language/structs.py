@@ -51,6 +51,11 @@ def _record(info: inspect.StructType, known: dict[type, StructRecord]) -> Struct
     return made
 
 
+def field_of(name: str, annotation: Any) -> Field:
+    """What an annotation says about one value. Raises TypeError for what it cannot be."""
+    return _field(name, inspect.type_info(annotation), {}, required=True)
+
+
 def _field(name: str, info: inspect.Type, known: dict[type, StructRecord], *, required: bool) -> Field:
     info, personal = _plain(info)
     nillable = False

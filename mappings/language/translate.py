@@ -115,9 +115,9 @@ class Translator(Source):
         return Value(out, result, bool(guards), path=left.path or right.path, where=left.where or right.where)
 
     def call(self, node: Call, scope: RecordNode) -> Value:
-        function = FUNCTIONS.get(node.name)
+        function: Function | None = FUNCTIONS.get(node.name) or self.file.own.get(node.name)
         if function is None:
-            raise Problem(f"unknown function {node.name}", did_you_mean(node.name, FUNCTIONS), node.column)
+            raise Problem(f"unknown function {node.name}", did_you_mean(node.name, {**FUNCTIONS, **self.file.own}), node.column)
         if self.current is not None and node.name not in self.current.functions:
             self.current.functions.append(node.name)
         arguments = list(node.arguments)

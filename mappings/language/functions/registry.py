@@ -13,7 +13,7 @@ from mappings.language.shape import Leaf
 from mappings.language.source import Source
 
 ParameterForm = Literal["value", "constant", "word", "answer", "cases", "row"]
-_REQUIRED: Final = object()
+REQUIRED: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Parameter:
     doc: str
     kinds: tuple[str, ...] = ()
     form: ParameterForm = "value"
-    default: Any = _REQUIRED
+    default: Any = REQUIRED
     many: bool = False
     raw: bool = False
 
     @property
     def required(self) -> bool:
-        return self.default is _REQUIRED
+        return self.default is REQUIRED
 
 
 Build = Callable[[Source, Any, dict[str, Any], RecordNode], Value]
