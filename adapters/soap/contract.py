@@ -94,6 +94,7 @@ class SoapContract:
         self.endpoint = ""
         """The address in the file, for information: the estate's endpoint counts."""
         self._collect(self.wsdl)
+        self.schemas.complete()
         self._nodes = self._choose(port, binding)
 
     @property
@@ -160,6 +161,8 @@ class SoapContract:
                     found = self._documents.beside(path, node.get("location", ""))
                     if found:
                         waiting.append(found)
+                    elif alike := self._documents.of_namespace(node.get("namespace", ""), f"{_W}definitions"):
+                        waiting += alike
                     else:
                         self._note(node, path, f"import of {node.get('location')!r}, which is not in the contract folder")
                 elif name := node.get("name"):

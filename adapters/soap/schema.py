@@ -10,13 +10,14 @@ from typing import Any
 
 from lxml import etree
 
-from adapters.soap.documents import Documents
+from adapters.soap.documents import XSD, Documents
 from mappings.language.shape import TEXT, Field, Kind, Leaf, Record
 
-XSD = "http://www.w3.org/2001/XMLSchema"
 WSDL = "http://schemas.xmlsoap.org/wsdl/"
 ENCODINGS = frozenset({"http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding"})
 BUILT_IN = ENCODINGS | {XSD, "http://www.w3.org/XML/1998/namespace"}
+REDEFINED = "~"
+"""After the name of a component that another one of its name redefines; no XML name holds it."""
 MAX_FIELDS = 2000
 MAX_STEPS = 20_000
 """Particles of one type, groups unfolded."""
@@ -90,6 +91,10 @@ class Schemas:
         self._bases: dict[Name, list[Name]] = {}
         """Type -> the types that extend or restrict it."""
         self._loaded: set[tuple[Path, str]] = set()
+        self._targets: set[str] = set()
+        self._redefined: set[tuple[str, str, str]] = set()
+        self._wanted: dict[str, tuple[etree._Element, Schema, str]] = {}
+        """Namespaces that are imported, without a document that could be found by its name: the import, and what it says of the place."""
         self._shapes: dict[Name, Leaf | Record] = {}
         self._elements: dict[Name, Field] = {}
         self._pending: dict[int, tuple[Record, _Component]] = {}
@@ -113,6 +118,7 @@ class Schemas:
                 node.get("attributeFormDefault") == "qualified",
                 file,
             )
+            self._targets.add(schema.target)
             for child in node.iterchildren(f"{_S}*"):
                 kind = etree.QName(child).localname
                 if kind in {"import", "include", "redefine", "override"}:
@@ -120,24 +126,65 @@ class Schemas:
                 self._collect(child, schema)
                 if kind in {"redefine", "override"}:
                     for inner in child.iterchildren(f"{_S}*"):
-                        self._collect(inner, schema)
+                        self._replace(inner, schema)
+
+    def complete(self) -> None:
+        """Take up what was imported by namespace alone, or under a name that no file has."""
+        while self._wanted:
+            namespace, (node, schema, location) = self._wanted.popitem()
+            if namespace in self._targets:
+                continue
+            found = self._documents.of_namespace(namespace)
+            for path in found:
+                if (path, "") not in self._loaded:
+                    self._loaded.add((path, ""))
+                    self.add(self._documents.read(path), path)
+            if not found:
+                what = f"import of {location!r}" if location else f"import of namespace {namespace!r}"
+                self._note(node, schema, f"{what}, which is not in the contract folder", "save that document beside this file")
 
     def _collect(self, node: etree._Element, schema: Schema) -> None:
         kind, local = etree.QName(node).localname, node.get("name")
         if local is None:
             return
         table = self._components.setdefault({"simpleType": "type", "complexType": "type"}.get(kind, kind), {})
-        table.setdefault((schema.target, local), _Component(node, schema))
+        if (schema.target, local) in table and (kind, schema.target, local) in self._redefined:  # the redefinition came first
+            table.setdefault((schema.target, local + REDEFINED), _Component(node, schema))
+            return
+        known = table.setdefault((schema.target, local), _Component(node, schema)).node
+        if known is not node and etree.tostring(known, with_tail=False) != etree.tostring(node, with_tail=False):
+            self._note(node, schema, f"{kind} {local!r} is declared twice, differently; the one in line {line(known)} counts")
         if kind == "element" and (head := node.get("substitutionGroup")):
             self._members.setdefault(self.name(node, head, schema), []).append((schema.target, local))
         if kind == "complexType" and (derived := node.find(f"{_S}complexContent/*[@base]")) is not None:
             self._bases.setdefault(self.name(derived, derived.get("base", ""), schema), []).append((schema.target, local))
 
+    def _replace(self, node: etree._Element, schema: Schema) -> None:
+        """A component that redefines one of its own name: it refers to the former one, which goes on under another name."""
+        kind, local = etree.QName(node).localname, node.get("name")
+        table = self._components.setdefault({"simpleType": "type", "complexType": "type"}.get(kind, kind), {})
+        if local is None:
+            return
+        own = (schema.target, local)
+        former = table.pop(own, None)
+        for inner in node.iter(f"{_S}extension", f"{_S}restriction", f"{_S}group", f"{_S}attributeGroup"):
+            for attribute in ("base", "ref"):
+                said = inner.get(attribute)
+                if said and self.name(inner, said, schema) == own:
+                    inner.set(attribute, said + REDEFINED)
+                    self._redefined.add((kind, *own))
+        if former is not None:
+            table[schema.target, local + REDEFINED] = former
+        self._collect(node, schema)
+
     def _include(self, node: etree._Element, schema: Schema, kind: str) -> Iterator[tuple[etree._Element, Path, str]]:
         location, namespace = node.get("schemaLocation"), node.get("namespace", "")
-        if location is None or namespace in BUILT_IN:
+        if namespace in BUILT_IN:
             return
-        path = self._documents.beside(schema.file, location)
+        path = self._documents.beside(schema.file, location) if location else None
+        if path is None and kind == "import":
+            self._wanted.setdefault(namespace, (node, schema, location or ""))
+            return
         if path is None:
             self._note(node, schema, f"{kind} of {location!r}, which is not in the contract folder", "save that document beside this file")
             return
