@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any, Literal
@@ -14,6 +15,8 @@ from lxml import etree
 from adapters.soap import mtom
 from adapters.soap.errors import SOAP11, SOAP12, Unusable
 from adapters.wire import Wire, WireAnswer
+from mappings.language.rows import Rows, Shortened
+from mappings.language.shape import tag
 
 TYPES = mtom.ENVELOPE_TYPES | {mtom.PACKAGE}
 LARGE = 512 * 1024
@@ -65,6 +68,14 @@ class SoapClient:
             return read_body(answer.body)
         return await asyncio.get_running_loop().run_in_executor(self._worker, _read, answer, limit, opened)
 
+    async def shortened(self, answer: WireAnswer, rows: Rows) -> tuple[etree._Element, Shortened] | None:
+        """See `read_rows`."""
+        if answer.content_type not in mtom.ENVELOPE_TYPES:
+            return None
+        if len(answer.body) < LARGE:
+            return read_rows(answer.body, rows)
+        return await asyncio.get_running_loop().run_in_executor(self._worker, read_rows, answer.body, rows)
+
 
 def _read(answer: WireAnswer, limit: int, opened: Callable[[bytes], etree._Element] | None) -> etree._Element:
     document: bytes | etree._Element = answer.body
@@ -110,6 +121,41 @@ def read_body(document: bytes | etree._Element) -> etree._Element:
     if isinstance(document, bytes) and not any(ns.encode() in document for ns in _ENCODINGS):
         return body
     return _resolved(body)
+
+
+def read_rows(document: bytes, rows: Rows) -> tuple[etree._Element, Shortened] | None:
+    """The Body of an envelope whose list is written the regular way, without that list, and the payload (the Body, or the first element in
+    it) with what was cut out. None: `read_body` has to read it; it alone says what is wrong.
+    """
+    if (cut := rows.cut(document)) is None:
+        return None
+    found = None
+    if not any(ns.encode() in cut.rest for ns in _ENCODINGS):
+        with suppress(Unusable):
+            body = read_body(cut.rest)
+            if (payload := _cut_from(body, rows)) is not None:
+                found = body, Shortened(payload, cut.rows, cut.way)
+    if found is None:
+        rows.failed()
+    return found
+
+
+def _cut_from(body: etree._Element, rows: Rows) -> etree._Element | None:
+    """The payload, where the mark of cut rows stands where the contract has them, and no other row beside it. The mark is taken out."""
+    *above, field = rows.path
+    marks = list(body.iter(f"{{*}}{rows.mark}"))
+    place = marks[0].getparent() if len(marks) == 1 and marks[0].tag == tag(field, rows.mark) else None
+    if place is None or next(place.iterchildren(tag(field)), None) is not None:
+        return None
+    payload: etree._Element | None = place
+    for each in reversed(above):
+        if payload is None or payload.tag != tag(each):
+            return None
+        payload = payload.getparent()
+    if payload is not body and payload is not next(body.iterchildren(etree.Element), None):
+        return None
+    place.remove(marks[0])
+    return payload
 
 
 def _resolved(body: etree._Element) -> etree._Element:

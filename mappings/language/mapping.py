@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
 from types import CodeType, TracebackType
 from typing import Any
 
@@ -20,7 +21,8 @@ from mappings.language.check import translate
 from mappings.language.emit import Lineage, Where
 from mappings.language.own import NO_OWN, Own
 from mappings.language.read import MappingFile, did_you_mean, read
-from mappings.language.render import Renderer
+from mappings.language.render import Renderer, rows_of
+from mappings.language.rows import Rows, Shortened, Way
 from mappings.language.shape import Exchange, Message
 from mappings.language.structs import message
 
@@ -58,6 +60,8 @@ class _Code:
     functions: dict[str, Any]
 
 
+Shortcut = Rows
+
 _FOREIGN = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _INDEX = re.compile(r"\[\{\w+\}\]|/\{\w+\}")
 
@@ -80,17 +84,25 @@ class CompiledMapping:
         """What the context must hold for a request to be written."""
         self._code = _compile(builder, self.name)
         self._local: _Code | None = None
+        self._cut: dict[Way, _Code] = {}
         self._inverse = _compile(inverse, f"{self.name} (reverse)") if inverse is not None else None
         if self.reads:
-            self._read = self._code.functions["read"]
             self._one = self._code.functions["one"]
             self._outer = self._code.functions.get("outer")
+
+    @cached_property
+    def shortcut(self) -> Shortcut | None:
+        """How an answer can be read without a document of all of it: what a driver makes with it goes to `read` in the document's place."""
+        return rows_of(self.builder) if self.reads and self.source.form == "xml" else None
 
     def read(self, document: Any, context: ReadContext) -> list[Any]:
         """All targets of one document; all or nothing."""
         found: list[Any]
+        code = self._code
+        if document.__class__ is Shortened:
+            code = self._of_rows(document.way)
         try:
-            found = self._read(document, context)
+            found = code.functions["read"](document, context)
         except runtime.Renamed:
             found = self._by_local_name("read", context, document)
         except runtime.Refused as refused:
@@ -98,7 +110,7 @@ class CompiledMapping:
                 system=context.system, operation=context.operation, reason=refused.reason or "refused", refusal=refused.code
             ) from refused
         except (runtime.Bad, *_FOREIGN) as error:
-            raise self._violation(error, context, self._code) from error
+            raise self._violation(error, context, code) from error
         return found
 
     def read_one(self, record: Any, context: ReadContext, *ancestors: Any) -> Any:
@@ -161,6 +173,12 @@ class CompiledMapping:
         except (runtime.Bad, *_FOREIGN) as error:
             raise self._violation(error, context, self._local) from error
 
+    def _of_rows(self, way: Way) -> _Code:
+        if way not in self._cut:
+            assert self.shortcut is not None  # noqa: S101  # it cut the document
+            self._cut[way] = _compile(self.builder, f"{self.name} (rows)", rows=(self.shortcut, way))
+        return self._cut[way]
+
     def _violation(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation:
         where, path = _place(error.__traceback__, code)
         expected, got, at = _parts(error, where)
@@ -191,9 +209,9 @@ class CompiledMapping:
         return InvalidBody(where=path, expected=expected, got=got)
 
 
-def _compile(builder: Builder, name: str, *, local: bool = False) -> _Code:
+def _compile(builder: Builder, name: str, *, local: bool = False, rows: tuple[Rows, Way] | None = None) -> _Code:
     """Executes text that `build` and `render` made; see there why that is safe."""
-    renderer = Renderer(builder, local=local)
+    renderer = Renderer(builder, local=local, rows=rows)
     text, wheres = renderer.text()
     filename = f"<mapping {name} {builder.file.version}>"
     code: CodeType = compile(text, filename, "exec")

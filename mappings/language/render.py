@@ -7,17 +7,21 @@ from typing import Any
 
 from mappings.language.build import Builder
 from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
+from mappings.language.rows import NotRegular, Rows, Way, may_be_empty
 from mappings.language.shape import TEXT, Field, Record
 from mappings.language.source import record_of
 
 
 class Renderer:
-    """`local`: match XML elements by local name where the contract names no namespace (a second variant, made when it is needed)."""
+    """Variants, made when they are needed. `local`: match XML elements by local name where the contract names no namespace. `rows`: the
+    records were cut out of the document and are tuples of texts, written in that way.
+    """
 
-    def __init__(self, builder: Builder, *, local: bool = False) -> None:
-        self.builder, self.local = builder, local
+    def __init__(self, builder: Builder, *, local: bool = False, rows: tuple[Rows, Way] | None = None) -> None:
+        self.builder, self.local, self.cut = builder, local, rows
         self.constants: dict[str, Any] = dict(builder.constants)
         self.taken = set(builder.taken)
+        self.cut_rows = self.name("rows")
 
     def text(self) -> tuple[str, list[Where]]:
         """The source, and for each of its lines what it is about."""
@@ -57,13 +61,14 @@ class Renderer:
         def line(text: str, deeper: int = 0) -> Line:
             return Line(indent + deeper, text, where)
 
-        reader = {"xml": self.xml, "json": self.json, "rows": self.rows, "struct": self.struct}[self.builder.form]
+        cut = self.cut is not None and self.cut[0].holds(node.path)
+        reader = self.texts if cut else {"xml": self.xml, "json": self.json, "rows": self.rows, "struct": self.struct}[self.builder.form]
         for text, deeper, slot in reader(node):
             about = (
                 where if slot is None else Where(where.target, self.builder.join(node, slot.field.name), where.line, slot.field.personal)
             )
             yield Line(indent + deeper, text, about)
-        if self.builder.form != "struct":
+        if self.builder.form != "struct" and not cut:
             needed = [s for s in node.slots.values() if s.field.required and not s.field.nillable and not s.field.repeated]
             if needed:
                 yield line(f"if {' or '.join(f'{s.var} is None' for s in needed)}:")
@@ -88,6 +93,8 @@ class Renderer:
 
     def xml(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         """One pass over the children, dispatching on the tag."""
+        if self.cut is not None and not node.path:
+            yield f"{node.var}, {self.cut_rows} = {node.var}.payload, {node.var}.rows", 0, None
         for slot in node.slots.values():
             if slot.field.attribute:
                 yield f"{slot.var} = {node.var}.get({_tag(slot.field)!r})", 0, slot
@@ -129,13 +136,57 @@ class Renderer:
         others = left.union(_tag(f) for f in elements if f.name not in node.slots)
         once = frozenset(_tag(s.field, plain=True) for s in children if not s.field.repeated)
         shown = None if node.record.open else "/".join(node.path)
-        call = f"unknown(context, {shown!r}, {child}, {self.constant('ONCE', once)}, {self.constant('LOCAL', bare)})"
+        known = self.constant("ONCE", once), self.constant("LOCAL", frozenset() if self.local else bare)
+        call = f"unknown(context, {shown!r}, {child}, {', '.join(known)})"
         if others:
             yield f"{word} tag not in {self.constant('OTHERS', others)}:", 1, None
             yield call, 2, None
         else:
             yield "else:" if word == "elif" else "if True:", 1, None
             yield call, 2, None
+        if self.cut is not None:
+            for slot in children:
+                if self.cut[0].at((*node.path, slot.field.name)):
+                    yield f"{slot.var} = {self.cut_rows}", 0, slot
+
+    def texts(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        """A row of texts that its contract's pattern matched: nothing is missing in it and nothing unknown."""
+        assert self.cut is not None  # noqa: S101  # else nobody comes here
+        (rows, way), names, empty = self.cut, list[str](), dict[str, str]()
+        groups = list(rows.groups(node.record))
+        sure = "" if all(f.required or f.repeated for f, _ in groups) else None
+        for field, told in groups:
+            if (slot := node.slots.get(field.name)) is None:
+                names.append("_")
+            elif told:
+                names.append(empty.setdefault(field.name, self.name(f"{slot.var}_empty")))
+            else:
+                names.append(slot.var)
+        if names:
+            yield f"{', '.join(names)}, = {node.var}", 0, None
+        for name, slot in node.slots.items():
+            field, var = slot.field, slot.var
+            if all(name != f.name for f, _ in groups):
+                yield f"{var} = {'()' if field.repeated else 'None'}", 0, slot
+            elif field.repeated:
+                if isinstance(field.shape, Record):
+                    find = self.constant(f"{var.upper()}_ROWS", rows.row(field.shape, way, name).finditer)
+                    yield f"{var} = [row.groups({rows.absent(field)!r}) for row in {find}({var})] if {var} else ()", 0, slot
+                else:
+                    find = self.constant(f"{var.upper()}_TEXTS", rows.leaf(field, way).findall)
+                    yield f"{var} = {find}({var}) if {var} else ()", 0, slot
+            else:
+                if may_be_empty(field) and sure is None:
+                    yield f"if {var} is None:", 0, None
+                    yield f"{var} = {empty.get(name, repr(''))}", 1, slot
+                if isinstance(field.shape, Record):
+                    pattern, absent = rows.content(field.shape, way), rows.absent(field)
+                    fields = f"{self.constant(f'{var.upper()}_FIELDS', pattern.match)}({var}).groups({absent!r})"
+                    if nothing := pattern.match(""):
+                        fields = f"{fields} if {var} else {nothing.groups(absent)!r}"
+                    if not field.required:
+                        yield f"if {var} is not None:", 0, None
+                    yield f"{var} = {fields}", 0 if field.required else 1, slot
 
     def types(self, elements: list[Field], node: RecordNode) -> tuple[dict[str, dict[str, str]], frozenset[str]]:
         """Elements that derived types stand in for: tag -> xsi:type ("": none) -> tag to go on with; and the dropped ones of these."""
@@ -240,3 +291,33 @@ def _lists(node: RecordNode) -> list[str]:
         elif slot.node is not None:
             found += _lists(slot.node)
     return found
+
+
+def rows_of(builder: Builder) -> Rows | None:
+    """How the longest list of an answer can be read from its text; None when it cannot."""
+    path, record = list[Field](), builder.source.root
+    for step in builder.steps:
+        if (field := record.get(step)) is None or not isinstance(field.shape, Record):
+            return None
+        path.append(field)
+        if field.repeated:
+            break
+        record = field.shape
+    if not path or not path[-1].repeated:
+        return None
+    place, names = builder.root, tuple(field.name for field in path)
+    for name in names[:-1]:
+        if (below := place.slots[name].node) is None:
+            return None
+        place = below
+    wanted: dict[int, set[str]] = {}
+    waiting = [part.node for part in builder.lines if isinstance(part, Prelude)]
+    for node in waiting:
+        if node.path == place.path and node is not place and names[-1] in node.slots:  # the list is read in two places
+            return None
+        wanted.setdefault(id(node.record), set()).update(node.slots)
+        waiting += [slot.node for slot in node.slots.values() if slot.node is not None]
+    try:
+        return Rows(tuple(path), wanted)
+    except NotRegular:
+        return None

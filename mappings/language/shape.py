@@ -101,3 +101,8 @@ class Exchange:
     operation: str
     request: Message | None
     answer: Message | None
+
+
+def tag(field: Field, name: str = "") -> str:
+    """The element's name as lxml writes it. `name`: of another element in the same namespace."""
+    return f"{{{field.namespace}}}{name or field.name}" if field.namespace else name or field.name
