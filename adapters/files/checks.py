@@ -48,8 +48,7 @@ class Checks:
         """What the file's own totals say: reasons to refuse it, and findings. `ends`: rows of headers and trailers by record."""
         reasons: list[str] = []
         findings: list[str] = []
-        sums = dict(zip(self._places, self._totals, strict=True))
-        for number, check in enumerate(self._of_file):
+        for check, found in self.found(counts):
             name, _, field = check.expect.rpartition(".")
             row, place = ends.get(name), self._layout.records[name].at(field)
             if row is None or place is None or row[place] is None:
@@ -58,12 +57,19 @@ class Checks:
                 findings.append(f"{check.name} is unproven: {set_aside} transactions were set aside")
                 continue
             expected = Decimal(row[place])
-            terms = ((t, counts.get(t.count, 0) if t.count else sums[number, at]) for at, t in enumerate(check.equals))
-            found = sum((t.sign * value for t, value in terms), _ZERO)
             if abs(found - expected) > self._tolerance(check, expected):
                 said = f"{check.says}: {check.expect} states {expected:f}, the file holds {found:f}"
                 (reasons if check.on_failure == "refuse_file" else findings).append(said)
         return reasons, findings
+
+    def found(self, counts: Mapping[str, int]) -> list[tuple[CheckRule, Decimal]]:
+        """What the file holds, for each total that it states."""
+        sums = dict(zip(self._places, self._totals, strict=True))
+        found = []
+        for number, check in enumerate(self._of_file):
+            terms = ((t, Decimal(counts.get(t.count, 0)) if t.count else sums[number, at]) for at, t in enumerate(check.equals))
+            found.append((check, sum((t.sign * value for t, value in terms), _ZERO)))
+        return found
 
     def _far(self, at: int, expected: Decimal, found: Decimal) -> bool:
         return abs(found - expected) > self._tolerance(self._own[at], expected)
