@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from mappings.language.build import Builder
 from mappings.language.kinds import AMOUNTS
 from mappings.language.read import Drop, did_you_mean
 from mappings.language.shape import Leaf, Record
 from mappings.language.structs import GATEWAY_KEPT
+
+REST: Final = "*"
+"""As the last step of a drop: every field of that record of which nothing is used."""
 
 
 def leftovers(b: Builder) -> None:
@@ -20,6 +24,12 @@ def leftovers(b: Builder) -> None:
             if path in b.used or any(u[: len(path)] == path for u in b.used):
                 b.find(f"{drop.path} is dropped, and used", "remove the drop or the field", place=drop.place)
             dropped.add(path)
+    for path in [p for p in dropped if p[-1] == REST]:  # the rest of one record, whatever it is
+        dropped.remove(path)
+        dropped.update(rest := _rest(b, path[:-1], dropped))
+        if not rest:
+            place = next(d.place for d in b.file.drops if d.path.endswith(REST))
+            b.find(f"{'.'.join(path)} drops nothing: every field is used or dropped", "remove it", place=place)
     b.drops = dropped
     record, at = b.source.root, ()
     _unused(b, record, at, dropped, 0)
@@ -27,11 +37,24 @@ def leftovers(b: Builder) -> None:
         b.find(f"parameter {name} is not used", "remove it", place=b.file.places.get(("parameters", name)))
 
 
+def _rest(b: Builder, at: tuple[str, ...], dropped: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """The fields of the record at this path that are not used, and of which nothing is used or dropped."""
+    record: Record | Leaf = b.source.root
+    for step in at:
+        field = record.get(step) if isinstance(record, Record) else None
+        record = field.shape if field is not None else record
+    paths = {(*at, f.name) for f in record.fields} if isinstance(record, Record) else set()
+    touched = {known[: len(at) + 1] for known in (*b.used, *dropped, b.steps) if len(known) > len(at)}
+    return paths - touched
+
+
 def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...] | None:
     steps = tuple(drop.path.split("."))
     full = steps[1:] if steps[0] == "root" else (*anchor, *steps)
     record: Record | Leaf = b.source.root
     for i, step in enumerate(full):
+        if step == REST and i == len(full) - 1 and isinstance(record, Record):
+            return full
         field = record.get(step) if isinstance(record, Record) else None
         if field is None:
             names = [f.name for f in record.fields] if isinstance(record, Record) else []
