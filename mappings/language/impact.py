@@ -18,6 +18,7 @@ from contracts.errors import Finding
 from mappings.language.difference import Difference, Differences, Steps, compare
 from mappings.language.expression import Call, Const, Member, Node, Path, nodes
 from mappings.language.mapping import CompiledMapping, attempt
+from mappings.language.own import NO_OWN, Own
 from mappings.language.read import Group, MappingFile, Place, Rule, read
 from mappings.language.sample import leaf_text
 from mappings.language.shape import Exchange, Field, Leaf, Record
@@ -40,6 +41,8 @@ class Impact:
     direction: str
     """answer or request"""
     breaks: tuple[Finding, ...]
+    broken: tuple[Difference, ...]
+    """What the findings are about."""
     silent: tuple[Difference, ...]
     possible: tuple[Difference, ...]
     targets: dict[str, tuple[str, ...]]
@@ -55,23 +58,24 @@ class Impact:
 
 
 def impact(
-    mapping: CompiledMapping, old: Exchange, new: Exchange | None, shapes: Shapes, types: Types, operation: str = ""
+    mapping: CompiledMapping, old: Exchange, new: Exchange | None, shapes: Shapes, types: Types, operation: str = "", own: Own = NO_OWN
 ) -> tuple[Impact, Differences]:
-    """`shapes` gives the new contract; `operation`: the new `system.Operation` where it has another name."""
+    """`shapes` gives the new contract; `operation`: the new `system.Operation` under another name; `own`: functions of the estate."""
     direction = "answer" if mapping.reads else "request"
     before, after = (getattr(e, direction).root if e and getattr(e, direction) else None for e in (old, new))
     changed = compare(before, after)
     relevant = [d for d in changed.found if _concerns(mapping, d)]
-    _, breaks = attempt(mapping.file.text, mapping.file.file, shapes, types)
-    repair = _Repair(mapping, changed, shapes, types, operation)
+    _, breaks = attempt(mapping.file.text, mapping.file.file, shapes, types, own)
+    repair = _Repair(mapping, changed, lambda text: attempt(text, mapping.file.file, shapes, types, own)[1], shapes, operation)
     if breaks:
         repair.run()
-    broken = {d for d in relevant if d.kind == "removed" or any(_speaks_of(f, d) for f in breaks)}
+    broken = [d for d in relevant if d.kind != "added" and breaks and any(_speaks_of(f, d) for f in breaks)]
     return (
         Impact(
             mapping.file.file,
             direction,
             tuple(breaks),
+            tuple(broken),
             tuple(d for d in relevant if d not in broken and d.kind != "added"),
             tuple(d for d in relevant if d.kind == "added"),
             {".".join(d.path): _targets(mapping, d.path) for d in relevant},
@@ -213,8 +217,10 @@ def _parts(node: Node) -> Iterable[Node]:
 class _Repair:
     """Edits the text step by step; every step is judged by the check against the new contract."""
 
-    def __init__(self, mapping: CompiledMapping, changed: Differences, shapes: Shapes, types: Types, operation: str) -> None:
-        self.mapping, self.changed, self.shapes, self.types, self.operation = mapping, changed, shapes, types, operation
+    def __init__(
+        self, mapping: CompiledMapping, changed: Differences, check: Callable[[str], list[Finding]], shapes: Shapes, operation: str
+    ) -> None:
+        self.mapping, self.changed, self.check, self.shapes, self.operation = mapping, changed, check, shapes, operation
         self.text = mapping.file.text
         self.done: list[str] = []
         self.decisions: list[str] = []
@@ -223,7 +229,7 @@ class _Repair:
 
     def findings(self, text: str) -> list[Finding]:
         self.tries += 1
-        return attempt(text, self.mapping.file.file, self.shapes, self.types)[1]
+        return self.check(text)
 
     def run(self) -> None:
         if self.operation:
@@ -233,6 +239,7 @@ class _Repair:
         else:
             self.renamed_targets()
             self.required_targets()
+        self.renamed_examples()
         self.left = self.findings(self.text)
         hopeless: set[str] = set()
         while self.left and self.tries < MAX_ATTEMPTS:
@@ -283,6 +290,23 @@ class _Repair:
             self.text = _with_expression(self.text, place, new)
             self.done.append(f"line {place.line}: {old}  ->  {new}")
         self.renamed_drops(steps, moved)
+
+    def renamed_examples(self) -> None:
+        """The system's documents in the examples: names of fields, and single values that moved. Found by their text."""
+        head, found, examples = self.text.partition("[[example]]")
+        key, message = ("given", self.mapping.source) if self.mapping.reads else ("expect", self.mapping.target)
+        literal = re.compile(rf"^({key}\s*=\s*)(\"\"\"|\'\'\')(.*?)\2", re.DOTALL | re.MULTILINE)
+
+        def renamed(found: re.Match[str]) -> str:
+            text = found[3]
+            for old, now in self.changed.moves.items():
+                text = _in_document(text, message.form, old, now)
+            return f"{found[1]}{found[2]}{text}{found[2]}"
+
+        examples = literal.sub(renamed, examples)
+        for old, now in self.changed.moves.items():
+            examples = re.sub(rf"^(error\s*=.*?)(?<![\w-]){re.escape(old[-1])}(?![\w-])", rf"\g<1>{now[-1]}", examples, flags=re.MULTILINE)
+        self.text = head + found + examples
 
     def renamed_drops(self, steps: Steps, moved: Steps) -> None:
         for drop in self.mapping.file.drops:
@@ -404,6 +428,21 @@ def _variants(rule: Rule, finding: Finding, chain: tuple[Steps, ...], root: Reco
             yield (
                 f"{rule.text[:end]} | {conversion}{rest}" if alone else f"{rule.text[:begin]}({rule.text[begin:end]} | {conversion}){rest}"
             )
+
+
+def _in_document(text: str, form: str, old: Steps, now: Steps) -> str:
+    """A document in which one field has another name, and stands inside further records where it moved below its old place."""
+    wraps = now[len(old) - 1 : -1] if now[: len(old) - 1] == old[:-1] else ()
+    name = re.escape(old[-1])
+    if form == "xml":
+        text = re.sub(rf"(</?){name}(?=[\s/>])", rf"\g<1>{now[-1]}", text)
+        for outer in wraps[::-1]:
+            text = re.sub(rf"<{re.escape(now[-1])}>[^<]*</{re.escape(now[-1])}>", rf"<{outer}>\g<0></{outer}>", text)
+    elif form == "json":
+        before = "".join(f"{json.dumps(outer)}: {{" for outer in wraps)
+        value = r"(\"(?:[^\"\\]|\\.)*\"|[\w.+-]+)" if wraps else "()"
+        text = re.sub(rf'"{name}"(\s*:\s*){value}', lambda m: f'{before}"{now[-1]}"{m[1]}{m[2]}{"}" * len(wraps)}', text)
+    return text
 
 
 def _question(rule: Rule, new: str) -> str:
