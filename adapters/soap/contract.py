@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from lxml import etree
 
-from adapters.soap.documents import Documents
-from adapters.soap.schema import ANY, WSDL, XSD, Name, Schema, Schemas, documentation, line
+from adapters.soap.documents import XSD, Documents
+from adapters.soap.schema import ANY, WSDL, Name, Schema, Schemas, documentation, line
 from contracts.errors import Finding, Findings
 from mappings.language.shape import TEXT, Exchange, Field, Leaf, Message, Record
 

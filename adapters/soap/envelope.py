@@ -125,7 +125,8 @@ class EnvelopeWriter:
             declared = (namespace[1:], local)
         start, end = f"<{name}" + (f' xsi:type="{self._named(declared)}"' if declared else ""), f"</{name}>"
         if isinstance(field.shape, Leaf):
-            return _Element(field.name, field.required, field.repeated, nil, _leaf_writer(field.shape, start + ">", end))
+            fixed = field.default if field.fixed else None
+            return _Element(field.name, field.required, field.repeated, nil, _leaf_writer(field.shape, start + ">", end), fixed)
         if field.shape.abstract and field.shape.derived:
             names = ", ".join(f"{base}:{kind}" for kind in list(field.shape.derived)[:5])
 
@@ -159,6 +160,7 @@ class _Element:
     repeated: bool
     nil: str
     write: Write
+    fixed: str | None = None
 
 
 class _Record:
@@ -196,7 +198,7 @@ class _Record:
     def write(self, value: Any, out: list[str], start: str, end: str) -> None:
         self.check(value)
         for field, name in self._attributes:
-            given = value.get(field.name)
+            given = value.get(field.name, field.default if field.fixed else None)
             if given is not None and isinstance(field.shape, Leaf):
                 start += f' {name}="{_escaped(_checked(given, field.shape), _IN_ATTRIBUTE)}"'
             elif field.required:
@@ -209,7 +211,7 @@ class _Record:
 
     def children(self, value: Mapping[str, Any], out: list[str]) -> None:
         for element in self._elements:
-            given = value.get(element.name)
+            given = value.get(element.name, element.fixed)
             if given is None:
                 if element.required and not any(name.startswith(f"{element.name}:") for name in value):
                     if not element.nil or element.name not in value:

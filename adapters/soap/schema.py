@@ -448,7 +448,9 @@ class Schemas:
         typed = self._find("type", declared) if declared else None
         doc = (_doc(ref) if ref is not None else "") or _doc(node) or (_doc(typed.node) if typed else "")
         nillable = node.get("nillable") == "true"
-        field = Field(name, shape, required, repeated, nillable, namespace=namespace, doc=doc)
+        fixed = node.get("fixed") if required and not repeated and isinstance(shape, Leaf) else None
+        only = fixed is not None
+        field = Field(name, shape, required, repeated, nillable, namespace=namespace, doc=doc, default=fixed, fixed=only)
         if declared:
             self.type_names[id(field)] = declared
         return field
@@ -467,18 +469,18 @@ class Schemas:
                     continue
                 target = self._find("attribute", name)
                 shape = self._attribute_shape(target) if target else Leaf("string")
-                yield Field(name[1], shape, node.get("use") == "required", attribute=True, namespace=name[0] or None, doc=_doc(node))
+                yield self._attribute(node, name[1], name[0], shape)
             elif node.get("use") != "prohibited" and (local := node.get("name")):
                 form = node.get("form")
                 qualified = form == "qualified" or (form is None and schema.attributes_qualified)
-                yield Field(
-                    local,
-                    self._attribute_shape(_Component(node, schema)),
-                    node.get("use") == "required",
-                    attribute=True,
-                    namespace=schema.target or None if qualified else None,
-                    doc=_doc(node),
-                )
+                yield self._attribute(node, local, schema.target if qualified else "", self._attribute_shape(_Component(node, schema)))
+
+    @staticmethod
+    def _attribute(node: etree._Element, name: str, namespace: str, shape: Leaf) -> Field:
+        fixed, required = node.get("fixed"), node.get("use") == "required"
+        only = fixed is not None and required
+        default = fixed if fixed is not None else node.get("default")
+        return Field(name, shape, required, attribute=True, namespace=namespace or None, doc=_doc(node), default=default, fixed=only)
 
     def _attribute_shape(self, component: _Component) -> Leaf:
         node = component.node

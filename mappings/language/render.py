@@ -97,7 +97,8 @@ class Renderer:
             yield f"{node.var}, {self.cut_rows} = {node.var}.payload, {node.var}.rows", 0, None
         for slot in node.slots.values():
             if slot.field.attribute:
-                yield f"{slot.var} = {node.var}.get({_tag(slot.field)!r})", 0, slot
+                absent = "" if slot.field.default is None else f", {slot.field.default!r}"
+                yield f"{slot.var} = {node.var}.get({_tag(slot.field)!r}{absent})", 0, slot
             elif slot.field.name == TEXT:
                 yield f"{slot.var} = (not len({node.var}) and {node.var}.text) or odd({node.var})", 0, slot
         children = [s for s in node.slots.values() if not s.field.attribute and s.field.name != TEXT]
@@ -135,7 +136,7 @@ class Renderer:
             word = "elif"
         others = left.union(_tag(f) for f in elements if f.name not in node.slots)
         once = frozenset(_tag(s.field, plain=True) for s in children if not s.field.repeated)
-        shown = None if node.record.open else "/".join(node.path)
+        shown = "/".join(node.path)
         known = self.constant("ONCE", once), self.constant("LOCAL", frozenset() if self.local else bare)
         call = f"unknown(context, {shown!r}, {child}, {', '.join(known)})"
         if others:

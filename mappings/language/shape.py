@@ -75,6 +75,10 @@ class Field:
     """Namespace of the XML element or attribute; None = match by local name only."""
     doc: str = ""
     personal: bool = False
+    default: str | None = None
+    """What an attribute that is absent is read as."""
+    fixed: bool = False
+    """A request that leaves it out says the default all the same."""
     keyed: bool = False
     """Form json: an object whose member names are data. It is read and written as rows of `key` and `value`; `repeated` is true."""
 

@@ -89,7 +89,8 @@ class Source(Emitter, ABC):
             slot = self.slot(node, field)
             path, where = (*node.path, step), self.join(node, step)
             # a Struct always holds its fields: only None can be missing
-            optional = optional or node.optional or field.nillable or (not field.required and self.form != "struct")
+            absent = not field.required and not (field.attribute and field.default is not None)
+            optional = optional or node.optional or field.nillable or (absent and self.form != "struct")
             rest = steps[i + 1 :]
             if field.repeated:
                 self.use(path, start, slot)

@@ -208,7 +208,8 @@ class Target(Translator):
         for field in record.fields:
             if f"{prefix}{field.name}" in self.file.undecided:
                 continue
-            if field.required and field.name not in group.rules and field.name not in group.groups and field.name not in typed:
+            given = field.fixed or field.name in group.rules or field.name in group.groups or field.name in typed
+            if field.required and not given:
                 hint = (
                     f'write {field.name} = "…"'
                     if isinstance(field.shape, Leaf) or field.shape.name in AMOUNTS

@@ -210,3 +210,38 @@ def test_hundreds_of_types_cost_only_those_that_are_named(tmp_path: Path) -> Non
     writer = EnvelopeWriter(contract.operation("Ask"), contract.schemas)
     assert b"K577" in writer.write({"record:K577": [{"f577": 1}]})
     assert len(writer._records) < 10  # of more than 600
+
+
+OTHER = """
+<xs:attributeGroup name="Common"><xs:attribute name="version" type="xs:string" use="required" fixed="2.1"/>
+<xs:attribute name="unit" type="xs:string" default="EA"/></xs:attributeGroup>
+<xs:element name="Ask"><xs:complexType><xs:sequence><xs:element name="kind" type="xs:string" fixed="SHOP"/>
+<xs:element name="sku" type="xs:string" maxOccurs="unbounded"/><xs:any minOccurs="0" processContents="lax"/></xs:sequence>
+<xs:attributeGroup ref="t:Common"/></xs:complexType></xs:element>"""
+
+
+def test_what_the_contract_fixes_is_written_by_itself_and_a_default_is_read_where_nothing_is_said(tmp_path: Path) -> None:
+    contract = described(tmp_path, OTHER)
+    envelope = EnvelopeWriter(contract.operation("Ask"), contract.schemas).write({"sku": ["1"]})
+    asked = etree.fromstring(envelope)[0][0]
+    assert (asked.get("version"), asked.get("unit"), asked.findtext("{urn:t}kind")) == ("2.1", None, "SHOP")
+    mapping = compiled(
+        contract,
+        """
+        target = "Product"
+        source = "erp.Ask"
+        [fields]
+        sku = "sku | first | required"
+        base_unit = "unit | enum(EA='EA', KG='KGM', otherwise=refuse)"
+        name = "kind | localized('en')"
+        active = true
+        [drops]
+        version = "always the same"
+        """,
+    )
+    drift: list[tuple[str, str, str]] = []
+    context = ReadContext("erp", "Ask", drift=lambda *seen: drift.append(seen))
+    document = etree.fromstring('<Ask xmlns="urn:t"><kind>SHOP</kind><sku>7</sku><x:extra xmlns:x="urn:x"><x:b/></x:extra></Ask>')
+    (product,) = mapping.read(document, context)
+    assert (product.sku, product.base_unit) == ("7", "EA")
+    assert drift == [("element", "extra", "")]
