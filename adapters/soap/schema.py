@@ -98,6 +98,7 @@ class Schemas:
         self._shapes: dict[Name, Leaf | Record] = {}
         self._elements: dict[Name, Field] = {}
         self._pending: dict[int, tuple[Record, _Component]] = {}
+        self._underived: list[tuple[Record, Name]] = []
         self._resolving: set[Name] = set()
         self._steps = self._total = 0
         self.type_names: dict[int, Name] = {}
@@ -238,8 +239,11 @@ class Schemas:
         return shape
 
     def _drain(self) -> None:
-        while self._pending:
-            self._fill(*self._pending.pop(next(iter(self._pending))))
+        while self._pending or self._underived:
+            while self._underived:
+                self._derive(*self._underived.pop())
+            if self._pending:
+                self._fill(*self._pending.pop(next(iter(self._pending))))
 
     def _type(self, name: Name, at: _Component | None) -> Leaf | Record:
         namespace, local = name
@@ -258,7 +262,7 @@ class Schemas:
         self._resolving.discard(name)
         if isinstance(shape, Record):
             shape.xsi_type = f"{{{namespace}}}{local}" if namespace else local
-            self._derive(shape, name)
+            self._underived.append((shape, name))
         return shape
 
     def _derive(self, shape: Record, name: Name) -> None:
@@ -269,11 +273,11 @@ class Schemas:
             if kind in seen:
                 continue
             seen.add(kind)
-            if len(seen) > MAX_FIELDS:
+            self._total += 1
+            if len(seen) > MAX_FIELDS or self._total > MAX_TOTAL:
                 component = self._components["type"][name]
-                self._note(
-                    component.node, component.schema, f"more than {MAX_FIELDS} types are derived from {name[1]}; the rest is not described"
-                )
+                message = f"more than {MAX_FIELDS} types (all: {MAX_TOTAL}) are derived from {name[1]}; the rest is not described"
+                self._note(component.node, component.schema, message)
                 return
             record = self._type(kind, None)
             if isinstance(record, Record):
@@ -303,7 +307,7 @@ class Schemas:
         node, schema = component.node, component.schema
         self._steps = 0
         record.abstract = node.get("abstract") == "true"
-        record.open = record.abstract and not record.derived
+        record.open = record.abstract and (schema.target, node.get("name", "")) not in self._bases
         if node.get("mixed") == "true":
             record.fields.append(Field(TEXT, Leaf("string"), required=False))
         content = node.find(f"{_S}complexContent")
