@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from contracts.call import Call
 from contracts.errors import UpstreamRejected
+from mappings.language import Shortcut
 from mappings.language.shape import Exchange
 
 
@@ -41,9 +42,10 @@ class Connection(Protocol):
 
     async def close(self) -> None: ...
 
-    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
+    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float, shortcut: Shortcut | None = None) -> Reply:
         """One attempt, within `seconds`. `request` is the plain request document (nested dicts, lists, strings, Decimals, dates) that the
         request mapping wrote. Raises contracts.errors.UpstreamError only; a cancellation passes through untouched. Never retries
-        (a renewed session login inside an attempt is part of the attempt).
+        (a renewed session login inside an attempt is part of the attempt). `shortcut` is the answer mapping's: a driver that need not look
+        into what it leaves out may answer with what it made of the text, in the place of a document.
         """
         ...

@@ -55,7 +55,8 @@ class Operation:
         document = self.request.write(request, self._context()) if self.request else {}
 
         async def attempt(seconds: float) -> tuple[Rows, Provenance]:
-            reply = await self.connection.call(self.call or self.name, document, call, seconds)
+            shortcut = self.answer.shortcut if self.answer else None
+            reply = await self.connection.call(self.call or self.name, document, call, seconds, shortcut)
             if reply.absent is not None and self.capability.writes:
                 raise reply.absent
             return self._read(reply)

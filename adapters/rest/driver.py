@@ -34,6 +34,7 @@ from adapters.rest.token import OPERATION, TokenEndpoint, session_token
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import ContractViolation, UpstreamError, UpstreamRejected, UpstreamTimeout
+from mappings.language import Shortcut
 from observability import Hop, current_hop
 
 _SAFE = ("GET", "HEAD")
@@ -103,7 +104,7 @@ class RestConnection:
         if self._token_wire:
             await self._token_wire.close()
 
-    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
+    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float, shortcut: Shortcut | None = None) -> Reply:
         plan = self._plans.get(operation) or self._plans.setdefault(operation, self._planned(operation))
         visit = _Visit(self, plan, asyncio.get_running_loop().time() + seconds)
         try:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import msgspec
 from lxml import etree
 
 from adapters.driver import Reply
@@ -34,8 +35,12 @@ from adapters.soap.spec import AsOf, Carried, Meaning, Means, OperationOptions, 
 from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import ConnectFailed, ContractViolation, UpstreamError, UpstreamFault, UpstreamRejected
+from mappings.language import Shortcut
+from mappings.language.rows import Rows, Shortened
 from mappings.language.shape import TEXT, Record
 from observability import Step, current_hop, step
+
+Payload = etree._Element | Shortened  # noqa: SLF001  # the class of every element has no other name
 
 _LOG_OUT_SECONDS = 2.0
 _BETWEEN = "\0"
@@ -68,6 +73,8 @@ class _Plan:
     blocks: dict[str, dict[str, Any]]
     constants: dict[str, Any]
     path: str
+    rows: Rows | None
+    """The list of its answer that nobody but the mapping looks into."""
 
 
 class _Absent(Exception):
@@ -108,7 +115,7 @@ class SoapConnection:
         self._worker: ThreadPoolExecutor | None = None
         self._clients: dict[str, SoapClient] = {}
         """By path; "" is that of the login elsewhere."""
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[tuple[str, Rows | None], _Plan] = {}
         self._security = MessageSecurity(system, options.security) if options.security else None
         self._login: Login | None = None
         if session := options.session:
@@ -137,16 +144,16 @@ class SoapConnection:
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
-    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
+    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float, shortcut: Shortcut | None = None) -> Reply:
         """The payload element of the answer's Body (the Body itself where the contract puts several elements into it)."""
         end = asyncio.get_running_loop().time() + seconds
-        plan = self._plan(operation)
+        plan = self._plan(operation, shortcut if isinstance(shortcut, Rows) else None)
         try:
             return self._reply(plan, await self._answered(plan, request, end))
         except _Absent as absent:
             return Reply((), absent=absent.refusal)
 
-    async def _answered(self, plan: _Plan, request: Mapping[str, Any], end: float) -> etree._Element | None:
+    async def _answered(self, plan: _Plan, request: Mapping[str, Any], end: float) -> Payload | None:
         """The payload, after a login where one is needed, and after another one where the system forgot the first."""
         if self._login is None or not plan.carried:
             return (await self._attempt(plan, request, "", end))[0]
@@ -162,26 +169,28 @@ class SoapConnection:
             self._login.expire(token)
             raise again.error from again
 
-    def _plan(self, name: str) -> _Plan:
-        if name not in self._plans:
+    def _plan(self, name: str, rows: Rows | None = None) -> _Plan:
+        if (name, rows) not in self._plans:
             operation, session, options = self.contract.operation(name), self.options.session, self.options
             own = options.operations.get(name, OperationOptions())
             carried = session.carried if session is not None and own.session and name != session.operation else ()
             request = operation.request.record
             meanings = (*own.meanings, *options.meanings)
-            self._plans[name] = _Plan(
+            results = own.results or options.results
+            self._plans[name, rows] = _Plan(
                 operation=operation,
                 writer=EnvelopeWriter(operation, self.contract.schemas, self._blocks.values()),
                 method=f"{operation.interface}/{name}",
                 options=own,
-                results=own.results or options.results,
+                results=results,
                 meanings=meanings if carried else tuple(m for m in meanings if m.means != "expired"),
                 carried=tuple(c for c in carried if not c.field or request.open or has(request, c.field)),
                 blocks=self._constant_blocks(operation),
                 constants=constant_fields(request, options.constants, options.secrets),
                 path="" if session is not None and session.endpoint and name == session.operation else own.path or self._paths[0],
+                rows=None if rows is None or self._security or _named(rows, (own, results)) else rows,
             )
-        return self._plans[name]
+        return self._plans[name, rows]
 
     def _constant_blocks(self, operation: Operation) -> dict[str, dict[str, Any]]:
         """The header blocks with constant fields that go with an operation."""
@@ -198,7 +207,7 @@ class SoapConnection:
 
     # ---- one envelope there and back ----------------------------------------------------------------------------------
 
-    async def _attempt(self, plan: _Plan, request: Mapping[str, Any], token: str, end: float) -> tuple[etree._Element | None, WireAnswer]:
+    async def _attempt(self, plan: _Plan, request: Mapping[str, Any], token: str, end: float) -> tuple[Payload | None, WireAnswer]:
         name, hop = plan.operation.name, current_hop()
         try:
             request = merged(plan.constants, request) if plan.constants else request
@@ -266,7 +275,7 @@ class SoapConnection:
             system=self.system, operation=operation, where=exc.where, expected=exc.expected, got=exc.got, sent=False, reason="request"
         )
 
-    async def _payload(self, plan: _Plan, client: SoapClient, answer: WireAnswer, sealed: Sealed) -> etree._Element | None:
+    async def _payload(self, plan: _Plan, client: SoapClient, answer: WireAnswer, sealed: Sealed) -> Payload | None:
         name, status = plan.operation.name, answer.status
         http = SoapFault(str(status), str(status), f"HTTP {status}", frozenset((str(status),)))
         busy = status == 429 or (status == 503 and answer.retry_after is not None)
@@ -274,6 +283,10 @@ class SoapConnection:
             raise self._error(plan, http, answer, "busy" if busy else "failed")
         if not answer.body and status < 300 and plan.operation.answer is None:
             return None
+        if plan.rows is not None and status < 300 and (short := await client.shortened(answer, plan.rows)) is not None:
+            body, payload = short
+            if self._expected(plan, body, next(body.iterchildren(etree.Element), None), answer) is payload.payload:
+                return payload
         opened = partial(self._security.opened, sealed=sealed) if self._security else None
         try:
             body = await client.body(answer, self.options.body_limit, opened)
@@ -330,11 +343,11 @@ class SoapConnection:
             if meant(plan.meanings, said, answer.status) != "tolerated":
                 raise self._error(plan, said, answer, said.means)
 
-    def _reply(self, plan: _Plan, payload: etree._Element | None) -> Reply:
+    def _reply(self, plan: _Plan, payload: Payload | None) -> Reply:
         if payload is None:
             return Reply(())
         as_of = plan.options.as_of
-        return Reply((payload,), as_of=self._as_of(plan, as_of, payload) if as_of else None)
+        return Reply((payload,), as_of=self._as_of(plan, as_of, _element(payload)) if as_of else None)
 
     def _as_of(self, plan: _Plan, rule: AsOf, payload: etree._Element) -> datetime:
         text = "".join(value(payload, path) or "" for path in rule.fields)
@@ -366,14 +379,14 @@ class SoapConnection:
                 raise CredentialsRefused(system=self.system, operation=session.operation, reason=reason) from exc
             return Token(_BETWEEN.join(self._found(carried, payload, answer) for carried in session.carried))
 
-    def _found(self, carried: Carried, payload: etree._Element | None, answer: WireAnswer) -> str:
+    def _found(self, carried: Carried, payload: Payload | None, answer: WireAnswer) -> str:
         """One value of the login's answer."""
         if carried.cookie and not carried.token:
             found = _cookie(answer, carried.cookie)
         else:
-            holder = payload
-            if carried.found_in == "header" and payload is not None:
-                holder = payload.getroottree().getroot().find("{*}Header")
+            holder = _element(payload) if payload is not None else None
+            if carried.found_in == "header" and holder is not None:
+                holder = holder.getroottree().getroot().find("{*}Header")
             found = value(holder, carried.token or "") if holder is not None else None
         if not found or _BETWEEN in found:
             where = carried.token or carried.cookie or ""
@@ -389,6 +402,25 @@ class SoapConnection:
         end = asyncio.get_running_loop().time() + min(session.time_limit, _LOG_OUT_SECONDS)
         with suppress(UpstreamError, _Absent, _SessionExpired):
             await self._attempt(self._plan(session.logout), {}, token, end)
+
+
+def _element(payload: Payload) -> etree._Element:
+    return payload.payload if isinstance(payload, Shortened) else payload
+
+
+def _named(rows: Rows, options: Any) -> bool:
+    """Whether an option speaks of something in these rows: then the driver has to see them."""
+    match options:
+        case str():
+            path = "".join(f"{field.name}." for field in rows.path)
+            return bool(options) and (f"{options}.".startswith(path) or path.startswith(f"{options}."))
+        case msgspec.Struct():
+            return _named(rows, msgspec.structs.astuple(options))
+        case Mapping():
+            return _named(rows, (*options, *options.values()))
+        case tuple() | list() | set() | frozenset():
+            return any(_named(rows, option) for option in options)
+    return False
 
 
 def _text_at(table: Mapping[str, Any], path: str) -> str:

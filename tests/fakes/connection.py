@@ -11,7 +11,7 @@ import msgspec
 from adapters.driver import Reply
 from contracts.call import Call
 from contracts.errors import InvalidBody
-from mappings.language import CompiledMapping, ReadContext
+from mappings.language import CompiledMapping, ReadContext, Shortcut
 from observability import current_hop
 
 
@@ -36,7 +36,7 @@ class FakeConnection:
     async def close(self) -> None:
         return
 
-    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float) -> Reply:
+    async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float, shortcut: Shortcut | None = None) -> Reply:
         self.requests.append(request)
         self.calls.append(call)
         hop = current_hop()
@@ -60,7 +60,7 @@ class FakeMapping(CompiledMapping):
     """Reads what the fake connection answers, which is rows already; writes the request's fields. `refuses` names a sku it cannot write."""
 
     def __init__(self, refuses: str = "") -> None:
-        self.name, self.version, self.refuses = "fake", "v1", refuses
+        self.name, self.version, self.refuses, self.reads = "fake", "v1", refuses, False
 
     def read(self, document: Any, context: ReadContext) -> list[Any]:
         rows = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,10 @@ from mappings.language import CompiledMapping, ReadContext, load
 from mappings.language.render import rows_of
 from mappings.language.rows import Shortened
 from mappings.language.shape import Exchange, Field, Leaf, Message, Record
+from sandbox.erp.server import ErpServer
+from sandbox.faults import Faults
+from sandbox.world import World
+from tests.unit.adapters.soap.conftest import CALL, connected
 from tests.unit.mappings.language.shapes import context
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -322,3 +326,33 @@ def test_a_system_that_never_writes_the_regular_way_is_not_asked_for_ever() -> N
     good = envelope(f"<Things xmlns='{URN}'><Total>1</Total>{'<Thing><Code>c</Code><Owner><Name>o</Name></Owner></Thing>' * 100}</Things>")
     assert any(rows.cut(good) for _ in range(300))
     assert all(rows.cut(good) for _ in range(3))
+
+
+STORES = World(seed=1).stores[:2]
+PAIRS = {"T_REQ": {"item": [{"MATNR": World(seed=1).products[n].sku.zfill(18), "WERKS": STORES[n % 2].number} for n in range(40)]}}
+
+
+@pytest.fixture
+async def erp() -> AsyncIterator[ErpServer]:
+    server = ErpServer(World(seed=1), Faults())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_the_driver_answers_with_cut_rows_only_to_whom_they_belong(erp: ErpServer, wsdl: Path) -> None:
+    chosen = mapping("get_stock")
+    async with connected(wsdl, erp.url) as live:
+        ((short,), (element,)) = [(await live.call("GetStock", PAIRS, CALL, 5, way)).documents for way in (chosen.shortcut, None)]
+    levels = chosen.read(short, context())
+    assert len(short.rows) == 40 == len(element.findall("T_STOCK/item"))
+    assert [(level.sku, level.on_hand) for level in levels] == [(level.sku, level.on_hand) for level in chosen.read(element, context())]
+
+
+@pytest.mark.parametrize(("path", "below"), [("T_STOCK.item", ""), ("T_STOCK", "item.")])
+async def test_rows_that_the_driver_itself_has_to_look_into_are_not_cut(erp: ErpServer, wsdl: Path, path: str, below: str) -> None:
+    chosen, unit = mapping("get_stock"), f"{below}MEINS"
+    results = {"path": path, "type": unit, "errors": ["XX"], "text": unit, "code": [unit]}
+    async with connected(wsdl, erp.url, {"operations": {"GetStock": {"results": results}}}) as live:
+        (element,) = (await live.call("GetStock", PAIRS, CALL, 5, chosen.shortcut)).documents
+    assert len(element.findall("T_STOCK/item")) == 40
