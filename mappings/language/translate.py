@@ -126,7 +126,12 @@ class Translator(Source):
             if not arguments:
                 raise Problem(f"{node.name} needs a value", f"write FIELD | {function.example or node.name}", node.column)
             value = self.input(function, self.translate(arguments.pop(0), scope), node)
-        return function.build(self, value, self.bind(function, arguments, node, scope), scope)
+        bound = self.bind(function, arguments, node, scope)
+        try:
+            return function.build(self, value, bound, scope)
+        except Problem as problem:
+            problem.column = problem.column or node.column
+            raise
 
     def input(self, function: Function, value: Value, node: Call) -> Value:
         if value.type.kind == "nothing" and "any" not in function.takes:

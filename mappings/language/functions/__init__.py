@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from mappings.language.functions import absence, amounts, codes, lists, numbers, texts, times
+from mappings.language.functions import absence, amounts, codes, lists, numbers, queries, texts, times
 from mappings.language.functions.registry import Function
 
-FAMILIES: Final = (texts, numbers, codes, amounts, times, absence, lists)
+FAMILIES: Final = (texts, numbers, codes, amounts, times, absence, lists, queries)
 FUNCTIONS: Final[dict[str, Function]] = {name: f for family in FAMILIES for name, f in family.family.functions.items()}
 
 

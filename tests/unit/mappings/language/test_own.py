@@ -125,7 +125,7 @@ def test_an_own_function_is_called_like_those_of_the_language(expression: str, k
         ("x | gross('19')", Decimal, "m.toml:5:18: v: gross: rate is one of '19', it takes integer; it is integer"),
         ("x | gross", Decimal, "m.toml:5:12: v: gross needs rate; write gross: it is integer"),
         ("x | gross(19, 2)", Decimal, "m.toml:5:12: v: gross is given too many values; write gross"),
-        ("x | gross(n)", Decimal, "m.toml:5:5: v: gross: rate may be absent; append | required or | default(…) to it"),
+        ("x | gross(n)", Decimal, "m.toml:5:12: v: gross: rate may be absent; append | required or | default(…) to it"),
         ("day | season | enum(winter='w')", str, "v: no case for 'summer'; add summer=…, or otherwise=refuse"),
         ("a | with_digit", str, "v: a may be absent, but v is required; append | required"),
     ],
