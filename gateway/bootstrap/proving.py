@@ -26,11 +26,12 @@ from contracts.books import Books
 from contracts.policy import Policy
 from gateway import estate as estates
 from gateway.bootstrap.checking import Checked
+from gateway.bootstrap.masks import texts
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping
 
-__all__ = ["Raw", "Unwritable", "Wiring", "Written", "alone", "books", "feed", "options_of", "speaker", "wired", "writer"]
+__all__ = ["Raw", "Unwritable", "Wiring", "Written", "alone", "books", "feed", "options_of", "references", "speaker", "wired", "writer"]
 
 
 def options_of(checked: Checked, name: str, environment: Mapping[str, str]) -> tuple[Any, list[str]]:
@@ -85,9 +86,11 @@ async def wired(checked: Checked, zones: Zones) -> Wiring:
     return await wire(checked, {}, {}, zones)
 
 
-def feed(checked: Checked) -> tuple[FileFeed, CompiledMapping]:
-    """The one feed that `alone` left."""
-    return next(feeds(checked, {}))
+def feed(checked: Checked, clock: Callable[[], float]) -> tuple[FileFeed, CompiledMapping]:
+    """The one feed that `alone` left. `clock`: by which a file has been quiet."""
+    found, mapping = next(feeds(checked, {}))
+    found.inbox.clock = clock
+    return found, mapping
 
 
 def books(folder: Path) -> Books:
@@ -101,6 +104,11 @@ def writer(checked: Checked, operation: str) -> Writer:
     if not isinstance(contract, FileContract):
         raise LookupError(f"operation {operation} is no feed of files")
     return Writer(contract.layout)
+
+
+def references(checked: Checked, name: str) -> list[str]:
+    """Environment variables that the options of a system refer to."""
+    return sorted({t[4:].partition("|")[0] for t in texts(checked.options[name]) if t.startswith("env:")})
 
 
 def _replaced(value: Any, environment: Mapping[str, str]) -> Any:

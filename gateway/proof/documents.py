@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Final
@@ -150,12 +150,16 @@ def _documents(
     contract = checked.contracts[full.partition(".")[0]]
     message = contract.exchange(call).answer
     if message is None:
-        nothing: Any = b"<nothing/>" if "xml" in speaker.error(call, 500).content_type else {}
-        yield "contract", "an answer without content", None if mapping is not None else speaker.prepared(call, nothing)
+        yield "contract", "an answer without content", None if mapping is not None else _nothing(speaker, call)
         return
     for optional in (True, False):
         document = sample(message, optional=optional, values=hints(mapping) if mapping is not None else {})
         yield "contract", "made from the contract", speaker.prepared(call, document)
+
+
+def _nothing(speaker: Speaker, call: str) -> Any:
+    """The document of an operation whose answer holds nothing."""
+    return speaker.prepared(call, b"<nothing/>" if "xml" in speaker.error(call, 500).content_type else {})
 
 
 def _best(
@@ -358,18 +362,23 @@ def _moment(text: str) -> str:
 
 @dataclass
 class Answers:
-    """What a stand-in says: for a request that was recorded what was said then, else the operation's document."""
+    """What a stand-in says: for a request that was recorded what was said then, else the operation's document, else one made from the
+    contract.
+    """
 
     documents: dict[str, Any]
-    exact: dict[tuple[str, str, str, bytes], Any] = field(default_factory=dict)
+    exact: dict[tuple[str, str, str, bytes], Any]
+    made: Callable[[str], Any]
 
     def __call__(self, operation: str, asked: Asked) -> Any:
         if self.exact and (found := self.exact.get((operation, asked.method, asked.target, asked.body))) is not None:
             return found
+        if operation not in self.documents:
+            self.documents[operation] = self.made(operation)
         return self.documents[operation]
 
 
-def answers(made: Iterable[Subject], speaker: Speaker, recordings: Iterable[Recorded] = ()) -> Answers:
+def answers(checked: Checked, system: str, made: Iterable[Subject], speaker: Speaker, recordings: Iterable[Recorded] = ()) -> Answers:
     documents = {s.call: s.document for s in reversed(list(made)) if not s.problem}
     exact: dict[tuple[str, str, str, bytes], Any] = {}
     for r in _whole_calls(recordings):
@@ -377,4 +386,9 @@ def answers(made: Iterable[Subject], speaker: Speaker, recordings: Iterable[Reco
             exact[r.operation, r.method, r.path, r.request_bytes] = speaker.prepared(r.operation, r.answer_bytes)
         except Exception:  # noqa: BLE001, S112  # a recording is foreign; one that cannot be read is passed over
             continue
-    return Answers(documents, exact)
+
+    def from_contract(operation: str) -> Any:
+        message = checked.contracts[system].exchange(operation).answer
+        return _nothing(speaker, operation) if message is None else speaker.prepared(operation, sample(message))
+
+    return Answers(documents, exact, from_contract)

@@ -25,8 +25,6 @@ from mappings.language.examples import given
 from mappings.language.sample import document as sample
 from observability import Recorder
 
-QUIET: Final = 0.15
-"""Seconds; what the estate declares longer is shortened to it."""
 LEASE: Final = 0.5
 MANY: Final = 300
 Row = tuple[Any, ...]
@@ -67,6 +65,8 @@ class FileBench:
     zones: EveryZone
     intakes: list[tuple[Any, Intake]] = field(default_factory=list)
     drift: int = 0
+    time: float = 0.0
+    """By which files have been quiet: it passes when nothing else is left to do."""
 
     @property
     def inbox(self) -> Path:
@@ -74,7 +74,7 @@ class FileBench:
 
     async def worker(self, name: str) -> Intake:
         """One more process that works on the folder."""
-        source, mapping = feed(self.checked)
+        source, mapping = feed(self.checked, lambda: self.time)
         await source.start()
         intake = Intake(source, mapping, self.books, self.recorder, self.zones, "/proof", owner=name, drift=self._drifted)
         self.intakes.append((source, intake))
@@ -104,7 +104,8 @@ class FileBench:
             await worker.sweep_once()
             if not await asyncio.to_thread(self.left):
                 return
-            await asyncio.sleep(0.05)
+            self.time += self.feed.options.quiet + 0.01
+            await asyncio.sleep(0.01)
 
     def left(self) -> list[str]:
         return sorted(p.name for p in self.inbox.iterdir() if self.feed.layout.pattern.fullmatch(p.name))
@@ -190,7 +191,6 @@ class FileLab:
     @asynccontextmanager
     async def bench(self, trial: Trial, each: Feed, **table: Any) -> AsyncIterator[FileBench]:
         declared = {k: v for k, v in self.checked.estate.operation[each.full].feed.items() if k not in ("archive", "quarantine", "inbox")}
-        quiet = {"quiet": f"{int(QUIET * 1000)}ms"} if each.options.quiet > QUIET else {}
         with tempfile.TemporaryDirectory(prefix="tillgate-proof-") as folder:
             inbox = Path(folder) / "inbox"
             cut = alone(
@@ -198,7 +198,7 @@ class FileLab:
                 [each.full],
                 self.checked.options[self.system],
                 str(inbox),
-                feed={**declared, **quiet, "watch": False, **table},
+                feed={**declared, "watch": False, **table},
             )
             kept = books(Path(folder))
             await kept.start()
@@ -372,9 +372,8 @@ async def half_written(trial: Trial, each: Feed, bench: FileBench) -> str:
     for end in range(half, len(written.body), max(1, half // 3)):
         await asyncio.to_thread(early.write_bytes, written.body[:end])
         await worker.sweep_once()
-        if rule == "quiet":
-            await asyncio.sleep(QUIET / 3)
-            await worker.sweep_once()
+        bench.time += each.options.quiet * 0.9
+        await worker.sweep_once()
     if taken := await bench.records():
         raise Differs(f"half a file was taken ({taken[0].state}, {taken[0].booked} booked)")
     await bench.put(written)

@@ -153,7 +153,7 @@ class Lab:
     @asynccontextmanager
     async def bench(self, trial: Trial, *chosen: Subject, breaker: bool = True) -> AsyncIterator[Bench]:
         """`breaker` false: it never opens, where many bad answers follow each other."""
-        stand = StandIn(self.speaker, answers(self.subjects, self.speaker, self.recordings))
+        stand = StandIn(self.speaker, answers(self.checked, self.system, self.subjects, self.speaker, self.recordings))
         await stand.start()
         try:
             cut = alone(self.checked, [s.full for s in chosen], self.options, stand.url, lambda p: _limits(p, breaker=breaker))

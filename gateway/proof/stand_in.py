@@ -86,6 +86,8 @@ class StandIn:
     spoil: Callable[[str, Any], Any] | None = None
     """What is done to a document before it is said."""
     faults: list[Fault] = field(default_factory=list)
+    watcher: Callable[[Seen, str], None] | None = None
+    """Is told of every call and what became of it."""
     seen: list[Seen] = field(default_factory=list)
     executed: dict[str, int] = field(default_factory=dict)
     """How often each operation was really carried out, whether or not anybody heard of it."""
@@ -179,18 +181,29 @@ class StandIn:
     async def _exchange(self, asked: Asked, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         operation = self.speaker.operation(asked)
+        seen = Seen(operation or "", asyncio.get_running_loop().time(), number, asked)
         if operation is None:
             self.unknown += 1
+            self._tell(seen, "the contract describes no such operation")
             return await self._send(writer, Said(404, b"the contract of this system describes no such operation\n", "text/plain"))
         if len(self.seen) < SEEN_LIMIT:
-            self.seen.append(Seen(operation, asyncio.get_running_loop().time(), number, asked))
+            self.seen.append(seen)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             fault = next((f for f in self.faults if f.strikes(operation)), None)
-            return await self._say(operation, asked, fault, reader, writer)
+            turned_away = self.turned_away
+            try:
+                return await self._say(operation, asked, fault, reader, writer)
+            finally:
+                refused = "credentials or session not known" if self.turned_away > turned_away else "answered"
+                self._tell(seen, fault.kind if fault else refused)
         finally:
             self.in_flight -= 1
+
+    def _tell(self, seen: Seen, outcome: str) -> None:
+        if self.watcher is not None:
+            self.watcher(seen, outcome)
 
     async def _say(
         self, operation: str, asked: Asked, fault: Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
