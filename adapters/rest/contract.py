@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
@@ -20,7 +20,6 @@ from adapters.rest.swagger import lifted
 from contracts.errors import Finding, Findings
 from mappings.language.shape import Exchange, Field, Leaf, Message, Record
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 MAX_NOTES = 1_000
 _OWN_HEADERS = frozenset({"accept", "content-type", "authorization", "if-none-match", "if-modified-since", "cookie", "host"})
 """Headers that the driver itself speaks; they are no fields of a request."""
@@ -100,6 +99,8 @@ class _Raw:
     method: str
     node: dict[str, Any]
     shared: list[Any]
+    added: dict[str, Any]
+    """What was declared by hand for it, as OpenAPI 3 writes it."""
 
 
 class RestContract:
@@ -114,7 +115,7 @@ class RestContract:
         self.system, self.file = system, str(document)
         self.notes: list[Finding] = []
         self._documents = Documents(document)
-        self._document, file = self._opened()
+        self._document, file, additions = self._opened()
         self._schemas = Schemas(self._documents, self._document, file, self._note)
         self._swagger = "swagger" in self._document
         self.base = self._base()
@@ -123,6 +124,7 @@ class RestContract:
         self._special: dict[str, Record] = {}
         for raw in self._listed():
             self._raw[self._name(raw)] = raw
+        self._add(additions)
 
     def operations(self) -> tuple[str, ...]:
         return tuple(self._raw)
@@ -148,23 +150,35 @@ class RestContract:
             root = self._special[operation] = asked.root if asked is not None and special else _PLAIN
         return request if root is _PLAIN else cast("Mapping[str, Any]", on_wire(root, request))
 
-    def place(self, operation: str) -> Finding:
-        """Where the operation stands, as a finding without words."""
-        raw = self._raw[operation]
-        return Finding(self.file, self._documents.line("", "paths", raw.path, raw.method), "")
-
     # ---- the document -------------------------------------------------------------------------------------------------
 
-    def _opened(self) -> tuple[dict[str, Any], str]:
-        found = self._documents.load()
+    def _opened(self) -> tuple[dict[str, Any], str, list[declared.Addition]]:
+        found, file, additions = self._documents.load(), "", list[declared.Addition]()
         if declared.is_one(found):
-            return declared.opened(found, self._documents)
+            found, file, additions = declared.opened(found, self._documents)
         version = str(found.get("openapi", found.get("swagger", ""))) if isinstance(found, dict) else ""
         if not version.startswith("3.") and version != "2.0":
             what = f"its version is {version[:20]!r}" if version else "this is no OpenAPI document"
             hint = 'expected a document with "openapi": "3.x" or "swagger": "2.0", or a file of operations with [operation.NAME]'
             raise Findings(findings=(Finding(self.file, self._documents.line("", "openapi"), what, hint),))
-        return cast("dict[str, Any]", found), ""
+        return cast("dict[str, Any]", found), file, additions
+
+    def _add(self, additions: list[declared.Addition]) -> None:
+        """Operations declared by hand are new, take the place of one of the same name, or add to it. Raises Findings."""
+        findings = []
+        for addition in additions:
+            name = _cleaned(addition.name)
+            if addition.path:
+                self._raw[name] = _Raw(addition.path, addition.method, {}, [], addition.node)
+            elif (known := self._raw.get(name)) is not None:
+                self._raw[name] = replace(known, added=addition.node)
+            else:
+                near = difflib.get_close_matches(name, self._raw, 1, 0.6)
+                hint = f"did you mean {near[0]}?" if near else "write its method and path"
+                line = self._documents.line("", "operation", addition.name)
+                findings.append(Finding(self.file, line, f"operation {addition.name} is not in the document", hint))
+        if findings:
+            raise Findings(findings=tuple(findings))
 
     def _base(self) -> str:
         if self._swagger:
@@ -187,9 +201,9 @@ class RestContract:
                     self._note(f"path {path[:100]!r} does not begin with /; left out", path)
                 continue
             item = self._schemas.resolved(item)[0]
-            for method in METHODS:
+            for method in declared.METHODS:
                 if isinstance(node := item.get(method), dict):
-                    yield _Raw(path, method, node, items(item.get("parameters")))
+                    yield _Raw(path, method, node, items(item.get("parameters")), {})
 
     def _name(self, raw: _Raw) -> str:
         """The document's own, in letters that every file of an estate can hold; else made of method and path, which is stable."""
@@ -212,7 +226,13 @@ class RestContract:
             node, shared = lifted(node, shared, self._document, lambda n: self._schemas.resolved(n)[0]), []
         if node.get("servers") and not self._swagger:
             self._note(f"operation {name} names a server of its own; the estate's endpoint counts for all", name)
-        parameters, fields = self._parameters(name, raw.path, [*shared, *items(node.get("parameters"))])
+        node = {
+            **node,
+            **({"requestBody": raw.added["requestBody"]} if "requestBody" in raw.added else {}),
+            "responses": {**table(node.get("responses")), **table(raw.added.get("responses"))},
+        }
+        described = [*shared, *items(node.get("parameters")), *items(raw.added.get("parameters"))]
+        parameters, fields = self._parameters(name, raw.path, described)
         media, required, encoding = "", False, dict[str, Parameter]()
         if body := self._schemas.resolved(node.get("requestBody"))[0]:
             media, chosen = _content(body)

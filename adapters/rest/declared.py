@@ -1,26 +1,30 @@
-"""Operations declared by hand, for a system without a document or beside one: a file that says what an OpenAPI document would say.
+"""Operations declared by hand, for a system without a document or beside one: a TOML file that says what a document would say.
 
-document = "openapi.json"            # optional: what stands here is added to it, or replaces an operation of the same name
+document = "openapi.json"            # optional, of any version: what stands here is added to it
 
 [operation.findStock]
 method   = "GET"
 path     = "/stock/{sku}"
 query    = { warehouse = "string", limit = "integer" }       # header and cookie likewise; path parameters are texts unless said
 required = ["warehouse"]
-answer   = "find_stock.json"         # a sample, several samples, or a JSON Schema (*.schema.json, *.schema.yaml)
-absent   = [404]                     # statuses that say in the system's own form: there is no such thing
+answer   = "find_stock.json"         # a sample, several samples, a JSON Schema (*.schema.json, *.schema.yaml), or a part of a
+absent   = [404]                     # document (openapi.json#/components/schemas/Stock); absent: "there is no such thing"
 
 [operation.createOrder]
 method  = "POST"
 path    = "/orders"
 request = "order.schema.json"        # of the body; `form` instead of `request` for a form
 answer  = ["created.json", "created_again.json"]
+
+[operation.listProducts]             # an operation of the document, without method and path: what it forgot, or says wrongly
+query   = { "filter[updated]" = "date" }
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -31,6 +35,7 @@ from adapters.rest.document import Documents
 from adapters.rest.schema import table
 from contracts.errors import Finding, Findings
 
+METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _KINDS: Final = ("string", "integer", "number", "boolean", "date", "date-time", "string[]", "integer[]")
 _PLACES: Final = ("path", "query", "header", "cookie")
 Files = str | tuple[str, ...]
@@ -39,8 +44,8 @@ Files = str | tuple[str, ...]
 class Declared(Options, frozen=True, kw_only=True):
     """One operation. Files are paths from this one."""
 
-    method: str = "GET"
-    path: Annotated[str, Meta(pattern=r"^/[^\s?#]*$")]
+    method: str = ""
+    path: Annotated[str, Meta(pattern=r"^(/[^\s?#]*)?$")] = ""
     doc: str = ""
     query: dict[str, str] = msgspec.field(default_factory=dict)
     header: dict[str, str] = msgspec.field(default_factory=dict)
@@ -60,8 +65,18 @@ def is_one(found: Any) -> bool:
     return isinstance(found, dict) and "operation" in found and not {"openapi", "swagger"} & found.keys()
 
 
-def opened(found: dict[str, Any], documents: Documents) -> tuple[dict[str, Any], str]:
-    """The same as an OpenAPI document, and the file that its schemas with a name stand in. Raises Findings with every mistake at once."""
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An operation as OpenAPI 3 writes it. Without a path it adds to that of the document."""
+
+    name: str
+    method: str
+    path: str
+    node: dict[str, Any]
+
+
+def opened(found: dict[str, Any], documents: Documents) -> tuple[Any, str, list[Addition]]:
+    """The document that is added to, its file, and the additions. Raises Findings with every mistake at once."""
     unknown = sorted(found.keys() - {"document", "operation"})
     findings = [_finding(documents, f"unknown key {key}", "there is document and [operation.NAME]", key) for key in unknown]
     document: Any = {"openapi": "3.1.0"}
@@ -71,21 +86,15 @@ def opened(found: dict[str, Any], documents: Documents) -> tuple[dict[str, Any],
             document = documents.load(name)
         except LookupError as exc:
             findings.append(_finding(documents, f"document {name!r} {exc.args[0]}", "write its path from this file", "document"))
-    if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith("3."):
-        document = {"openapi": "3.1.0"}
-        findings.append(_finding(documents, "operations can only be added to an OpenAPI 3 document", "leave document out", "document"))
-    operations = table(found["operation"])
-    paths = {
-        path: {m: o for m, o in table(item).items() if table(o).get("operationId") not in operations}
-        for path, item in table(document.get("paths")).items()
-    }
-    for operation, raw in operations.items():
+    additions: list[Addition] = []
+    for operation, raw in table(found["operation"]).items():
         try:
             said = msgspec.convert(raw, Declared)
-            method = said.method.lower()
-            if method not in ("get", "put", "post", "delete", "options", "head", "patch"):
-                raise ValueError(f"method {said.method!r} is none of HTTP")
-            paths[said.path] = {**paths.get(said.path, {}), method: _described(operation, said, documents)}
+            if bool(said.method) != bool(said.path):
+                raise ValueError("method and path belong together; write both, or none to add to the document's operation")
+            if said.method and said.method.lower() not in METHODS:
+                raise ValueError(f"method {said.method!r} is none of {', '.join(METHODS).upper()}")
+            additions.append(Addition(operation, said.method.lower(), said.path, _described(operation, said, documents)))
         except (msgspec.ValidationError, ValueError, LookupError) as exc:
             text = re.sub(r" - at `\$(.*?)`", r" (\1)", str(exc.args[0]))
             findings.append(_finding(documents, f"operation {operation}: {text}", "", "operation", operation))
@@ -93,7 +102,7 @@ def opened(found: dict[str, Any], documents: Documents) -> tuple[dict[str, Any],
             findings += exc.findings
     if findings:
         raise Findings(findings=tuple(findings))
-    return {**document, "paths": paths}, name
+    return document, name if isinstance(name, str) else "", additions
 
 
 def _described(name: str, said: Declared, documents: Documents) -> dict[str, Any]:
@@ -106,11 +115,13 @@ def _described(name: str, said: Declared, documents: Documents) -> dict[str, Any
     ]
     if unknown := set(said.required) - {p["name"] for p in parameters}:
         raise ValueError(f"required names {', '.join(sorted(unknown))}, which is no parameter")
-    made: dict[str, Any] = {"operationId": name, "description": said.doc, "parameters": parameters}
+    made: dict[str, Any] = {"operationId": name, "parameters": parameters}
     if said.request or said.form:
         media = "application/json" if said.request else "application/x-www-form-urlencoded"
         made["requestBody"] = {"required": True, "content": {media: {"schema": _schema(said.request or said.form, documents)}}}
-    answers: dict[str, Any] = {"200": {"content": {said.media: {"schema": _schema(said.answer, documents)}}} if said.answer else {}}
+    answers: dict[str, Any] = {"200": {}} if said.path else {}
+    if said.answer:
+        answers["200"] = {"content": {said.media: {"schema": _schema(said.answer, documents)}}}
     made["responses"] = answers | {str(status): {"content": {"application/json": {}}} for status in said.absent}
     return made
 
@@ -125,9 +136,10 @@ def _kind(kind: str, name: str) -> dict[str, Any]:
 
 def _schema(files: Files, documents: Documents) -> dict[str, Any]:
     names = (files,) if isinstance(files, str) else files
-    if len(names) == 1 and re.search(r"\.schema\.(json|ya?ml)$", names[0]):
-        documents.load(names[0])
-        return {"$ref": names[0] + "#"}
+    if len(names) == 1 and re.search(r"\.schema\.(json|ya?ml)$|#", names[0]):
+        file, _, pointer = names[0].partition("#")
+        documents.load(file)
+        return {"$ref": f"{file}#{pointer}"}
     return schema_of([documents.load(name) for name in names])
 
 

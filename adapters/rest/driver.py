@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, assert_never
@@ -148,8 +148,15 @@ class _Visit:
         self.sent = False
 
     async def reply(self, request: Mapping[str, Any]) -> Reply:
-        asked = written(self._operation, request, self._c.options.lists)
         paging, documents, etag = self._plan.paging, list[Any](), None
+        if paging and paging.limit:
+            if _told(self._operation, request, paging.limit):
+                paging = None
+            elif paging.size and paging.limit.startswith("body."):
+                request = _with_member(request, paging.limit, paging.size)
+        asked = written(self._operation, request, self._c.options.lists)
+        if paging and paging.limit and paging.size and not paging.limit.startswith("body."):
+            asked = replace(asked, path=with_parameter(asked.path, paging.limit, str(paging.size)))
         seen = {(asked.path, asked.body)}
         while True:
             found = await self._page(asked)
@@ -349,6 +356,13 @@ class _Changed:
 
     parameter: str
     value: str | int
+
+
+def _told(operation: Operation, request: Mapping[str, Any], parameter: str) -> bool:
+    """Whether the request itself says this query parameter or member of the body."""
+    if parameter.startswith("body."):
+        return member(request, parameter) is not None
+    return any(p.name == parameter and p.place == "query" and request.get(p.field) is not None for p in operation.parameters)
 
 
 def _with_member(request: Mapping[str, Any], path: str, value: str | int) -> dict[str, Any]:

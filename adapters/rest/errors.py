@@ -80,10 +80,13 @@ def said(document: Any, form: ErrorBody) -> tuple[str, str]:
 
 
 def member(document: Any, path: str) -> Any:
-    """The value at a dotted path, None if there is none."""
-    for name in path.split("."):
-        if isinstance(document, list) and name.isdigit() and int(name) < len(document):
-            document = document[int(name)]
+    """The value at a dotted path, None if there is none. The last name may hold dots itself: `@odata.nextLink`."""
+    while path:
+        if isinstance(document, dict) and path in document:
+            return document[path]
+        name, _, path = path.partition(".")
+        if isinstance(document, list) and name.isdigit() and int(name[:9]) < len(document):
+            document = document[int(name[:9])]
         elif isinstance(document, dict):
             document = document.get(name)
         else:

@@ -108,7 +108,16 @@ class SessionLogin(Options, frozen=True, kw_only=True, tag_field="kind", tag="lo
 Auth = ApiKey | Bearer | Basic | OAuth2 | SessionLogin
 
 
-class CursorPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="cursor"):
+class Pages(Options, frozen=True, kw_only=True):
+    size: Annotated[int, Meta(ge=0)] = 0
+    """How many items a full page holds."""
+    limit: str = ""
+    """Query parameter, or member of the request body (`body.limit`), that carries `size`. A request mapping that fills it itself asks for
+    that one page alone.
+    """
+
+
+class CursorPaging(Pages, frozen=True, kw_only=True, tag_field="kind", tag="cursor"):
     """The answer names the next page in `next`; it travels in the query parameter, or in a member of the request body (`body.after`).
     Missing, null or empty: the last page.
     """
@@ -119,7 +128,7 @@ class CursorPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="cu
     """Member that says whether there is a further page, for systems that always name a cursor."""
 
 
-class NumberedPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="page"):
+class NumberedPaging(Pages, frozen=True, kw_only=True, tag_field="kind", tag="page"):
     """Pages are counted from `first` by `step`. The last one holds fewer than `size` items (or none), or is where `total` is reached."""
 
     items: Path = "items"
@@ -127,29 +136,27 @@ class NumberedPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="
     """A query parameter, or a member of the request body (`body.page`)."""
     first: int = 1
     step: Annotated[int, Meta(ge=1)] = 1
-    size: Annotated[int, Meta(ge=0)] = 0
     total: str = ""
     """Member that says how many items there are in all."""
     pages: str = ""
     """Member that says how many pages there are in all."""
 
 
-class OffsetPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="offset"):
+class OffsetPaging(Pages, frozen=True, kw_only=True, tag_field="kind", tag="offset"):
     """The parameter says how many items to leave out. The last page holds fewer than `size` items (or none), or reaches `total`."""
 
     items: Path = "items"
     parameter: str = "offset"
     """A query parameter, or a member of the request body (`body.offset`)."""
-    size: Annotated[int, Meta(ge=0)] = 0
     total: str = ""
     """Member that says how many items there are in all."""
 
 
-class LinkPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="link"):
+class LinkPaging(Pages, frozen=True, kw_only=True, tag_field="kind", tag="link"):
     """RFC 8288: `Link: <…>; rel="next"` leads on, within the same origin."""
 
 
-class AddressPaging(Options, frozen=True, kw_only=True, tag_field="kind", tag="url"):
+class AddressPaging(Pages, frozen=True, kw_only=True, tag_field="kind", tag="url"):
     """The answer holds the next page's address, within the same origin, or path. Missing, null or empty: the last page."""
 
     next: Path = "next"
