@@ -11,8 +11,8 @@ from lxml import etree
 
 from adapters.proposal import Proposal, chosen, gathered, setting
 from adapters.soap.contract import SoapContract
-from adapters.soap.documents import Documents
-from adapters.soap.schema import WSDL, XSD, line
+from adapters.soap.documents import XSD, Documents
+from adapters.soap.schema import WSDL, line
 from contracts.errors import Findings, TillgateError
 from mappings.language.draft import Offer
 from mappings.language.shape import Leaf, Record

@@ -32,7 +32,7 @@ from mappings.language.shape import Exchange, Message
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SURE: Final = 0.6
 """Rank from which an operation is taken without being named; it must also be ahead of the next by `AHEAD`."""
-AHEAD: Final = 0.04
+AHEAD: Final = 0.02
 UNASKED: Final = (
     "product.read",
     "inventory.levels",
@@ -165,12 +165,13 @@ def _room(root: Path, name: str) -> tuple[str, Estate]:
     """The estate and its text. Refuses a name that is no name, and whatever is there already."""
     if not NAME.fullmatch(name):
         raise click.ClickException(f"{name[:60]!r} is no name for a system: small letters, digits and _, at most 31, a letter first")
-    estate, source, _ = estates.examine(root)
-    there = [f"[system.{name}]"] if name in estate.system or source.line(("system", name)) > 1 else []
+    estate, _, _ = estates.examine(root)
+    text = (root / "estate.toml").read_text(encoding="utf-8")
+    there = [f"[system.{name}]"] if name in estate.system or re.search(rf"(?m)^\s*\[\s*system\s*\.\s*{name}\b", text) else []
     there += [p for p in (f"contracts/systems/{name}", f"mappings/{name}") if (root / p).exists()]
     if there:
         raise click.ClickException(f"{there[0]} is there already; nothing is overwritten: choose another name, or remove it")
-    return (root / "estate.toml").read_text(encoding="utf-8"), estate
+    return text, estate
 
 
 # ---- what to write ---------------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def _plan(name: str, owner: str, proposal: Proposal, asked: Mapping[str, str], b
             raise click.BadParameter(f"{name} has no operation {named!r}; {nearest(named, offers)}", param_hint="--capability")
         else:
             ranked = [Ranked(named, 1.0, "as named")] if named else rank(capability, name, proposal.offers)
-        clear = bool(ranked) and (ranked[0].score >= SURE and (len(ranked) < 2 or ranked[0].score - ranked[1].score >= AHEAD))
+        clear = bool(ranked) and ranked[0].score >= SURE and _ahead(ranked)
         if not ranked or not (clear or asked):
             unsure.append((capability, ranked[:3]))
             continue
@@ -210,6 +211,12 @@ def _plan(name: str, owner: str, proposal: Proposal, asked: Mapping[str, str], b
     opened = _open(name, owner, proposal, chosen, estate)
     files[f"mappings/{name}/DECISIONS.md"] = _decisions(name, opened, chosen, unsure, proposal).encode()
     return Plan(files, text, appended, chosen, opened, unsure)
+
+
+def _ahead(ranked: Sequence[Ranked]) -> bool:
+    """Whether the best is clear of the next that is about something else."""
+    other = next((r for r in ranked[1:] if r.about != ranked[0].about or r.score == ranked[0].score), None)
+    return other is None or ranked[0].score - other.score >= AHEAD
 
 
 def _drafted(

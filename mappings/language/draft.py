@@ -6,6 +6,7 @@ rest is left to a person as a decision. Nothing here is believed later: a draft 
 
 from __future__ import annotations
 
+import functools
 import json
 import keyword
 import re
@@ -48,6 +49,8 @@ LIKELY: Final = 0.5
 CANDIDATE: Final = 0.3
 _CLEAR: Final = 0.06
 """How far the best must be ahead of the next to be certain."""
+EXACT: Final = 1.08
+"""What a field is worth more whose name is the canonical one."""
 DEPTH: Final = 7
 LEAVES: Final = 1500
 RECORDS: Final = 400
@@ -86,6 +89,10 @@ _CONSTANTS: Final = {
 """What is mostly true where the contract does not say it; always with a remark."""
 _MESSAGES: Final = frozenset({"type", "id", "number", "message"})
 """Rows that say how it went, not what is asked (BAPIRET2)."""
+_ELSEWHERE: Final = ("source field ", "required target field ")
+"""How findings begin that are not about one line."""
+_WRAPPERS: Final = frozenset(("item", "items", "complexobjectarray", "string", "value", "entry", "element", "record", "row", "int", "text"))
+"""Names that only say that something is in a list."""
 _NOT_DRAFTED: Final = frozenset({"external_ids", "net_of", "merged_into", "voids_line", "links"})
 
 
@@ -154,15 +161,23 @@ class Ranked:
     name: str
     score: float
     why: str
+    about: str = ""
+    """What it is about, in concepts."""
+
+
+@functools.cache
+def _verb_of() -> dict[str, str]:
+    return {w: verb for verb, words in table(vocabulary.VERBS) for w in words.split()}
 
 
 def _verbs(name: str) -> list[str]:
     """What the words of a name say is done, first word first."""
-    known = {w: verb for verb, words in table(vocabulary.VERBS) for w in words.split()}
+    known = _verb_of()
     tokens = [t.lower() for t in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     return [known[t] for t in tokens if t in known]
 
 
+@functools.cache
 def _tasks() -> dict[str, tuple[tuple[str, ...], tuple[tuple[tuple[str, ...], float], ...]]]:
     found = {}
     for capability, text in table(vocabulary.TASKS):
@@ -176,10 +191,13 @@ def _tasks() -> dict[str, tuple[tuple[str, ...], tuple[tuple[tuple[str, ...], fl
     return found
 
 
+_MANY: Final = re.compile(r"(?i)(array|multi|bulk|batch|list)$")
+"""Names of calls that do several at once."""
 _TOKEN: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _LINKS: Final = frozenset(("from", "by", "with", "for", "to", "of", "on", "in", "all", "current"))
 
 
+@functools.cache
 def _verb_words() -> frozenset[str]:
     words = frozenset(w for _, said in table(vocabulary.VERBS) for w in said.split())
     return words - {"stock", "order", "line", "status", "reference", "invoice", "comment"}
@@ -220,7 +238,7 @@ def _about(capability: str, offer: Offer) -> tuple[float, str]:
     score = meant(phrases, own, around, frozenset())
     strange = len([c for c in around if not any(c in p for p, _ in phrases)])
     done, said = _does(offer)
-    fits = 1.0 if done == verbs[0] else 0.9 if done in verbs else 0.7 if not done else 0.1
+    fits = 1.0 if done == verbs[0] else 0.8 if done in verbs else 0.7 if not done else 0.1
     more = len([v for v in said[1:] if v not in (*verbs, "read", "find", done)])
     return score * fits * 0.75**more * 0.8**strange, f"{' '.join(own) or offer.name} by name" + (f", {done}" if done else "")
 
@@ -240,8 +258,14 @@ def rank(capability: str, system: str, offers: Sequence[Offer]) -> list[Ranked]:
             continue
         answer = _Reader(verb.answer, f"{system}.{offer.name}", exchange.answer).worth() if exchange.answer else 0.0
         asked = _Writer(verb.request, f"{system}.{offer.name}", exchange.request).worth() if exchange.request else 0.0
-        total = score**0.7 * (0.42 + 0.36 * answer + 0.22 * asked)
-        found.append(Ranked(offer.name, round(total, 3), f"{why}; {answer:.0%} of the answer, {asked:.0%} of the request"))
+        total = score**0.7 * (0.3 + 0.45 * answer + 0.25 * asked)
+        if verb.keys is None and _MANY.search(offer.name):
+            total *= 0.95
+        if answer < 0.15 and not verb.writes:
+            total *= 0.8  # an answer that does not even say what it is about cannot be read
+        found.append(
+            Ranked(offer.name, round(total, 3), f"{why}; {answer:.0%} of the answer, {asked:.0%} of the request", why.partition(" by ")[0])
+        )
     return sorted(found, key=lambda r: (-r.score, len(r.name)))
 
 
@@ -265,12 +289,20 @@ class _Place:
 
     @property
     def name(self) -> str:
-        return self.steps[-2] if self.steps[-1] == TEXT and len(self.steps) > 1 else self.steps[-1]
+        return _said_name(self.steps)[0]
 
     @property
     def leaf(self) -> Leaf:
         assert isinstance(self.field.shape, Leaf)  # noqa: S101 - only leaves are made places
         return self.field.shape
+
+
+def _said_name(steps: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The name that says something, and those above it: the text of an element is called like the element, an item like its list."""
+    at = len(steps)
+    while at > 1 and (steps[at - 1] == TEXT or bare(steps[at - 1]) in _WRAPPERS):
+        at -= 1
+    return steps[at - 1], tuple(steps[: at - 1])
 
 
 def _expression(steps: tuple[str, ...], anchor: str = "") -> str:
@@ -323,6 +355,8 @@ def _fits(target: Field, place: _Place) -> float:
     kind, wanted = place.leaf.kind, _amount(target) or ("string" if not isinstance(target.shape, Leaf) else target.shape.kind)
     if kind == "any":
         return 0.85
+    if kind in ("date", "datetime") and target.name == "business_date":
+        return 1.0
     if wanted in ("quantity", "money", "unit_price", "decimal", "integer"):
         return {"decimal": 1.0, "integer": 1.0, "string": 0.93}.get(kind, 0.1) * (0.3 if place.leaf.enum else 1.0)
     if wanted == "string":
@@ -335,23 +369,34 @@ def _fits(target: Field, place: _Place) -> float:
     return {"datetime": 1.0, "date": 0.95, "string": 0.9, "integer": 0.75, "time": 0.3}.get(kind, 0.2)
 
 
-def _said(noun: str, path: str, target: Field, place: _Place, implied: frozenset[str], values: Sequence[str] = ()) -> float:
-    """0 to 1: how likely a source value is what the target means."""
-    phrases = phrases_of(noun, path)
-    above = place.steps[:-1] if place.steps[-1] != TEXT else place.steps[:-2]
-    around = [c for name in above[-2:] for c in concepts(name)]
-    score = meant(phrases, concepts(place.name), around, implied)
+@functools.lru_cache(maxsize=50_000)
+def _by_name(noun: str, path: str, name: str, above: tuple[str, ...]) -> float:
+    """0 to a little over 1: how well a name below these records says what the target means."""
+    phrases, implied = phrases_of(noun, path), _implied(noun)
+    score = meant(phrases, concepts(name), [c for n in above for c in concepts(n)], implied)
     if not score:
         return 0.0
     expected = {c for phrase, _ in phrases for c in phrase} | implied
     strange = min(1.0, sum(weight(c) for c in (concepts(above[-1]) if above else ()) if c not in expected))
-    score *= (1 - 0.35 * strange) * 0.97 ** max(0, len(above) - 1) * _fits(target, place)
-    if place.anchor == "root":
-        score *= 0.85
-    proven = evidence(values)
-    if proven:
-        first = {c for phrase, _ in phrases[:2] for c in phrase}
-        score = min(1.0, score * 1.15) if proven in first else score * (0.5 if proven in ("gtin", "currency", "country", "email") else 0.8)
+    return score * (EXACT if bare(name) == bare(path.rpartition(".")[2]) else 1.0) * (1 - 0.35 * strange)
+
+
+def _implied(noun: str) -> frozenset[str]:
+    return frozenset(_IMPLIED.get(noun, "").split())
+
+
+def _said(noun: str, path: str, target: Field, place: _Place, values: Sequence[str] = ()) -> float:
+    """How likely a source value is what the target means: by name, type, place and the values that were seen."""
+    name, above = _said_name(place.steps)
+    score = _by_name(noun, path, name, above[-2:])
+    if not score:
+        return 0.0
+    score *= 0.97 ** max(0, len(above) - 1) * _fits(target, place) * (0.85 if place.anchor == "root" else 1.0)
+    if values and (proven := evidence(values)):
+        first = {c for phrase, _ in phrases_of(noun, path)[:2] for c in phrase}
+        score = (
+            min(EXACT, score * 1.15) if proven in first else score * (0.5 if proven in ("gtin", "currency", "country", "email") else 0.8)
+        )
     return score
 
 
@@ -405,8 +450,8 @@ class _Common:
         self.top = _Group()
         self.decisions: list[Decision] = []
 
-    def proven(self, groups: Sequence[tuple[str, _Group]], name: str, text: str) -> list[Finding]:
-        """What the check says about one line, in its place and alone."""
+    def proven(self, groups: Sequence[tuple[str, _Group]], name: str, text: str, *, whole: bool = False) -> list[Finding]:
+        """What the check says about one line, in its place and alone; with `whole` about the record that it stands in, too."""
         group = _Group(dict(groups[-1][1].words) if groups else {}, {name: Line(name, text, 1, certain=True)})
         for at in range(len(groups) - 1, -1, -1):
             group = _Group(dict(groups[at - 1][1].words) if at else {}, {}, {groups[at][0]: group})
@@ -416,7 +461,9 @@ class _Common:
         parsed, findings = read("\n".join(rendered), "draft")
         if findings:
             return findings
-        return [f for f in translate(parsed, self.source, self.target, self.steps)[2] if f.line == at]
+        first = max((n for n, line in enumerate(rendered[:at], 1) if line.startswith("[")), default=at) if whole else at
+        found = translate(parsed, self.source, self.target, self.steps)[2]
+        return [f for f in found if first <= f.line <= at and (f.line == at or not f.message.startswith(_ELSEWHERE))]
 
     def first(self, groups: Sequence[tuple[str, _Group]], name: str, ways: Iterator[_Way | _Open]) -> _Way | _Open | None:
         """The first way that the check has nothing against."""
@@ -424,8 +471,10 @@ class _Common:
         for way in ways:
             if isinstance(way, _Open):
                 left = left or way
-            elif not self.proven(groups, name, way.text):
+            elif not (wrong := self.proven(groups, name, way.text)):
                 return way
+            elif left is None:
+                left = _Open(f"{way.text} does not fit: {wrong[0].message}; {wrong[0].suggestion}")
         return left
 
     def finish(self, target: str, source: str, intro: str) -> Draft:
@@ -436,7 +485,7 @@ class _Common:
             parsed, _ = read(text, "draft")
             found = translate(parsed, self.source, self.target, self.steps)[2]
             left = [m[1] for f in found if (m := re.match(r"source field (.+) is neither used nor dropped", f.message))]
-            wrong = [f for f in found if not f.message.startswith(("source field ", "required target field "))]
+            wrong = [f for f in found if not f.message.startswith(_ELSEWHERE)]
             broken = [(g, n, f) for f in wrong for g, n in _at_line(text, self.top, f.line)]
             for group, name, finding in broken:
                 if (line := group.lines.pop(name, None)) is not None:
@@ -467,7 +516,7 @@ def _lines(group: _Group) -> Iterator[Line]:
 
 
 def _others(found: Sequence[tuple[float, _Place]], best: _Place) -> str:
-    rest = [f"{p.text} ({s:.2f})" for s, p in found if p is not best and s >= CANDIDATE][:3]
+    rest = [f"{p.text} ({min(s, 1.0):.2f})" for s, p in found if p is not best and s >= CANDIDATE][:3]
     return "; or " + ", ".join(rest) if rest else ""
 
 
@@ -481,7 +530,9 @@ class _Reader(_Common):
         super().__init__(answer, target, {})
         assert isinstance(target.root, StructRecord)  # noqa: S101 - a Struct's record
         self.record: StructRecord = target.root
-        self.implied = frozenset(_IMPLIED.get(noun.__name__, "").split())
+        self.implied = _implied(noun.__name__)
+        self.around: list[_Place] = []
+        """Values of the records around the one that is filled."""
         self.steps, self.item = self._rows()
         self.head = {"target": noun.__name__, "source": "/".join((name, *self.steps))}
 
@@ -497,9 +548,8 @@ class _Reader(_Common):
         return max((self._score(self.record.name, target, p) for p in places), default=0.0)
 
     def _score(self, noun: str, target: Field, place: _Place) -> float:
-        implied = frozenset(_IMPLIED.get(noun, "").split())
         at = place.steps if place.anchor == "root" else (*self.steps, *place.steps)
-        return _said(noun, target.name, target, place, implied, self.samples.get(at, ()))
+        return _said(noun, target.name, target, place, self.samples.get(at, ()))
 
     def _places(self, record: Record, *, root: bool = True) -> Iterator[_Place]:
         for n, (steps, f) in enumerate(_leaves(record)):
@@ -522,7 +572,7 @@ class _Reader(_Common):
             total = 0.0
             for target in wanted:
                 top = max(
-                    (_said(self.noun.__name__, target.name, target, p, self.implied) * (0.93 ** (len(p.steps) - 1)) for p in own),
+                    (_said(self.noun.__name__, target.name, target, p) * (0.93 ** (len(p.steps) - 1)) for p in own),
                     default=0.0,
                 )
                 total += (2.0 if target.required else 1.0) * top if top >= 0.4 else 0.0
@@ -579,7 +629,9 @@ class _Reader(_Common):
             way = self.first(groups, f.name, self._ways(target, f, place, places))
             if isinstance(way, _Way):
                 certain = way.sure and score >= CERTAIN and score - best >= _CLEAR
-                remark = "" if certain else f"likely ({score:.2f}): {way.remark or place.name + ' by name'}{_others(scored, place)}"
+                remark = (
+                    "" if certain else f"likely ({min(score, 1.0):.2f}): {way.remark or place.name + ' by name'}{_others(scored, place)}"
+                )
                 group.lines[f.name] = Line(path, way.text, score, certain, remark)
                 return
             if way is not None:
@@ -590,7 +642,7 @@ class _Reader(_Common):
         if constant and (f.required or target.name == "PackGtin") and not self.proven(groups, f.name, constant):
             group.lines[f.name] = Line(path, constant, 0.5, certain=False, remark="likely (0.50): the contract has no field for it")
             return
-        near = [f"{p.text} ({s:.2f})" for s, p in scored if s >= CANDIDATE][:3]
+        near = [f"{p.text} ({min(s, 1.0):.2f})" for s, p in scored if s >= CANDIDATE][:3]
         if f.required or (near and scored[0][0] >= 0.42 and scored[0][1].steps not in taken):
             listed = f"one of {', '.join(map(repr, f.shape.enum))}" if isinstance(f.shape, Leaf) and f.shape.enum else ""
             hint = ("candidates " + ", ".join(near)) if near else f"no field of {self.name} is clearly this: a field, or a constant"
@@ -606,7 +658,7 @@ class _Reader(_Common):
         if best[0] < LIKELY:
             return
         inner = _Group({"of": _expression(best[1])} if best[1] else {})
-        self._inner(group, groups, f, inner, best[2], prefix)
+        self._inner(group, groups, f, inner, best[2], source, prefix)
 
     def _list(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str) -> None:
         """A list of records: from a list of the source, from one record, or from one value."""
@@ -628,13 +680,23 @@ class _Reader(_Common):
                     group.groups[f.name] = inner
             return
         if best[0] >= LIKELY:
-            self._inner(group, groups, f, _Group({"each": best[1]}), best[2], prefix)
+            self._inner(group, groups, f, _Group({"each": best[1]}), best[2], source, prefix)
 
-    def _inner(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, inner: _Group, source: Record, prefix: str) -> None:
+    def _inner(
+        self, group: _Group, groups: list[tuple[str, _Group]], f: Field, inner: _Group, source: Record, outer: Record, prefix: str
+    ) -> None:
         """Keeps the nested record only when all that it must have is found."""
         assert isinstance(f.shape, StructRecord)  # noqa: S101 - as the caller saw
-        before = len(self.decisions)
+        before, around = len(self.decisions), self.around
+        if inner.words:
+            above = [
+                _Place(x.steps, x.field, f"parent.{x.text}", "parent")
+                for x in (*self._places(outer, root=False), *around)
+                if _named(x.steps)
+            ]
+            self.around = above
         self._fill(inner, [*groups, (f.name, inner)], f.shape, source, f"{prefix}{f.name}.")
+        self.around = around
         missing = [x.name for x in f.shape.fields if x.required and x.name not in inner.lines and x.name not in inner.groups]
         if (missing and not f.required) or inner.empty():
             del self.decisions[before:]
@@ -666,7 +728,7 @@ class _Reader(_Common):
             score, place = found[0]
             text = f"{place.text} | text | as_list"
             if not self.proven(groups, f.name, text):
-                remark = f"likely ({score:.2f}): one text; | split('/') when it holds several"
+                remark = f"likely ({min(score, 1.0):.2f}): one text; | split('/') when it holds several"
                 group.lines[f.name] = Line(f"{prefix}{f.name}", text, score, certain=False, remark=remark)
 
     def _translated(self, places: Sequence[_Place]) -> str | None:
@@ -687,17 +749,21 @@ class _Reader(_Common):
                     return line
         return None
 
-    def _unit(self, place: _Place, places: Sequence[_Place]) -> str:
-        return self._beside("unit", place, places)
-
     def _beside(self, concept: str, place: _Place, places: Sequence[_Place]) -> str:
         """The field of that meaning which is nearest: in the same record, then above it."""
-        found = [p for p in places if concept in concepts(p.name) and p.leaf.kind in ("string", "any") and "flag" not in concepts(p.name)]
+        found = [
+            p
+            for p in (*places, *self.around)
+            if concept in concepts(p.name) and p.leaf.kind in ("string", "any") and "flag" not in concepts(p.name)
+        ]
+        odd = {"regular", "global", "location", "web"}  # the books' currency, not that of the document
         found.sort(
             key=lambda p: (
                 p.anchor != place.anchor,
                 p.steps[:-1] != place.steps[:-1],
                 abs(len(p.steps) - len(place.steps)),
+                len(odd & set(concepts(p.name))),
+                not self.implied & set(concepts(p.name)),
                 len(concepts(p.name)),
             )
         )
@@ -722,10 +788,11 @@ class _Reader(_Common):
         convert = ("", " | decimal", " | string | decimal")
         match _amount(f) or (f.shape.kind if isinstance(f.shape, Leaf) else "localized"):
             case "quantity":
-                unit = self._unit(place, places)
+                unit = self._beside("unit", place, places)
                 for c in convert:
                     if unit:
                         yield _Way(f"{base}{c} | quantity({unit})")
+                        yield _Way(f"{base}{c} | quantity({unit} | default('EA'))", sure=False, remark="without a unit EA is a guess")
                     yield _Way(f"{base}{c} | quantity('EA')", sure=False, remark="the contract says no unit, EA is a guess")
             case "money" | "unit_price" as amount:
                 code = self._beside("currency", place, places)
@@ -737,17 +804,14 @@ class _Reader(_Common):
                 if not code:
                     yield _Open(f"{base} is the amount, but of which currency? write {name} = \"{base} | {amount}('EUR')\" with yours")
                     return
-                for c in convert:
+                for c, given in product(convert, (code, f"{code} | required")):
                     if small:
-                        yield _Way(f"{base}{c} | cents({code})")
-                    if amount == "money":
-                        yield _Way(
-                            f"{base}{c} | money({code}{digits})",
-                            sure=whole,
-                            remark="" if whole else "whole units, or the smallest? then | cents(…)",
-                        )
+                        yield _Way(f"{base}{c} | cents({given})")
+                    elif amount == "money":
+                        remark = "" if whole else "whole units, or the smallest? then | cents(…)"
+                        yield _Way(f"{base}{c} | money({given}{digits})", whole, remark)
                     else:
-                        yield _Way(f"{base}{c} | unit_price({code})", sure=whole)
+                        yield _Way(f"{base}{c} | unit_price({given})", sure=whole)
             case "localized":
                 yield _Way(f"{base} | text | localized('en')", sure=False, remark=f"{place.name} by name; in which language is it?")
             case "string" if isinstance(f.shape, Leaf) and f.shape.enum:
@@ -884,9 +948,11 @@ class _Writer(_Common):
         super().__init__(message(noun), request, {"target": name, "source": noun.__name__})
         assert isinstance(self.source.root, StructRecord)  # noqa: S101 - a Struct's record
         self.record: StructRecord = self.source.root
-        self.implied = frozenset(_IMPLIED.get(noun.__name__, "").split())
+        self.implied = _implied(noun.__name__)
         self.places = list(self._canonical(self.record, (), ""))
         self.lists = [f for f in self.record.fields if f.repeated and f.name not in (*GATEWAY_KEPT, *_NOT_DRAFTED)]
+        self.told: set[tuple[str, ...]] = set()
+        self._open: tuple[Record, ...] = ()
 
     def worth(self) -> float:
         """How much of what the noun says the request can take, 0 to 1."""
@@ -944,9 +1010,10 @@ class _Writer(_Common):
             phrases = ((("unit",), 1.0), (("unit", "number"), 0.9))
         if place.field.repeated and place.text == "this":
             phrases = phrases_of(noun, "sku")
-        around = [c for name in above[-2:] for c in concepts(name)]
-        own = concepts(target.name)
-        implied = frozenset(_IMPLIED.get(noun, "").split())
+        name, above = _said_name((*above, target.name))
+        around = [c for n in above[-2:] for c in concepts(n)]
+        own = concepts(name)
+        implied = _implied(noun)
         score = meant(phrases, own, around, implied)
         if place.part in ("currency", "amount") and score:
             base = phrases_of(noun, path[-1])
@@ -989,6 +1056,12 @@ class _Writer(_Common):
 
     def draft(self, intro: str) -> Draft:
         self._record(self.top, [], self.target.root, (), "")
+        if self.top.empty() and not self.decisions and self.places:
+            there = ", ".join(".".join(steps) for steps, _ in list(_leaves(self.target.root))[:8]) or "nothing that is no list"
+            wanted = ", ".join(dict.fromkeys(".".join(p.steps) for p in self.places[:3]))
+            self.decide(
+                self.target.root.fields[0].name if self.target.root.fields else "body", f"which field takes {wanted}? there is {there}"
+            )
         return self.finish(self.name, self.noun.__name__, intro)
 
     def _record(self, group: _Group, groups: list[tuple[str, _Group]], record: Record, above: tuple[str, ...], row: str) -> None:
@@ -998,18 +1071,19 @@ class _Writer(_Common):
         scored = {f.name: self._found(f, above, row) for f in leaves}
         order = sorted(((s, f.name, p) for f in leaves for s, p in scored[f.name]), key=lambda x: -x[0])
         chosen: dict[str, tuple[float, _Place]] = {}
+        needed = {f.name: f.required for f in leaves}
         for score, name, place in order:
-            if name not in chosen and place.steps not in used and score >= LIKELY:
+            if name not in chosen and place.steps not in used | self.told and score >= (LIKELY if needed[name] else 0.6):
                 chosen[name] = score, place
                 used.add(place.steps)
+                if place.field.repeated:
+                    self.told.add(place.steps)
         for f in record.fields:
             if isinstance(f.shape, Leaf):
                 if f in leaves:
                     self._line(group, groups, f, above, row, scored[f.name], chosen.get(f.name))
             elif len(groups) < 6 and f.shape not in self._open:
                 self._below(group, groups, f, above, row)
-
-    _open: tuple[Record, ...] = ()
 
     def _found(self, target: Field, above: tuple[str, ...], row: str) -> list[tuple[float, _Place]]:
         found = []
@@ -1036,7 +1110,9 @@ class _Writer(_Common):
             if isinstance(way, _Way):
                 certain = way.sure and score >= CERTAIN and score - best >= _CLEAR
                 remark = (
-                    "" if certain else f"likely ({score:.2f}): {way.remark or ('.'.join(place.steps) + ' by name')}{_others(scored, place)}"
+                    ""
+                    if certain
+                    else f"likely ({min(score, 1.0):.2f}): {way.remark or ('.'.join(place.steps) + ' by name')}{_others(scored, place)}"
                 )
                 group.lines[f.name] = Line(path, way.text, score, certain, remark)
                 return
@@ -1048,7 +1124,7 @@ class _Writer(_Common):
         if f.shape.enum and len(f.shape.enum) == 1:
             group.lines[f.name] = Line(path, repr(f.shape.enum[0]), 1.0, certain=True)
             return
-        near = [f"{'.'.join(p.steps)} ({s:.2f})" for s, p in scored][:3]
+        near = [f"{'.'.join(p.steps)} ({min(s, 1.0):.2f})" for s, p in scored][:3]
         listed = f"one of {', '.join(map(repr, f.shape.enum[:12]))}" if f.shape.enum else f"{f.shape.kind}"
         self.decide(
             path,
@@ -1062,7 +1138,7 @@ class _Writer(_Common):
         if f.repeated:
             chosen = self._rows_for(f, (*above, f.name)) if not row else ""
             if not chosen:
-                if f.required and not row:
+                if f.required:
                     self.decide(".".join((*above, f.name)), "a list is wanted; each = which list?")
                 return
             inner.words["each"] = chosen
@@ -1090,7 +1166,7 @@ class _Writer(_Common):
             return
         turned = {n: Line(x.path, x.expression.removeprefix(f"{start}."), x.score, x.certain, x.remark) for n, x in inner.lines.items()}
         trial = _Group({"of": start}, turned)
-        if all(not self.proven([*groups[:-1], (f.name, trial)], n, x.expression) for n, x in turned.items()):
+        if all(not self.proven([*groups[:-1], (f.name, trial)], n, x.expression, whole=True) for n, x in turned.items()):
             inner.words, inner.lines = trial.words, turned
 
     def _rows_for(self, f: Field, above: tuple[str, ...]) -> str:

@@ -91,6 +91,7 @@ def cases() -> dict[str, dict[str, str]]:
     return found
 
 
+@functools.lru_cache(maxsize=20_000)
 def bare(code: str) -> str:
     return re.sub(r"[^a-z0-9]", "", fold(code))
 
@@ -175,6 +176,7 @@ def meant(phrases: Iterable[tuple[tuple[str, ...], float]], name: Sequence[str],
     return best
 
 
+@functools.cache
 def phrases_of(noun: str, path: str) -> tuple[tuple[tuple[str, ...], float], ...]:
     """The phrases that name a canonical field, its own Python name among them."""
     name = path.rpartition(".")[2]

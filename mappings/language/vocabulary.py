@@ -389,21 +389,21 @@ cancel : cancel annul void storno stornieren annuler cancelar annuleren annuller
 delete : delete remove loeschen unassign supprimer borrar drop destroy
 other  : send export import upload download print notify comment invoice capture upgrade archive connect login logout logon ship
                refund hold unhold
-         approve confirm reject pdf count draft
+         approve confirm reject pdf count
 """
 """What an operation does, by the words of its name; the method of an HTTP operation says it besides."""
 
 TASKS: Final = """
 location.list        : find read : location, location stock, location list 0.9, zone 0.3
-product.list         : find read : product
+product.list         : find      : product
 product.read         : read find : product, product number
 price.read           : read find : price, product price, price special 0.9, product 0.5
 inventory.levels     : read find : stock, stock product, stock location 0.9, stock available, available, product 0.45
-order.create         : create    : order, order cart 0.9
+order.create         : create    : order, order cart 0.9, order draft 0.9
 order.find           : find read : order
 order.progress       : read find : order
 order.cancel         : cancel    : order
-order.book           : create    : order, order cart 0.9
+order.book           : create    : order, order cart 0.9, order draft 0.9
 order.find_booking   : find read : order
 order.cancel_booking : cancel    : order
 customer.read        : read find : customer, customer number
