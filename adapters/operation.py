@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -13,8 +13,12 @@ from adapters.cache import Rows
 from adapters.drift import Drift
 from adapters.driver import Connection, Reply
 from adapters.guard import Guard
+from adapters.masking import Masking
+from adapters.recording import Captures, Recorded, Replayed, Replaying, volatile
+from adapters.wire import TAP, WireAnswer, WireRequest
 from contracts.call import Call
 from contracts.canonical.base import Provenance
+from contracts.errors import TillgateError
 from contracts.policy import Policy
 from contracts.ports import Capability
 from mappings.language import CompiledMapping, ReadContext
@@ -46,28 +50,62 @@ class Operation:
     zone_of: Callable[[str], tzinfo | None] = no_zone
     """Time zone of a location."""
     drift: Drift = field(default_factory=Drift)
+    captures: Captures | None = None
+    """Who records exchanges now."""
+    masking: Masking | None = None
+    """Without it an operation is not recorded."""
 
     async def perform(self, request: msgspec.Struct, call: Call) -> tuple[Rows, Provenance]:
         """One guarded call. An answer that cannot be read fails the attempt: the breaker counts it, and a write is in doubt.
 
         Raises InvalidBody when the system cannot take what is asked; nothing was sent then.
         """
-        document = self.request.write(request, self._context()) if self.request else {}
+        document = self._written(request, datetime.now(UTC))
 
         async def attempt(seconds: float) -> tuple[Rows, Provenance]:
-            shortcut = self.answer.shortcut if self.answer else None
-            reply = await self.connection.call(self.call or self.name, document, call, seconds, shortcut)
-            if reply.absent is not None and self.capability.writes:
-                raise reply.absent
-            return self._read(reply)
+            if self.captures is None or (capture := self.captures.running.get(self.system)) is None or self.masking is None:
+                return await self._attempt(document, call, seconds)
+            async with capture.listening(f"{self.system}.{self.name}", self.capability.name, self.called, self.masking, request):
+                return await self._attempt(document, call, seconds)
 
         return await self.guard.run(attempt, call)
 
-    def _context(self, source: Provenance | None = None) -> ReadContext:
+    async def replay(
+        self, request: msgspec.Struct, exchanges: Sequence[Recorded], login: Callable[[WireRequest], WireAnswer], call: Call
+    ) -> Replayed:
+        """What driver and mappings make of recorded exchanges, without guard and network, at the time of the recording."""
+        tap = Replaying(self.called, exchanges, login)
+        around = TAP.set(tap)
+        try:
+            rows, _ = await self._attempt(self._written(request, exchanges[0].at), call, call.deadline, exchanges[0].at)
+            return Replayed(tuple(tap.asked), [volatile(row) for row in rows])
+        except TillgateError as exc:
+            return Replayed(tuple(tap.asked), None, f"{exc.code}: {exc}")
+        finally:
+            TAP.reset(around)
+
+    @property
+    def called(self) -> str:
+        """Its name in the system's contract."""
+        return self.call or self.name
+
+    def _written(self, request: msgspec.Struct, at: datetime) -> Mapping[str, Any]:
+        return self.request.write(request, self._context(at)) if self.request else {}
+
+    async def _attempt(
+        self, document: Mapping[str, Any], call: Call, seconds: float, received: datetime | None = None
+    ) -> tuple[Rows, Provenance]:
+        shortcut = self.answer.shortcut if self.answer else None
+        reply = await self.connection.call(self.called, document, call, seconds, shortcut)
+        if reply.absent is not None and self.capability.writes:
+            raise reply.absent
+        return self._read(reply, received or datetime.now(UTC))
+
+    def _context(self, received: datetime, source: Provenance | None = None) -> ReadContext:
         return ReadContext(
             self.system,
             self.name,
-            received_at=source.received_at if source else datetime.now(UTC),
+            received_at=received,
             provenance=(source,) if source else (),
             zone_of=self.zone_of,
             drift=self.drift.count,
@@ -75,8 +113,8 @@ class Operation:
             secrets=self.secrets,
         )
 
-    def _read(self, reply: Reply) -> tuple[Rows, Provenance]:
-        mapping, received = self.answer, datetime.now(UTC)
+    def _read(self, reply: Reply, received: datetime) -> tuple[Rows, Provenance]:
+        mapping = self.answer
         source = Provenance(
             source_system=self.system,
             as_of=reply.as_of or received,
@@ -86,7 +124,7 @@ class Operation:
         )
         if mapping is None:
             return (), source
-        context, drifted = self._context(source), self.drift.total
+        context, drifted = self._context(received, source), self.drift.total
         with step(Step.MAP, system=self.system, operation=self.name, mapping=mapping.name, mapping_version=mapping.version) as hop:
             rows = tuple(row for document in reply.documents for row in mapping.read(document, context))
             hop.set(rows=len(rows), drift=self.drift.total - drifted)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import aiohttp
 from aiohttp import hdrs
@@ -74,6 +75,26 @@ def client_tls(files: Tls) -> ssl.SSLContext:
     return context
 
 
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    operation: str
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+
+class Tap(Protocol):
+    """Stands between a driver and the wire, for the task that has set it: to write exchanges down, or to answer from what was written."""
+
+    async def exchange(self, asked: WireRequest, send: Callable[[Mapping[str, str]], Awaitable[WireAnswer]]) -> WireAnswer:
+        """`send` performs the exchange, with these headers. Raises what it raises."""
+        ...
+
+
+TAP: ContextVar[Tap | None] = ContextVar("tap", default=None)
+
+
 class Wire:
     """The connections to one upstream. `exchange` raises contracts.errors.UpstreamError classes only, with `sent` exactly as far as known:
     False as long as no byte of the request left, True from then on.
@@ -130,6 +151,18 @@ class Wire:
         `path` is appended to the base URL as it is, already percent-encoded, query included. `seconds` limits everything: waiting
         for a free connection, connecting, sending, reading. `traceparent` is that of the current hop (`hop.traceparent`).
         """
+        if (tap := TAP.get()) is not None:
+
+            async def send(headers: Mapping[str, str]) -> WireAnswer:
+                around = TAP.set(None)
+                try:
+                    return await self.exchange(
+                        operation, method, path, headers, body, seconds, traceparent=traceparent, body_limit=body_limit
+                    )
+                finally:
+                    TAP.reset(around)
+
+            return await tap.exchange(WireRequest(operation, method, path, headers, body), send)
         if self._session is None:
             raise ConnectFailed(system=self.system, operation=operation, reason="the connection is not started or already closed")
         if seconds <= 0:

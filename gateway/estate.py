@@ -79,6 +79,17 @@ class Shares(Entry, frozen=True, kw_only=True):
     vendor: str = ""
 
 
+class Recording(Entry, frozen=True, kw_only=True):
+    """What `tillgate record` masks of this system, besides credentials and all that mappings read into personal fields.
+
+    Fields by name or by the end of their path: `KUNNR`, `T_ADDR.item.NAME1`.
+    """
+
+    mask: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    """In clear although a personal field is fed by it: a code that says person or company, for example."""
+
+
 class System(Entry, frozen=True, kw_only=True):
     """A legacy system. `options` are the driver's own (docs/reference); credentials in them are references."""
 
@@ -94,6 +105,7 @@ class System(Entry, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
     batch_window: str = ""
     """Nightly hours in which the system is known to be slow or closed, as text for people: `02:00-04:00`."""
+    recording: Recording = Recording()
     options: dict[str, Any] = {}
 
 

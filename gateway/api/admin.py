@@ -1,19 +1,25 @@
-"""What operators make a running gateway do: read its estate again."""
+"""What operators make a running gateway do: read its estate again, record what it exchanges with a system."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 
+from adapters.recording import EXCHANGES, SECONDS, Captures
+from contracts.errors import InvalidRequest, NotFound, StateConflict
 from gateway.edge import auth
 from observability import current
 
 SCOPE = "admin:write"
+
+Handler = Callable[[Request[Any, Any, Any]], Awaitable[Response[Any]]]
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,11 +34,29 @@ class Reloaded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What has changed and waits for the next start."""
 
 
+class RecordingEnded(msgspec.Struct, frozen=True, kw_only=True):
+    """The last line of a recording's stream."""
+
+    exchanges: int
+    missed: int
+    """While the listener or the masking was too slow."""
+    left_out: dict[str, int]
+    """What cannot be masked, by reason."""
+
+
 class Controls(Protocol):
+    stop: asyncio.Event
+
     @property
     def generation(self) -> int: ...
     @property
     def last_reload(self) -> Reloaded | None: ...
+    @property
+    def captures(self) -> Captures: ...
+    @property
+    def recordable(self) -> frozenset[str]:
+        """Systems that are called."""
+        ...
 
     async def reload(self) -> Reloaded:
         """Calls that come together share one reading of the files, which begins after the last of them."""
@@ -48,10 +72,43 @@ class Controls(Protocol):
 
 
 def routes(controls: Controls, authenticator: auth.Authenticator) -> list[HTTPRouteHandler]:
-    async def reload(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if flight := current():
-            flight.name = "POST /admin/reload"
-        auth.require(await authenticator.client(request.headers.get("authorization")), SCOPE)
+    async def reload(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(await controls.reload()), media_type="application/json", headers={"cache-control": "no-store"})
 
-    return [HTTPRouteHandler("/admin/reload", http_method=["POST"], status_code=200)(reload)]
+    async def record(request: Request[Any, Any, Any]) -> Response[Any]:
+        """JSON lines as exchanges happen; the recording ends with its listener."""
+        system = request.path_params["system"]
+        if system not in controls.recordable:
+            raise NotFound(what="system that is called", key=system[:100])
+        most, seconds = _number(request, "exchanges", 100, EXCHANGES), _number(request, "seconds", 300, int(SECONDS))
+        if system in controls.captures.running:
+            raise StateConflict(what="recording", key=system, state="running", why="somebody records this system already")
+        if flight := current():
+            flight.objective = seconds + 10
+
+        async def lines() -> AsyncIterator[bytes]:
+            with controls.captures.begin(system, most, seconds) as capture:
+                async for found in capture.exchanges(controls.stop):
+                    yield b"".join(msgspec.json.encode(recorded) + b"\n" for recorded in found)
+                ended = RecordingEnded(exchanges=capture.taken, missed=capture.missed, left_out=dict(capture.left_out))
+            yield msgspec.json.encode({"ended": ended}) + b"\n"
+
+        return Stream(lines(), media_type="application/jsonl", headers={"cache-control": "no-store"})
+
+    def route(path: str, handle: Handler) -> HTTPRouteHandler:
+        async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
+            if flight := current():
+                flight.name = f"POST {path.replace(':str', '')}"
+            auth.require(await authenticator.client(request.headers.get("authorization")), SCOPE)
+            return await handle(request)
+
+        return HTTPRouteHandler(path, http_method=["POST"], status_code=200)(answer)
+
+    return [route("/admin/reload", reload), route("/admin/recordings/{system:str}", record)]
+
+
+def _number(request: Request[Any, Any, Any], name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= most):
+        raise InvalidRequest(where=f"query:{name}", expected=f"1 to {most}", got=f"{text[:20]!r}")
+    return int(text)

@@ -85,4 +85,8 @@ async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, co
         Reading("tillgate_estate_generation", "Estates that have served since start", {}, controls.generation),
         Reading("tillgate_estate_refused", "1 while a changed estate has mistakes and the one before serves", {}, refused),
     ]
-    return exposition(recorder, [*readings, *drifted, outbox, *estate])
+    recording = [
+        Reading("tillgate_recording", "Exchanges of the recording that is under way", {"system": c.system}, c.taken)
+        for c in controls.captures.running.values()
+    ]
+    return exposition(recorder, [*readings, *drifted, outbox, *estate, *recording])

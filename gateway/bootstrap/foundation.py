@@ -13,6 +13,7 @@ from pathlib import Path
 from adapters.broker.driver import RabbitPublisher
 from adapters.broker.spec import BrokerOptions
 from adapters.driver import Connection
+from adapters.recording import Captures
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books
@@ -95,6 +96,7 @@ class Foundation:
     subscribers: Subscribers
     relay: Relay
     zones: Zones
+    captures: Captures
 
 
 @asynccontextmanager
@@ -138,6 +140,7 @@ async def foundation(
             subscribers=subscribers,
             relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),
             zones=Zones(),
+            captures=Captures(),
         )
 
 

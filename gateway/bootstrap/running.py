@@ -11,6 +11,7 @@ from pathlib import Path
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from adapters.driver import Connection
+from adapters.recording import Captures
 from adapters.switchboard import Switchboard
 from contracts.books import Books
 from contracts.call import Call
@@ -131,7 +132,22 @@ class Product:
         refused = self.last_reload is not None and not self.last_reload.applied
         return {"status": "ready", "estate": "refused, the one before serves"} if refused else {"status": "ready"}
 
+    @property
+    def captures(self) -> Captures:
+        return self._base.captures
+
+    @property
+    def recordable(self) -> frozenset[str]:
+        return frozenset(self.current.wiring.held)
+
     def notices(self) -> Sequence[str]:
+        recording = (
+            f"Exchanges with {c.system} are being recorded: {c.taken} of at most {c.most} so far, {c.missed} missed."
+            for c in self.captures.running.values()
+        )
+        return (*self._told_of_reload(), *recording)
+
+    def _told_of_reload(self) -> Sequence[str]:
         last = self.last_reload
         if last is None:
             return ()

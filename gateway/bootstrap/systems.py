@@ -14,6 +14,7 @@ from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
+from adapters.recording import Captures
 from adapters.rest import driver as rest
 from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
@@ -22,6 +23,7 @@ from adapters.switchboard import Route, Switchboard
 from contracts.ports import CAPABILITIES
 from gateway import estate as estates
 from gateway.bootstrap.checking import Checked
+from gateway.bootstrap.masks import masking, texts
 from gateway.estate import System
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping
@@ -32,7 +34,7 @@ class _Kept:
     """A part, and everything that it was made of: equal makings, same part."""
 
     part: Any
-    made_of: object = field(repr=False)
+    made_of: tuple[Any, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,19 @@ class Wiring:
 
 
 async def wire(
-    checked: Checked, environment: Mapping[str, str], connections: Mapping[str, Connection], zones: Zones, before: Wiring | None = None
+    checked: Checked,
+    environment: Mapping[str, str],
+    connections: Mapping[str, Connection],
+    zones: Zones,
+    before: Wiring | None = None,
+    captures: Captures | None = None,
 ) -> Wiring:
     """`connections`: other ones for some systems. Of `before` goes on what is made of the same: connections with their logins, breakers,
     retry budgets, what caches hold. Raises LookupError, OSError, ValueError, TillgateError; then nothing that is new stays open.
     """
     estate = checked.estate
     held, guards, operations = dict[str, _Kept](), dict[str, _Kept](), dict[str, _Kept]()
-    made_of: object
+    made_of: tuple[Any, ...]
     async with AsyncExitStack() as new:
         for name, system in estate.system.items():
             if system.protocol == "files":
@@ -92,7 +99,14 @@ async def wire(
                 else _Kept(Guard(system_name, short, declared.policy, writes=capability.writes, budget=budget, shared=places), made_of)
             )
             secrets = resolved(declared.secrets, environment)
-            made_of = (guards[full].part, declared, secrets, *(checked.digests.get(path) for path in (declared.request, declared.answer)))
+            rules = estate.system[system_name].recording
+            made_of = (
+                guards[full].part,
+                declared,
+                secrets,
+                rules,
+                *(checked.digests.get(path) for path in (declared.request, declared.answer)),
+            )
             known = before and before.operations.get(full)
             operations[full] = (
                 known
@@ -111,6 +125,8 @@ async def wire(
                         parameters=declared.parameters,
                         secrets=secrets,
                         zone_of=zones.of,
+                        captures=captures,
+                        masking=masking(checked, full, declared, held[system_name].made_of[3], secrets),
                     ),
                     made_of,
                 )
@@ -153,7 +169,7 @@ def _connect(name: str, system: System, checked: Checked, endpoint: str, options
 def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
     """Every env:NAME of the estate that is not set and has no default, so that all can be named at once."""
     estate = checked.estate
-    texts = [
+    settings = [
         estate.store.url,
         estate.events.rabbitmq,
         estate.telemetry.otlp,
@@ -161,20 +177,8 @@ def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
         *(s.endpoint for s in estate.system.values()),
         *(reference for o in estate.operation.values() for reference in o.secrets.values()),
     ]
-    references = {t for t in [*texts, *_texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}
+    references = {t for t in [*settings, *texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}
     return sorted(r[4:] for r in references if r[4:] not in environment)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, msgspec.Struct):
-        value = [getattr(value, f) for f in value.__struct_fields__]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, str):
-        yield value
 
 
 def resolved(value: Any, environment: Mapping[str, str]) -> Any:

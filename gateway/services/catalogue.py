@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -75,7 +75,10 @@ class Zones:
 
     async def load(self, catalogue: Catalogue, call: Call) -> None:
         """Raises UpstreamError when the locations cannot be had and none were known before."""
-        for location in (await catalogue.locations(call)).items:
+        self.learn((await catalogue.locations(call)).items)
+
+    def learn(self, locations: Iterable[Location]) -> None:
+        for location in locations:
             if location.time_zone:
                 try:
                     self._zones[location.number] = ZoneInfo(location.time_zone)

@@ -1,0 +1,86 @@
+"""What recordings of an operation must not hold, gathered from the estate, the system's options, its contract and its mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from adapters.masking import Masking
+from adapters.rest.spec import ApiKey, CursorPaging, ErrorBody
+from adapters.soap.spec import AsOf, Carried, Meaning, Results, Session
+from contracts.ports import CAPABILITIES
+from gateway.bootstrap.checking import Checked
+from gateway.estate import Operation
+
+
+def masking(checked: Checked, full: str, declared: Operation, options: Any, secrets: Mapping[str, str]) -> Masking:
+    """`options` and `secrets` with their references replaced."""
+    system, _, short = full.partition(".")
+    capability, rules = CAPABILITIES[declared.provides], checked.estate.system[system].recording
+    names = [(kind, name) for part in _parts(options) for kind, name in _names(part)]
+    given = zip(texts(checked.options.get(system)), texts(options), strict=False)
+    return Masking(
+        answer=checked.contracts[system].exchange(declared.calls or short).answer,
+        asked=capability.request,
+        answered=capability.answer,
+        reads=checked.mappings.get(declared.answer),
+        writes=checked.mappings.get(declared.request),
+        mask=rules.mask,
+        keep=rules.keep,
+        secret=frozenset(name for kind, name in names if kind == "secret"),
+        clear=frozenset(name for kind, name in names if kind == "clear"),
+        secret_values=frozenset([*secrets.values(), *(value for reference, value in given if reference.startswith(("env:", "file:")))]),
+    )
+
+
+def _names(part: msgspec.Struct) -> Iterator[tuple[str, str]]:
+    """Fields by their last name: those that carry credentials, and those that the driver itself reads."""
+    secret: list[str | None] = []
+    clear: list[str | None] = []
+    match part:
+        case Carried():
+            secret = [part.token, part.header, part.field, part.cookie]
+            if isinstance(part, Session):
+                secret += [part.user_field, part.password_field, *part.secrets]
+        case ApiKey():
+            secret = [part.header, part.query]
+        case Results():
+            clear = [part.type, *part.code]
+        case Meaning():
+            clear = [part.field]
+        case AsOf():
+            clear = [*part.fields]
+        case CursorPaging():
+            clear = [part.next]
+        case ErrorBody():
+            clear = [part.code, "type", "status"]
+        case _:
+            pass
+    yield from (("secret", path.rpartition(".")[2]) for path in secret if path)
+    yield from (("clear", path.rpartition(".")[2]) for path in clear if path)
+
+
+def _parts(value: Any) -> Iterator[msgspec.Struct]:
+    if isinstance(value, msgspec.Struct):
+        yield value
+        value = [getattr(value, f) for f in value.__struct_fields__]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _parts(each)
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text of a setting, in the order of its fields."""
+    if isinstance(value, msgspec.Struct):
+        value = [getattr(value, f) for f in value.__struct_fields__]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from texts(each)
+    elif isinstance(value, str):
+        yield value

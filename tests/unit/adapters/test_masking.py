@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from lxml import etree
+
+from adapters.masking import Mask, Masking, Unmaskable
+from contracts import ports
+from contracts.canonical.customer import Customer
+from contracts.canonical.inventory import InventoryLevel
+from mappings.language.shape import Field, Leaf, Message, Record
+
+MASK = Mask(b"a key of a test")
+TEXT = Leaf("string")
+PERSON = Message(
+    "crm.Read",
+    "xml",
+    Record("Read", [Field("NAME", TEXT), Field("SEX", Leaf("string", enum=("M", "F", "X"))), Field("OK", Leaf("boolean"))]),
+)
+
+
+def masking(message: Message = PERSON, **more: object) -> Masking:
+    return Masking(message, ports.CustomerQuery, Customer, **more)  # type: ignore[arg-type]  # a table of fields
+
+
+def goods(**more: object) -> Masking:
+    return Masking(None, ports.LevelQuery, InventoryLevel, **more)  # type: ignore[arg-type]  # likewise
+
+
+@pytest.mark.parametrize(
+    "value", ["Anna Muster", "MÜLLER & Söhne", "a.muster@example.test", "+49 30 123456", "0000004711", "1980-02-29", "Ω7"]
+)
+def test_a_mask_keeps_shape_and_no_letter_or_digit(value: str) -> None:
+    masked = MASK.text(value)
+    assert len(masked) == len(value)
+    for was, now in zip(value, masked, strict=True):
+        assert was.isdecimal() == now.isdecimal()
+        assert was.isalpha() == now.isalpha()
+        assert was.isupper() == now.isupper()
+        if not was.isalnum():
+            assert was == now
+    assert masked != value
+    assert MASK.text(value) == masked != Mask(b"another key").text(value)
+
+
+def test_equal_values_stay_equal_whatever_their_padding_and_case() -> None:
+    assert MASK.text("0000004711").lstrip("0") == MASK.text("4711")
+    assert MASK.text("ANNA").lower() == MASK.text("anna") == MASK.text("Anna").lower()
+    assert MASK.text("anna") != MASK.text("anne")
+
+
+@pytest.mark.parametrize("day", ["1980-02-29", "19800229", "1980-02-29T10:00:00Z"])
+def test_a_day_becomes_another_day_that_exists(day: str) -> None:
+    masked = MASK.text(day)
+    assert masked != day
+    assert re.fullmatch(r"(19|20)\d\d(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(T10:00:00Z)?", masked)
+
+
+def test_what_no_mapping_vouches_for_is_masked_where_persons_are() -> None:
+    person = "<Read><NAME a='Anna'>Anna</NAME><SEX>M</SEX><OK>true</OK><NEW>Anna</NEW></Read>"
+    body = f"<e:Envelope xmlns:e='urn:e'><e:Header><Token>abcdef</Token></e:Header><e:Body>{person}</e:Body></e:Envelope>".encode()
+    masked = masking().body(body, "text/xml", MASK, {})
+    assert b"Anna" not in masked
+    assert b"abcdef" not in masked
+    root = etree.fromstring(masked)
+    assert root.findtext(".//SEX") in ("M", "F", "X")
+    assert root.findtext(".//OK") == "true"
+    assert root.findtext(".//NAME") == MASK.text("Anna") == root.findtext(".//NEW")
+
+
+def test_where_no_persons_are_only_credentials_are_masked() -> None:
+    body = b'{"sku": "1001", "qty": 5.50, "session_id": "s3cr3t-1", "echo": "Bearer k3y-k3y-k3y", "big": 1e5}'
+    masked = goods(secret_values=frozenset({"k3y-k3y-k3y"})).body(body, "application/json", MASK, {})
+    found = json.loads(masked)
+    assert (found["sku"], found["qty"], found["big"]) == ("1001", 5.5, 1e5)
+    assert b"5.50" in masked
+    assert b"s3cr3t" not in masked
+    assert b"k3y-k3y" not in masked
+
+
+def test_credentials_of_the_request_are_masked_where_the_answer_repeats_them() -> None:
+    masked = goods().body(b'{"said": "tok-123456"}', "application/json", MASK, {"Authorization": "Bearer tok-123456"})
+    assert b"tok-123456" not in masked
+
+
+def test_declared_fields_are_masked_and_kept_by_the_end_of_their_path() -> None:
+    body = b'{"a": {"b": "code"}, "b": "code", "c": "code"}'
+    assert json.loads(goods(mask=("a.b",)).body(body, "application/json", MASK, {})) == {
+        "a": {"b": MASK.text("code")},
+        "b": "code",
+        "c": "code",
+    }
+    kept = json.loads(masking(keep=("b",)).body(body, "application/json", MASK, {}))
+    assert kept == {"a": {"b": "code"}, "b": "code", "c": MASK.text("code")}
+
+
+def test_values_behind_references_are_masked_by_where_they_are_referred_to() -> None:
+    body = b"<e:Envelope xmlns:e='urn:e'><e:Body><Read><NAME href='#1'/></Read><m id='1'>Anna</m><m id='2'>Otto</m></e:Body></e:Envelope>"
+    masked = masking().body(body, "text/xml", MASK, {})
+    assert b"Anna" not in masked
+    assert b"Otto" not in masked
+    assert b'href="#1"' in masked
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>Anna", "text/html"),
+        (b"<a>Anna", "text/xml"),
+        (b'{"name": "Anna"', "application/json"),
+        (b"<!DOCTYPE a [<!ENTITY x 'Anna'>]><a>&x;</a>", "text/xml"),
+        (b"[" * 100_000 + b'"Anna"', "application/json"),
+        (b"\xff\xfeAnna", "application/octet-stream"),
+    ],
+)
+def test_what_cannot_be_taken_apart_is_masked_as_a_whole(body: bytes, kind: str) -> None:
+    assert b"Anna" not in masking().body(body, kind, MASK, {})
+
+
+def test_attachments_are_not_recorded() -> None:
+    with pytest.raises(Unmaskable):
+        masking().body(b"--x\r\n", "multipart/related; boundary=x", MASK, {})
+
+
+def test_headers_are_left_out_but_for_what_reading_depends_on() -> None:
+    headers = {
+        "Content-Type": "application/json",
+        "Set-Cookie": "sid=1",
+        "Link": '<https://crm.internal/p?cursor=Anna>; rel="next"',
+        "Age": "3",
+    }
+    assert masking().headers(headers, MASK) == {
+        "content-type": "application/json",
+        "link": f'</p?cursor={MASK.text("Anna")}>; rel="next"',
+        "age": "3",
+    }
+
+
+def test_personal_fields_of_the_question_are_masked_and_it_stays_what_it_is() -> None:
+    asked = Customer(customer_number="4711", email="anna@example.test", first_name="Anna")
+    masked = masking().request(asked, MASK)
+    assert isinstance(masked, Customer)
+    assert (masked.customer_number, masked.email, masked.first_name) == ("4711", MASK.text("anna@example.test"), MASK.text("Anna"))
