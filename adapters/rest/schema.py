@@ -46,8 +46,8 @@ class Schemas:
     def __init__(self, documents: Documents, document: dict[str, Any], file: str, note: Note) -> None:
         """`document`: where the schemas with a name stand, `file` its name in the folder (empty for the root)."""
         self._documents, self._document, self._file, self._note = documents, document, file, note
-        self._records: dict[tuple[str, bool], Record] = {}
-        self._flats: dict[str, Flat] = {}
+        self._records: dict[tuple[str | int, bool], tuple[dict[str, Any], Record]] = {}
+        self._flats: dict[str | int, tuple[dict[str, Any], Flat]] = {}
         self._found: dict[str, Any] = {}
         self._children: dict[str, list[str]] | None = None
         self._count = self._merges = 0
@@ -126,12 +126,11 @@ class Schemas:
 
     def _entry(self, flat: Flat, *, asked: bool, about: str, depth: int) -> Record:
         """One member of an object whose names are data: its key, and what stands there."""
-        known = self._records.get((flat.pointer, asked)) if flat.pointer else None
-        if known is not None:
-            return known
+        key = flat.pointer or id(flat.node), asked
+        if (known := self._records.get(key)) is not None:
+            return known[1]
         record = Record(flat.pointer.rpartition("/")[2] or about)
-        if flat.pointer:
-            self._records[flat.pointer, asked] = record
+        self._records[key] = flat.node, record
         more = next((v for k in ("additionalProperties", "patternProperties") if isinstance(v := flat.node.get(k), dict)), {})
         if "additionalProperties" not in flat.node and more:
             more = next(iter(more.values()), {})
@@ -144,15 +143,15 @@ class Schemas:
         properties = table(node.get("properties"))
         if not properties:
             return leaf(node)
-        if flat.pointer and (known := self._records.get((flat.pointer, asked))):
-            return known
+        key = flat.pointer or id(flat.node), asked
+        if (known := self._records.get(key)) is not None:
+            return known[1]
         if self._count >= MAX_RECORDS or depth >= MAX_DEPTH:
             self._note(f"{about}: more than {MAX_RECORDS} records or {MAX_DEPTH} levels; described as any", about.partition(".")[0])
             return Leaf("any")
         self._count += 1
         record = Record(flat.pointer.rpartition("/")[2] or about, open=bool(node.get("additionalProperties", False)))
-        if flat.pointer:
-            self._records[flat.pointer, asked] = record
+        self._records[key] = flat.node, record
         needed = {name for name in items(node.get("required")) if isinstance(name, str)}
         for member, schema in properties.items():
             below = self.flat(schema, depth)
@@ -172,12 +171,13 @@ class Schemas:
 
     def flat(self, schema: Any, depth: int = 0) -> Flat:
         node, pointer = self.resolved(schema)
-        if not (pointer and len(schema) == 1):
+        key: str | int = pointer if pointer and len(schema) == 1 else id(node)
+        if isinstance(key, int) and not any(word in node for word in ("allOf", "oneOf", "anyOf")):
             return self._flattened(node, pointer, depth)
-        if pointer not in self._flats:
-            self._flats[pointer] = Flat()  # what a circle of allOf finds of itself
-            self._flats[pointer] = self._flattened(node, pointer, depth)
-        return self._flats[pointer]
+        if key not in self._flats:
+            self._flats[key] = node, Flat()  # what a circle of compositions finds of itself; the node is kept, its id is the key
+            self._flats[key] = node, self._flattened(node, pointer, depth)
+        return self._flats[key][1]
 
     def _flattened(self, node: dict[str, Any], pointer: str, depth: int) -> Flat:
         listed = items(node.get("enum"))
@@ -266,16 +266,20 @@ def _common(choices: list[dict[str, Any]]) -> dict[str, Any]:
     """The members that each of the alternatives has."""
     first, *others = choices
     names = set(table(first.get("properties"))).intersection(*(table(c.get("properties")) for c in others))
-    constants = {n for n in names if any(_constants(c, n) for c in choices)}
-    properties = {
-        n: {"type": "string", "enum": sorted({v for c in choices for v in _constants(c, n)})}
-        if n in constants and all(_constants(c, n) for c in choices)
-        else schema
-        for n, schema in table(first.get("properties")).items()
-        if n in names
-    }
+    properties = {n: schema for n, schema in _united(choices).items() if n in names}
     required = set.intersection(*({n for n in items(c.get("required")) if isinstance(n, str)} for c in choices))
     return {"type": "object", "properties": properties, "required": sorted(required & names), "additionalProperties": True}
+
+
+def _united(choices: list[dict[str, Any]]) -> dict[str, Any]:
+    """The members of all alternatives; one that they describe differently may be any of it."""
+    found: dict[str, list[Any]] = {}
+    for choice in choices:
+        for name, schema in table(choice.get("properties")).items():
+            known = found.setdefault(name, [])
+            if schema not in known:
+                known.append(schema)
+    return {name: known[0] if len(known) == 1 else {"anyOf": known} for name, known in found.items()}
 
 
 def _constants(node: dict[str, Any], name: str) -> list[str]:
@@ -300,9 +304,8 @@ def _merged(node: dict[str, Any], parts: list[dict[str, Any]], choices: list[dic
         if len(kinds) == 1 and "properties" not in choices[0] and not properties:
             whole |= choices[0] if len(choices) == 1 else {"type": choices[0].get("type"), **_common_enum(choices)}
         elif kinds <= {("object",), ()}:
+            properties = _united(choices) | properties
             for choice in choices:
-                for name, schema in table(choice.get("properties")).items():
-                    properties.setdefault(name, schema)
                 if choice.get("additionalProperties") is True:
                     whole["additionalProperties"] = True
             required |= set.intersection(*({n for n in items(c.get("required")) if isinstance(n, str)} for c in choices))
