@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 import rich_click as click
 
+from contracts.ports import CAPABILITIES
+from contracts.versions import HISTORY
+from gateway.api import ENDPOINTS
 from gateway.bootstrap import Checked, check, parse_xml, types
 from gateway.cli.settings import Settings
+from gateway.edge.reach import Reach
 from gateway.estate import nearest
 from mappings.language import CompiledMapping, ReadContext
-from mappings.language.coverage import coverage, lineage
+from mappings.language.coverage import coverage, lineage, summary
 from mappings.language.examples import given, run
 
 MAX_DOCUMENT = 16_000_000
@@ -84,37 +89,124 @@ def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone:
 @click.argument("path", required=False)
 @click.pass_obj
 def show_coverage(settings: Settings, path: str | None) -> None:
-    """By field, on both sides: used, dropped, filled; and which enumeration cases an example exercises."""
+    """By field, on both sides: used, dropped, filled; and which enumeration cases an example exercises. Then the whole estate's."""
     checked = check(settings.estate)
     paths = {id(m): p for p, m in checked.mappings.items()}
+    found = []
     for name in [path] if path else sorted(checked.mappings):
         chosen = _chosen(checked, name)
-        click.echo(str(replace(coverage(chosen, parse_xml), mapping=paths[id(chosen)])))
+        found.append(replace(coverage(chosen, parse_xml), mapping=paths[id(chosen)]))
+        click.echo(str(found[-1]))
+    if path is None:
+        click.echo(f"\n{summary(found)}")
+        for operation in _uncalled(checked):
+            click.echo(f"  not called: {operation}")
+
+
+def _uncalled(checked: Checked) -> list[str]:
+    """Operations that contracts describe and the estate does not use."""
+    used = {f"{name.partition('.')[0]}.{o.calls or name.partition('.')[2]}" for name, o in checked.estate.operation.items()}
+    return sorted(
+        f"{k}.{o}" for k, c in checked.contracts.items() if k in checked.estate.system for o in c.operations() if f"{k}.{o}" not in used
+    )
 
 
 @click.command("lineage")
 @click.argument("field")
 @click.pass_obj
 def show_lineage(settings: Settings, field: str) -> None:
-    """Which system fields feed a canonical FIELD, such as InventoryLevel.on_hand; inventory.onHand will do."""
+    """Which system fields feed a canonical FIELD (InventoryLevel.on_hand; inventory.onHand will do), where the API shows it in each
+    version, and to whom. The other way round: what hangs on a field of a system, such as erp.GetStock.LABST.
+    """
     checked = check(settings.estate)
+    lines = list(_of_system(checked, field) if field.partition(".")[0] in checked.estate.system else _of_noun(checked, field))
+    for line in lines:
+        click.echo(line)
+
+
+def _of_noun(checked: Checked, field: str) -> Iterator[str]:
     said, _, name = field.partition(".")
-    nouns = sorted({m.file.target for m in checked.mappings.values() if m.reads})
-    meant = [n for n in nouns if n == said] or [n for n in nouns if n.lower().startswith(said.lower().removesuffix("s"))]
+    nouns = sorted({m.file.target if m.reads else m.file.source for m in checked.mappings.values()})
+    answered = sorted({m.file.target for m in checked.mappings.values() if m.reads})
+    meant = [n for n in nouns if n == said] or [n for n in answered if n.lower().startswith(said.lower().removesuffix("s"))]
     if not said or len(meant) != 1:
-        raise click.ClickException(f"no noun {said!r}; {nearest(said, nouns)}")
-    name = re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+        raise click.ClickException(f"no noun {said!r}; {nearest(said, [*nouns, *checked.estate.system])}")
+    noun, name = meant[0], re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+    fields = types()[noun].__struct_fields__
+    if name and name.partition(".")[0] not in fields:
+        raise click.ClickException(f"nothing feeds {noun}.{name}; {nearest(name, fields)}")
     found = False
     for path, each in sorted(checked.mappings.items()):
-        if each.reads and each.file.target == meant[0]:
+        if each.reads and each.file.target == noun:
             for line in lineage(each, name) if name else each.lineage.values():
                 found = True
                 sources = ", ".join(line.sources) or "a constant"
-                click.echo(f"{meant[0]}.{line.target}  <-  {each.file.source}: {sources}   {line.expression}   ({path})")
+                yield f"{noun}.{line.target}  <-  {each.file.source}: {sources}   {line.expression}   ({path})"
+        elif not each.reads and each.file.source == noun:
+            for line in each.lineage.values():
+                if fed := [s for s in line.sources if not name or s == name or s.startswith(f"{name}.")]:
+                    found = True
+                    yield f"{noun}.{', '.join(fed)}  ->  {each.file.target}: {line.target}   {line.expression}   ({path})"
     if not found:
-        fields = types()[meant[0]].__struct_fields__
-        hint = nearest(name, fields) if name.partition(".")[0] not in fields else "no system says it"
-        raise click.ClickException(f"nothing feeds {meant[0]}.{name}; {hint}")
+        raise click.ClickException(f"nothing feeds {noun}.{name}; no system says it")
+    yield from _shown(checked, noun, name)
+
+
+def _of_system(checked: Checked, field: str) -> Iterator[str]:
+    """What hangs on a field of a system's contract. The path may leave out the records around the field."""
+    steps = [s for s in re.split(r"[./]", field) if s]
+    known = sorted({m.source.name if m.reads else m.target.name for m in checked.mappings.values()})
+    operation, wanted = ".".join(steps[:2]), tuple(steps[2:])
+    if operation not in known:
+        raise click.ClickException(f"no mapped operation {operation!r}; {nearest(operation, known)}")
+    feeds: list[tuple[str, str]] = []
+    names: set[str] = set()
+    for path, each in sorted(checked.mappings.items()):
+        if (each.source if each.reads else each.target).name != operation:
+            continue
+        for line in each.lineage.values():
+            for contract in line.sources if each.reads else [line.target]:
+                names.add(contract.rpartition(".")[2])
+                if wanted and not _ends(tuple(contract.split(".")), wanted):
+                    continue
+                if each.reads:
+                    feeds.append((each.file.target, line.target))
+                    yield f"{operation}: {contract}  ->  {each.file.target}.{line.target}   {line.expression}   ({path})"
+                else:
+                    fed = ", ".join(line.sources) or "a constant"
+                    yield f"{operation}: {contract}  <-  {each.file.source}.{fed}   {line.expression}   ({path})"
+        for dropped in sorted(each.builder.drops if each.reads else ()):
+            names.add(dropped[-1])
+            if wanted and _ends(dropped, wanted):
+                yield f"{operation}: {'.'.join(dropped)}  is dropped   ({path})"
+    if wanted and not any(_ends((n,), wanted[-1:]) for n in names):
+        raise click.ClickException(f"no mapping speaks of {'.'.join(wanted)} of {operation}; {nearest(wanted[-1], names)}")
+    for noun, target in dict.fromkeys(feeds):
+        yield from _shown(checked, noun, target)
+
+
+def _ends(path: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether the wanted names come in this order, the last one at the end or the path below it."""
+    at = 0
+    for name in path:
+        at += at < len(wanted) and name == wanted[at]
+    return at == len(wanted)
+
+
+def _shown(checked: Checked, noun: str, name: str) -> Iterator[str]:
+    """Where the API shows a canonical field: routes, its name in each version, channels."""
+    reach = Reach(ENDPOINTS, HISTORY, checked.estate.channel)
+    provided = {o.provides for o in checked.estate.operation.values() if CAPABILITIES[o.provides].answer.__name__ == noun}
+    for capability in sorted(provided):
+        for seen in reach.seen(capability, CAPABILITIES[capability].answer, name) if name else ():
+            versions = ", ".join(f"{version}: {text}" for version, text in seen.fields.items())
+            yield f"  {capability}: {seen.route}   {versions}"
+        if others := set(reach.routes(capability)) - {
+            s.route for s in reach.seen(capability, CAPABILITIES[capability].answer, name or "-")
+        }:
+            yield f"  {capability}: {', '.join(sorted(others))}"
+    if provided:
+        yield f"  channels: {', '.join(reach.channels)}"
 
 
 def _chosen(checked: Checked, path: str) -> CompiledMapping:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +50,22 @@ class Coverage:
         lines += [f"  target {p}: {u}" for p, u in self.target.items() if u == "unfilled"]
         lines += [f"  case {c.code} of {c.target}: no example" for c in self.cases if not c.exercised]
         return "\n".join(lines)
+
+
+def summary(several: Iterable[Coverage]) -> str:
+    """Fields and cases of many mappings together."""
+    source: Counter[str] = Counter()
+    target: Counter[str] = Counter()
+    cases: Counter[bool] = Counter()
+    for one in several:
+        source.update(one.source.values())
+        target.update(one.target.values())
+        cases.update(c.exercised for c in one.cases)
+    return (
+        f"source fields: {source['used']} used, {source['dropped']} dropped, {source['unused']} unknown; "
+        f"target fields: {target['filled']} filled, {target['gateway']} by the gateway, {target['unfilled']} not; "
+        f"cases: {cases[True]} in examples, {cases[False]} in none"
+    )
 
 
 def _share(part: int, whole: int) -> float:
@@ -123,8 +141,3 @@ def _target(mapping: CompiledMapping, record: Record, prefix: str, found: dict[s
 def lineage(mapping: CompiledMapping, target: str) -> list[Lineage]:
     """Where a target field comes from: itself, or all fields below it."""
     return [x for t, x in mapping.lineage.items() if t == target or t.startswith(f"{target}.")]
-
-
-def impact(mapping: CompiledMapping, source: str) -> list[str]:
-    """The target fields that a source field feeds, by its dotted path from the document."""
-    return [t for t, x in mapping.lineage.items() if any(s == source or s.startswith(f"{source}.") for s in x.sources)]

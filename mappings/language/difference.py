@@ -83,8 +83,8 @@ class _Walk:
         names = {f.name for f in old.fields}
         gone = [f for f in old.fields if f.name not in known]
         fresh = [f for f in new.fields if f.name not in names]
-        deeper = {f.name for each in fresh for at, f in _below((), each) if at}
-        renamed = _paired([f for f in gone if f.name not in deeper], fresh, (old, new), path, now)
+        deeper = {(f.name, _members(f)) for each in fresh for at, f in _below((), each) if at}
+        renamed = _paired([f for f in gone if (f.name, _members(f)) not in deeper], fresh, (old, new), path, now)
         for field_ in old.fields:
             here = (*path, field_.name)
             if (same := known.get(field_.name)) is not None:
@@ -130,7 +130,7 @@ class _Walk:
         taken: set[Steps] = set()
 
         def moved(path: Steps, field_: Field) -> bool:
-            found = [(at, f) for at, f in places.get(field_.name, []) if isinstance(f.shape, Leaf) == isinstance(field_.shape, Leaf)]
+            found = [(at, f) for at, f in places.get(field_.name, []) if _members(f) == _members(field_)]
             if len(found) != 1 or found[0][0] in taken:
                 return False
             at, now = found[0]
@@ -163,6 +163,10 @@ def _below(path: Steps, field_: Field, depth: int = 0) -> Iterator[tuple[Steps, 
     if isinstance(field_.shape, Record) and depth < _MOVED_DEPTH:
         for inner in field_.shape.fields[:500]:
             yield from _below((*path, inner.name), inner, depth + 1)
+
+
+def _members(field_: Field) -> frozenset[str] | None:
+    return frozenset(f.name for f in field_.shape.fields) if isinstance(field_.shape, Record) else None
 
 
 def _paired(gone: list[Field], fresh: list[Field], around: tuple[Record, Record], path: Steps, now: Steps) -> dict[str, Field]:

@@ -383,8 +383,11 @@ class _Repair:
             return
         file, _ = read(self.text, finding.file)
         root, steps = self.after_root(), self.changed.now(self.mapping.builder.steps)
+        listed = {d.now for d in self.changed.found if d.kind == "list"}
         for use in _uses(file, steps, root or Record("")):
-            if use.rule.place.line == finding.line and (not finding.column or use.rule.place.line == finding.line):
+            if use.rule.place.line == finding.line:
+                if any(full[: len(p)] == p for _, full, _ in _spoken(use.rule.node, use.chain, root or Record("")) for p in listed):
+                    continue  # which of many is meant, or where one becomes a list, nobody can say but a person
                 for new in _variants(use.rule, finding, use.chain, root or Record("")):
                     said = f"line {finding.line}: {use.rule.text}  ->  {new}"
                     yield _with_expression(self.text, use.rule.place, new), said, _question(use.rule, new)
@@ -408,7 +411,12 @@ def _variants(rule: Rule, finding: Finding, chain: tuple[Steps, ...], root: Reco
             end = _closing(rule.text, call.end())
             if end and "otherwise" not in rule.text[call.end() : end]:
                 yield f"{rule.text[:end]}, otherwise=refuse{rule.text[end:]}"
+    if never := re.search(r"the code '([^']*)' never comes", finding.message):
+        case = rf"(?:\b{re.escape(never[1])}\s*=|'{re.escape(never[1])}'\s*:)\s*(?:'[^']*'|[\w.]+)"
+        yield re.sub(rf"{case}\s*,\s*|,\s*{case}", "", rule.text, count=1)
     for conversion in asked:
+        if last := re.search(rf"\|\s*{conversion.partition('(')[0]}\([^()]*\)\s*$", rule.text):
+            yield f"{rule.text[: last.start()]}| {conversion}"
         yield f"{rule.text} | {conversion}"
     for path, _, _ in sorted(_spoken(rule.node, chain, root), key=lambda s: -s[0].column):
         span = _span(rule.text, path)
