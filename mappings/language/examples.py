@@ -16,7 +16,7 @@ import msgspec
 from contracts.errors import Finding, TillgateError
 from mappings.language.mapping import CompiledMapping, ReadContext
 from mappings.language.read import Example
-from mappings.language.shape import Field, Form, Leaf, Message, Record
+from mappings.language.shape import Field, Form, Leaf, Message, Record, tag
 from mappings.language.structs import StructRecord
 
 ParseXml = Callable[[bytes], Any]
@@ -140,16 +140,16 @@ def document(form: Form, record: Record, written: Mapping[str, Any], element: Ca
     return _element(record, record.name, written, element)
 
 
-def _element(record: Record, tag: str, written: Mapping[str, Any], element: Callable[[str], Any]) -> Any:
-    made = element(tag)
+def _element(record: Record, name: str, written: Mapping[str, Any], element: Callable[[str], Any]) -> Any:
+    made = element(name)
     for field in record.fields:
         if field.name not in written:
             continue
         value = written[field.name]
+        name = tag(field)
         if field.attribute:
-            made.set(field.name, str(value))
+            made.set(name, str(value))
             continue
-        name = f"{{{field.namespace}}}{field.name}" if field.namespace else field.name
         for one in value if field.repeated else (value,):
             if isinstance(field.shape, Record):
                 made.append(_element(field.shape, name, one, element))

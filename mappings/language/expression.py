@@ -238,15 +238,23 @@ def _named_path(name: str, arguments: tuple[Node, ...], column: int) -> Node:
     """`path("x-y.z")`, `path(("a.b", "c"))` for names that hold a dot, `attr("Name")`, `attr(Node, "Name")`."""
     match name, arguments:
         case "path", (Const(value=str() as text),):
-            return Path(tuple(text.split(".")), column=column)
+            return Path(split(text), column=column)
         case "path", (Sequence(items=items),) if all(isinstance(i, Const) and isinstance(i.value, str) for i in items):
             return Path(tuple(i.value for i in items if isinstance(i, Const)), column=column)
         case "path" | "attr", (Path() as base, Const(value=str() as text)):
-            more = (text,) if name == "attr" else tuple(text.split("."))
+            more = (text,) if name == "attr" else split(text)
             return Path((*base.steps, *more), base.anchor, base.up, column)
         case "attr", (Const(value=str() as text),):
             return Path((text,), column=column)
     raise ExpressionError(f"{name}(…) takes names in quotes", 'write path("x-y.z"), attr("Name") or attr(Node, "Name")', column)
+
+
+_STEP = re.compile(r"(?:\{[^}]*\}|[^.{])+")
+
+
+def split(path: str) -> tuple[str, ...]:
+    """Names between dots; a namespace in braces may hold dots: `{http://x.y}NAME`."""
+    return tuple(_STEP.findall(path))
 
 
 def _path(node: ast.expr, depth: int) -> Node:

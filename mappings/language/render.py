@@ -116,7 +116,7 @@ class Renderer:
         full = any(f.required and not f.repeated for f in elements)
         yield f"for {child} in {node.var}{'' if full else f' if len({node.var}) else ()'}:", 0, None
         yield f"tag = {child}.tag", 1, None
-        bare = frozenset(f.name for f in elements if f.namespace is None)
+        bare = frozenset(f.element for f in elements if f.namespace is None)
         if self.local and bare:
             yield f"tag = local_name(tag, {self.constant('LOCAL', bare)})", 1, None
         types, left = self.types(elements, node)
@@ -265,7 +265,7 @@ class Renderer:
 
 def _tag(field: Field, *, plain: bool = False) -> str:
     """`plain`: the element's own tag, also for a field of one derived type."""
-    name = field.name.partition(":")[0] if plain else field.name
+    name = field.element if plain else field.name.partition("~")[0]
     return f"{{{field.namespace}}}{name}" if field.namespace else name
 
 

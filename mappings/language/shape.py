@@ -37,7 +37,8 @@ class Record:
     """Named fields. Not frozen, because types of real contracts are recursive. `open`: unknown fields are allowed by the contract.
 
     `xsi_type` is the XSD type as `{namespace}name`. `derived` holds the types that may stand in its place, told apart by xsi:type: a field
-    `record` of this type is also there as `record:InventoryItem`, for elements of that type alone. In form json the member `by` tells them
+    `record` of this type is also there as `record:InventoryItem`, for elements of that type alone. A name with its namespace,
+    `{urn:p}NAME`, finds the field of that namespace. In form json the member `by` tells them
     apart, and `kinds` says which of its values means which derived type.
     """
 
@@ -55,6 +56,9 @@ class Record:
         found = next((f for f in self.fields if f.name == name), None)
         if found is not None or ":" not in name:
             return found
+        if name.startswith("{"):
+            namespace, _, local = name[1:].rpartition("}")
+            return next((f for f in self.fields if f.namespace == namespace and f.element == local), None)
         base, _, kind = name.partition(":")
         found = self.get(base)
         shape = found.shape.derived.get(kind) if found is not None and isinstance(found.shape, Record) else None
@@ -83,6 +87,14 @@ class Field:
     """Form json: an object whose member names are data. It is read and written as rows of `key` and `value`; `repeated` is true."""
 
 
+    @property
+    def element(self) -> str:
+        """The name in an XML document: without the number of a second field of that name (`NAME~2`, in another namespace or an attribute),
+        and without the type that stands in.
+        """
+        return self.name.partition("~")[0].partition(":")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One direction of an operation: `erp.GetStock` asked, or answered. `source` is the contract file it was read from.
@@ -109,4 +121,5 @@ class Exchange:
 
 def tag(field: Field, name: str = "") -> str:
     """The element's name as lxml writes it. `name`: of another element in the same namespace."""
-    return f"{{{field.namespace}}}{name or field.name}" if field.namespace else name or field.name
+    name = name or field.name.partition("~")[0]
+    return f"{{{field.namespace}}}{name}" if field.namespace else name

@@ -87,6 +87,7 @@ class Source(Emitter, ABC):
         for i, step in enumerate(steps):
             field = self.field(node, step, column)
             slot = self.slot(node, field)
+            step = field.name  # a name with its namespace is that of the field
             path, where = (*node.path, step), self.join(node, step)
             # a Struct always holds its fields: only None can be missing
             absent = not field.required and not (field.attribute and field.default is not None)

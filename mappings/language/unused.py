@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from mappings.language.build import Builder
+from mappings.language.expression import split
 from mappings.language.kinds import AMOUNTS
 from mappings.language.read import Drop, did_you_mean
 from mappings.language.shape import Leaf, Record
@@ -49,20 +50,22 @@ def _rest(b: Builder, at: tuple[str, ...], dropped: set[tuple[str, ...]]) -> set
 
 
 def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...] | None:
-    steps = tuple(drop.path.split("."))
+    steps = split(drop.path)
     full = steps[1:] if steps[0] == "root" else (*anchor, *steps)
     record: Record | Leaf = b.source.root
-    for i, step in enumerate(full):
-        if step == REST and i == len(full) - 1 and isinstance(record, Record):
-            return full
-        field = record.get(step) if isinstance(record, Record) else None
-        if field is None:
-            names = [f.name for f in record.fields] if isinstance(record, Record) else []
-            place = ".".join(full[:i]) or b.source.name
-            b.find(f"drop of an unknown field: {step} is not in {place}", did_you_mean(step, names), place=drop.place)
+    at: tuple[str, ...] = ()
+    while full:
+        if full == (REST,) and isinstance(record, Record):
+            return (*at, REST)
+        names = {".".join(full[:n]): n for n in range(1, len(full) + 1)}  # a name may hold dots
+        found = next(((f, n) for name, n in names.items() if isinstance(record, Record) and (f := record.get(name))), None)
+        if found is None:
+            known = [f.name for f in record.fields] if isinstance(record, Record) else []
+            where = ".".join(at) or b.source.name
+            b.find(f"drop of an unknown field: {full[0]} is not in {where}", did_you_mean(full[0], known), place=drop.place)
             return None
-        record = field.shape
-    return full
+        at, record, full = (*at, found[0].name), found[0].shape, full[found[1] :]
+    return at
 
 
 def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int) -> None:
