@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -70,6 +70,7 @@ class SoapContract:
     `port` or `binding` chooses by local name among several. Without a choice the operations of all interfaces are there, each through
     its first binding of SOAP 1.1, else of 1.2. What does not hang together is noted in `notes` and described as `any`; only what cannot
     be read at all raises Findings. `provided`: paths of request fields that the driver fills, which a mapping therefore may leave out.
+    `content`: operation -> path -> `file.xsd#Name`, what a text or a wildcard really holds.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class SoapContract:
         port: str = "",
         binding: str = "",
         provided: Iterable[str] = (),
+        content: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.system, self.wsdl = system, wsdl.resolve()
         self._lock = threading.RLock()
@@ -90,7 +92,8 @@ class SoapContract:
         self._operations: dict[str, Operation] = {}
         self._exchanges: dict[str, Exchange] = {}
         self._described: dict[etree._Element, dict[str, tuple[etree._Element, Path]]] = {}
-        self._provided = tuple(provided)
+        self._provided, self._content = tuple(provided), content or {}
+        self._others: dict[str, Schemas] = {}
         self.endpoint = ""
         """The address in the file, for information: the estate's endpoint counts."""
         self._collect(self.wsdl)
@@ -255,6 +258,7 @@ class SoapContract:
         rpc = style == "rpc"
         request, headers, encoded = self._payload(abstract, at, node, path, "input", soap, rpc=rpc)
         answer, answer_headers, _ = self._payload(abstract, at, node, path, "output", soap, rpc=rpc)
+        request, answer = self._holding(name, request, answer)
         return Operation(
             name=name,
             version=version,
@@ -271,6 +275,39 @@ class SoapContract:
             answer_headers=answer_headers,
             faults=dict(self._faults(abstract, at)) if abstract is not None else {},
         )
+
+    def _holding(self, name: str, *payloads: Payload | None) -> Iterator[Payload | None]:
+        """The payloads of an operation with what its texts really hold."""
+        found = list(payloads)
+        for path, reference in self._content.get(name, {}).items():
+            content, schemas = self._described_elsewhere(reference)
+            held = [self.schemas.holding(p.record, path, content, schemas) if p else None for p in found]
+            if not any(held):
+                raise self._no_content(self.wsdl, f"operation {name}: neither request nor answer has a field {path!r}")
+            found = [Payload(p.element, record) if p and record else p for p, record in zip(found, held, strict=True)]
+        yield from found
+
+    def _described_elsewhere(self, reference: str) -> tuple[Field | Record, Schemas]:
+        """An element, or a type, of another schema document: `file.xsd#Name`."""
+        file, _, local = reference.partition("#")
+        path = self._documents.beside(self.wsdl, file)
+        if path is None:
+            raise self._no_content(self.wsdl, f"there is no {file!r} beside it")
+        root = self._documents.read(path)
+        target = root.get("targetNamespace", "")
+        if file not in self._others:
+            self._others[file] = Schemas(self._documents)
+            self._others[file].add(root, path)
+            self._others[file].complete()
+        schemas = self._others[file]
+        found = schemas.element((target, local)) or schemas.type((target, local))
+        if isinstance(found, Leaf):
+            raise self._no_content(path, f"there is no element or record {local!r}", f"it has {', '.join(schemas.names()[:12])}")
+        return found, schemas
+
+    def _no_content(self, path: Path, message: str, suggestion: str = "") -> Findings:
+        finding = Finding(self._documents.name(path), 1, f"options of {self.system}: content: {message}", suggestion)
+        return Findings(findings=(finding,))
 
     def _faults(self, abstract: etree._Element, at: Path) -> Iterator[tuple[str, Field]]:
         for fault in abstract.iterchildren(f"{_W}fault"):

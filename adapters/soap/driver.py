@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from lxml import etree
 
 from adapters.driver import Reply
 from adapters.login import CredentialsRefused, Login, Token
-from adapters.soap.client import TYPES, SoapClient
+from adapters.soap.client import LARGE, TYPES, SoapClient, parse_xml
 from adapters.soap.contract import Operation, SoapContract
 from adapters.soap.declared import constant_fields, has, load_declared, merged, placed, provided
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
@@ -37,7 +38,7 @@ from contracts.call import Call
 from contracts.errors import ConnectFailed, ContractViolation, UpstreamError, UpstreamFault, UpstreamRejected
 from mappings.language import Shortcut
 from mappings.language.rows import Rows, Shortened
-from mappings.language.shape import TEXT, Record
+from mappings.language.shape import TEXT, Leaf, Record
 from observability import Step, current_hop, step
 
 Payload = etree._Element | Shortened  # noqa: SLF001  # the class of every element has no other name
@@ -45,6 +46,7 @@ Payload = etree._Element | Shortened  # noqa: SLF001  # the class of every eleme
 _LOG_OUT_SECONDS = 2.0
 _BETWEEN = "\0"
 """Between the values of a token pair: XML and cookies cannot hold it."""
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _FAULTS = frozenset({f"{{{SOAP11}}}Fault", f"{{{SOAP12}}}Fault"})
 
 
@@ -53,7 +55,8 @@ def load(system: str, wsdl: Path, options: SoapOptions) -> SoapContract:
 
     Raises Findings for files that cannot be read, and for options that name what the contract does not have.
     """
-    contract = SoapContract(system, wsdl, port=options.port, binding=options.binding, provided=provided(options))
+    content = {name: own.content for name, own in options.operations.items() if own.content}
+    contract = SoapContract(system, wsdl, port=options.port, binding=options.binding, provided=provided(options), content=content)
     load_declared(contract, options)
     return contract
 
@@ -68,11 +71,13 @@ class _Plan:
     options: OperationOptions
     results: Results | None
     meanings: tuple[Meaning, ...]
-    carried: tuple[Carried, ...]
-    """What of the session travels with it."""
+    carried: tuple[tuple[int, Carried], ...]
+    """What of the session travels with it, and which of the session's values that is."""
     blocks: dict[str, dict[str, Any]]
     constants: dict[str, Any]
     path: str
+    documents: tuple[str, ...]
+    """Paths of the answer whose texts are documents."""
     rows: Rows | None
     """The list of its answer that nobody but the mapping looks into."""
 
@@ -184,13 +189,23 @@ class SoapConnection:
                 options=own,
                 results=results,
                 meanings=meanings if carried else tuple(m for m in meanings if m.means != "expired"),
-                carried=tuple(c for c in carried if not c.field or request.open or has(request, c.field)),
+                carried=tuple((n, c) for n, c in enumerate(carried) if not c.field or request.open or has(request, c.field)),
                 blocks=self._constant_blocks(operation),
                 constants=constant_fields(request, options.constants, options.secrets),
                 path="" if session is not None and session.endpoint and name == session.operation else own.path or self._paths[0],
-                rows=None if rows is None or self._security or _named(rows, (own, results)) else rows,
+                documents=tuple(path for path in own.content if operation.answer and self._is_document(operation.answer.record, path)),
+                rows=None if rows is None or self._security or own.content or _named(rows, (own, results)) else rows,
             )
         return self._plans[name, rows]
+
+    def _is_document(self, record: Record, path: str) -> bool:
+        shape: Leaf | Record = record
+        for name in path.split("."):
+            field = shape.get(name) if isinstance(shape, Record) else None
+            if field is None:
+                return False
+            shape = field.shape
+        return id(shape) in self.contract.schemas.embedded
 
     def _constant_blocks(self, operation: Operation) -> dict[str, dict[str, Any]]:
         """The header blocks with constant fields that go with an operation."""
@@ -213,14 +228,15 @@ class SoapConnection:
             request = merged(plan.constants, request) if plan.constants else request
             headers: dict[str, Any] = {block: self._computed(block, fields) for block, fields in plan.blocks.items()} if plan.blocks else {}
             cookies = []
-            for carried, value in zip(plan.carried, token.split(_BETWEEN), strict=True) if token else ():
+            values = token.split(_BETWEEN) if token else []
+            for place, carried in plan.carried if token else ():
                 if carried.field:
-                    request = placed(request, carried.field, value, plan.operation.request.record)
+                    request = placed(request, carried.field, values[place], plan.operation.request.record)
                 elif carried.header:
                     block, _, path = carried.header.partition(".")
-                    headers[block] = placed(headers.get(block, {}), path, value)
+                    headers[block] = placed(headers.get(block, {}), path, values[place])
                 else:
-                    cookies.append(f"{carried.cookie}={value}")
+                    cookies.append(f"{carried.cookie}={values[place]}")
             sealed, attachments = await self._sealed(plan, request, headers)
         except Unwritable as exc:
             raise self._unwritable(exc, name) from exc
@@ -303,6 +319,8 @@ class SoapConnection:
             raise self._error(plan, fault, answer, fault.means)
         if status >= 300:
             raise self._error(plan, http, answer, "failed")
+        for path in plan.documents if first is not None else ():
+            await self._unfold(plan, body if plan.operation.answer and plan.operation.answer.element is None else first, path)
         return self._expected(plan, body, first, answer)
 
     def _error(self, plan: _Plan, said: SoapFault, answer: WireAnswer, otherwise: Means) -> Exception:
@@ -330,6 +348,22 @@ class SoapConnection:
         if plan.results is not None:
             self._refuse(plan, plan.results, payload, answer)
         return payload
+
+    async def _unfold(self, plan: _Plan, payload: etree._Element | None, path: str) -> None:
+        """Documents that travel as a text take their place in the answer."""
+        for holder in list(payload.iterfind(xpath(path))) if payload is not None else ():
+            text = "".join(str(part) for part in holder.itertext()) if len(holder) == 0 else ""
+            if not text.strip():
+                continue
+            document = _DECLARATION.sub("", text, 1).encode()
+            try:
+                if len(document) < LARGE:
+                    holder.append(parse_xml(document))
+                else:
+                    holder.append(await asyncio.get_running_loop().run_in_executor(self._worker, parse_xml, document))
+            except Unusable as exc:
+                raise Unusable(f"{path}, {exc.where}", exc.expected, exc.got).translated(self.system, plan.operation.name) from exc
+            holder.text = None
 
     def _refuse(self, plan: _Plan, results: Results, payload: etree._Element, answer: WireAnswer) -> None:
         """Raise for the first row of messages that says it failed, and is not tolerated."""

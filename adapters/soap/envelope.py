@@ -6,14 +6,14 @@ import base64
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Self
 
 from lxml import etree
 
-from adapters.soap.contract import Operation
+from adapters.soap.contract import Operation, Payload
 from adapters.soap.errors import SOAP11, SOAP12
 from adapters.soap.mtom import Attaching
 from adapters.soap.schema import HEXADECIMAL, Name, Schemas
@@ -50,7 +50,7 @@ class EnvelopeWriter:
     """The envelope of one operation. `headers`: header blocks that may be written, by name. Raises Unwritable."""
 
     def __init__(self, operation: Operation, schemas: Schemas, headers: Iterable[Field] = ()) -> None:
-        self._encoded, self._schemas, self._version = operation.encoded, schemas, operation.version
+        self._operation, self._encoded, self._schemas, self._version = operation, operation.encoded, schemas, operation.version
         self._prefixes: dict[str, str] = {}
         self._records: dict[int, _Record] = {}
         self._waiting: list[tuple[_Record, Record]] = []
@@ -89,6 +89,16 @@ class EnvelopeWriter:
         out[start] = self._start  # known only now: the body may have named types that nobody named before
         return "".join(out).encode()
 
+    def document(self, value: Any) -> str:
+        """The one element of a request without wrapper, as a document of its own."""
+        out: list[str] = []
+        self._body.check(value)
+        self._body.children(value, out)
+        text = "".join(out)
+        name = re.match("<[^ />]+", text)
+        declared = self._declared().removeprefix(self._lead)[:-1] + (f' xmlns:xsi="{XSI}"' if "xsi:" in text else "")
+        return text[: name.end()] + declared + text[name.end() :] if name else text
+
     def _named(self, name: Name) -> str:
         return f"{self._prefixes.setdefault(name[0], f'n{len(self._prefixes)}')}:{name[1]}" if name[0] else name[1]
 
@@ -113,11 +123,11 @@ class EnvelopeWriter:
             self._start = self._declared()
             return element
 
-        writer.fill(record, [(f, self._named((f.namespace or "", f.name)), self._element(f)) for f in record.fields], typed)
+        writer.fill(record, [(f, self._named((f.namespace or "", f.name.partition("~")[0])), self._element(f)) for f in record.fields], typed)
 
     def _element(self, field: Field) -> _Element:
         base, _, stands_in = field.name.partition(":")
-        name = self._named((field.namespace or "", base))
+        name = self._named((field.namespace or "", base.partition("~")[0]))
         nil = f'<{name} xsi:nil="true"/>' if field.nillable else ""
         declared = self._schemas.type_names.get(id(field)) if self._encoded else None
         if stands_in and isinstance(field.shape, Record):
@@ -127,6 +137,13 @@ class EnvelopeWriter:
         if isinstance(field.shape, Leaf):
             fixed = field.default if field.fixed else None
             return _Element(field.name, field.required, field.repeated, nil, _leaf_writer(field.shape, start + ">", end), fixed)
+        if (embedded := self._schemas.embedded.get(id(field.shape))) is not None:
+            inner = EnvelopeWriter(replace(self._operation, encoded=False, request=Payload(None, embedded[0])), embedded[1])
+
+            def embed(value: Any, out: list[str]) -> None:
+                out.append(f"{start}>{_escaped(inner.document(value))}{end}")
+
+            return _Element(field.name, field.required, field.repeated, nil, embed)
         if field.shape.abstract and field.shape.derived:
             names = ", ".join(f"{base}:{kind}" for kind in list(field.shape.derived)[:5])
 

@@ -105,6 +105,8 @@ class Schemas:
         """id of a Field -> the name of its declared type, for encodings that write it down."""
         self.arrays: dict[int, Name] = {}
         """id of a Record -> the type of its items, for arrays of the SOAP encoding."""
+        self.embedded: dict[int, tuple[Record, Schemas]] = {}
+        """id of a Record that travels as the text of a document of its own -> itself, and where its types are from."""
 
     # ---- collecting components ----------------------------------------------------------------------------------------
 
@@ -219,6 +221,34 @@ class Schemas:
     def globals(self, local: str) -> list[Name]:
         """The global elements of that local name."""
         return [name for name in self._components.get("element", {}) if name[1] == local]
+
+    def names(self) -> list[str]:
+        """The global elements, as they stand in the files."""
+        return [name[1] for name in self._components.get("element", {})]
+
+    def holding(self, record: Record, path: str, content: Field | Record, schemas: Schemas) -> Record | None:
+        """The record with a described content at that path: a document in the place of a text, or further fields of a record; None: it has
+        no such path.
+        """
+        name, _, rest = path.partition(".")
+        found = record.get(name)
+        if found is None:
+            return None
+        shape: Leaf | Record | None
+        if rest:
+            shape = self.holding(found.shape, rest, content, schemas) if isinstance(found.shape, Record) else None
+        elif isinstance(found.shape, Leaf):
+            shape = Record(name, [content if isinstance(content, Field) else Field(content.name, content)])
+            self.embedded[id(shape)] = shape, schemas
+        else:
+            more = content.shape if isinstance(content, Field) else content
+            shape = replace(found.shape, fields=[*found.shape.fields, *(more.fields if isinstance(more, Record) else ())])
+        if shape is None:
+            return None
+        changed = replace(found, shape=shape)
+        if id(found) in self.type_names:
+            self.type_names[id(changed)] = self.type_names[id(found)]
+        return replace(record, fields=[changed if f is found else f for f in record.fields])
 
     # ---- shapes ---------------------------------------------------------------------------------------------------------
 
@@ -360,13 +390,18 @@ class Schemas:
             record.open = True
             return
         for i, known in enumerate(record.fields):
-            if (known.name, known.namespace, known.attribute) == (field.name, field.namespace, field.attribute):
+            if (known.element, known.namespace, known.attribute) == (field.name, field.namespace, field.attribute):
                 twice = known.required and field.required and not field.attribute
                 merged = replace(known, repeated=known.repeated or field.repeated or twice, required=known.required and field.required)
                 if id(known) in self.type_names:
                     self.type_names[id(merged)] = self.type_names[id(known)]
                 record.fields[i] = merged
                 return
+        if number := sum(known.element == field.name for known in record.fields):  # of another namespace, or an attribute
+            named = replace(field, name=f"{field.name}~{number + 1}")
+            if id(field) in self.type_names:
+                self.type_names[id(named)] = self.type_names[id(field)]
+            field = named
         record.fields.append(field)
 
     def _particles(self, component: _Component, *, optional: bool, repeated: bool, groups: frozenset[Name]) -> Iterator[Field]:

@@ -161,6 +161,8 @@ class OperationOptions(Options, frozen=True, kw_only=True):
     """Whether the session's token travels with it."""
     path: str = ""
     """Another path than the endpoint's, where a system has one for each service: `/ws/Orders`."""
+    content: dict[str, str] = msgspec.field(default_factory=dict)
+    """Path of a field -> `file.xsd#Name` beside the WSDL: the document that travels as the text of this field, or what a wildcard holds."""
 
 
 class Basic(Options, frozen=True, kw_only=True):
