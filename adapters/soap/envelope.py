@@ -123,7 +123,8 @@ class EnvelopeWriter:
             self._start = self._declared()
             return element
 
-        writer.fill(record, [(f, self._named((f.namespace or "", f.name.partition("~")[0])), self._element(f)) for f in record.fields], typed)
+        fields = [(f, self._named((f.namespace or "", f.name.partition("~")[0])), self._element(f)) for f in record.fields]
+        writer.fill(record, fields, typed)
 
     def _element(self, field: Field) -> _Element:
         base, _, stands_in = field.name.partition(":")
