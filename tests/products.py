@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -97,6 +98,17 @@ def reference() -> Checked:
     return check(ROOT)
 
 
+def own_estate(folder: Path) -> Path:
+    """A copy of the reference estate that a test may change, with quotas that nobody reaches."""
+    folder.mkdir()
+    text = (ROOT / "estate.toml").read_text(encoding="utf-8")
+    text = text.replace("requests = 100,", "requests = 100000,").replace("requests = 3000,", "requests = 1000000,")
+    (folder / "estate.toml").write_text(text, encoding="utf-8")
+    for part in ("contracts/systems", "mappings"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.py", "__pycache__", "language"))
+    return folder
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -106,9 +118,12 @@ async def running(
     now: Now = utc_now,
     seed: int = 1,
     http: type[BoundedProtocol] = BoundedProtocol,
+    root: Path | None = None,
 ) -> AsyncIterator[Live]:
-    """`work`: also the background loops (files, events, due processes). `now`: another clock for the product."""
-    checked = await asyncio.to_thread(reference)
+    """`work`: also the background loops (files, events, due processes). `now`: another clock for the product. `root`: of another estate
+    than the reference one.
+    """
+    checked = await asyncio.to_thread(check, root) if root else await asyncio.to_thread(reference)
     checked = replace(checked, estate=change(checked.estate))
     sandbox = await start_sandbox(folder / "sandbox", seed)
     try:

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def check(root: Path) -> Checked:
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
     paths = {p for _, _, p, _ in contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, o.request)}
-    digests = {p: _digest(folder, p) for p in paths if p}  # before reading: what changes meanwhile is new to the next reload
+    digests = {p: _digest(folder, p, paths - {p}) for p in paths if p}  # before reading: what changes meanwhile is new to the next reload
     contracts: dict[str, Contract] = {}
     for key, name, path, place in contract_files(estate):
         try:
@@ -120,11 +120,11 @@ def check(root: Path) -> Checked:
     return Checked(folder, estate, contracts, mappings, options, digests)
 
 
-def _digest(root: Path, path: str) -> str:
-    """Of the file and its neighbours: imported schemas, tables and own functions lie there."""
+def _digest(root: Path, path: str, others: Iterable[str]) -> str:
+    """Of the file and its neighbours, as far as they are not `others`: imported schemas, tables and own functions lie there."""
     file, found = root / path, hashlib.sha256()
     near = file.parent.glob(f"*{file.suffix}") if file.parent == root else file.parent.rglob("*")
-    for each in sorted({file, *near, *root.glob("mappings/*.py")}):
+    for each in sorted({file, *near, *root.glob("mappings/*.py")} - {root / other for other in others if other}):
         if each.is_file() and each.suffix != ".pyc":
             found.update(f"{each}\0{each.stat().st_size}\0".encode() + each.read_bytes())
     return found.hexdigest()
