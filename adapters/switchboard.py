@@ -14,7 +14,7 @@ from adapters.operation import Operation
 from adapters.reads import Findings, Reads
 from contracts.call import Call
 from contracts.canonical.base import Provenance
-from contracts.errors import OutcomeUnknown, UpstreamError, UpstreamRejected
+from contracts.errors import NotFound, OutcomeUnknown, UpstreamError, UpstreamRejected
 from contracts.ports import Answer, Capability, Gap
 from observability import Step, current, step
 
@@ -83,7 +83,9 @@ class Switchboard:
         return capability.name in self._routes
 
     async def ask(self, capability: Capability[Q, A], request: Q, call: Call) -> Answer[A]:
-        """See contracts.ports.Systems. Raises KeyError for a capability that nothing provides."""
+        """See contracts.ports.Systems. Raises NotFound for a capability that nothing provides."""
+        if capability.name not in self._routes:
+            raise NotFound(what="capability", key=capability.name)
         route, parts = self._routes[capability.name]
         if capability.writes:
             return cast("Answer[A]", await _write(route.operations[0], request, call))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -26,6 +27,29 @@ def check(settings: Settings) -> None:
     )
 
 
+_EMPTY = """\
+# Who calls, what stands behind, what they can do. `tillgate check` reads it with every contract and mapping.
+
+[estate]
+name  = {name}
+owner = "who answers for this estate?"
+
+[channel]
+web         = {{ description = "Web shop" }}
+mobile      = {{ description = "Mobile app" }}
+store       = {{ description = "Store staff devices" }}
+call_centre = {{ description = "Call centre desktop" }}
+marketplace = {{ description = "Marketplace connectors" }}
+
+[quota.standard]
+policies = [{{ name = "burst", requests = 100, window = "1s" }}]
+
+[system]
+
+[operation]
+"""
+
+
 @click.group("new")
 def new() -> None:
     """Begin something."""
@@ -33,10 +57,17 @@ def new() -> None:
 
 @new.command("estate")
 @click.argument("folder", type=click.Path(path_type=Path))
-def new_estate(folder: Path) -> None:
+@click.option("--empty", is_flag=True, help="Without any system: `tillgate new system` adds one after the other.")
+def new_estate(folder: Path, empty: bool) -> None:
     """Write a complete estate into FOLDER: a copy of the reference estate to change step by step."""
     if folder.exists() and any(folder.iterdir()):
         raise click.ClickException(f"{folder} is not empty; name a new folder")
+    if empty:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "estate.toml").write_text(_EMPTY.format(name=json.dumps(folder.resolve().name, ensure_ascii=False)), encoding="utf-8")
+        click.echo(f"{folder}: estate.toml, without a system")
+        click.echo(f"next: tillgate --estate {folder} new system NAME --wsdl FILE (or --openapi, --sample)")
+        return
     source = reference_estate()
     (folder / "contracts").mkdir(parents=True)
     shutil.copy(source / "estate.toml", folder / "estate.toml")

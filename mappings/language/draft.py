@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from contracts.canonical.amounts import UNITS
 from contracts.errors import Finding, TillgateError
 from contracts.ports import CAPABILITIES
 from mappings.language import vocabulary
@@ -467,15 +468,16 @@ class _Common:
 
     def first(self, groups: Sequence[tuple[str, _Group]], name: str, ways: Iterator[_Way | _Open]) -> _Way | _Open | None:
         """The first way that the check has nothing against."""
-        left: _Open | None = None
+        asked: _Open | None = None
+        failed: _Open | None = None
         for way in ways:
             if isinstance(way, _Open):
-                left = left or way
+                asked = asked or way
             elif not (wrong := self.proven(groups, name, way.text)):
                 return way
-            elif left is None:
-                left = _Open(f"{way.text} does not fit: {wrong[0].message}; {wrong[0].suggestion}")
-        return left
+            elif failed is None:
+                failed = _Open(f"{way.text} does not fit: {wrong[0].message}; {wrong[0].suggestion}")
+        return asked or failed
 
     def finish(self, target: str, source: str, intro: str) -> Draft:
         """Lines that do not hold together become decisions; what is not used is left to decide."""
@@ -643,9 +645,11 @@ class _Reader(_Common):
             group.lines[f.name] = Line(path, constant, 0.5, certain=False, remark="likely (0.50): the contract has no field for it")
             return
         near = [f"{p.text} ({min(s, 1.0):.2f})" for s, p in scored if s >= CANDIDATE][:3]
+        if near and isinstance(way := self.first(groups, f.name, self._ways(target, f, scored[0][1], places)), _Way):
+            near[0] += f', then write {f.name} = "{way.text}"'
         if f.required or (near and scored[0][0] >= 0.42 and scored[0][1].steps not in taken):
             listed = f"one of {', '.join(map(repr, f.shape.enum))}" if isinstance(f.shape, Leaf) and f.shape.enum else ""
-            hint = ("candidates " + ", ".join(near)) if near else f"no field of {self.name} is clearly this: a field, or a constant"
+            hint = ("perhaps " + "; or ".join(near)) if near else f"no field of {self.name} is clearly this: a field, or a constant"
             self.decide(path, "; ".join(filter(None, (listed, hint))))
 
     def _nested(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str) -> None:
@@ -793,7 +797,14 @@ class _Reader(_Common):
                     if unit:
                         yield _Way(f"{base}{c} | quantity({unit})")
                         yield _Way(f"{base}{c} | quantity({unit} | default('EA'))", sure=False, remark="without a unit EA is a guess")
-                    yield _Way(f"{base}{c} | quantity('EA')", sure=False, remark="the contract says no unit, EA is a guess")
+                    else:
+                        yield _Way(f"{base}{c} | quantity('EA')", sure=False, remark="the contract says no unit, EA is a guess")
+                if unit:
+                    line = f'{name} = "{base} | quantity({unit}, units)"'
+                    yield _Open(
+                        f"its unit is in {unit}: write {line}, and under [tables.units] for each of its codes one of {', '.join(UNITS)}"
+                    )
+                    return
             case "money" | "unit_price" as amount:
                 code = self._beside("currency", place, places)
                 small = leaf.kind == "integer" and {"cent", "cents", "minor"} & set(
@@ -871,7 +882,9 @@ class _Reader(_Common):
             yield _Way(f"{place.text} | {_enum(known, otherwise=otherwise)}", same and not seen, f"{seen}cases by their usual meaning")
         listed = _enum({**known, **dict.fromkeys(unknown, "…")}, otherwise=otherwise)
         line = f'{f.name} = "{place.text} | {listed}"'
-        yield _Open(f"what do {', '.join(map(repr, unknown[:8]))} mean? write {line} with one of {', '.join(wanted.enum or ())}")
+        yield _Open(
+            f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with one of {', '.join(wanted.enum or ())}; or otherwise=refuse"
+        )
 
     def _truth(self, f: Field, place: _Place, values: Sequence[str]) -> Iterator[_Way | _Open]:
         base, leaf = place.text, place.leaf
@@ -885,6 +898,10 @@ class _Reader(_Common):
             )
         codes = leaf.enum or tuple(dict.fromkeys(values))[:6]
         known, unknown, _ = _codes(f.name, Leaf("boolean"), codes)
+        if known and unknown and leaf.kind == "string":
+            line = f'{f.name} = "{base} | {_enum({**known, **dict.fromkeys(unknown, "…")}, boolean=True)}"'
+            yield _Open(f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with True or False")
+            return
         if codes and not unknown and leaf.kind in ("string", "integer"):
             yield _Way(
                 f"{base} | {_enum(known, boolean=True, otherwise='' if leaf.enum else 'refuse')}",
@@ -1129,7 +1146,7 @@ class _Writer(_Common):
         self.decide(
             path,
             f"{listed} is wanted; "
-            + ("candidates " + ", ".join(near) if near else f"nothing in {self.noun.__name__} is this: a constant?"),
+            + ("perhaps " + "; or ".join(near) if near else f"nothing in {self.noun.__name__} is this: a constant?"),
         )
 
     def _below(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, above: tuple[str, ...], row: str) -> None:

@@ -21,6 +21,7 @@ from contracts.errors import (
     ContractViolation,
     DeadlineExceeded,
     InvalidBody,
+    NotFound,
     OutcomeUnknown,
     UpstreamError,
     UpstreamFault,
@@ -87,6 +88,11 @@ def call(seconds: float = 5.0, *, fresh: bool = False, channel: str = "web") -> 
 
 def at(*skus: str) -> LevelQuery:
     return LevelQuery(pairs=tuple(SkuAt(sku=sku, location_id="0017") for sku in skus))
+
+
+async def test_what_no_system_of_the_estate_provides_is_not_found() -> None:
+    with pytest.raises(NotFound, match=r"no capability 'price\.read'"):
+        await Estate(policy()).board.ask(PRICES, PriceQuery(pairs=at("a").pairs), call())
 
 
 # ---- cache and provenance -----------------------------------------------------------------------------------------
