@@ -142,7 +142,7 @@ class _Studied:
         """The new documents where the old ones lie."""
         home = (self.scratch / self.path).parent
         main = _main(given, (Path(self.path).name,)) if given.is_dir() else given
-        others = [p for p in given.rglob("*") if p.is_file() and p != main] if given.is_dir() else []
+        others = [p for p in given.rglob("*") if p.is_file() and not p.is_symlink() and p != main] if given.is_dir() else []
         if sum(p.stat().st_size for p in (main, *others)) > _MAX_BYTES:
             raise LookupError(f"{given}: more than {_MAX_BYTES} bytes")
         for other in others:

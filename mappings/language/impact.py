@@ -458,7 +458,7 @@ def _question(rule: Rule, new: str) -> str:
         return f"{rule.name}: the new codes are refused until somebody says what they mean"
     if "| required" in new and "| required" not in rule.text:
         return f"{rule.name}: a record without it is refused; write default(…) if it may be missing"
-    if "at_most" in new and "at_most" not in rule.text:
+    if set(re.findall(r"at_most\(\d+\)", new)) - set(re.findall(r"at_most\(\d+\)", rule.text)):
         return f"{rule.name}: longer texts are refused; write cut(…) if the rest may be lost"
     return ""
 
