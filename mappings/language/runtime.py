@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Quantity, UnitPrice
@@ -334,6 +335,10 @@ def pad_zeros(value: str | int, width: int) -> str:
     return plain
 
 
+def digest(value: str, length: int) -> str:
+    return sha256(value.encode()).hexdigest()[:length]
+
+
 def at_most(value: str, width: int) -> str:
     if len(value) > width:
         raise Bad(f"at most {width} characters", value)
@@ -519,6 +524,13 @@ def zone_of(context: Any, location: str) -> tzinfo:
     if zone is None:
         raise Bad("a location whose time zone is known", location)
     return zone
+
+
+def location_of(context: Any, number: str) -> Any:
+    location = context.location_of(number)
+    if location is None:
+        raise Bad("the number of a known location", number)
+    return location
 
 
 def zone_named(zones: Mapping[str, tzinfo], name: str) -> tzinfo:

@@ -143,6 +143,22 @@ def _at_most(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -
 
 
 @family.function(
+    "digest",
+    "string",
+    "string",
+    "Hexadecimal digits made of a text (SHA-256), for the same text always the same: an id in the form that a system wants.",
+    Parameter("length", "how many digits, 16 to 64", ("int",), "constant", default=32),
+    example="digest(32)",
+    loss="the text",
+)
+def _digest(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
+    length = args["length"]
+    if not 16 <= length <= 64:
+        raise Problem(f"digest of {length} digits", "write a length from 16 to 64")
+    return b.apply(value, f"digest($, {length})", Type("string", Leaf("string", max_length=length)))
+
+
+@family.function(
     "concat",
     "",
     "string",

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.canonical.amounts import Money, Quantity, UnitPrice
+from contracts.canonical.location import Location
 from contracts.errors import ContractViolation, Findings
 from mappings.language import runtime
 from mappings.language.check import translate
@@ -98,6 +99,7 @@ def value(expression: str, target: str = "s", **document: Any) -> Any:
         ("a | unpad(4)", {"a": "0000"}, "0"),
         ("a | cut(2)", {"a": "abc"}, "ab"),
         ("a | at_most(3)", {"a": "abc"}, "abc"),
+        ("a | digest(32)", {"a": "W-01J9-7Q2M4"}, "a3d21fe2f95aaf03bd05a06fb56e318f"),
         ("concat(a, '-', loc)", {"a": "1", "loc": "2"}, "1-2"),
         ("concat(a, loc)", {}, None),
         ("a | join(' ', loc)", {"a": "1"}, "1"),
@@ -329,3 +331,31 @@ def _judged_as_a_round_trip(found: datetime, zone: ZoneInfo) -> None:
             runtime.local_datetime(found, zone)
     sure = there.utcoffset() == there.replace(fold=1).utcoffset()
     assert runtime.time_quality(found, zone) == ("from_store_zone" if sure else "ambiguous")
+
+
+def test_a_location_is_looked_up_in_what_the_gateway_knows() -> None:
+    berlin = msgspec.convert({"number": "0017", "type": "store", "name": "Berlin", "active": True, "currencyCode": "EUR"}, Location)
+    given = context()
+    given.location_of = {"0017": berlin}.get
+    text = 'target = "Target"\nsource = "x.get"\n[fields]\ns = "loc | location(\'currency_code\')"\nb = "loc | location(\'active\')"\n'
+    parsed, _ = read(text, "m.toml")
+    builder, _, _ = translate(parsed, EXCHANGE.answer or Message("", "json", SOURCE), Target)
+    mapping = CompiledMapping(parsed, builder)
+    assert mapping.read({"loc": "0017"}, given) == [Target(s="EUR", b=True)]
+    assert mapping.read({}, given) == [Target()]
+    with pytest.raises(ContractViolation, match="expected the number of a known location, got '9999'"):
+        mapping.read({"loc": "9999"}, given)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("loc | location('currency')", "a location has no currency; did you mean currency_code?"),
+        ("loc | location('address')", "a location has no address; there is active, currency_code"),
+        ("n | location('type')", "location is given integer, it takes string; append | string"),
+    ],
+)
+def test_a_field_that_a_location_does_not_have_is_a_finding(expression: str, said: str) -> None:
+    with pytest.raises(Findings) as found:
+        value(expression)
+    assert said in str(found.value)
