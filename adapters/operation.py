@@ -18,6 +18,7 @@ from adapters.recording import Captures, Recorded, Replayed, Replaying, volatile
 from adapters.wire import TAP, WireAnswer, WireRequest
 from contracts.call import Call
 from contracts.canonical.base import Provenance
+from contracts.canonical.location import Location
 from contracts.errors import TillgateError
 from contracts.policy import Policy
 from contracts.ports import Capability
@@ -27,6 +28,11 @@ from observability import Step, step
 
 def no_zone(location: str) -> tzinfo | None:
     """For mappings that read no local times."""
+    return None
+
+
+def no_location(number: str) -> Location | None:
+    """For mappings that look no location up."""
     return None
 
 
@@ -49,6 +55,7 @@ class Operation:
     """What its request mapping names as `secrets.NAME`."""
     zone_of: Callable[[str], tzinfo | None] = no_zone
     """Time zone of a location."""
+    location_of: Callable[[str], Location | None] = no_location
     drift: Drift = field(default_factory=Drift)
     captures: Captures | None = None
     """Who records exchanges now."""
@@ -108,6 +115,7 @@ class Operation:
             received_at=received,
             provenance=(source,) if source else (),
             zone_of=self.zone_of,
+            location_of=self.location_of,
             drift=self.drift.count,
             parameters=self.parameters,
             secrets=self.secrets,

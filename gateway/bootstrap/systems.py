@@ -125,6 +125,7 @@ async def wire(
                         parameters=declared.parameters,
                         secrets=secrets,
                         zone_of=zones.of,
+                        location_of=zones.location,
                         captures=captures,
                         masking=masking(checked, full, declared, held[system_name].made_of[3], secrets),
                     ),

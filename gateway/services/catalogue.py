@@ -47,6 +47,9 @@ class Catalogue:
         return replace(answer, items=tuple(valid))
 
     async def locations(self, call: Call) -> Answer[Location]:
+        """None in an estate whose systems list no locations."""
+        if not self._systems.provides(ports.LOCATIONS):
+            return Answer(items=())
         return await self._systems.ask(ports.LOCATIONS, ports.LocationQuery(), call)
 
     async def location(self, number: str, call: Call) -> Answer[Location]:
@@ -68,10 +71,11 @@ def _descending(moment: datetime | None) -> float:
 
 
 class Zones:
-    """Time zones of locations, learned from the location list: a local time without a zone is resolved with its store's."""
+    """Locations and their time zones, learned from the location list: a local time without a zone is resolved with its store's."""
 
     def __init__(self) -> None:
         self._zones: dict[str, ZoneInfo] = {}
+        self._locations: dict[str, Location] = {}
 
     async def load(self, catalogue: Catalogue, call: Call) -> None:
         """Raises UpstreamError when the locations cannot be had and none were known before."""
@@ -79,6 +83,7 @@ class Zones:
 
     def learn(self, locations: Iterable[Location]) -> None:
         for location in locations:
+            self._locations[location.number] = location
             if location.time_zone:
                 try:
                     self._zones[location.number] = ZoneInfo(location.time_zone)
@@ -87,6 +92,9 @@ class Zones:
 
     def of(self, location: str) -> ZoneInfo | None:
         return self._zones.get(location)
+
+    def location(self, number: str) -> Location | None:
+        return self._locations.get(number)
 
     @property
     def known(self) -> int:

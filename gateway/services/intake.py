@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from contracts.books import Books, FileRecord, FileSeen, Quarantined, SaleBatch
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.base import Provenance
+from contracts.canonical.location import Location
 from contracts.canonical.payment import Payment
 from contracts.canonical.sale import PosSale, SaleLine
 from contracts.errors import BadFile, BadRecord, ContractViolation, StateConflict, StoreUnavailable, TillgateError
@@ -136,6 +137,7 @@ class StoreZones(Protocol):
     """Time zones of locations, as far as they are known."""
 
     def of(self, location: str) -> ZoneInfo | None: ...
+    def location(self, number: str) -> Location | None: ...
     @property
     def known(self) -> int: ...
 
@@ -422,7 +424,14 @@ class _Reader:
             mapping_version=mapping.version,
         )
         self._context = ReadContext(
-            feed.system, feed.name, now, provenance=(origin,), zone_of=zones.of, drift=self._drift, parameters=feed.parameters
+            feed.system,
+            feed.name,
+            now,
+            provenance=(origin,),
+            zone_of=zones.of,
+            drift=self._drift,
+            location_of=zones.location,
+            parameters=feed.parameters,
         )
 
     def _drift(self, kind: str, path: str, value: str) -> None:

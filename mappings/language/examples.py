@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from contracts.canonical.location import Location
 from contracts.errors import Finding, TillgateError
 from mappings.language.mapping import CompiledMapping, ReadContext
 from mappings.language.read import Example
@@ -34,6 +35,16 @@ class Outcome:
 
 def run(mapping: CompiledMapping, parse_xml: ParseXml) -> list[Outcome]:
     return [_run(mapping, example, parse_xml) for example in mapping.file.examples]
+
+
+_LOCATION = {"type": "store", "name": "of an example", "active": True}
+
+
+class _Any(dict[str, str]):
+    """Every secret of an example is its own name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 def _run(mapping: CompiledMapping, example: Example, parse_xml: ParseXml) -> Outcome:
@@ -67,6 +78,7 @@ def _run(mapping: CompiledMapping, example: Example, parse_xml: ParseXml) -> Out
 
 def example_context(mapping: CompiledMapping, example: Example, drift: list[tuple[str, str, str]]) -> ReadContext:
     zones = {k: ZoneInfo(v) for k, v in example.zones.items()}
+    locations = {k: msgspec.convert({**_LOCATION, "number": k, **v}, Location) for k, v in example.locations.items()}
     default: tzinfo = ZoneInfo(example.zone)
     system, _, operation = (mapping.source if mapping.reads else mapping.target).name.partition(".")
     return ReadContext(
@@ -74,6 +86,8 @@ def example_context(mapping: CompiledMapping, example: Example, drift: list[tupl
         operation,
         datetime.fromisoformat(example.received_at),
         zone_of=lambda location: zones.get(location, default),
+        location_of=locations.get,
+        secrets=_Any(),
         drift=lambda *what: drift.append(what),
         parameters=example.parameters,
     )

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from contracts.canonical.base import Provenance
+from contracts.canonical.location import Location
 from contracts.errors import ContractViolation, Finding, Findings, InvalidBody, UpstreamRejected
 from mappings.language import runtime
 from mappings.language.build import Builder
@@ -35,6 +36,10 @@ def _no_zone(location: str) -> tzinfo | None:
     return None
 
 
+def _no_location(number: str) -> Location | None:
+    return None
+
+
 @dataclass(slots=True)
 class ReadContext:
     """What a mapping may know beside the document. `drift(kind, path, value)` counts: kind is element, member or value."""
@@ -44,6 +49,7 @@ class ReadContext:
     received_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     provenance: tuple[Provenance, ...] = ()
     zone_of: Callable[[str], tzinfo | None] = _no_zone
+    location_of: Callable[[str], Location | None] = _no_location
     drift: Callable[[str, str, str], None] = _nothing
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

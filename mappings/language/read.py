@@ -19,7 +19,7 @@ UNDECIDED = "not decided yet"
 """The reason of a drop that a draft wrote: the check asks for a better one."""
 GROUP_WORDS = ("each", "of", "where", "when")
 """Words inside [fields.x] that are no target fields. A target field of that name is written with a leading `=`: "=each"."""
-EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "received_at", "parameters")
+EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "locations", "received_at", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class Example:
     received_at: str
     parameters: dict[str, Any]
     place: Place
+    locations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Number -> fields of the canonical location, for `location(…)`."""
 
 
 @dataclass(slots=True)
@@ -288,10 +290,12 @@ class _Reader:
             if "given" not in row or ("expect" in row) == ("error" in row):
                 self.find(place, "an example has `given` and either `expect` or `error`", "write all that it needs")
                 continue
-            zones, parameters = row.get("zones", {}), row.get("parameters", {})
-            if not isinstance(row.get("error", ""), str) or not isinstance(zones, dict) or not isinstance(parameters, dict):
-                self.find(place, "the example's error, zones or parameters have the wrong type", "error is text, the others are tables")
+            tables = [row.get(name, {}) for name in ("zones", "parameters", "locations")]
+            if not isinstance(row.get("error", ""), str) or not all(isinstance(t, dict) for t in (*tables, *dict(tables[2]).values())):
+                said = "the example's error, zones, parameters or locations have the wrong type"
+                self.find(place, said, "error is text, the others are tables")
                 continue
+            zones, parameters, locations = tables
             self.result.examples.append(
                 Example(
                     str(row.get("name", f"example {i + 1}")),
@@ -303,6 +307,7 @@ class _Reader:
                     str(row.get("received_at", "2026-01-01T00:00:00Z")),
                     parameters,
                     place,
+                    locations,
                 )
             )
 

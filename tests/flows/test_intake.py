@@ -19,6 +19,7 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books, FileRecord
 from contracts.canonical.amounts import Money, Quantity
+from contracts.canonical.location import Location
 from contracts.canonical.sale import PosSale, SaleKey, SaleLine
 from contracts.ports import SkuAt
 from gateway.services.clock import Now, utc_now
@@ -42,6 +43,9 @@ class Zones:
 
     def of(self, location: str) -> ZoneInfo | None:
         return self.zones.get(location)
+
+    def location(self, number: str) -> Location | None:
+        return None
 
     @property
     def known(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from contracts.canonical.location import Location
 from mappings.language.emit import Problem, RecordNode
 from mappings.language.expression import Call, Cases, Const, Node, Path
 from mappings.language.functions.registry import Family, Parameter
@@ -12,13 +13,17 @@ from mappings.language.kinds import (
     NO_CONST,
     NOTHING,
     REFUSE,
+    STRING,
     Type,
     Value,
     either,
+    leaf_type,
     lit,
 )
 from mappings.language.read import did_you_mean
+from mappings.language.shape import Leaf
 from mappings.language.source import Source
+from mappings.language.structs import message
 
 family = Family()
 
@@ -121,6 +126,26 @@ def _cases(b: Source, value: Value, table: dict[Any, Any], otherwise: Any) -> Va
         code = b.temporary(f"{lit(absent)} if {value.code} is None else {template.replace('$', value.code)}", value)
         return value.with_(code, result, optional=None in results)
     return b.apply(value, template, result, optional=value.optional or None in results)
+
+
+_LOCATION = {f.name: f for f in message(Location).root.fields if isinstance(f.shape, Leaf) and not f.repeated}
+
+
+@family.function(
+    "location",
+    "string",
+    "what the field holds",
+    f"A field of the canonical location of that number, as the gateway knows it: {', '.join(_LOCATION)}. An unknown location is refused.",
+    Parameter("field", "name of the field", ("str",), "constant"),
+    example="location('currency_code')",
+    loss="which location it was",
+)
+def _location(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
+    field = _LOCATION.get(args["field"])
+    if field is None or not isinstance(field.shape, Leaf):
+        raise Problem(f"a location has no {args['field']}", did_you_mean(args["field"], _LOCATION))
+    found = b.apply(value, "location_of(context, $)", STRING)
+    return b.apply(found, f"$.{field.name}", leaf_type(field.shape), optional=value.optional or field.nillable)
 
 
 @family.function(
