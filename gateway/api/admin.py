@@ -1,11 +1,11 @@
-"""What operators make a running gateway do: read its estate again, record what it exchanges with a system."""
+"""What operators make a running gateway do: read its estate again, record what it exchanges with a system, tell what drifted."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from litestar import Request, Response
@@ -16,6 +16,7 @@ from adapters.recording import EXCHANGES, SECONDS, Captures
 from contracts.errors import InvalidRequest, NotFound, StateConflict
 from gateway.edge import auth
 from observability import current
+from observability.console.data import DriftView
 
 SCOPE = "admin:write"
 
@@ -71,7 +72,10 @@ class Controls(Protocol):
         ...
 
 
-def routes(controls: Controls, authenticator: auth.Authenticator) -> list[HTTPRouteHandler]:
+def routes(controls: Controls, authenticator: auth.Authenticator, drift: Callable[[], Sequence[DriftView]]) -> list[HTTPRouteHandler]:
+    async def drifted(request: Request[Any, Any, Any]) -> Response[Any]:
+        return Response(msgspec.json.encode(drift()), media_type="application/json", headers={"cache-control": "no-store"})
+
     async def reload(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(await controls.reload()), media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -95,16 +99,20 @@ def routes(controls: Controls, authenticator: auth.Authenticator) -> list[HTTPRo
 
         return Stream(lines(), media_type="application/jsonl", headers={"cache-control": "no-store"})
 
-    def route(path: str, handle: Handler) -> HTTPRouteHandler:
+    def route(path: str, handle: Handler, method: Literal["GET", "POST"] = "POST", scope: str = SCOPE) -> HTTPRouteHandler:
         async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
             if flight := current():
-                flight.name = f"POST {path.replace(':str', '')}"
-            auth.require(await authenticator.client(request.headers.get("authorization")), SCOPE)
+                flight.name = f"{method} {path.replace(':str', '')}"
+            auth.require(await authenticator.client(request.headers.get("authorization")), scope)
             return await handle(request)
 
-        return HTTPRouteHandler(path, http_method=["POST"], status_code=200)(answer)
+        return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)
 
-    return [route("/admin/reload", reload), route("/admin/recordings/{system:str}", record)]
+    return [
+        route("/admin/reload", reload),
+        route("/admin/recordings/{system:str}", record),
+        route("/admin/drift", drifted, "GET", "admin:read"),
+    ]
 
 
 def _number(request: Request[Any, Any, Any], name: str, default: int, most: int) -> int:

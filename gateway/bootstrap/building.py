@@ -188,7 +188,7 @@ def _application(
         pages=[
             *console_pages.documents(documents),
             *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https),
-            *admin.routes(controls, base.authenticator),
+            *admin.routes(controls, base.authenticator, overview.drift),
         ],
         max_requests=estate.edge.max_requests,
         trusted=frozenset(estate.edge.trusted_proxies).__contains__,

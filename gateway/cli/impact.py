@@ -1,7 +1,8 @@
-"""`tillgate impact`: what breaks, changes silently or becomes possible with a new contract, for whom, and a patch."""
+"""`tillgate impact` and `tillgate drift`: contracts that change, announced and unannounced."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
 from gateway.bootstrap import check
 from gateway.bootstrap.changing import OperationChange, Study, study, system_of
+from gateway.cli.recording import asked, of_gateway
 from gateway.cli.settings import Settings
 from gateway.edge.reach import Reach
 from mappings.language.difference import Difference
 from mappings.language.impact import Impact
+from observability.console.data import DriftView
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,4 +192,28 @@ def _versions(fields: dict[str, str]) -> str:
     return ", ".join(f"{name} ({version})" for version, name in fields.items())
 
 
-COMMANDS: list[click.Command] = [impact]
+@click.command("drift")
+@of_gateway
+@click.option("--json", "as_json", is_flag=True, help="The counters as JSON.")
+@click.pass_obj
+def drift(settings: Settings, url: str | None, key: str, as_json: bool) -> None:
+    """What answers held that their contract does not know, counted by the running gateway since its start; most frequent first."""
+
+    async def ask() -> bytes:
+        async with asked(settings, url, key, "/admin/drift", {}, "GET") as answer:
+            return await answer.read()
+
+    raw = asyncio.run(ask())
+    if as_json:
+        click.echo(msgspec.json.format(raw).decode())
+        return
+    found = msgspec.json.decode(raw, type=list[DriftView])
+    for one in found:
+        value = f" = {one.value!r}" if one.value else ""
+        seen = f"{one.first_seen:%Y-%m-%d %H:%M} to {one.last_seen:%Y-%m-%d %H:%M}"
+        click.echo(f"{one.count:>9}  {one.operation}  unknown {one.kind} {one.path}{value}  {seen}")
+    if not found:
+        click.echo("no drift: every answer held what its contract says")
+
+
+COMMANDS: list[click.Command] = [impact, drift]

@@ -31,19 +31,19 @@ from observability.logs import configure
 _LINE = recording.LINE_LIMIT
 
 
-def _gateway(command: Any) -> Any:
+def of_gateway(command: Any) -> Any:
     """Options of a command that speaks to a running gateway."""
     address = "Where the gateway listens. Default: the estate's host and port."
-    key = "Key of a client with the scope admin:write; better in TILLGATE_KEY."
+    key = "Key of a client with a scope for operators (admin:read, admin:write); better in TILLGATE_KEY."
     command = click.option("--key", envvar="TILLGATE_KEY", required=True, help=key)(command)
     return click.option("--url", envvar="TILLGATE_URL", default=None, help=address)(command)
 
 
 @asynccontextmanager
-async def _asked(
-    settings: Settings, url: str | None, key: str, path: str, query: Mapping[str, str]
+async def asked(
+    settings: Settings, url: str | None, key: str, path: str, query: Mapping[str, str], method: str = "POST"
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A POST to the gateway. Raises ClickException with its own words when it refuses."""
+    """A request to the gateway. Raises ClickException with its own words when it refuses."""
     if url is None:
         estate, _ = read(settings.estate)
         url = f"http://{resolve(estate.edge.host)}:{estate.edge.port}"
@@ -51,7 +51,7 @@ async def _asked(
     try:
         async with (
             aiohttp.ClientSession(timeout=limits, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2 * _LINE) as session,
-            session.post(url.rstrip("/") + path, params=query, headers={"Authorization": f"Bearer {key}"}) as answer,
+            session.request(method, url.rstrip("/") + path, params=query, headers={"Authorization": f"Bearer {key}"}) as answer,
         ):
             if answer.status != 200:
                 problem = msgspec.json.decode(await answer.read() or b"{}")
@@ -65,13 +65,13 @@ async def _asked(
 
 
 @click.command("reload")
-@_gateway
+@of_gateway
 @click.pass_obj
 def reload(settings: Settings, url: str | None, key: str) -> None:
     """Make a running gateway read its estate again. With findings the estate before serves on, and this ends with 1."""
 
     async def ask() -> Reloaded:
-        async with _asked(settings, url, key, "/admin/reload", {}) as answer:
+        async with asked(settings, url, key, "/admin/reload", {}) as answer:
             return msgspec.json.decode(await answer.read(), type=Reloaded)
 
     told = asyncio.run(ask())
@@ -100,7 +100,7 @@ class _Taken:
 @click.option("--minutes", type=click.IntRange(1, 60), default=5, show_default=True, help="Ends after so long; Ctrl-C ends it at once.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Default: recordings/ of the estate.")
 @click.option("--add", is_flag=True, help="To what is recorded already, instead of replacing it.")
-@_gateway
+@of_gateway
 @click.pass_obj
 def record(
     settings: Settings, systems: tuple[str, ...], exchanges: int, minutes: int, out: Path | None, add: bool, url: str | None, key: str
@@ -123,7 +123,7 @@ async def _listened(settings: Settings, systems: Sequence[str], query: Mapping[s
     taken = {name: _Taken() for name in systems}
 
     async def listen(name: str) -> None:
-        async with _asked(settings, url, key, f"/admin/recordings/{name}", query) as answer:
+        async with asked(settings, url, key, f"/admin/recordings/{name}", query) as answer:
             click.echo(f"recording {name}", err=True)
             while line := await answer.content.readline():
                 if line.startswith(b'{"ended"'):
