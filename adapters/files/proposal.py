@@ -22,7 +22,7 @@ from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
 from mappings.language.draft import Offer
 from mappings.language.likeness import evidence
-from mappings.language.shape import Exchange
+from mappings.language.shape import Exchange, Message
 
 MAX_SAMPLE: Final = 64_000_000
 ROWS: Final = 20_000
@@ -59,6 +59,8 @@ class _Kind:
 def propose(system: str, given: Path) -> Proposal:
     """Raises Findings for a sample that no layout can be made of."""
     sample = chosen(given, (".xml", ".csv", ".txt", ".log", ".tlog", ".dat"), "sample file")
+    if sample.suffix == ".toml":
+        return _given(system, sample)
     if (size := sample.stat().st_size) > MAX_SAMPLE:
         raise _finding(sample, 1, f"the sample has {size} bytes", f"at most {MAX_SAMPLE} are looked at; cut it")
     raw = sample.read_bytes()
@@ -66,8 +68,7 @@ def propose(system: str, given: Path) -> Proposal:
         raise _finding(sample, 1, "the sample is empty")
     encoding = _encoding(raw)
     head, kinds = _xml(sample, raw) if raw.lstrip().startswith((b"<", b"\xef\xbb\xbf<")) else _rows(sample, raw.decode(encoding, "replace"))
-    name = re.sub(r"[^a-z0-9_]", "_", sample.stem.lower())[:30].strip("_") or "feed"
-    name = name if name[0].isalpha() else f"feed_{name}"
+    name = re.sub(r"[^a-z]+", "_", sample.stem.lower())[:30].strip("_") or "feed"
     text = _written(sample, {**head, "encoding": encoding}, kinds)
     made = layout.parse(text, f"{name}.toml", name)
     questions = [
@@ -81,10 +82,17 @@ def propose(system: str, given: Path) -> Proposal:
     else:
         del questions[1]
     feed = f"{system}.{name}"
-    message = type(made.message)(feed, made.message.form, made.message.root, made.message.source)
+    message = Message(feed, made.message.form, made.message.root, made.message.source)
     seen = {(*_at(kinds, k), column): values[:200] for k in kinds for column, values in k.columns.items()}
     offer = Offer(name, lambda: Exchange(name, None, message))
     return Proposal("files", {f"{name}.toml": text.encode()}, f"{name}.toml", [offer], questions=questions, samples={name: seen})
+
+
+def _given(system: str, file: Path) -> Proposal:
+    """A layout that somebody has written or corrected already."""
+    made = layout.load(file)
+    message = Message(f"{system}.{made.name}", made.message.form, made.message.root, made.message.source)
+    return Proposal("files", {file.name: file.read_bytes()}, file.name, [Offer(made.name, lambda: Exchange(made.name, None, message))])
 
 
 def _finding(sample: Path, line: int, text: str, hint: str = "") -> Findings:

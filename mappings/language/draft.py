@@ -536,6 +536,8 @@ class _Reader(_Common):
         self.around: list[_Place] = []
         """Values of the records around the one that is filled."""
         self.steps, self.item = self._rows()
+        self.at = self.steps
+        """Path of the record that is filled from."""
         self.head = {"target": noun.__name__, "source": "/".join((name, *self.steps))}
 
     def worth(self) -> float:
@@ -550,7 +552,7 @@ class _Reader(_Common):
         return max((self._score(self.record.name, target, p) for p in places), default=0.0)
 
     def _score(self, noun: str, target: Field, place: _Place) -> float:
-        at = place.steps if place.anchor == "root" else (*self.steps, *place.steps)
+        at = place.steps if place.anchor == "root" else (*self.at, *place.steps)
         return _said(noun, target.name, target, place, self.samples.get(at, ()))
 
     def _places(self, record: Record, *, root: bool = True) -> Iterator[_Place]:
@@ -611,7 +613,7 @@ class _Reader(_Common):
             elif isinstance(f.shape, StructRecord) and len(groups) < 2 and not f.repeated:
                 self._nested(group, groups, f, source, prefix)
             elif isinstance(f.shape, StructRecord) and len(groups) < 2:
-                self._list(group, groups, f, source, prefix)
+                self._list(group, groups, f, source, prefix, frozenset(taken))
             elif f.repeated:
                 self._texts(group, groups, target, f, places, prefix)
 
@@ -662,18 +664,20 @@ class _Reader(_Common):
         if best[0] < LIKELY:
             return
         inner = _Group({"of": _expression(best[1])} if best[1] else {})
-        self._inner(group, groups, f, inner, best[2], source, prefix)
+        self._inner(group, groups, f, inner, best[1], best[2], source, prefix)
 
-    def _list(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str) -> None:
+    def _list(
+        self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str, taken: frozenset[tuple[str, ...]]
+    ) -> None:
         """A list of records: from a list of the source, from one record, or from one value."""
         assert isinstance(f.shape, StructRecord)  # noqa: S101 - as the caller saw
-        best: tuple[float, str, Record] = (0.0, "", source)
+        best: tuple[float, str, tuple[str, ...], Record] = (0.0, "", (), source)
         for steps, lists, record in self._below(source):
-            score = self._holds(f.shape, record)
+            score = self._holds(f.shape, record, taken if not steps else frozenset())
             named = meant(phrases_of("", f.name), [c for s in steps[-2:] for c in concepts(s)], (), frozenset()) if steps else 0.0
             score *= 0.75 + 0.25 * named if lists else 0.8
             if score > best[0]:
-                best = (score, (_expression(steps) if steps else "this") + ("" if lists else " | as_list"), record)
+                best = (score, (_expression(steps) if steps else "this") + ("" if lists else " | as_list"), steps, record)
         needed = [x for x in f.shape.fields if x.required and (f.shape.name, x.name) not in _CONSTANTS]
         if best[0] < LIKELY and len(needed) == 1 and _scalar(needed[0]):
             found = sorted(((self._score(f.shape.name, needed[0], p), p) for p in self._places(source, root=False)), key=lambda x: -x[0])
@@ -684,14 +688,15 @@ class _Reader(_Common):
                     group.groups[f.name] = inner
             return
         if best[0] >= LIKELY:
-            self._inner(group, groups, f, _Group({"each": best[1]}), best[2], source, prefix)
+            self._inner(group, groups, f, _Group({"each": best[1]}), best[2], best[3], source, prefix)
 
     def _inner(
-        self, group: _Group, groups: list[tuple[str, _Group]], f: Field, inner: _Group, source: Record, outer: Record, prefix: str
-    ) -> None:
+        self, group: _Group, groups: list[tuple[str, _Group]], f: Field, inner: _Group, steps: tuple[str, ...], source: Record,
+        outer: Record, prefix: str,
+    ) -> None:  # fmt: skip
         """Keeps the nested record only when all that it must have is found."""
         assert isinstance(f.shape, StructRecord)  # noqa: S101 - as the caller saw
-        before, around = len(self.decisions), self.around
+        before, around, at = len(self.decisions), self.around, self.at
         if inner.words:
             above = [
                 _Place(x.steps, x.field, f"parent.{x.text}", "parent")
@@ -699,20 +704,25 @@ class _Reader(_Common):
                 if _named(x.steps)
             ]
             self.around = above
+        self.at = (*at, *steps)
         self._fill(inner, [*groups, (f.name, inner)], f.shape, source, f"{prefix}{f.name}.")
-        self.around = around
+        self.around, self.at = around, at
         missing = [x.name for x in f.shape.fields if x.required and x.name not in inner.lines and x.name not in inner.groups]
         if (missing and not f.required) or inner.empty():
             del self.decisions[before:]
             return
         group.groups[f.name] = inner
 
-    def _holds(self, target: StructRecord, record: Record) -> float:
-        """The share of a nested target that a record holds; 0 when something required is nowhere."""
+    def _holds(self, target: StructRecord, record: Record, taken: frozenset[tuple[str, ...]] = frozenset()) -> float:
+        """The share of a nested target that a record holds; 0 when something required is nowhere, or used for something else."""
         places = [_Place(s, f, "") for s, f in _leaves(record)][:LEAVES]
         wanted = [f for f in target.fields if _scalar(f) and not f.repeated and f.name not in GATEWAY_FILLED]
         scores = {f.name: max((self._score(target.name, f, p) for p in places), default=0.0) for f in wanted}
         needed = [f for f in wanted if f.required and (target.name, f.name) not in _CONSTANTS]
+        free = [p for p in places if p.steps not in taken]
+        alone = [f for f in needed if not (isinstance(f.shape, Leaf) and f.shape.enum)]
+        if taken and any(max((self._score(target.name, f, p) for p in free), default=0.0) < LIKELY for f in alone):
+            return 0.0
         if any(scores[f.name] < LIKELY for f in needed):
             return 0.0
         best = sorted(scores.values(), reverse=True)[: max(2, len(needed))]
@@ -775,7 +785,7 @@ class _Reader(_Common):
 
     def _ways(self, target: StructRecord, f: Field, place: _Place, places: Sequence[_Place]) -> Iterator[_Way | _Open]:
         """Pipelines from a source value to the target, the best first."""
-        at = place.steps if place.anchor == "root" else (*self.steps, *place.steps)
+        at = place.steps if place.anchor == "root" else (*self.at, *place.steps)
         values = [v for v in self.samples.get(at, ()) if v]
         for way in self._plain_ways(target, f, place, places, values):
             if isinstance(way, _Open):
@@ -883,7 +893,7 @@ class _Reader(_Common):
         listed = _enum({**known, **dict.fromkeys(unknown, "…")}, otherwise=otherwise)
         line = f'{f.name} = "{place.text} | {listed}"'
         yield _Open(
-            f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with one of {', '.join(wanted.enum or ())}; or otherwise=refuse"
+            f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with {', '.join(wanted.enum or ())}, or otherwise=refuse"
         )
 
     def _truth(self, f: Field, place: _Place, values: Sequence[str]) -> Iterator[_Way | _Open]:
@@ -898,7 +908,7 @@ class _Reader(_Common):
             )
         codes = leaf.enum or tuple(dict.fromkeys(values))[:6]
         known, unknown, _ = _codes(f.name, Leaf("boolean"), codes)
-        if known and unknown and leaf.kind == "string":
+        if known and any(c.strip() for c in unknown) and leaf.kind == "string":
             line = f'{f.name} = "{base} | {_enum({**known, **dict.fromkeys(unknown, "…")}, boolean=True)}"'
             yield _Open(f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with True or False")
             return

@@ -374,6 +374,10 @@ units                   : quantity, unit quantity
 actual_unit_price       : price, unit price
 extended_amount         : amount, total, line total
 line_type               : type, kind
+SaleDiscount.amount     : discount amount, discount
+SaleTax.amount          : tax amount, tax
+SaleTax.rate            : tax price, tax percent
+SaleTax.taxable_amount  : tax basis, net amount 0.8
 skus                    : product number, product, sku
 pairs                   : product number, product
 """
