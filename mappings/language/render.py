@@ -222,7 +222,8 @@ class Renderer:
                 yield f"{slot.var} = entries({slot.var})", 0, slot
             if slot.field.repeated:
                 yield f"if {slot.var} is None:", 0, None
-                yield f"{slot.var} = ()", 1, None
+                promised = slot.field.required and not slot.field.nillable
+                yield f"missing({{{slot.field.name!r}: None}})" if promised else f"{slot.var} = ()", 1, slot if promised else None
                 yield f"elif {slot.var}.__class__ is not list:", 0, None
                 yield f"wrong('a list', {slot.var})", 1, slot
             if name != slot.field.name and (base := node.record.get(name)) is not None:
