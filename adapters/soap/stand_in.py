@@ -11,7 +11,7 @@ from lxml import etree
 from adapters.soap.client import parse_xml
 from adapters.soap.contract import SoapContract
 from adapters.soap.errors import SOAP11, SOAP12, Unusable
-from adapters.soap.spec import OperationOptions, Results, SoapOptions
+from adapters.soap.spec import OperationOptions, Results, Session, SoapOptions
 from adapters.speaker import Asked, Said
 from mappings.language.sample import document as sample
 from mappings.language.shape import Record
@@ -80,42 +80,48 @@ class SoapSpeaker:
 
     def session(self, operation: str, asked: Asked, token: str) -> Said:
         session, described = self._options.session, self._contract.operation(operation)
-        if session is None or described.answer is None:
-            return self.error(operation, 500)
-        values = {session.token: token} if session.token else {}
         message = self._contract.exchange(operation).answer
-        if message is None:
+        if session is None or described.answer is None or message is None:
             return self.error(operation, 500)
-        payload = parse_xml(sample(message, optional=False, values=values, element=described.answer.element))
-        if session.token:
-            _put(payload, described.answer.record, session.token, token)
-        if results := self._results(operation):
+        payload = parse_xml(sample(message, optional=False, element=described.answer.element))
+        if (results := self._results(operation)) and results.path:
             for row in payload.findall(_xpath(results.path)):
                 _above(row).remove(row)
-        said = self.answer(operation, payload, asked)
-        cookie = {"Set-Cookie": f"{session.cookie}={token}; Path=/; HttpOnly"} if session.cookie else {}
-        return Said(said.status, said.body, said.content_type, cookie)
+        header, cookies = etree.Element("header"), ""
+        for carried in session.carried:
+            if carried.token and carried.found_in == "header":
+                _put(header, Record("header", open=True), carried.token, token)
+            elif carried.token:
+                _put(payload, described.answer.record, carried.token, token)
+            if carried.cookie:
+                cookies = f"{carried.cookie}={token}; Path=/; HttpOnly"
+        said, head = self.answer(operation, payload, asked), "".join(_text(block) for block in header)
+        body = said.body.replace(b"<s:Body>", f"<s:Header>{head}</s:Header><s:Body>".encode(), 1) if head else said.body
+        return Said(said.status, body, said.content_type, {"Set-Cookie": cookies} if cookies else {})
 
     def admitted(self, operation: str, asked: Asked, tokens: frozenset[str]) -> str | None:
         if basic := self._options.basic:
             wanted = "Basic " + base64.b64encode(f"{basic.user}:{basic.password}".encode()).decode()
             if asked.headers.get("authorization") != wanted:
                 return "credentials"
+        security = self._options.security
+        if security is not None and (known := security.username) is not None:
+            username = next(_above(_body(asked)).iter("{*}Username"), None)
+            if username is None or username.text != known.user:
+                return "credentials"
         session = self._options.session
         if session is None:
             return None
         if operation == session.operation:
             payload = next(_body(asked).iterchildren(etree.Element), None)
-            given = [None if payload is None else payload.findtext(_xpath(p)) for p in (session.user_field, session.password_field)]
-            return None if given == [session.user, session.password] else "credentials"
+            wanted_fields = {session.user_field: session.user, session.password_field: session.password} if session.user else {}
+            given = {path: None if payload is None else payload.findtext(_xpath(path)) for path in wanted_fields}
+            return None if given == wanted_fields else "credentials"
         if not self._options.operations.get(operation, OperationOptions()).session:
             return None
-        return None if self._token(asked) in tokens else "session"
+        return None if self._token(session, asked) in tokens else "session"
 
-    def _token(self, asked: Asked) -> str | None:
-        session = self._options.session
-        if session is None:
-            return None
+    def _token(self, session: Session, asked: Asked) -> str | None:
         if session.cookie:
             try:
                 found = SimpleCookie(asked.headers.get("cookie", "")).get(session.cookie)
@@ -170,11 +176,14 @@ class SoapSpeaker:
         answer = self._contract.operation(operation).answer
         if answer is None:
             return self._fault(operation, 500, code, text, caller=True)
-        values = dict(zip(results.code, code.split("/"), strict=False)) | {results.text: text, results.type: (*results.errors, "E")[0]}
+        says = next((kind for kind in (*results.errors, "E", "X") if results.failed(kind)), "E")
+        values = {results.text: text, **dict(zip(results.code, code.split("/"), strict=False))}
+        if results.type:
+            values[results.type] = says
         namespace, name = answer.element or ("", answer.record.name)
         payload = etree.Element(etree.QName(namespace or None, name))
         here = payload
-        for part in results.path.split("."):
+        for part in results.path.split(".") if results.path else ():
             here = etree.SubElement(here, part)
         for path, value in values.items():
             at = here

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
+from adapters.driver import Connection
 from adapters.files.driver import FileContract, FileFeed
 from adapters.files.writing import Raw, Unwritable, Writer, Written
 from adapters.rest.contract import RestContract
@@ -71,6 +72,8 @@ def alone(
     """The estate with these operations of one system only, at another address. `feed`: another table than the declared one."""
     estate, names = checked.estate, tuple(operations)
     name = names[0].partition(".")[0]
+    if isinstance(options, SoapOptions) and options.session is not None and options.session.endpoint:
+        options = replace(options, session=replace(options.session, endpoint=endpoint + urlsplit(options.session.endpoint).path))
     if isinstance(options, RestOptions) and isinstance(options.auth, OAuth2):
         token = endpoint + (urlsplit(options.auth.token_url).path or "/token")
         options = replace(options, auth=replace(options.auth, token_url=token))
@@ -81,9 +84,9 @@ def alone(
     return Checked(checked.root, cut, checked.contracts, checked.mappings, {name: options}, checked.digests)
 
 
-async def wired(checked: Checked, zones: Zones) -> Wiring:
-    """Connection, guards and switchboard of what `alone` left, started."""
-    return await wire(checked, {}, {}, zones)
+async def wired(checked: Checked, zones: Zones, connections: Mapping[str, Connection] | None = None) -> Wiring:
+    """Connection, guards and switchboard of what `alone` left, started. `connections`: another one instead of the driver's."""
+    return await wire(checked, {}, connections or {}, zones)
 
 
 def feed(checked: Checked, clock: Callable[[], float]) -> tuple[FileFeed, CompiledMapping]:

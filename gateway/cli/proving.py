@@ -174,7 +174,7 @@ async def _serve(checked: Checked, system: str, port: int, faults: list[Fault]) 
 
 
 def _called(seen: Seen, outcome: str) -> None:
-    click.echo(f"{seen.asked.method} {seen.asked.path}  {seen.operation or 'a token'}: {outcome}")
+    click.echo(f"{seen.asked.method} {seen.asked.path}  {seen.operation or '-'}: {outcome}")
 
 
 COMMANDS: list[click.Command] = [prove, stand_in]

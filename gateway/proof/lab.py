@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from adapters.driver import Connection
 from adapters.recording import Recorded
 from adapters.speaker import Asked, Speaker
 from contracts.call import Call
@@ -106,6 +107,8 @@ class Lab:
     system: str
     environment: Mapping[str, str]
     recordings: tuple[Recorded, ...] = ()
+    connections: Callable[[Checked], Mapping[str, Connection]] = lambda _: {}
+    """Other connections than the driver's, to what was cut out: for whoever writes a driver, and to prove the catalogue itself."""
     notes: list[str] = field(default_factory=list)
     options: Any = None
     subjects: list[Subject] = field(default_factory=list)
@@ -157,7 +160,7 @@ class Lab:
         await stand.start()
         try:
             cut = alone(self.checked, [s.full for s in chosen], self.options, stand.url, lambda p: _limits(p, breaker=breaker))
-            wiring = await wired(cut, EveryZone(self.checked.estate.estate.time_zone))
+            wiring = await wired(cut, EveryZone(self.checked.estate.estate.time_zone), self.connections(cut))
             try:
                 yield Bench(stand, wiring, chosen, self.system)
             finally:
@@ -199,7 +202,6 @@ def shortened(policy: Policy) -> list[str]:
 
 async def every(chosen: Iterable[Subject], check: Callable[[Subject], Awaitable[str]], nothing: str) -> str:
     """The check of each operation, at the same time. Raises Differs with all that differed, NotHere with `nothing` when there is none."""
-    names, came = [], []
 
     async def one(subject: Subject) -> tuple[bool, str]:
         try:
@@ -214,9 +216,8 @@ async def every(chosen: Iterable[Subject], check: Callable[[Subject], Awaitable[
     bad = [f"{s.full}: {said}" for s, (fine, said) in zip(chosen, outcomes, strict=True) if not fine]
     if bad:
         raise Differs("; ".join(bad[:4]) + (f"; and {len(bad) - 4} more" if len(bad) > 4 else ""))
+    names: dict[str, list[str]] = {}
     for subject, (_, said) in zip(chosen, outcomes, strict=True):
         if said:
-            names.append(subject.full)
-            came.append(said)
-    kinds = list(dict.fromkeys(came))
-    return f"{len(chosen)} operation{'s' if len(chosen) != 1 else ''}: {'; '.join(kinds[:4])}"
+            names.setdefault(said, []).append(subject.full.partition(".")[2])
+    return "; ".join(f"{said} ({', '.join(n) if len(n) < 4 else f'{len(n)} operations'})" for said, n in names.items())

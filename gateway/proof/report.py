@@ -75,7 +75,7 @@ p { margin: .3rem 0; color: var(--soft); max-width: 60rem; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; min-width: 52rem; }
 th, td { padding: .45rem .7rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
-thead th { border-top: 0; color: var(--soft); font-weight: 600; font-size: .85rem; }
+thead th { border-top: 0; white-space: nowrap; color: var(--soft); font-weight: 600; font-size: .85rem; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { font: .9em ui-monospace, monospace; background: var(--chip); padding: .1em .35em; border-radius: .25rem; white-space: nowrap; }
 tr.fail { background: var(--bad-ground); } td.v { font-weight: 600; white-space: nowrap; }

@@ -73,8 +73,9 @@ async def prove(
     recordings: Sequence[Recorded] = (),
     only: Collection[str] = (),
     told: Listener | None = None,
+    lab: Lab | feeds.FileLab | None = None,
 ) -> Proof:
-    """Raises LookupError for an unknown system or case."""
+    """`lab`: one that was made already. Raises LookupError for an unknown system or case."""
     estate = checked.estate
     if system not in estate.system:
         raise LookupError(f"the estate has no system {system!r}; {nearest(system, estate.system)}")
@@ -86,7 +87,7 @@ async def prove(
     chosen = [c for c in every if not only or c.name in only]
     began, loop = datetime.now(UTC), asyncio.get_running_loop()
     clock = loop.time()
-    made: Any = feeds.FileLab(checked, system) if protocol == "files" else Lab(checked, system, environment, tuple(recordings))
+    made: Any = lab or (feeds.FileLab(checked, system) if protocol == "files" else Lab(checked, system, environment, tuple(recordings)))
     await made.prepare()
     results: dict[str, Result] = {}
     places = asyncio.Semaphore(AT_ONCE)
