@@ -68,6 +68,8 @@ class RecordNode:
     outer: RecordNode | None = None
     optional: bool = False
     function: str = ""
+    rows: str = ""
+    """Where records are grouped and this is the first of its group: the variable that holds all of them."""
     slots: dict[str, Slot] = field(default_factory=dict)
 
 
@@ -113,6 +115,8 @@ class Emitter:
         self.blocks: list[int] = []
         self.known: dict[str, tuple[str, tuple[int, ...], str]] = {}
         """Code that was computed -> function, blocks around it, variable: the same expression is computed once."""
+        self.indexed: dict[str, str] = {}
+        """Variable of rows that were grouped -> the one that holds them with their places in the document."""
         self.outer: list[str] = []
         self.levels: list[RecordNode] = []
         self.drops: set[tuple[str, ...]] = set()

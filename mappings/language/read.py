@@ -14,10 +14,25 @@ from contracts.errors import Finding
 from mappings.language.expression import Const, ExpressionError, Node, parse
 
 MAX_FILE = 1_000_000
-TOP = ("target", "source", "where", "reverse", "doc", "fields", "drops", "tables", "parameters", "refuse", "example", "decide")
+TOP = (
+    "target",
+    "source",
+    "where",
+    "group",
+    "also",
+    "reverse",
+    "doc",
+    "fields",
+    "drops",
+    "tables",
+    "parameters",
+    "refuse",
+    "example",
+    "decide",
+)
 UNDECIDED = "not decided yet"
 """The reason of a drop that a draft wrote: the check asks for a better one."""
-GROUP_WORDS = ("each", "of", "where", "when")
+GROUP_WORDS = ("each", "of", "where", "when", "group")
 """Words inside [fields.x] that are no target fields. A target field of that name is written with a leading `=`: "=each"."""
 EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "locations", "received_at", "parameters")
 
@@ -62,6 +77,8 @@ class Group:
     of: Rule | None = None
     where: Rule | None = None
     when: Rule | None = None
+    group: Rule | None = None
+    """What rows must share to become one record: `each` gives one for each value of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,10 @@ class MappingFile:
     doc: str = ""
     reverse: bool = False
     where: Rule | None = None
+    group: Rule | None = None
+    """What source records must share to become one target."""
+    also: list[Group] = field(default_factory=list)
+    """Further targets of one source record: the fields of the first, with these in their place."""
     fields: Group = field(default_factory=lambda: Group(Place(1)))
     drops: list[Drop] = field(default_factory=list)
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -175,6 +196,10 @@ class _Reader:
         result.reverse = self.typed("reverse", bool, "true or false") or False
         if "where" in data:
             result.where = self.rule("where", data["where"], ("where",))
+        if "group" in data:
+            result.group = self.rule("group", data["group"], ("group",))
+        for i, row in self.rows("also"):
+            result.also.append(self.group(row, ("also", i)))
         fields = self.typed("fields", dict, "a table [fields]")
         if fields:
             result.fields = self.group(fields, ("fields",))
@@ -241,6 +266,8 @@ class _Reader:
                 group.groups[key.removeprefix("=")] = self.group(value, here)
             elif (rule := self.rule(key.removeprefix("="), value, here)) is not None:
                 group.rules[rule.name] = rule
+        if group.group and not group.each:
+            self.find(group.group.place, "group stands without each", "group puts rows of a list together: name the list with `each`")
         if group.where and not group.each:
             self.find(group.where.place, "where stands without each", "where picks rows of a list; a condition on one record is `when`")
         return group

@@ -21,6 +21,9 @@ class NotInvertible(Exception):
 def reversed_file(file: MappingFile, builder: Builder) -> tuple[MappingFile, list[Finding]]:
     """The mapping from the Struct to one source record."""
     turner = _Turner(file)
+    for rule in (file.group, *(next(iter(also.rules.values()), None) for also in file.also)):
+        if rule is not None:
+            turner.find(rule.place, "one record that comes of several, or several of one, cannot be turned round", "remove reverse")
     made = Group(file.fields.place)
     turner.group(file.fields, (), (), builder.item_record(), made)
     turned = MappingFile(file.file, file.text, file.source, file.target, fields=made, tables=dict(file.tables), parameters=file.parameters)
@@ -53,7 +56,7 @@ class _Turner:
             source = nested.each or nested.of
             given = source.node if source is not None else Path(())
             below_here = given.steps if isinstance(given, Path) and not given.anchor else None
-            if nested.where is not None or nested.when is not None or below_here is None:
+            if nested.where is not None or nested.when is not None or nested.group is not None or below_here is None:
                 said = 'only each = "PATH" and of = "PATH" without a condition can'
                 self.find(nested.place, f"{name} cannot be turned round: {said}", "remove reverse")
                 continue

@@ -12,7 +12,7 @@ from typing import Final
 from mappings.language.emit import Emitter, Prelude, Problem, RecordNode, Slot, Where
 from mappings.language.expression import Node, Path
 from mappings.language.kinds import AMOUNTS, INSTANT, NOTHING, STRING, Type, Value, leaf_type
-from mappings.language.read import did_you_mean
+from mappings.language.read import Rule, did_you_mean
 from mappings.language.shape import TEXT, Field, Leaf, Record
 from mappings.language.structs import StructRecord
 
@@ -51,6 +51,10 @@ class Source(Emitter, ABC):
                     scope = scope.outer
             case _:
                 pass
+        if path.steps[:1] == ("rows",) and scope.rows and scope.record.get("rows") is None:
+            item = Type("record", record=scope.record)
+            rows = Value(scope.rows, Type("list", item=item), path=scope.path, where=scope.where.rpartition("[")[0], raw=self.form)
+            return self.project(rows, path.steps[1:], path.column) if path.steps[1:] else rows
         return self.walk(scope, path.steps, path.column)
 
     def at(self, node: RecordNode) -> str:
@@ -179,7 +183,8 @@ class Source(Emitter, ABC):
         start = ", 1" if self.form == "xml" else ""
         where = f"{value.where}/{{{index}}}" if self.form == "struct" else f"{value.where}[{{{index}}}]"
         listed = self.simple(value).code
-        with self.block(f"for {index}, {var} in enumerate({listed}{start}) if {listed} else ():", value.where):
+        over = self.indexed.get(listed) or f"enumerate({listed}{start}) if {listed} else ()"
+        with self.block(f"for {index}, {var} in {over}:", value.where):
             record = item.record or Record("")
             node = RecordNode(record, var, value.path, where, scope, function=self.function)
             if item.kind == "record":
@@ -194,6 +199,24 @@ class Source(Emitter, ABC):
                 yield node, row
             finally:
                 self.this = before
+
+    def grouped(self, node: RecordNode, rule: Rule) -> str:
+        """The value that records of one group share, as code where `node` is the record."""
+        code = "None"
+        with self.about(rule):
+            value = self.simple(self.native(self.translate(rule.node, node)))
+            if value.type.kind not in ("string", "integer", "date", "boolean"):
+                raise Problem(f"records are grouped by {value.type}", "group by a text, an integer or a day")
+            if value.optional:
+                raise Problem(f"{'.'.join(value.path)} may be absent", "append | required or | default('…')")
+            code = value.code
+        return code  # noqa: RET504 - a finding ends the block before it is set
+
+    def opened(self, node: RecordNode, pairs: str) -> None:
+        """`pairs` holds a group's records with their places; `node` is the first of them."""
+        node.rows = self.name("rows")
+        self.indexed[node.rows] = pairs
+        self.emit(f"{node.rows} = [row for _, row in {pairs}]")
 
     def project(self, rows: Value, steps: tuple[str, ...], column: int) -> Value:
         """`ITEMS.NAME`: the names of all items."""
