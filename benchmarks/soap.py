@@ -17,6 +17,7 @@ from adapters.soap.envelope import EnvelopeWriter
 from benchmarks.ratio import Ratio, compare, show
 from contracts.canonical.inventory import InventoryLevel
 from mappings.language import ReadContext, load
+from mappings.language.rows import Rows
 from sandbox.erp.books import Books, TillTransaction
 from sandbox.erp.contract import Contract, SoapCall, as_bytes
 from sandbox.erp.service import Retail
@@ -54,7 +55,7 @@ def reading(body: bytes, contract: SoapContract, client: Any) -> list[Ratio]:
     context = ReadContext(system="erp", operation="GetStock")
 
     shortcut = mapping.shortcut
-    assert shortcut is not None  # noqa: S101  # a list of plain rows has one
+    assert isinstance(shortcut, Rows)  # noqa: S101  # a list of plain rows has one
 
     def ours() -> list[Any]:
         short = read_rows(body, shortcut)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
+import msgspec
+
 from adapters.driver import Reply
 from adapters.login import Login
 from adapters.rest.client import Asked, Unusable, below, credentials, decoded, lines, next_link, text, with_parameter, written
-from adapters.rest.contract import Operation, RestContract
+from adapters.rest.contract import Operation, RestContract, is_json
 from adapters.rest.errors import Means, declared, means, member, said, translated
 from adapters.rest.spec import (
     AddressPaging,
@@ -35,6 +37,7 @@ from adapters.wire import Wire, WireAnswer, client_tls
 from contracts.call import Call
 from contracts.errors import ContractViolation, UpstreamError, UpstreamRejected, UpstreamTimeout
 from mappings.language import Shortcut
+from mappings.language.typed import Decoded, Typed
 from observability import Hop, current_hop
 
 _SAFE = ("GET", "HEAD")
@@ -52,6 +55,8 @@ class _Plan:
     success: tuple[Meaning, ...]
     """Those that an answer of success may have."""
     authenticated: bool
+    typed: Typed | None
+    """How its answers are decoded where only the mapping, and paging, look into them."""
 
 
 class RestConnection:
@@ -89,7 +94,7 @@ class RestConnection:
         headers, self.key = credentials(auth)
         self.headers, self.credentials = options.headers, headers
         self.known = _Known(options.etags)
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[tuple[str, Typed | None], _Plan] = {}
         self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
 
     async def start(self) -> None:
@@ -105,7 +110,8 @@ class RestConnection:
             await self._token_wire.close()
 
     async def call(self, operation: str, request: Mapping[str, Any], call: Call, seconds: float, shortcut: Shortcut | None = None) -> Reply:
-        plan = self._plans.get(operation) or self._plans.setdefault(operation, self._planned(operation))
+        typed = shortcut if isinstance(shortcut, Typed) else None
+        plan = self._plans.get((operation, typed)) or self._plans.setdefault((operation, typed), self._planned(operation, typed))
         visit = _Visit(self, plan, asyncio.get_running_loop().time() + seconds)
         try:
             return await visit.reply(self.contract.on_wire(operation, request))
@@ -121,7 +127,7 @@ class RestConnection:
             return {"Cookie": f"{auth.cookie}={token}"} if auth.cookie else {auth.header: f"{auth.prefix}{token}"}
         return {"Authorization": f"Bearer {token}"}
 
-    def _planned(self, name: str) -> _Plan:
+    def _planned(self, name: str, typed: Typed | None) -> _Plan:
         operation, own = self.contract.operation(name), self.options.operations.get(name, OperationOptions())
         reads = operation.method in _SAFE if own.reads is None else own.reads
         paging = (own.paging or self.options.paging) if reads else None
@@ -133,7 +139,9 @@ class RestConnection:
             paging = None
         meanings = (*own.meanings, *self.options.meanings)
         success = tuple(m for m in meanings if m.member or (m.status or 400) < 300)
-        return _Plan(operation, reads, paging, meanings, success, own.authenticated)
+        if success or operation.answers in ("text", "lines") or (typed and not all(map(typed.shows, _members(paging)))):
+            typed = None
+        return _Plan(operation, reads, paging, meanings, success, own.authenticated, typed)
 
 
 class _Visit:
@@ -207,17 +215,24 @@ class _Visit:
         etag = answer.headers.get("ETag")
         if answer.status in (204, 205) or not op.answers or (not answer.body and not self._plan.reads):
             return None, etag, answer
-        document = self._read(answer)
+        document = self._short(answer) or self._read(answer)
         if self._plan.success and self._declined(answer, document):
             return None
-        if op.wraps:
+        if op.wraps and not isinstance(document, Decoded):
             document = {op.wraps: document}
-        if not isinstance(document, dict):
+        if not isinstance(document, dict | Decoded):
             raise Unusable("body", "a JSON object", f"a JSON {type(document).__name__}")
         modified = answer.headers.get("Last-Modified")
         if (etag or modified) and op.method in _SAFE:
             c.known.put(question, _Kept(etag, modified, document, len(answer.body)))
         return document, etag, answer
+
+    def _short(self, answer: WireAnswer) -> Decoded | None:
+        """The document as the mapping's types, where it fits them and nobody else has to look into it."""
+        typed, wraps, body = self._plan.typed, self._operation.wraps, answer.body
+        if typed is None or not (is_json(answer.content_type) or answer.content_type in self._c.options.json_types):
+            return None
+        return typed.decode(b"{%b:%b}" % (msgspec.json.encode(wraps), body) if wraps else body)
 
     def _read(self, answer: WireAnswer) -> Any:
         also = self._c.options.json_types
@@ -369,6 +384,13 @@ def _with_member(request: Mapping[str, Any], path: str, value: str | int) -> dic
     head, _, rest = path.partition(".")
     inner = request.get(head)
     return {**request, head: _with_member(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
+
+
+def _members(paging: Paging | None) -> Iterator[str]:
+    """Where paging looks into an answer."""
+    for option in ("next", "more", "items", "total", "pages"):
+        if path := getattr(paging, option, ""):
+            yield path
 
 
 def _reached(document: Any, path: str, count: int) -> bool:

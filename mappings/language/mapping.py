@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from types import CodeType, TracebackType
@@ -22,10 +22,11 @@ from mappings.language.check import translate
 from mappings.language.emit import Lineage, Where
 from mappings.language.own import NO_OWN, Own
 from mappings.language.read import MappingFile, did_you_mean, read
-from mappings.language.render import Renderer, rows_of
+from mappings.language.render import Renderer, rows_of, typed_of
 from mappings.language.rows import Rows, Shortened, Way
 from mappings.language.shape import Exchange, Message
 from mappings.language.structs import message
+from mappings.language.typed import DECODER, Decoded, Typed
 
 
 def _nothing(kind: str, path: str, value: str) -> None:
@@ -66,7 +67,7 @@ class _Code:
     functions: dict[str, Any]
 
 
-Shortcut = Rows
+Shortcut = Rows | Typed
 
 _FOREIGN = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 _INDEX = re.compile(r"\[\{\w+\}\]|/\{\w+\}")
@@ -90,7 +91,7 @@ class CompiledMapping:
         """What the context must hold for a request to be written."""
         self._code = _compile(builder, self.name)
         self._local: _Code | None = None
-        self._cut: dict[Way, _Code] = {}
+        self._short: dict[Way | None, _Code] = {}
         self._inverse = _compile(inverse, f"{self.name} (reverse)") if inverse is not None else None
         if self.reads:
             self._one = self._code.functions["one"]
@@ -99,14 +100,21 @@ class CompiledMapping:
     @cached_property
     def shortcut(self) -> Shortcut | None:
         """How an answer can be read without a document of all of it: what a driver makes with it goes to `read` in the document's place."""
-        return rows_of(self.builder) if self.reads and self.source.form == "xml" else None
+        makers: dict[str, Callable[[Builder], Shortcut | None]] = {"xml": rows_of, "json": typed_of}
+        return makers[self.source.form](self.builder) if self.reads and self.source.form in makers else None
 
     def read(self, document: Any, context: ReadContext) -> list[Any]:
         """All targets of one document; all or nothing."""
         found: list[Any]
         code = self._code
         if document.__class__ is Shortened:
-            code = self._of_rows(document.way)
+            code = self._shorter(document.way)
+        elif document.__class__ is Decoded:
+            if document.typed is self.shortcut:
+                if (rows := self._read_typed(document, context)) is not None:
+                    return rows
+                document.typed.failed()
+            document = DECODER.decode(document.text)
         try:
             found = code.functions["read"](document, context)
         except runtime.Renamed:
@@ -179,11 +187,30 @@ class CompiledMapping:
         except (runtime.Bad, *_FOREIGN) as error:
             raise self._violation(error, context, self._local) from error
 
-    def _of_rows(self, way: Way) -> _Code:
-        if way not in self._cut:
-            assert self.shortcut is not None  # noqa: S101  # it cut the document
-            self._cut[way] = _compile(self.builder, f"{self.name} (rows)", rows=(self.shortcut, way))
-        return self._cut[way]
+    def _shorter(self, way: Way | None) -> _Code:
+        """The variant for what the shortcut made."""
+        if (code := self._short.get(way)) is None:
+            match self.shortcut:
+                case Rows() as rows if way is not None:
+                    code = _compile(self.builder, f"{self.name} (rows)", rows=(rows, way))
+                case Typed() as typed:
+                    code = _compile(self.builder, f"{self.name} (typed)", typed=typed)
+                case _:
+                    raise TypeError(f"mapping {self.name} has no such shortcut")
+            self._short[way] = code
+        return code
+
+    def _read_typed(self, document: Decoded, context: ReadContext) -> list[Any] | None:
+        """None where a value is not what its mapping needs: read plainly, it says so with the value as it was sent, and drifts once."""
+        drift: list[tuple[str, str, str]] = []
+        try:
+            buffered = replace(context, drift=lambda kind, path, value: drift.append((kind, path, value)))
+            found: list[Any] = self._shorter(None).functions["read"](document.value, buffered)
+        except (runtime.Bad, runtime.Refused, *_FOREIGN):
+            return None
+        for what in drift:
+            context.drift(*what)
+        return found
 
     def _violation(self, error: Exception, context: ReadContext, code: _Code) -> ContractViolation:
         where, path = _place(error.__traceback__, code)
@@ -215,9 +242,11 @@ class CompiledMapping:
         return InvalidBody(where=path, expected=expected, got=got)
 
 
-def _compile(builder: Builder, name: str, *, local: bool = False, rows: tuple[Rows, Way] | None = None) -> _Code:
+def _compile(
+    builder: Builder, name: str, *, local: bool = False, rows: tuple[Rows, Way] | None = None, typed: Typed | None = None
+) -> _Code:
     """Executes text that `build` and `render` made; see there why that is safe."""
-    renderer = Renderer(builder, local=local, rows=rows)
+    renderer = Renderer(builder, local=local, rows=rows, typed=typed)
     text, wheres = renderer.text()
     filename = f"<mapping {name} {builder.file.version}>"
     code: CodeType = compile(text, filename, "exec")

@@ -7,18 +7,20 @@ from typing import Any
 
 from mappings.language.build import Builder
 from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
+from mappings.language.query import Query
 from mappings.language.rows import NotRegular, Rows, Way, may_be_empty
 from mappings.language.shape import TEXT, Field, Record
 from mappings.language.source import record_of
+from mappings.language.typed import NotTyped, Typed
 
 
 class Renderer:
     """Variants, made when they are needed. `local`: match XML elements by local name where the contract names no namespace. `rows`: the
-    records were cut out of the document and are tuples of texts, written in that way.
+    records were cut out of the document and are tuples of texts, written in that way. `typed`: JSON objects are of the types made for them.
     """
 
-    def __init__(self, builder: Builder, *, local: bool = False, rows: tuple[Rows, Way] | None = None) -> None:
-        self.builder, self.local, self.cut = builder, local, rows
+    def __init__(self, builder: Builder, *, local: bool = False, rows: tuple[Rows, Way] | None = None, typed: Typed | None = None) -> None:
+        self.builder, self.local, self.cut, self.typed = builder, local, rows, typed
         self.constants: dict[str, Any] = dict(builder.constants)
         self.taken = set(builder.taken)
         self.cut_rows = self.name("rows")
@@ -35,7 +37,7 @@ class Renderer:
             yield from self.unless_absent(part.node, part.indent, part.where)
         elif part.node.slots:
             yield from self.record(part.node, part.indent, part.where)
-        elif part.node.record.fields and self.builder.form == "json":
+        elif part.node.record.fields and self.builder.form == "json" and self.typed is None:
             yield Line(part.indent, f"if {part.node.var}.__class__ is not dict:", part.where)
             yield Line(part.indent + 1, f"wrong('an object', {part.node.var})", part.where)
 
@@ -70,6 +72,8 @@ class Renderer:
             yield Line(indent + deeper, text, about)
         if self.builder.form != "struct" and not cut:
             needed = [s for s in node.slots.values() if s.field.required and not s.field.nillable and not s.field.repeated]
+            if self.typed is not None:
+                needed = [s for s in needed if not self.typed.sure(s.field)]
             if needed:
                 yield line(f"if {' or '.join(f'{s.var} is None' for s in needed)}:")
                 yield line(f"missing({{{', '.join(f'{s.field.name!r}: {s.var}' for s in needed)}}})", 1)
@@ -212,6 +216,13 @@ class Renderer:
         return found, frozenset(left)
 
     def json(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
+        if self.typed is not None:
+            for slot in node.slots.values():
+                yield f"{slot.var} = {node.var}.{self.typed.attribute(node.record, slot.field.name)}", 0, slot
+                if slot.field.repeated:
+                    yield f"if {slot.var} is None:", 0, None
+                    yield f"{slot.var} = ()", 1, None
+            return
         yield f"if {node.var}.__class__ is not dict:", 0, None
         yield f"wrong('an object', {node.var})", 1, None
         own = {f.name for f in node.record.fields}
@@ -295,6 +306,17 @@ def _lists(node: RecordNode) -> list[str]:
     return found
 
 
+def typed_of(builder: Builder) -> Typed | None:
+    """The types of a JSON answer; None where none can hold it."""
+    asked = any("nil(" in part.text for part in builder.lines if isinstance(part, Line))
+    if asked or _opaque(builder):  # to a type, null and missing are the same
+        return None
+    try:
+        return Typed(builder.source.root, _read(builder)[1])
+    except NotTyped:
+        return None
+
+
 def rows_of(builder: Builder) -> Rows | None:
     """How the longest list of an answer can be read from its text; None when it cannot."""
     path, record = list[Field](), builder.source.root
@@ -305,21 +327,31 @@ def rows_of(builder: Builder) -> Rows | None:
         if field.repeated:
             break
         record = field.shape
-    if not path or not path[-1].repeated:
+    if not path or not path[-1].repeated or _opaque(builder):
         return None
     place, names = builder.root, tuple(field.name for field in path)
     for name in names[:-1]:
         if (below := place.slots[name].node) is None:
             return None
         place = below
-    wanted: dict[int, set[str]] = {}
-    waiting = [part.node for part in builder.lines if isinstance(part, Prelude)]
-    for node in waiting:
-        if node.path == place.path and node is not place and names[-1] in node.slots:  # the list is read in two places
-            return None
-        wanted.setdefault(id(node.record), set()).update(node.slots)
-        waiting += [slot.node for slot in node.slots.values() if slot.node is not None]
+    nodes, wanted = _read(builder)
+    if any(n.path == place.path and n is not place and names[-1] in n.slots for n in nodes):  # the list is read in two places
+        return None
     try:
         return Rows(tuple(path), wanted)
     except NotRegular:
         return None
+
+
+def _read(builder: Builder) -> tuple[list[RecordNode], dict[int, set[str]]]:
+    """All places where records are read; and per record, the fields that are."""
+    nodes, wanted = [part.node for part in builder.lines if isinstance(part, Prelude)], dict[int, set[str]]()
+    for node in nodes:
+        wanted.setdefault(id(node.record), set()).update(node.slots)
+        nodes += [slot.node for slot in node.slots.values() if slot.node is not None]
+    return nodes, wanted
+
+
+def _opaque(builder: Builder) -> bool:
+    """Whether a query looks at records as they were sent."""
+    return any(isinstance(constant, Query) for constant in builder.constants.values())

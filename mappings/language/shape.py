@@ -86,7 +86,6 @@ class Field:
     keyed: bool = False
     """Form json: an object whose member names are data. It is read and written as rows of `key` and `value`; `repeated` is true."""
 
-
     @property
     def element(self) -> str:
         """The name in an XML document: without the number of a second field of that name (`NAME~2`, in another namespace or an attribute),
