@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from adapters.broker.driver import RabbitPublisher
 from adapters.broker.spec import BrokerOptions
@@ -139,7 +140,7 @@ async def foundation(
             ring=ring,
             subscribers=subscribers,
             relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),
-            zones=Zones(),
+            zones=Zones(ZoneInfo(estate.estate.time_zone)),
             captures=Captures(),
         )
 

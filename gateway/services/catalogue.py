@@ -46,9 +46,13 @@ class Catalogue:
         valid.sort(key=lambda p: (p.sku, p.location_id or "~", p.price_type != "sale", _descending(p.valid_from)))
         return replace(answer, items=tuple(valid))
 
+    @property
+    def lists_locations(self) -> bool:
+        return self._systems.provides(ports.LOCATIONS)
+
     async def locations(self, call: Call) -> Answer[Location]:
         """None in an estate whose systems list no locations."""
-        if not self._systems.provides(ports.LOCATIONS):
+        if not self.lists_locations:
             return Answer(items=())
         return await self._systems.ask(ports.LOCATIONS, ports.LocationQuery(), call)
 
@@ -71,14 +75,19 @@ def _descending(moment: datetime | None) -> float:
 
 
 class Zones:
-    """Locations and their time zones, learned from the location list: a local time without a zone is resolved with its store's."""
+    """Locations and their time zones, learned from the location list: a local time without a zone is resolved with its store's.
 
-    def __init__(self) -> None:
+    `everywhere` is the estate's own zone. It counts only where no system lists locations.
+    """
+
+    def __init__(self, everywhere: ZoneInfo | None = None) -> None:
+        self._everywhere, self._listed = everywhere, True
         self._zones: dict[str, ZoneInfo] = {}
         self._locations: dict[str, Location] = {}
 
     async def load(self, catalogue: Catalogue, call: Call) -> None:
         """Raises UpstreamError when the locations cannot be had and none were known before."""
+        self._listed = catalogue.lists_locations
         self.learn((await catalogue.locations(call)).items)
 
     def learn(self, locations: Iterable[Location]) -> None:
@@ -91,11 +100,11 @@ class Zones:
                     continue  # an unknown zone stays unknown: sales of that store are refused, never guessed
 
     def of(self, location: str) -> ZoneInfo | None:
-        return self._zones.get(location)
+        return self._zones.get(location) if self._listed else self._everywhere
 
     def location(self, number: str) -> Location | None:
         return self._locations.get(number)
 
     @property
     def known(self) -> int:
-        return len(self._zones)
+        return len(self._zones) if self._listed else int(self._everywhere is not None)

@@ -1,6 +1,7 @@
 """Catalogue: prices that hold now, the most particular first; what is not there is not found; zones are learned, never guessed."""
 
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -66,6 +67,15 @@ async def test_zones_are_learned_and_an_unknown_zone_stays_unknown() -> None:
     with pytest.raises(UpstreamTimeout):
         await zones.load(catalogue, asking())
     assert zones.known == 1
+
+
+async def test_where_no_system_lists_locations_the_zone_of_the_estate_counts_everywhere() -> None:
+    estate, zones = Estate(Clock()), Zones(ZoneInfo("Europe/Paris"))
+    catalogue = Catalogue(estate, estate.clock)
+    assert (zones.of("0001"), zones.known) == (None, 0)
+    await zones.load(catalogue, asking())
+    assert (str(zones.of("0001")), zones.known) == ("Europe/Paris", 1)
+    assert (await catalogue.locations(asking())).items == ()
 
 
 def test_ids_sort_by_time_and_never_repeat() -> None:
