@@ -49,7 +49,8 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["work"], ["demo"], ["tour"], ["check"], ["new"], ["new", "estate"], ["map"], ["map", "list"], ["map", "show"],
-    ["map", "try"], ["map", "coverage"], ["lineage"], ["client"], ["client", "add"], ["client", "rotate"], ["client", "pin"],
+    ["map", "try"], ["map", "coverage"], ["lineage"], ["impact"], ["drift"],
+    ["client"], ["client", "add"], ["client", "rotate"], ["client", "pin"],
     ["client", "suspend"], ["client", "list"], ["trace"], ["files"], ["files", "list"], ["files", "show"], ["orders"], ["bench"],
     ["publish"],
 )  # fmt: skip
@@ -178,6 +179,83 @@ def test_lineage_names_the_system_fields_that_feed_a_canonical_one(call: Call, f
     assert said.out.startswith("InventoryLevel.on_hand  <-  erp.GetStock")
     assert "LABST" in said.out
     assert "SPEME" in said.out
+
+
+def test_lineage_follows_a_field_to_its_name_in_each_version_its_routes_and_channels(call: Call) -> None:
+    said = call("lineage", "InventoryLevel.location_id").out
+    assert "inventory.levels: GET /inventory   2026-10-01: items.locationId" in said
+    assert "2025-09-01: items.storeId" in said
+    assert "inventory.levels: POST /orders, POST /reservations" in said
+    assert "channels: web, mobile, store, call_centre, marketplace" in said
+    assert "2026-03-01: items.value (amount, currency)" in call("lineage", "Price.value").out
+
+
+@pytest.mark.parametrize("field", ["erp.GetStock.LABST", "erp.GetStock/T_STOCK/item/LABST", "erp.GetStock.T_STOCK.item.LABST"])
+def test_lineage_of_a_systems_field_says_what_hangs_on_it(call: Call, field: str) -> None:
+    said = call("lineage", field).out
+    assert said.startswith("erp.GetStock: T_STOCK.item.LABST  ->  InventoryLevel.on_hand")
+    assert "GET /inventory" in said
+
+
+def test_lineage_of_requests_goes_to_the_systems_field_and_back(call: Call) -> None:
+    assert "Order.order_number  ->  erp.CreateSalesOrder: HEADER.BSTNK" in call("lineage", "Order.order_number").out
+    assert "HEADER.BSTNK  <-  Order.order_number" in call("lineage", "erp.CreateSalesOrder.BSTNK").out
+    assert "oms.getCustomer: group  is dropped" in call("lineage", "oms.getCustomer.group").out
+
+
+def test_impact_ends_with_1_when_something_is_hit_and_writes_a_patch_that_applies(call: Call, tmp_path: Path) -> None:
+    contract = ROOT / "contracts/systems/erp/retail.wsdl"
+    assert (call("impact", str(contract)).code, "no impact" in call("impact", str(contract)).out) == (0, True)
+    new, patch = tmp_path / "erp-2027.wsdl", tmp_path / "erp.patch"
+    new.write_text(contract.read_text(encoding="utf-8").replace('name="LABST"', 'name="LABST_FREE"'), encoding="utf-8")
+    said = call("impact", str(new), "--patch", str(patch))
+    assert said.code == 1
+    for part in (
+        "get_stock.answer.toml:8:20: on_hand: unknown source field LABST",
+        "reaches GET /inventory, POST /reservations, POST /orders",
+    ):
+        assert part in said.out
+    assert f"the check passes after the patch: written to {patch}" in said.out
+    estate = tmp_path / "estate"
+    assert call("new", "estate", str(estate)).code == 0
+    subprocess.run(["patch", "-p1", "-s", "-i", str(patch)], cwd=estate, check=True)
+    assert call("check", estate=estate).code == 0
+
+
+def test_impact_as_json_names_mapping_capability_routes_versions_and_channels(call: Call, tmp_path: Path) -> None:
+    new = tmp_path / "openapi.json"
+    document = json.loads((ROOT / "contracts/systems/oms/openapi.json").read_text(encoding="utf-8"))
+    del document["components"]["schemas"]["Customer"]["properties"]["phone"]
+    new.write_text(json.dumps(document), encoding="utf-8")
+    said = call("impact", str(new), "--json")
+    report = json.loads(said.out)
+    assert (said.code, report["system"], report["impact"]) == (1, "oms", True)
+    (operation,) = report["operations"]
+    assert (operation["capability"], operation["routes"]) == ("customer.read", ["GET /customers/{number}"])
+    assert operation["channels"] == ["web", "mobile", "store", "call_centre", "marketplace"]
+    assert {"route": "GET /customers/{number}", "fields": dict.fromkeys((v.date for v in HISTORY.versions), "phone")} in operation["seen"]
+    assert any("unknown source field phone" in b for m in operation["mappings"] for b in m["breaks"])
+    assert report["left"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["x.toml"], "--system with one of pos.tlog, pos.poslog"),
+        (["x.wsdl", "--system", "crm"], "--system with one of"),
+        (["x.wsdl"], "not a WSDL"),
+    ],
+)
+def test_impact_of_what_is_no_contract_of_the_estate_says_so(call: Call, tmp_path: Path, arguments: list[str], says: str) -> None:
+    (tmp_path / arguments[0]).write_text("<html/>", encoding="utf-8")
+    said = call("impact", str(tmp_path / arguments[0]), *arguments[1:])
+    assert (said.code, says in said.out + said.err) == (1, True)
+
+
+def test_drift_without_a_gateway_says_where_none_answers(call: Call) -> None:
+    said = call("drift", "--url", "http://127.0.0.1:1", "--key", "tg_x")
+    assert said.code == 1
+    assert "no gateway answers there" in said.err
 
 
 @pytest.mark.parametrize(
