@@ -337,6 +337,11 @@ class SoapConnection:
         operation, described = plan.operation, plan.operation.answer
         if described is None:
             return first
+        more = next(body.itersiblings(body.tag), None)
+        if more is None and first is not None and described.element is not None:
+            more = next(first.itersiblings(etree.Element), None)
+        if more is not None:
+            raise Unusable("Body", "one answer", f"also {more.tag}"[:200]).translated(self.system, operation.name)
         if described.element is None:
             payload = body
         elif first is None:
