@@ -18,7 +18,6 @@ from lxml import etree
 from mappings.language import CompiledMapping
 from mappings.language.shape import TEXT, Leaf, Message, Record
 from mappings.language.structs import record
-from observability.redaction import is_secret
 
 Path = tuple[str, ...]
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
@@ -91,11 +90,9 @@ class Unmaskable(ValueError):
 
 @dataclass(frozen=True)
 class Masking:
-    """What is masked in the exchanges of one operation."""
+    """What is masked in the exchanges of one operation: all but what a mapping reads into fields that are not personal."""
 
     answer: Message | None
-    asked: type[msgspec.Struct]
-    answered: type[msgspec.Struct]
     reads: CompiledMapping | None = None
     writes: CompiledMapping | None = None
     mask: tuple[str, ...] = ()
@@ -152,11 +149,6 @@ class Masking:
     # ---- what is personal
 
     @cached_property
-    def personal(self) -> bool:
-        """Whether the operation carries personal data at all: then what no mapping vouches for is masked."""
-        return any(_personal(record(kind)) for kind in (self.asked, self.answered))
-
-    @cached_property
     def _feeds(self) -> dict[Path, bool]:
         """Source paths that feed canonical fields: True if one of them is personal."""
         found: dict[Path, bool] = {}
@@ -205,9 +197,7 @@ class Masking:
             return self._feeds[path]
         if any(self._feeds.get(path[:i], False) for i in range(1, len(path))):
             return True
-        if name in self.clear or path in self._used:
-            return False
-        return self.personal or is_secret(name)
+        return name not in self.clear and path not in self._used  # what is dropped may be a person's: a stock answer can name its buyer
 
     # ---- walking
 
@@ -221,10 +211,7 @@ class Masking:
 
     def _address(self, url: str, mask: Mask) -> str:
         parts = urlsplit(url)
-        query = [
-            (name, mask.text(value) if self.personal or name in self.secret or is_secret(name) else value)
-            for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        ]
+        query = [(name, mask.text(value)) for name, value in parse_qsl(parts.query, keep_blank_values=True)]
         return parts.path + (f"?{urlencode(query)}" if query else "")
 
     def _struct(self, value: Any, shape: Leaf | Record, mask: Mask, *, masked: bool = False) -> Any:

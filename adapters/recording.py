@@ -164,12 +164,12 @@ class _Taken:
 class Capture:
     """What a system exchanges while somebody listens: bounded in number, time and bytes; a listener that is too slow misses some."""
 
-    def __init__(self, system: str, most: int, seconds: float) -> None:
+    def __init__(self, system: str, most: int, seconds: float, mask: Mask) -> None:
         self.system, self.most, self.until = system, most, asyncio.get_running_loop().time() + seconds
         self.taken = self.missed = 0
         self.left_out: Counter[str] = Counter()
         """Why exchanges were not written down."""
-        self._mask = Mask(secrets.token_bytes(32))
+        self._mask = mask
         self._waiting: asyncio.Queue[_Taken] = asyncio.Queue(_WAITING)
         self._bytes = self._seen = 0
 
@@ -243,17 +243,20 @@ def _masked(system: str, taken: _Taken, mask: Mask) -> list[Recorded]:
 
 
 class Captures:
-    """At most one per system; costs nothing while there is none."""
+    """At most one per system; costs nothing while there is none. Those that run together mask equal values alike."""
 
     def __init__(self) -> None:
         self.running: dict[str, Capture] = {}
+        self._mask = Mask(b"")
 
     @contextmanager
     def begin(self, system: str, most: int, seconds: float) -> Iterator[Capture]:
         """Raises StateConflict while another one runs."""
         if system in self.running:
             raise StateConflict(what="recording", key=system, state="running", why="somebody records this system already")
-        capture = self.running[system] = Capture(system, min(most, EXCHANGES), min(seconds, SECONDS))
+        if not self.running:
+            self._mask = Mask(secrets.token_bytes(32))
+        capture = self.running[system] = Capture(system, min(most, EXCHANGES), min(seconds, SECONDS), self._mask)
         try:
             yield capture
         finally:

@@ -80,14 +80,16 @@ class Shares(Entry, frozen=True, kw_only=True):
 
 
 class Recording(Entry, frozen=True, kw_only=True):
-    """What `tillgate record` masks of this system, besides credentials and all that mappings read into personal fields.
+    """What `tillgate record` masks of this system. Credentials it always masks, and all but what mappings read into fields that are not
+    personal.
 
     Fields by name or by the end of their path: `KUNNR`, `T_ADDR.item.NAME1`.
     """
 
     mask: tuple[str, ...] = ()
+    """Although a mapping reads it into a field that is not personal: a customer's number, for example."""
     keep: tuple[str, ...] = ()
-    """In clear although a personal field is fed by it: a code that says person or company, for example."""
+    """In clear although a personal field is fed by it, or nothing is: a code that says person or company, for example."""
 
 
 class System(Entry, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from gateway import estate as estates
 from gateway.bootstrap.own import OwnFunctions
 from gateway.estate import Estate, System
 from mappings.language import CompiledMapping, did_you_mean, load
-from mappings.language.shape import Exchange
+from mappings.language.shape import Exchange, Record
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def check(root: Path) -> Checked:
         if operation.mode == "file":
             estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
     found.extend(own.findings)
+    found.extend(_recorded(estate, contracts, source))
     for name, given in options.items():
         if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
             for operation_name in given.operations:
@@ -118,6 +120,32 @@ def check(root: Path) -> Checked:
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
     return Checked(folder, estate, contracts, mappings, options, digests)
+
+
+def _recorded(estate: Estate, contracts: Mapping[str, Contract], source: estates.Source) -> Iterator[Finding]:
+    """Whether there are fields that recordings are to mask or keep: a name with a mistake would mask nothing."""
+    for name, system in estate.system.items():
+        rules, contract, known = system.recording, contracts.get(name), set[str]()
+        if contract is None or not (rules.mask or rules.keep):
+            continue
+        for full, operation in estate.operation.items():
+            if full.partition(".")[0] == name:
+                with suppress(KeyError, Findings):  # told elsewhere
+                    exchange = contract.exchange(operation.calls or full.partition(".")[2])
+                    for side in filter(None, (exchange.request, exchange.answer)):
+                        known |= _names(side.root, set())
+        for key, rule in [*(("mask", r) for r in rules.mask), *(("keep", r) for r in rules.keep)]:
+            if (last := rule.rpartition(".")[2]) not in known:
+                message = f"{rule}: no operation that is used has a field {last!r}"
+                yield source.finding(("system", name, "recording", key), message, estates.nearest(last, known))
+
+
+def _names(record: Record, seen: set[int]) -> set[str]:
+    if id(record) in seen:
+        return set()
+    seen.add(id(record))
+    found = {f.name for f in record.fields}
+    return found.union(*(_names(f.shape, seen) for f in record.fields if isinstance(f.shape, Record)))
 
 
 def _digest(root: Path, path: str, others: Iterable[str]) -> str:

@@ -10,7 +10,6 @@ import msgspec
 from adapters.masking import Masking
 from adapters.rest.spec import ApiKey, CursorPaging, ErrorBody
 from adapters.soap.spec import AsOf, Carried, Meaning, Results, Session
-from contracts.ports import CAPABILITIES
 from gateway.bootstrap.checking import Checked
 from gateway.estate import Operation
 
@@ -18,13 +17,11 @@ from gateway.estate import Operation
 def masking(checked: Checked, full: str, declared: Operation, options: Any, secrets: Mapping[str, str]) -> Masking:
     """`options` and `secrets` with their references replaced."""
     system, _, short = full.partition(".")
-    capability, rules = CAPABILITIES[declared.provides], checked.estate.system[system].recording
+    rules = checked.estate.system[system].recording
     names = [(kind, name) for part in _parts(options) for kind, name in _names(part)]
     given = zip(texts(checked.options.get(system)), texts(options), strict=False)
     return Masking(
         answer=checked.contracts[system].exchange(declared.calls or short).answer,
-        asked=capability.request,
-        answered=capability.answer,
         reads=checked.mappings.get(declared.answer),
         writes=checked.mappings.get(declared.request),
         mask=rules.mask,
