@@ -150,6 +150,8 @@ def _lines(report: Report, patch: Path | None) -> Iterator[str]:
     yield f"{report.system}: {report.contract}"
     if not report.impact:
         yield "no impact: what the mappings use is as it was"
+        yield from _titled("new operations", report.gained)
+        return
     for operation in report.operations:
         yield ""
         name = (
@@ -169,9 +171,8 @@ def _lines(report: Report, patch: Path | None) -> Iterator[str]:
     yield from _titled("\nthe patch", report.patch)
     yield from _titled("\na person decides", report.decisions)
     yield from _titled("\nleft after the patch", (*report.left, *report.examples))
-    if report.impact:
-        where = f"written to {patch}; apply it with: patch -p1 < {patch}" if patch else "write it with --patch FILE"
-        yield f"\n{'the check passes after the patch' if not report.left else 'the check does not pass after the patch yet'}: {where}"
+    where = f"written to {patch}; apply it with: patch -p1 < {patch}" if patch else "write it with --patch FILE"
+    yield f"\n{'the check passes after the patch' if not report.left else 'the check does not pass after the patch yet'}: {where}"
 
 
 def _titled(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def impact(
     repair = _Repair(mapping, changed, lambda text: attempt(text, mapping.file.file, shapes, types, own)[1], shapes, operation)
     if breaks:
         repair.run()
-    broken = [d for d in relevant if d.kind != "added" and breaks and any(_speaks_of(f, d) for f in breaks)]
+    broken = [d for d in relevant if breaks and (d.kind != "added" or _must_be_sent(mapping, d)) and any(_speaks_of(f, d) for f in breaks)]
     return (
         Impact(
             mapping.file.file,
@@ -77,7 +77,7 @@ def impact(
             tuple(breaks),
             tuple(broken),
             tuple(d for d in relevant if d not in broken and d.kind != "added"),
-            tuple(d for d in relevant if d.kind == "added"),
+            tuple(d for d in relevant if d not in broken and d.kind == "added"),
             {".".join(d.path): _targets(mapping, d.path) for d in relevant},
             tuple(repair.done),
             tuple(repair.decisions),
@@ -86,6 +86,10 @@ def impact(
         ),
         changed,
     )
+
+
+def _must_be_sent(mapping: CompiledMapping, difference: Difference) -> bool:
+    return not mapping.reads and difference.field is not None and difference.field.required
 
 
 def _speaks_of(finding: Finding, difference: Difference) -> bool:
@@ -662,7 +666,9 @@ def _with_moved(text: str, old: Steps, new: Steps) -> str | None:
 
 
 def _with_field(text: str, path: Steps, expression: str) -> str:
-    return _with_line(text, ("fields", *path[:-1]), f"{_key(path[-1])} = {_value(expression)}\n")
+    return _with_line(
+        text, ("fields", *path[:-1]), f"{_key(path[-1])} = {_value(expression)}  # to be decided: the contract requires it now\n"
+    )
 
 
 def _with_drop(text: str, path: str) -> str:
