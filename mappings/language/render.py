@@ -172,10 +172,10 @@ class Renderer:
         for name, slot in node.slots.items():
             field, var = slot.field, slot.var
             if all(name != f.name for f, _ in groups):
-                yield f"{var} = {'()' if field.repeated else 'None'}", 0, slot
+                yield f"{var} = {'()' if field.repeated else repr(field.default) if field.attribute else 'None'}", 0, slot
             elif field.repeated:
                 if isinstance(field.shape, Record):
-                    find = self.constant(f"{var.upper()}_ROWS", rows.row(field.shape, way, name).finditer)
+                    find = self.constant(f"{var.upper()}_ROWS", rows.row(field.shape, way, field.element).finditer)
                     yield f"{var} = [row.groups({rows.absent(field)!r}) for row in {find}({var})] if {var} else ()", 0, slot
                 else:
                     find = self.constant(f"{var.upper()}_TEXTS", rows.leaf(field, way).findall)
@@ -219,7 +219,7 @@ class Renderer:
         if self.typed is not None:
             for slot in node.slots.values():
                 yield f"{slot.var} = {node.var}.{self.typed.attribute(node.record, slot.field.name)}", 0, slot
-                if slot.field.repeated:
+                if slot.field.repeated and (slot.field.nillable or not slot.field.required):
                     yield f"if {slot.var} is None:", 0, None
                     yield f"{slot.var} = ()", 1, None
             return

@@ -76,14 +76,14 @@ class Rows:
     """Bytes of a document from which on it is tried."""
 
     def __init__(self, path: tuple[Field, ...], wanted: dict[int, set[str]]) -> None:
-        self.path, self.field, self.mark = path, path[-1], f"{path[-1].name}.{MARK}"
+        self.path, self.field, self.mark = path, path[-1], f"{path[-1].element}.{MARK}"
         self._wanted, self._fields = wanted, 0
         self._ways: dict[Way, re.Pattern[str]] = {}
         self.failures = self._pause = 0
         if not isinstance(self.field.shape, Record):
             raise NotRegular
         self.row(self.field.shape, Way())
-        name, firsts = re.escape(self.field.name), "|".join(re.escape(f.name) for f in _first(self.field.shape))
+        name, firsts = re.escape(self.field.element), "|".join(re.escape(f.element) for f in _first(self.field.shape))
         self._start = re.compile(rf"<((?:[A-Za-z_][A-Za-z0-9_.-]{{0,40}}:)?){name}>[ \t\n]*<\1(?:{firsts})[ />]").search
 
     # ---- reading --------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Rows:
             rows, last = _matched(pattern, plain, 0, absent)
             if last != len(plain):
                 return None
-        if text.startswith(f"<{way.prefix}{self.field.name}", end):  # another row, written otherwise
+        if text.startswith(f"<{way.prefix}{self.field.element}", end):  # another row, written otherwise
             return None
         return Cut(f"{text[:start]}<{way.prefix}{self.mark}/>{text[end:]}".encode(), rows, way) if rows else None
 
@@ -145,7 +145,7 @@ class Rows:
 
     def row(self, record: Record, way: Way, name: str = "") -> re.Pattern[str]:
         """Of one element of a list; a group per wanted field, see `groups`."""
-        tag, gap, self._fields = re.escape(f"{way.prefix}{name or self.field.name}"), _gap(way), 0
+        tag, gap, self._fields = re.escape(f"{way.prefix}{name or self.field.element}"), _gap(way), 0
         return re.compile(f"<{tag}>{gap}{self._content(record, way, (), groups=True)}</{tag}>{gap}")
 
     def content(self, record: Record, way: Way) -> re.Pattern[str]:
@@ -203,7 +203,7 @@ class Rows:
     def _element(self, field: Field, way: Way, above: tuple[int, ...], *, group: bool) -> str:
         if field.namespace != self.field.namespace:
             raise NotRegular
-        tag, gap = re.escape(f"{way.prefix}{field.name}"), _gap(way)
+        tag, gap = re.escape(f"{way.prefix}{field.element}"), _gap(way)
         if isinstance(field.shape, Leaf):
             if field.shape.kind == "any" and group:
                 raise NotRegular

@@ -105,17 +105,22 @@ class Typed:
         if id(record) not in self._types:
             wanted, above = self.wanted.get(id(record), set()), (*above, id(record))
             members: list[tuple[Any, ...]] = []
+            if not wanted <= {field.name for field in record.fields}:  # a field of one kind of record
+                raise NotTyped
             for field in record.fields:
+                if isinstance(field.shape, Record) and (field.shape.by or field.shape.derived):
+                    raise NotTyped
                 name = self.attribute(record, field.name)
                 if field.name not in wanted:
                     members.append((name, Any, None))
                     continue
                 type_ = self._of(field, above)
                 if field.repeated:
-                    type_ = list[type_] | None  # type: ignore[valid-type]  # made here
-                elif not field.required or field.nillable:
-                    type_ = type_ | None if type_ is not Any else Any
-                members.append((name, type_) if field.required and not field.nillable and not field.repeated else (name, type_, None))
+                    type_ = list[type_]  # type: ignore[valid-type]  # made here
+                if field.required and not field.nillable:
+                    members.append((name, type_))
+                else:
+                    members.append((name, type_ if type_ is Any else type_ | None, None))
             members.sort(key=len)  # those without default come first
             self._types[id(record)] = msgspec.defstruct(
                 "Answer",
@@ -127,6 +132,8 @@ class Typed:
         return self._types[id(record)]
 
     def _of(self, field: Field, above: tuple[int, ...]) -> Any:
+        if field.keyed:
+            raise NotTyped
         if isinstance(field.shape, Record):
             return self._type(field.shape, above)
         leaf = field.shape
