@@ -198,9 +198,11 @@ class Capture:
             while self.taken < self.most and self._seen < BYTES:
                 left = self.until - asyncio.get_running_loop().time()
                 coming = asyncio.ensure_future(self._waiting.get())
-                await asyncio.wait({coming, stopped}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
+                try:
+                    await asyncio.wait({coming, stopped}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+                finally:
                     coming.cancel()
+                if not coming.done():
                     return
                 taken = coming.result()
                 self._bytes -= taken.size

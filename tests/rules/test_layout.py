@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("contracts", "mappings", "adapters", "gateway", "observability", "sandbox")
-FOLDERS = {*PACKAGES, "benchmarks", "docs", "tests", "requirements", ".ci"}
+FOLDERS = {*PACKAGES, "benchmarks", "docs", "recordings", "tests", "requirements", ".ci"}
 FILES = {"run", "test", "README.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "estate.toml", ".gitignore"}
 
 
