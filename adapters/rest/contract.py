@@ -212,7 +212,7 @@ class RestContract:
         derived = _cleaned(f"{raw.method}_" + re.sub(r"\{([^}]*)\}", r"by_\1", raw.path.strip("/")))
         name, number = given or derived, 2
         if given and given in self._raw:
-            self._note(f"operationId {given!r} is used twice; {raw.method.upper()} {raw.path} is called {derived!r}", given)
+            self._note(f"operationId {given!r} is used twice; {raw.method.upper()} {raw.path} is called {derived!r}", str(said))
             name = derived
         while name in self._raw:
             name, number = f"{derived}_{number}", number + 1
