@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from contracts.errors import Finding
 from mappings.language import runtime
+from mappings.language.expression import Choice
 from mappings.language.kinds import NOTHING, Type, Value
 from mappings.language.read import MappingFile, Place, Rule
 from mappings.language.shape import Field, Form, Message, Record
@@ -155,7 +156,10 @@ class Emitter:
         try:
             yield
         except Problem as problem:
-            self.find(f"{target or rule.name}: {problem.message}", problem.suggestion, column=problem.column)
+            hint = problem.suggestion
+            if isinstance(rule.node, Choice) and hint.startswith("append |") and not problem.column:
+                hint = f"put brackets round the choice, (… if … else …), then {hint}"
+            self.find(f"{target or rule.name}: {problem.message}", hint, column=problem.column)
         finally:
             self.rule, self.current = before
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from contracts.errors import Finding
 from mappings.language.build import Builder
-from mappings.language.expression import Call, Cases, Const, Node, Path
+from mappings.language.expression import Call, Cases, Const, Node, Path, nodes
 from mappings.language.functions import FUNCTIONS
 from mappings.language.functions.registry import Function, by_name
 from mappings.language.read import Group, MappingFile, Place, Rule
@@ -103,12 +103,24 @@ class _Turner:
 
     def beside(self, node: Node, function: Function, name: str, at: tuple[str, ...]) -> Node:
         """What an argument is on the canonical side: a source field is the field that holds it."""
-        form = next((p.form for p in function.parameters if p.name == name), "word")
-        if form != "value" or not isinstance(node, Path) or node.anchor:
+        if next((p.form for p in function.parameters if p.name == name), "word") != "value":
             return node
-        if (found := self.known.get((*at, *node.steps))) is None:
-            raise NotInvertible(f"{function.name} needs {node}, which no field holds as it is")
-        return found
+        return self.canonical(node, function, at)
+
+    def canonical(self, node: Node, function: Function, at: tuple[str, ...]) -> Node:
+        match node:
+            case Path(anchor="", steps=steps) if (found := self.known.get((*at, *steps))) is not None:
+                return found
+            case Call(name=name) if name in self.functions and node.arguments:
+                inner, call = self.functions[name], by_name(node, self.functions[name])
+                value, *rest = call.arguments
+                named = tuple((k, self.beside(n, inner, k, at)) for k, n in call.named)
+                return replace(call, arguments=(self.canonical(value, inner, at), *rest), named=named)
+        if any(isinstance(n, Path) and n.anchor != "parameters" for n in nodes(node)):
+            raise NotInvertible(
+                f"{function.name} needs {node if isinstance(node, Path) else 'a source field'}, which no field holds as it is"
+            )
+        return node
 
     def amount(
         self, call: Call, parts: tuple[str, str], value: Node, at: tuple[str, ...], record: Record

@@ -64,6 +64,8 @@ class Target(Translator):
             value = self.apply(value, "utc($)" if value.type.kind == "instant" else "string($)", STRING)
         if self.turned and value.type.kind == "string" and leaf.kind not in ("string", "any", "binary"):
             value = self.apply(value, f"{runtime.NATIVE[leaf.kind].__name__}($)", leaf_type(leaf))
+        if self.turned and value.type.kind == "decimal" and leaf.kind == "integer":
+            value = self.apply(value, "integer($)", leaf_type(leaf))
         kind = "instant" if leaf.kind == "datetime" else leaf.kind
         if kind == "any":
             return value if value.type.kind in ("string", "integer", "boolean", "any") else self.apply(value, "string($)", STRING)
@@ -99,7 +101,8 @@ class Target(Translator):
         if leaf.max_length is not None:
             if known is not None and (long := [v for v in known if len(v) > leaf.max_length]):
                 raise Problem(f"{long[0]!r} is longer than {leaf.max_length}", "shorten it")
-            if known is None and source is not None and source.max_length is not None and source.max_length > leaf.max_length:
+            longer = source is not None and source.max_length is not None and source.max_length > leaf.max_length
+            if known is None and source is not None and longer and not self.turned:  # turned round, what is longer is refused
                 raise Problem(
                     f"at most {leaf.max_length} characters are wanted, {'.'.join(value.path)} has up to {source.max_length}",
                     f"append | cut({leaf.max_length}) to lose the rest, or | at_most({leaf.max_length}) to refuse longer ones",
