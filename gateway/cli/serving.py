@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 import uvicorn
 import uvloop
+from watchfiles import awatch
 
 from contracts.books import Client
 from contracts.versions import HISTORY
@@ -79,20 +80,21 @@ def place(estate: Estate, host: str | None, port: int | None, environment: Mappi
 @click.option("--host", default=None, help="Default: the estate's.")
 @click.option("--port", type=int, default=None, help="Default: the estate's; 0: any free one.")
 @click.option("--no-work", is_flag=True, help="Only answer requests; processes, files and events are done by `tillgate work`.")
+@click.option("--watch", is_flag=True, help="Read the estate again whenever one of its files changes, as `tillgate reload` does.")
 @click.pass_obj
-def serve(settings: Settings, host: str | None, port: int | None, no_work: bool) -> None:
-    """Answer requests and do the background work until SIGTERM or Ctrl-C."""
+def serve(settings: Settings, host: str | None, port: int | None, no_work: bool, watch: bool) -> None:
+    """Answer requests and do the background work until SIGTERM or Ctrl-C. SIGHUP: read the estate again."""
     configure()
-    uvloop.run(_serve(settings, host, port, work=not no_work))
+    uvloop.run(_serve(settings, host, port, work=not no_work, watch=watch))
 
 
-async def _serve(settings: Settings, host: str | None, port: int | None, *, work: bool) -> None:
+async def _serve(settings: Settings, host: str | None, port: int | None, *, work: bool, watch: bool) -> None:
     from gateway.bootstrap import check, product
 
     checked = await asyncio.to_thread(check, settings.estate)
     with listening(*place(checked.estate, host, port, os.environ)) as door:
         async with product(checked, settings.data) as running:
-            await run(running, door, work=work)
+            await run(running, door, work=work, watch=watch)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -108,12 +110,13 @@ def listening(host: str, port: int) -> socket.socket:
 Started = asyncio.Future[str]
 
 
-async def run(running: Product, door: socket.socket, *, work: bool = True, started: Started | None = None) -> None:
+async def run(running: Product, door: socket.socket, *, work: bool = True, started: Started | None = None, watch: bool = False) -> None:
     """The server and the workers, until one of the signals or the product's own `stop`. `started` is given the address."""
     http = server(running)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
     jobs = asyncio.create_task(running.work(), name="work") if work else None
-    notices = [asyncio.create_task(_announce(http, started)), asyncio.create_task(_end(http, running.stop))]
+    beside = [_announce(http, started), _end(http, running.stop), *(_watched(running) if watch else ())]
+    notices = [asyncio.create_task(each) for each in beside]
     try:
         await http.serve(sockets=[door])
     finally:
@@ -124,6 +127,22 @@ async def run(running: Product, door: socket.socket, *, work: bool = True, start
             await asyncio.wait({jobs}, timeout=GRACE_SECONDS)
             jobs.cancel()
             await asyncio.gather(jobs, return_exceptions=True)
+
+
+def _watched(running: Product) -> Iterator[Coroutine[Any, Any, None]]:
+    """The estate file by its folder, since editors replace files; contracts and mappings with all below. A second of edits is one."""
+    root = running.checked.root
+    folders = {root / Path(path).parts[0] for path in running.checked.digests if len(Path(path).parts) > 1}
+
+    async def follow(*places: Path, recursive: bool, only: Callable[[str], bool]) -> None:
+        changes = awatch(
+            *places, watch_filter=lambda _, path: only(path), recursive=recursive, debounce=1000, step=200, stop_event=running.stop
+        )
+        async for _ in changes:
+            await running.reload()
+
+    yield follow(root, recursive=False, only=lambda path: path.endswith(".toml"))
+    yield follow(*folders, recursive=True, only=lambda path: "__pycache__" not in path)
 
 
 async def _end(http: Server, stop: asyncio.Event) -> None:
@@ -224,7 +243,9 @@ async def demo_keys(running: Product) -> dict[str, str]:
         )
         for name, client in DEMO_CLIENTS.items()
     }
-    wanted["operator"] = Client(name="demo-operator", channel="store", scopes=("admin:read",), api_version=HISTORY.newest.date)
+    wanted["operator"] = Client(
+        name="demo-operator", channel="store", scopes=("admin:read", "admin:write"), api_version=HISTORY.newest.date
+    )
     wanted["pinned"] = Client(
         name="demo-pinned",
         channel="web",

@@ -187,7 +187,7 @@ async def test_replaying_with_the_same_estate_changes_nothing_and_with_a_changed
 
 async def test_a_recording_needs_its_scope_is_single_bounded_and_seen(live: Live) -> None:
     admin = await live.client("other", ("admin:write", "admin:read"))
-    assert (await live.http.post("/admin/recordings/erp", headers=live.auth("operator"))).status_code == 403
+    assert (await live.http.post("/admin/recordings/erp", headers=live.auth("web"))).status_code == 403
     assert (await live.http.post("/admin/recordings/pos", headers=admin)).status_code == 404
     assert (await live.http.post("/admin/recordings/erp?exchanges=0", headers=admin)).status_code == 400
     async with recorded(live, "erp", exchanges=2) as taken:

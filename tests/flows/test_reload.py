@@ -139,7 +139,7 @@ async def test_edits_that_come_together_are_read_once(live: Live) -> None:
 async def test_an_operator_sees_why_an_estate_was_refused_and_what_waits_for_a_restart(live: Live, tmp_path: Path) -> None:
     estate = tmp_path / "estate"
     admin = await live.client("ops", ("admin:write", "admin:read"))
-    assert (await live.http.post("/admin/reload", headers=live.auth("operator"))).status_code == 403
+    assert (await live.http.post("/admin/reload", headers=live.auth("web"))).status_code == 403
     edit(estate, "estate.toml", 'protocol     = "soap"', 'protocol     = "soup"')
     refused = (await live.http.post("/admin/reload", headers=admin)).json()
     assert not refused["applied"]
@@ -171,7 +171,9 @@ async def test_an_estate_that_cannot_be_built_is_refused_and_nothing_of_it_stays
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient, list[dict[str, object]]]]:
+async def served(
+    folder: Path, *options: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient, list[dict[str, object]]]]:
     """`tillgate serve` with work, and its log."""
     log = list[dict[str, object]]()
     async with sandbox(folder / "sandbox") as found:
@@ -185,6 +187,7 @@ async def served(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process
             "--data",
             str(folder / "data"),
             "serve",
+            *options,
             "--port",
             "0",
         ]
@@ -234,3 +237,14 @@ async def test_a_hangup_signal_reloads_and_a_kill_in_the_middle_of_it_hurts_noth
         await asyncio.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         assert await process.wait() in (0, -signal.SIGTERM)
+
+
+@pytest.mark.slow
+async def test_a_watched_estate_is_read_again_when_one_of_its_files_changes(tmp_path: Path) -> None:
+    estate = own_estate(tmp_path / "estate")
+    async with served(tmp_path, "--watch") as (_, _, log):
+        edit(estate, MAPPING, "MATNR", "MATNO")
+        await until(lambda: any("MATNO" in str(line.get("findings", "")) for line in log))
+        edit(estate, MAPPING, "MATNO", "MATNR")
+        edit(estate, "estate.toml", "safety_stock = 3", "safety_stock = 4")
+        await until(lambda: any(line["event"] == "the new estate serves" for line in log))
