@@ -1,6 +1,7 @@
 """WS-Security against a counterpart that was written from the standards, and against everything an attacker may do to a signed answer."""
 
 import base64
+import random
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,12 @@ from zeep.wsse import UsernameToken as ZeepToken
 
 from adapters.options import read
 from adapters.soap.errors import Unusable
-from adapters.soap.security import MessageSecurity, Sealed, username_token
+from adapters.soap.security import MessageSecurity, Sealed, Untrusted, username_token
 from adapters.soap.spec import Security, SoapOptions, UsernameToken
 from contracts.errors import ContractViolation, Findings, UpstreamError, UpstreamFault
 from tests.unit.adapters.soap.conftest import CALL, NS, connected, envelope, scripted
 from tests.unit.adapters.soap.counterpart import (
+    EXCLUSIVE,
     NAMES,
     NOW,
     OASIS,
@@ -381,6 +383,47 @@ def test_an_answer_that_must_confirm_its_request_is_refused_for_another(tmp_path
         with pytest.raises(Unusable) as caught:
             guard.opened(document, Sealed(b"", asked))
         assert "confirmation" in caught.value.expected
+
+
+def test_mutated_signed_answers_are_refused_or_say_what_was_signed(tmp_path: Path, client: Identity) -> None:
+    guard = security(verify={"certificate": client.files(tmp_path, "server")["certificate"]}, timestamp={})
+    document, chance, read_ = Answer(PLANTS, client).written(), random.Random(7), 0
+    pieces = [
+        b"#B",
+        b"#T",
+        b"wsu:Id",
+        b"Id",
+        b"ds:",
+        b"<",
+        b">",
+        b"/",
+        b'"',
+        b"&amp;",
+        b"&#0;",
+        b"<!--x-->",
+        b"<?x?>",
+        b"xmlns",
+        EXCLUSIVE.encode(),
+    ]
+    for _ in range(1500):
+        changed = bytearray(document)
+        for _ in range(chance.randint(1, 3)):
+            at, end = chance.randrange(len(changed)), chance.randint(1, 60)
+            match chance.randint(0, 3):
+                case 0:
+                    del changed[at : at + end]
+                case 1:
+                    changed[at:at] = chance.choice(pieces)
+                case 2:
+                    changed[at] = chance.randrange(256)
+                case _:
+                    changed[at:at] = changed[at : at + end]
+        try:
+            assert plant(guard.opened(bytes(changed), Sealed(b""))) == "0001"
+            read_ += 1
+        except (Unusable, Untrusted):
+            continue
+    assert read_ > 0
 
 
 async def test_answers_over_the_wire_are_verified_in_the_same_call(wsdl: Path, tmp_path: Path) -> None:
