@@ -126,7 +126,8 @@ class _Turner:
         self, call: Call, parts: tuple[str, str], value: Node, at: tuple[str, ...], record: Record
     ) -> list[tuple[tuple[str, ...], Node]]:
         number, other = parts
-        pairs = self.turn(call.arguments[0], Call(number, (value,)), at, record)
+        digits = tuple((k, n) for k, n in call.named if k == "digits")
+        pairs = self.turn(call.arguments[0], Call(number, (value,), digits), at, record)
         second = dict(call.named).get(other)
         if second is None:
             raise NotInvertible(f"{call.name} names no {other}")

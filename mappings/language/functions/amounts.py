@@ -16,6 +16,7 @@ from mappings.language.kinds import (
     STRING,
     Type,
     Value,
+    lit,
 )
 from mappings.language.shape import Leaf
 from mappings.language.source import Source
@@ -170,10 +171,15 @@ def _unit_price(b: Source, value: Value, args: dict[str, Any], scope: RecordNode
     "money quantity unit_price",
     "decimal",
     "The number of an amount, in whole units.",
+    Parameter("digits", "decimals that the target stores whatever the currency (SAP: 2)", ("int",), "constant", None),
     loss="currency or unit, which are fields of their own",
 )
 def _amount(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, "$.amount", DECIMAL)
+    if args["digits"] is None:
+        return b.apply(value, "$.amount", DECIMAL)
+    if value.type.kind != "money":
+        raise Problem(f"only money is stored with digits of its own, this is {value.type}", "write amount")
+    return b.apply(value, f"implied($.cent_amount, {lit(args['digits'])})", DECIMAL)
 
 
 @family.function(

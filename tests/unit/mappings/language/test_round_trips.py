@@ -137,7 +137,8 @@ def invertible(mapping: CompiledMapping) -> CompiledMapping | None:
     assert kind.type is not None
     annotations = get_type_hints(kind.type, include_extras=True)
     rules = dict(mapping.file.fields.rules)
-    used: frozenset[tuple[str, ...]] = frozenset()
+    steps = mapping.builder.steps
+    used = frozenset(u[len(steps) :] for u in mapping.builder.used if u[: len(steps)] == steps)
     while rules:
         file = replace(mapping.file, fields=Group(Place(1), dict(rules)), where=None, refusals=[])
         target = message(msgspec.defstruct("T", [(n, annotations[n]) for n in rules]))
@@ -150,10 +151,12 @@ def invertible(mapping: CompiledMapping) -> CompiledMapping | None:
         if not there.findings and not found:
             back.build_write()
         wrong = {f.line for f in (*there.findings, *found, *back.findings)}
-        if not wrong and used == there.used:
+        if not wrong:
             return CompiledMapping(file, there, back)
-        used = frozenset(there.used)
-        rules = {n: r for n, r in rules.items() if r.place.line not in wrong}
+        before = rules, used
+        rules, used = {n: r for n, r in rules.items() if r.place.line not in wrong}, frozenset(there.used)
+        if before == (rules, used):
+            break
     return None
 
 
