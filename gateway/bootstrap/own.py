@@ -32,7 +32,7 @@ class OwnFunctions:
         if name not in self._known:
             self._known[name] = NO_OWN
             file = (self._root / name).resolve()
-            if not file.is_relative_to(self._root):
+            if file.is_file() and not file.is_relative_to(self._root):
                 self.findings.append(Finding(name, 1, "leads out of the estate's folder", "own functions are loaded from there only"))
             elif file.is_file():
                 try:
