@@ -13,7 +13,7 @@ from lxml import etree
 
 from adapters.files.checks import Checks, Row
 from adapters.files.layout import FieldRule, Layout, Record, Step, steps
-from mappings.language.sample import leaf_text, matching
+from mappings.language.sample import document, leaf_text, matching
 from mappings.language.shape import Field, Leaf
 
 _OVERPUNCH: Final = "{ABCDEFGHI", "}JKLMNOPQR"
@@ -64,6 +64,26 @@ class Writer:
         before = b"".join(self._line(layout.records[n], row) for n, row in headers.items() if row is not None)
         ends = b"".join(self._line(r, row) for r, row in self._trailers(transactions, parts, stated or {}))
         return _joined(name, before, parts, ends)
+
+    def sample(self, values: Mapping[str, str], *, optional: bool = False) -> Row:
+        """A transaction made from the layout: amounts that checks add up are nothing, and what name and content share fits the name.
+        `values`: texts by dotted path from the transaction down.
+        """
+        layout = self.layout
+        made: dict[str, str] = {}
+        for check in layout.checks:
+            for term in (check.expect, *(t.sum or t.field for t in check.equals)):
+                name, _, field = (term or "").rpartition(".")
+                if (record := layout.record(name)) is not None and record.rule.role in ("transaction", "detail"):
+                    made[".".join((*_chain(record), field))] = "0"
+        plain = layout.pattern.fullmatch(matching(layout.pattern.pattern) or "")
+        for group in layout.file.agree:
+            for record in (*layout.headers, layout.transaction):
+                rule = record.field(group)
+                if rule is not None and rule.type not in ("date", "datetime") and plain is not None:
+                    made[".".join((*([] if record is layout.transaction else [record.name]), group))] = plain[group]
+        row: Row = document(layout.message, optional=optional, values={**values, **made})
+        return row
 
     def _name(self, headers: Mapping[str, Any], first: Row, number: int) -> str:
         groups: dict[str, str] = {}
@@ -164,6 +184,11 @@ class Writer:
         return element
 
 
+def _chain(record: Record) -> tuple[str, ...]:
+    """Names from below the transaction down to the record."""
+    return () if record.parent is None else (*_chain(record.parent), record.name)
+
+
 def _joined(name: str, before: bytes, parts: Sequence[bytes], after: bytes) -> Written:
     starts = [len(before)]
     for part in parts:
@@ -184,11 +209,13 @@ def _rows(child: Record, row: Row) -> Sequence[Row]:
 
 
 def _typed(record: Record, row: Row) -> Row:
-    """Flags as the checks read them, everything else as it is."""
+    """Flags and numbers as the checks read them, everything else as it is."""
     made = list(row) + [None] * (len(record.fields) - len(row))
     for at, f in enumerate(record.fields):
         if f.type == "flags":
             made[at] = tuple(bool(v) for v in (made[at] or ())) + (False,) * (len(f.values) - len(made[at] or ()))
+        elif f.type in ("integer", "decimal") and made[at] is not None:
+            made[at] = str(made[at])
     for child in record.children:
         made += [None] * (child.index + 1 - len(made))
         rows = [_typed(child, each) for each in _rows(child, row)]

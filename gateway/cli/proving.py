@@ -90,7 +90,8 @@ def _show(proof: Proof) -> None:
             tier = r.tier
             click.secho(tier, bold=True)
         room = width - 42
-        came = r.came if r.verdict == "fail" or len(r.came) <= room else r.came[: room - 1] + "…"
+        came = "".join(c if c.isprintable() else "·" for c in r.came)
+        came = came if r.verdict == "fail" or len(came) <= room else came[: room - 1] + "…"
         click.echo(f"  {click.style(f'{_WORDS[r.verdict]:4}', fg=_COLOURS[r.verdict])}  {r.case:17}{r.calls:5}{r.seconds:7.2f} s  {came}")
     for note in proof.notes:
         click.secho(f"  {note}", fg="bright_black")

@@ -22,7 +22,6 @@ from gateway.proof.documents import EveryZone, hints
 from gateway.services.intake import Intake
 from mappings.language import CompiledMapping
 from mappings.language.examples import given
-from mappings.language.sample import document as sample
 from observability import Recorder
 
 LEASE: Final = 0.5
@@ -130,6 +129,8 @@ class FileLab:
 
     checked: Checked
     system: str
+    keep: Callable[[Path], Books] = books
+    """Makes the books of a bench in its folder."""
     notes: list[str] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
 
@@ -162,8 +163,7 @@ class FileLab:
             if example.error is None:
                 with suppress(ValueError, TypeError, KeyError):
                     candidates.append((f"example {example.name!r}", given(mapping.source, example.given, _no_xml)))
-        candidates.append(("made from the layout", sample(mapping.source, values=hints(mapping))))
-        candidates.append(("made from the layout", sample(mapping.source, values=hints(mapping), optional=False)))
+        candidates += [("made from the layout", each.writer.sample(hints(mapping), optional=optional)) for optional in (True, False)]
         why = ""
         for kind in ("example", "made"):
             best: tuple[int, str, Row] | None = None
@@ -176,13 +176,14 @@ class FileLab:
                     continue
                 async with self.bench(Trial(self), each) as bench:
                     await bench.put(written)
-                    await bench.sweep()
+                    await bench.sweep(seconds=2.0)
                     if await bench.booked() == 1:
                         if best is None or len(written.body) > best[0]:
                             best = len(written.body), description, row
                     else:
                         reasons = [q.reason or f"{q.field}: expected {q.expected}" for q in await bench.set_aside()]
-                        why = why or f"{description} is not booked: {'; '.join([*reasons, *(r.reason for r in await bench.records())])}"
+                        reasons += [r.reason for r in await bench.records() if r.reason]
+                        why = why or f"{description} is not booked{': ' if reasons else ''}{'; '.join(reasons[:3])}"
             if best is not None:
                 each.source, each.rows = best[1], [best[2]]
                 return
@@ -200,7 +201,7 @@ class FileLab:
                 str(inbox),
                 feed={**declared, "watch": False, **table},
             )
-            kept = books(Path(folder))
+            kept = self.keep(Path(folder))
             await kept.start()
             bench = FileBench(each, cut, Path(folder), kept, Recorder(), EveryZone(self.checked.estate.estate.time_zone))
             try:

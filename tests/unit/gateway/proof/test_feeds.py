@@ -1,0 +1,112 @@
+"""Feeds that are declared badly, and books that keep badly, do not hold their cases."""
+
+from collections.abc import Callable
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from contracts.books import Books
+from gateway.bootstrap import Checked
+from gateway.bootstrap.proving import books
+from gateway.proof.feeds import CASES, FileLab
+from gateway.proof.run import Result, prove
+
+
+async def case(checked: Checked, name: str, keep: Callable[[Path], Books] = books) -> Result:
+    lab = FileLab(checked, "pos", keep=keep)
+    [result] = (await prove(checked, "pos", environment={}, only=[name], lab=lab)).results
+    return result
+
+
+def declared(reference: Checked, **feed: Any) -> Checked:
+    """The delimited feed alone, with another table."""
+    operation = replace(reference.estate.operation["pos.tlog"], feed=feed)
+    return changed(reference, estate=replace(reference.estate, operation={"pos.tlog": operation}))
+
+
+async def test_a_feed_that_waits_for_nothing_takes_half_files(reference: Checked) -> None:
+    result = await case(declared(reference, complete="quiet", quiet="0s"), "half_written")
+    assert result.verdict == "fail"
+    assert "half a file was taken" in result.came
+
+
+@pytest.mark.parametrize("rule", [{"complete": "renamed"}, {"complete": "marker", "marker": ".ok"}, {"complete": "quiet", "quiet": "10m"}])
+async def test_every_rule_of_completeness_holds_without_waiting_for_it(reference: Checked, rule: dict[str, str]) -> None:
+    result = await case(declared(reference, **rule), "half_written")
+    assert (result.verdict, rule["complete"] in result.came) == ("pass", True)
+
+
+async def test_a_mapping_that_books_nothing_fails_and_says_what_to_add(reference: Checked) -> None:
+    mapping = reference.mappings["mappings/pos/tlog.toml"]
+    mapping.file.examples, kept = [], mapping.file.examples
+    try:
+        result = await case(declared(reference), "whole")
+    finally:
+        mapping.file.examples = kept
+    assert result.verdict == "fail"
+    assert "give the mapping an example" in result.came
+
+
+async def test_a_feed_that_refuses_a_file_for_one_bad_transaction_does_so_as_declared(reference: Checked) -> None:
+    result = await case(declared(reference, refuse_share=0.1), "bad_transaction")
+    assert (result.verdict, result.came) == ("pass", "1 feed: the file is refused, as refuse_share declares")
+
+
+class Amnesia:
+    """Books that know no file again, and no transaction."""
+
+    def __init__(self, folder: Path) -> None:
+        self._real = books(folder)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def start(self) -> None:
+        await self._real.start()
+        self.files, self.sales = ForgetfulFiles(self._real.files), ForgetfulSales(self._real.sales)
+
+
+class ForgetfulFiles:
+    def __init__(self, real: Any) -> None:
+        self._real, self._number = real, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def get(self, digest: str) -> None:
+        return None
+
+    async def claim(self, seen: Any, *more: Any) -> Any:
+        self._number += 1
+        return await self._real.claim(changed(seen, digest=f"{self._number:064}"), *more)
+
+    async def finish(self, digest: str, *more: Any) -> Any:
+        return await self._real.finish(f"{self._number:064}", *more)
+
+
+class ForgetfulSales:
+    def __init__(self, real: Any) -> None:
+        self._real, self._number = real, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def commit(self, batch: Any, now: Any) -> Any:
+        self._number += 1
+        sales = [replace(s, key=replace(s.key, workstation_id=f"w{self._number}")) for s in batch.sales]
+        return await self._real.commit(changed(batch, sales=sales), now)
+
+
+@pytest.mark.parametrize(("name", "said"), [("resent", "came three times"), ("renamed", "came under two names"), ("overlap", "are booked")])
+async def test_books_that_know_nothing_again_fail(reference: Checked, name: str, said: str) -> None:
+    result = await case(declared(reference), name, Amnesia)  # type: ignore[arg-type]  # it stands in for them
+    assert result.verdict == "fail"
+    assert said in result.came
+
+
+def test_the_catalogue_says_what_each_tier_needs() -> None:
+    assert {c.tier for c in CASES} == {"bronze", "silver", "gold"}
+    assert len({c.name for c in CASES}) == len(CASES)
