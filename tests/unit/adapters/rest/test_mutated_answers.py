@@ -10,6 +10,7 @@ import random
 import resource
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -142,18 +143,18 @@ def changed(rng: random.Random, value: Any) -> Any:
     """One member changed, gone, added, renamed, moved, or wrapped."""
     path = rng.choice(places(value)[1:] or [()])
     if not path:
-        return rng.choice(ODD)
+        return deepcopy(rng.choice(ODD))
     here = value
     for key in path[:-1]:
         here = here[key]
     key = path[-1]
     match rng.randrange(8):
         case 0 | 1 | 2:
-            here[key] = rng.choice(ODD)
+            here[key] = deepcopy(rng.choice(ODD))
         case 3:
             del here[key]
         case 4 if isinstance(here, dict):
-            here[rng.choice(("extra", "SKU", "sku ", "$ref", "__proto__", "ä", "key"))] = rng.choice(ODD)
+            here[rng.choice(("extra", "SKU", "sku ", "$ref", "__proto__", "ä", "key"))] = deepcopy(rng.choice(ODD))
         case 5 if isinstance(here, dict):
             here[f"{key}_"] = here.pop(key)
         case 6:
