@@ -284,9 +284,9 @@ def _number(f: FieldRule, value: Decimal) -> str:
     text = f"{abs(shifted):f}"
     if f.type == "integer" or f.decimals is not None:
         text = text.partition(".")[0]
-    if f.pad:
-        text = text.rjust((f.digits or 0) if f.type == "integer" else (f.width or 0), f.pad)
     minus = shifted < 0
+    if f.pad:
+        text = text.rjust((f.digits or 0) if f.type == "integer" else (f.width or 0) - minus, f.pad)
     match f.sign:
         case "trailing":
             return text + ("-" if minus else "")

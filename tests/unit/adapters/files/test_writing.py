@@ -28,7 +28,7 @@ role = "transaction"
 occurs = "0..n"
 fields = [
   { name = "number", type = "integer", digits = 6, start = 3, width = 6, pad = "0", required = true },
-  { name = "amount", type = "decimal", digits = 8, decimals = 2, sign = "trailing", start = 9, width = 9, required = true },
+  { name = "amount", type = "decimal", digits = 8, decimals = 2, sign = "trailing", pad = "0", start = 9, width = 9, required = true },
   { name = "who", type = "string", max = 10, start = 18, width = 10 },
   { name = "punch", type = "decimal", digits = 5, decimals = 2, sign = "overpunch", start = 28, width = 5 },
 ]
@@ -61,7 +61,7 @@ def test_columns_signs_and_totals_of_a_fixed_layout() -> None:
     rows = [(7, Decimal("12.99"), "Müller", Decimal("-1.20")), (8, "-0.5", None, None)]
     written = Writer(layout).file(rows, number=4)
     assert written.name == "DAY004.txt"
-    assert written.body.decode("cp1252").splitlines()[0] == "TR000007     1299Müller      12}"
+    assert written.body.decode("cp1252").splitlines()[0] == "TR000007000001299Müller    12}  "
     units, reasons = read(layout, written.name, written.body)
     assert ([u.row for u in units], reasons) == ([(7, "12.99", "Müller", "-1.20"), (8, "-0.50", None, None)], [])
 
