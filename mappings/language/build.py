@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
-from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
+from mappings.language.emit import Part, Prelude, RecordNode, Slot, Where
 from mappings.language.read import Group, Rule, did_you_mean
 from mappings.language.shape import Leaf, Record
 from mappings.language.source import record_of
@@ -58,7 +58,7 @@ class Builder(Target):
             self.emit(f"return {', '.join(self.outer)},")
             self.indent = 0
 
-    def of_record(self, item: RecordNode, body: Callable[[RecordNode], None], *, where: bool = True) -> list[Line | Prelude]:
+    def of_record(self, item: RecordNode, body: Callable[[RecordNode], None], *, where: bool = True) -> list[Part]:
         """The lines of one function of a source record."""
         self.function, self.indent, self.lines = "one", 1, []
         self.known.clear()

@@ -83,6 +83,29 @@ class Prelude:
     where: Where
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """`out` is what the function makes of the inputs, which are texts of one record: made once for equal ones where that is safe."""
+
+    indent: int
+    out: str
+    function: str
+    table: str
+    inputs: tuple[str, ...]
+    where: Where
+
+    @property
+    def text(self) -> str:
+        return f"{self.out} = {self.function}({', '.join(self.inputs)})"
+
+    @property
+    def short(self) -> str:
+        return f"{self.out} = {self.table}[{', '.join(self.inputs)}]"
+
+
+Part = Line | Prelude | Remembered
+
+
 @dataclass(slots=True)
 class Lineage:
     """One target field: its expression, the source paths it is made from and the functions on the way."""
@@ -101,7 +124,11 @@ class Emitter:
         self.file, self.source, self.target, self.steps = file, source, target, steps
         self.form: Form = source.form
         self.findings: list[Finding] = []
-        self.lines: list[Line | Prelude] = []
+        self.lines: list[Part] = []
+        self.functions: list[tuple[Remembered, list[Part]]] = []
+        """What values are made by, and their lines."""
+        self.leaves: dict[str, Field] = {}
+        """Variables that hold single values of the source."""
         self.constants: dict[str, Any] = {}
         self.enumerations: dict[str, str] = {}
         """Constant that holds a table of cases -> target field."""
@@ -111,7 +138,7 @@ class Emitter:
         self.parameters_used: set[str] = set()
         self.secrets: set[str] = set()
         """Names of the secrets that a request needs."""
-        self.hoisted: list[Line | Prelude] = []
+        self.hoisted: list[Part] = []
         self.memos: dict[tuple[str, str], str] = {}
         self.blocks: list[int] = []
         self.known: dict[str, tuple[str, tuple[int, ...], str]] = {}

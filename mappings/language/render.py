@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from mappings.language.build import Builder
-from mappings.language.emit import Line, Prelude, RecordNode, Slot, Where
+from mappings.language.emit import Line, Part, Prelude, RecordNode, Remembered, Slot, Where
 from mappings.language.query import Query
 from mappings.language.rows import NotRegular, Rows, Way, may_be_empty
-from mappings.language.shape import TEXT, Field, Record
+from mappings.language.shape import TEXT, Field, Leaf, Record
 from mappings.language.source import record_of
-from mappings.language.typed import NotTyped, Typed
+from mappings.language.typed import UNTYPED, NotTyped, Typed
 
 
 class Renderer:
@@ -27,12 +27,29 @@ class Renderer:
 
     def text(self) -> tuple[str, list[Where]]:
         """The source, and for each of its lines what it is about."""
-        lines = [line for part in self.builder.lines for line in self.expand(part)]
+        lines = [*self.functions(), *(line for part in self.builder.lines for line in self.expand(part))]
         return "".join(f"{'    ' * line.indent}{line.text}\n" for line in lines), [line.where for line in lines]
 
-    def expand(self, part: Line | Prelude) -> Iterator[Line]:
+    def functions(self) -> Iterator[Line]:
+        for part, lines in self.builder.functions:
+            yield Line(0, f"def {part.function}({', '.join(part.inputs)}):", part.where)
+            for line in lines:
+                yield from self.expand(line)
+            yield Line(0, "", part.where)
+            if self.remembers:
+                yield Line(0, f"{part.table} = Known({part.function})", part.where)
+                yield Line(0, "", part.where)
+
+    @property
+    def remembers(self) -> bool:
+        """Texts are what they say; among plain JSON values, True equals 1."""
+        return self.builder.form == "xml" or self.typed is not None
+
+    def expand(self, part: Part) -> Iterator[Line]:
         if isinstance(part, Line):
             yield part
+        elif isinstance(part, Remembered):
+            yield Line(part.indent, part.short if self.remembers else part.text, part.where)
         elif part.node.slots and part.node.optional:
             yield from self.unless_absent(part.node, part.indent, part.where)
         elif part.node.slots:
@@ -218,7 +235,14 @@ class Renderer:
     def json(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         if self.typed is not None:
             for slot in node.slots.values():
-                yield f"{slot.var} = {node.var}.{self.typed.attribute(node.record, slot.field.name)}", 0, slot
+                var = slot.var
+                yield f"{var} = {node.var}.{self.typed.attribute(node.record, slot.field.name)}", 0, slot
+                if isinstance(slot.field.shape, Leaf) and not slot.field.repeated and slot.field.shape.kind in UNTYPED:
+                    if slot.field.shape.kind == "boolean":
+                        yield f"if {var} is not True and {var} is not False and {var} is not None:", 0, None
+                    else:
+                        yield f"if {var} is True or {var} is False:", 0, None
+                    yield f"wrong({slot.field.shape.kind!r}, {var})", 1, slot
                 if slot.field.repeated and (slot.field.nillable or not slot.field.required):
                     yield f"if {slot.var} is None:", 0, None
                     yield f"{slot.var} = ()", 1, None

@@ -66,6 +66,25 @@ class Memo(dict[Any, Any]):
         return value
 
 
+class Known(dict[Any, Any]):
+    """`known[inputs]` makes a value of its inputs (one, or a tuple of several) when it is first asked for."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        inputs = key if key.__class__ is tuple else (key,)
+        value = self._make(*inputs)
+        if sum(len(text) for text in inputs if text.__class__ is str) <= LONGEST_KEY:
+            if len(self) >= MEMO:
+                self.clear()
+            self[key] = value
+        return value
+
+
 # ---- reading documents --------------------------------------------------------------------------------------------
 
 

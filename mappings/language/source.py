@@ -133,6 +133,8 @@ class Source(Emitter, ABC):
 
     def use(self, path: tuple[str, ...], start: RecordNode, slot: Slot) -> None:
         self.used.add(path)
+        if isinstance(slot.field.shape, Leaf) and not slot.field.repeated:
+            self.leaves[slot.var] = slot.field
         if self.current is not None and (text := ".".join(path)) not in self.current.sources:
             self.current.sources.append(text)
         if start.function != self.function and slot.var not in self.outer:

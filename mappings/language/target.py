@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import tzinfo
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
-from mappings.language import runtime
-from mappings.language.emit import IDENTIFIER, Prelude, Problem, RecordNode, Where
+from mappings.language import dates, numerals, runtime
+from mappings.language.emit import IDENTIFIER, Line, Part, Prelude, Problem, RecordNode, Remembered, Where
 from mappings.language.expression import Const, Node, Path, nodes
 from mappings.language.kinds import AMOUNTS, CONVERT, DECIMAL, INSTANT, NO_CONST, NOTHING, NUMBERS, STRING, Type, Value, leaf_type
 from mappings.language.read import Group, Rule, did_you_mean
@@ -203,7 +207,9 @@ class Target(Translator):
                 elif not prefix and self.function == "one" and _invariant(part.node):
                     value = self.once(part, field, record)
                 else:
-                    value = self.scalar(part, field, record, scope)
+                    with self.remembering(field) as made:
+                        value = self.scalar(part, field, record, scope)
+                        value = made(value if value.code.startswith("context.") else self.simple(value))
                 if not IDENTIFIER(value.code) and not value.code.startswith("context."):
                     value = self.simple(value)
                 found[name] = field, value
@@ -220,6 +226,51 @@ class Target(Translator):
                 )
                 self.find(f"required target field {prefix}{field.name} ({_wanted(field)}) is not filled", hint, place=group.place)
         return [found[n] for n in known if n in found]
+
+    @contextmanager
+    def remembering(self, field: Field) -> Iterator[Callable[[Value], Value]]:
+        """What is made in here of texts of the current record alone, by several steps, becomes a function of its own (see Remembered)."""
+        start, known, leaves, finished = len(self.lines), self.known, self.leaves, list[Value]()
+        self.known, self.leaves = {}, {}
+
+        def made(value: Value) -> Value:
+            finished.append(value)
+            return value
+
+        try:
+            yield made
+        finally:
+            mine, used = self.known, self.leaves
+            self.known, self.leaves = known, leaves | used
+        lines = self.lines[start:]
+        personal = field.personal or any(leaf.personal for leaf in used.values())
+        inputs = () if personal or self.form not in ("xml", "json") or self.function != "one" else self.inputs(lines, used)
+        if not inputs or not finished or not IDENTIFIER(out := finished[0].code):
+            known.update(mine)
+            return
+        name = self.name(f"{field.name}_of")
+        where = Where(self.target_path, finished[0].where, self.rule.place.line if self.rule else 0)
+        part = Remembered(self.indent, out, name, self.name(name.upper()), inputs, where)
+        body = [replace(line, indent=line.indent - self.indent + 1) for line in lines]
+        self.functions.append((part, [*body, Line(1, f"return {out}", where)]))
+        self.lines[start:] = [part]
+
+    def inputs(self, lines: list[Part], leaves: Mapping[str, Field]) -> tuple[str, ...]:
+        """The source values that lines are made of, in their order; none where they need anything else, or are one step."""
+        if any(isinstance(line, Prelude) for line in lines):
+            return ()
+        tree = ast.parse("\n".join(f"{'    ' * (line.indent - self.indent)}{line.text}" for line in lines if not isinstance(line, Prelude)))
+        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        loaded = {n.id for n in names if isinstance(n.ctx, ast.Load)} - stored
+        functions = {part.function for part, _ in self.functions}
+        found = [name for name in leaves if name in loaded]
+        for name in loaded.difference(found, functions, dir(builtins)):
+            if not hasattr(runtime, name) and not _repeatable(self.constants.get(name)):
+                return ()
+        steps = sum(isinstance(node, ast.Call | ast.Subscript | ast.BinOp) for node in ast.walk(tree))
+        steps -= sum(isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "wrong" for node in ast.walk(tree))
+        return tuple(found) if steps > 1 else ()
 
     def once(self, rule: Rule, field: Field, record: Record) -> Value:
         """A value that only the document decides is made once, not for each of its records."""
@@ -276,7 +327,9 @@ class Target(Translator):
                         with self.about(group.where), self.block(f"if not {self.condition(group.where.node, node)}:"):
                             self.emit("continue")
                     if group.group is None:
-                        self.emit(f"{out}.append({self.record(group, shape, node, prefix)[0]})", row.where)
+                        with self.remembering(field) as made:
+                            item = made(self.simple(Value(self.record(group, shape, node, prefix)[0], Type("record"), where=row.where)))
+                        self.emit(f"{out}.append({item.code})", row.where)
                     else:
                         place = f"({node.where.rpartition('{')[2].partition('}')[0]}, {node.var})"
                         self.emit(f"{groups}.setdefault({self.grouped(node, group.group)}, []).append({place})", row.where)
@@ -357,6 +410,12 @@ class Target(Translator):
             return value.code
         fallback = repr(default) if isinstance(default, str | int | bool) or default == () else self.constant("default", default)
         return f"{fallback} if {value.code} is None else {value.code}"
+
+
+def _repeatable(constant: Any) -> bool:
+    """Whether a constant gives the same for the same inputs: an estate's own function need not."""
+    known = runtime.Memo, dict, frozenset, tuple, str, Decimal, dates.Format, tzinfo, type
+    return isinstance(constant, known) or getattr(constant, "__module__", "") in (dates.__name__, numerals.__name__)
 
 
 def _invariant(node: Node) -> bool:
