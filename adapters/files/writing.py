@@ -286,7 +286,8 @@ def _number(f: FieldRule, value: Decimal) -> str:
         text = text.partition(".")[0]
     minus = shifted < 0
     if f.pad:
-        text = text.rjust((f.digits or 0) if f.type == "integer" else (f.width or 0) - minus, f.pad)
+        digits, room = f.digits or 0, (f.width or 40) - (minus and f.sign != "overpunch")
+        text = text.rjust(min(digits, room), f.pad)
     match f.sign:
         case "trailing":
             return text + ("-" if minus else "")

@@ -61,7 +61,7 @@ def test_columns_signs_and_totals_of_a_fixed_layout() -> None:
     rows = [(7, Decimal("12.99"), "Müller", Decimal("-1.20")), (8, "-0.5", None, None)]
     written = Writer(layout).file(rows, number=4)
     assert written.name == "DAY004.txt"
-    assert written.body.decode("cp1252").splitlines()[0] == "TR000007000001299Müller    12}  "
+    assert written.body.decode("cp1252").splitlines()[0] == "TR00000700001299 Müller    12}  "
     units, reasons = read(layout, written.name, written.body)
     assert ([u.row for u in units], reasons) == ([(7, "12.99", "Müller", "-1.20"), (8, "-0.50", None, None)], [])
 
