@@ -200,7 +200,8 @@ class Schemas:
         if parts or real:
             # of variants that are told apart, the record itself holds what all have; the rest is found in each
             node = _merged(node, [p.node for p in parts], [_common([c.node for c in real])] if by else [c.node for c in real])
-        return Flat(node, pointer, nillable, tuple(real), by, kinds)
+        mixed = [c.choices if c.choices and not types_of(c.node) else (c,) for c in real]  # alternatives of alternatives
+        return Flat(node, pointer, nillable, tuple(chain.from_iterable(mixed)), by, kinds)
 
     def _told_apart(self, node: dict[str, Any], choices: list[Flat]) -> tuple[str, tuple[tuple[str, str], ...]]:
         """The member that tells alternatives apart, and which of its values means which: declared by `discriminator`, or recognised where
@@ -284,6 +285,9 @@ def _united(choices: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _constants(node: dict[str, Any], name: str) -> list[str]:
     member = table(table(node.get("properties")).get(name))
+    if alternatives := items(member.get("anyOf")):
+        found = [_constants({"properties": {name: each}}, name) for each in alternatives]
+        return list(dict.fromkeys(chain(*found))) if all(found) else []
     if "const" in member:
         return [member["const"]] if isinstance(member["const"], str) else []
     values = items(member.get("enum"))
