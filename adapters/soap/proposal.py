@@ -109,12 +109,11 @@ def _session(system: str, contract: SoapContract) -> tuple[dict[str, Any], list[
             "user": setting(system, "USER"), "password": setting(system, "PASSWORD"),
             "user_field": user, "password_field": password,
         }  # fmt: skip
-        questions = [
-            "[system options.session] expired: which fault codes mean that the session has ended? Without them nobody logs in again"
-        ]
+        ended = 'which fault codes mean that the session has ended? meanings = [{ code = "…", means = "expired" }]'
+        questions = [f"[system options] meanings: {ended}; without it nobody logs in again"]
         more = [p for p, _, required in asked if required and p not in (user, password)]
         if more:
-            session["request"] = dict.fromkeys(more, setting(system, "LOGIN"))
+            session["request"] = dict.fromkeys(more, "?")
             questions.append(f"[system options.session] request: the login also wants {', '.join(more)}")
         carrier = _carrier(contract, name)
         if carrier is None:
