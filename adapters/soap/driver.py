@@ -44,6 +44,7 @@ from observability import Step, current_hop, step
 Payload = etree._Element | Shortened  # noqa: SLF001  # the class of every element has no other name
 
 _LOG_OUT_SECONDS = 2.0
+_LONGEST_CODE = 100
 _BETWEEN = "\0"
 """Between the values of a token pair: XML and cookies cannot hold it."""
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -375,7 +376,7 @@ class SoapConnection:
         for row in payload.iterfind(xpath(results.path)) if results.path else (payload,):
             if not results.failed(value(row, results.type) if results.type else None):
                 continue
-            parts = [part for path in results.code if (part := value(row, path))]
+            parts = [part[:_LONGEST_CODE] for path in results.code if (part := value(row, path))]
             code = "/".join(parts)
             reason = (value(row, results.text) if results.text else None) or ""
             said = SoapFault("Client", code, reason[:300], frozenset((code, *parts)), row)

@@ -72,7 +72,7 @@ def _any(chance: random.Random, root: etree._Element) -> etree._Element:
 
 
 def _leaf(chance: random.Random, root: etree._Element) -> etree._Element:
-    return chance.choice([e for e in root.iter(etree.Element) if len(e) == 0])
+    return chance.choice([e for e in root.iter(etree.Element) if len(e) == 0] or [root])
 
 
 def _drop(element: etree._Element) -> None:

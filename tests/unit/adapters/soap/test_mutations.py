@@ -57,9 +57,14 @@ def text(row: dict[str, etree._Element], name: str) -> str:
     return "".join(str(t) for t in row[name].itertext()) if name in row else ""
 
 
+def key_of(number: str) -> str:
+    """As strip_zeros has it: digits alone lose their zeros."""
+    return (number.lstrip("0") or "0") if number.isdigit() else number
+
+
 def levels(body: bytes) -> Rows:
     return [
-        (text(r, "MATNR").lstrip("0") or "0", text(r, "WERKS"), sum((Decimal(text(r, n)) for n in FIGURES), Decimal()).normalize())
+        (key_of(text(r, "MATNR")), text(r, "WERKS"), sum((Decimal(text(r, n)) for n in FIGURES), Decimal()).normalize())
         for r in rows_of(body, "GetStockResponse", "T_STOCK", "item")
     ]
 
