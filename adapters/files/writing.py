@@ -120,13 +120,12 @@ class Writer:
             width = max(((f.start or 1) + (f.width or 0) - 1 for f in record.fields), default=0)
             kind = file.record_type
             columns = list(" " * max(width, (kind.start or 1) + (kind.width or 0) - 1))
-            cells = [(kind.start, kind.width, record.name, " ")]
-            for f, text in zip(record.fields, texts, strict=True):
-                cells.append((f.start, f.width, text, f.pad or ("0" if f.type == "integer" else " ")))
-            for start, size, text, filler in ((start or 1, width or 0, text, filler) for start, width, text, filler in cells):
+            cells = [(kind.start, kind.width, record.name)]
+            cells += [(f.start, f.width, text) for f, text in zip(record.fields, texts, strict=True)]
+            for start, size, text in ((start or 1, size or 0, text) for start, size, text in cells):
                 if len(text) > size:
                     raise Unwritable(f"{record.name}: {text[:40]!r} is longer than its {size} columns")
-                columns[start - 1 : start - 1 + size] = text.rjust(size, filler) if text and filler != " " else text.ljust(size)
+                columns[start - 1 : start - 1 + size] = text.ljust(size)
             line = "".join(columns)
         return f"{line}\n".encode(file.encoding)
 
