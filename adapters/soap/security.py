@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -356,8 +356,10 @@ def _named(root: etree._Element, uri: str) -> etree._Element:
     wanted = uri.removeprefix("#")
     if not wanted or not uri.startswith("#"):
         raise Unusable("Security/Signature", "references to elements by their Id", repr(uri[:60]))
-    alike = cast("list[etree._Element]", root.xpath("//*[@*=$wanted]", wanted=wanted))
-    found = [e for e in alike if any(v == wanted and etree.QName(k).localname.lower() == "id" for k, v in e.attrib.items())]
+    alike: Any = root.xpath("//*[@*=$wanted]", wanted=wanted)
+    found: list[etree._Element] = [
+        e for e in alike if any(v == wanted and etree.QName(k).localname.lower() == "id" for k, v in e.attrib.items())
+    ]
     if len(found) != 1:
         raise Unusable("Security/Signature", f"one element with the Id {wanted[:60]!r}", f"{len(found)}")
     return found[0]

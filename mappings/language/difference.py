@@ -19,6 +19,7 @@ MOST_FIELDS: Final = 50_000
 """Fields of one message that are compared; types may contain themselves."""
 _DEPTH: Final = 20
 _LIKE_ENOUGH: Final = 0.55
+_CERTAIN: Final = 0.75
 _MOVED_DEPTH: Final = 6
 
 
@@ -46,6 +47,8 @@ class Differences:
 
     found: list[Difference] = field(default_factory=list)
     moves: dict[Steps, Steps] = field(default_factory=dict)
+    doubtful: set[Steps] = field(default_factory=set)
+    """Renamed fields that are taken for the same by place and type more than by name."""
 
     def now(self, path: Steps) -> Steps:
         """The path as it is written today."""
@@ -89,14 +92,17 @@ class _Walk:
             here = (*path, field_.name)
             if (same := known.get(field_.name)) is not None:
                 self.field(field_, same, here, (*now, same.name), (*above, pair))
-            elif (other := renamed.get(field_.name)) is not None:
+            elif field_.name in renamed:
+                other, certain = renamed[field_.name]
                 there = (*now, other.name)
                 self.result.moves[here] = there
+                if not certain:
+                    self.result.doubtful.add(here)
                 self.note("renamed", here, f"is called {other.name} now", there, other)
                 self.field(field_, other, here, there, (*above, pair))
             else:
                 self.gone.append((here, field_))
-        taken = {f.name for f in renamed.values()}
+        taken = {f.name for f, _ in renamed.values()}
         self.fresh += [((*now, f.name), f) for f in fresh if f.name not in taken]
 
     def field(self, old: Field, new: Field, path: Steps, now: Steps, above: tuple[tuple[int, int], ...]) -> None:
@@ -169,21 +175,27 @@ def _members(field_: Field) -> frozenset[str] | None:
     return frozenset(f.name for f in field_.shape.fields) if isinstance(field_.shape, Record) else None
 
 
-def _paired(gone: list[Field], fresh: list[Field], around: tuple[Record, Record], path: Steps, now: Steps) -> dict[str, Field]:
-    """Old name -> the new field that is most likely the same, each once: by name and type, or by type between the same neighbours."""
-    if not gone or not fresh or len(gone) * len(fresh) > 40_000:
-        return {}
-    old, new = (_neighbours(r) for r in around)
-    scored = sorted(
-        ((max(_same(g, f, path, now), 0.6 * (g.shape == f.shape and old[g.name] == new[f.name])), g.name, f) for g in gone for f in fresh),
-        key=lambda s: -s[0],
-    )
-    found: dict[str, Field] = {}
+def _paired(gone: list[Field], fresh: list[Field], around: tuple[Record, Record], path: Steps, now: Steps) -> dict[str, tuple[Field, bool]]:
+    """Old name -> the new field that is most likely the same, each once, and whether that is certain: by name and type; what is left by
+    type alone, between the same neighbours.
+    """
+    found: dict[str, tuple[Field, bool]] = {}
     taken: set[str] = set()
-    for score, name, field_ in scored:
+    if not gone or not fresh or len(gone) * len(fresh) > 40_000:
+        return found
+    for score, name, field_ in sorted(((_same(g, f, path, now), g.name, f) for g in gone for f in fresh), key=lambda s: -s[0]):
         if score >= _LIKE_ENOUGH and name not in found and field_.name not in taken:
-            found[name] = field_
+            found[name] = field_, score >= _CERTAIN
             taken.add(field_.name)
+    old, new = (_neighbours(r) for r in around)
+    for each in gone:
+        if each.name not in found:
+            beside = tuple(found[n][0].name if n in found else n for n in old[each.name])
+            for field_ in fresh:
+                if field_.name not in taken and field_.shape == each.shape and new[field_.name] == beside:
+                    found[each.name] = field_, False
+                    taken.add(field_.name)
+                    break
     return found
 
 

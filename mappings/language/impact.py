@@ -244,6 +244,9 @@ class _Repair:
             self.renamed_targets()
             self.required_targets()
         self.renamed_examples()
+        for path in sorted(self.changed.doubtful):
+            if any(_concerns(self.mapping, d) for d in self.changed.found if d.path == path):
+                self.decisions.append(f"{'.'.join(path)} is taken for {'.'.join(self.changed.now(path))}: do both mean the same?")
         self.left = self.findings(self.text)
         hopeless: set[str] = set()
         while self.left and self.tries < MAX_ATTEMPTS:
