@@ -548,7 +548,7 @@ def _written(path: Path | Member, now: Steps, chain: tuple[Steps, ...]) -> str |
         return _dotted(("root",), now)
     for up in range(path.up, len(chain)):
         base = chain[-1 - up]
-        if now[: len(base)] == base:
+        if now[: len(base)] == base and (base or not up):
             anchor = ("this",) if path.anchor == "this" and not up else ("parent",) * up
             rest = now[len(base) :]
             return _dotted(anchor, rest) if rest or anchor else None
