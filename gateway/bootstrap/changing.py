@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -116,9 +116,10 @@ class _Studied:
         self.system = checked.estate.system[self.name]
         self.path = _contract_path(checked, key)
         self.study = Study(key, self.path)
+        self.removed = ""
         self._copy()
-        self._place(given)
         self.texts = {"estate.toml": (scratch / "estate.toml").read_text(encoding="utf-8")}
+        self._place(given)
 
     def _copy(self) -> None:
         """The estate with all that its check reads."""
@@ -149,6 +150,12 @@ class _Studied:
             target = home / other.relative_to(given)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(other, target)
+        if self.system.protocol == "rest" and main.suffix != Path(self.path).suffix:  # what a document is written in is known by its name
+            (self.scratch / self.path).unlink()
+            before, self.path = self.path, str(Path(self.path).with_suffix(main.suffix))
+            self.texts["estate.toml"] = self.texts["estate.toml"].replace(f'"{before}"', f'"{self.path}"')
+            self.study.done.append(f"estate.toml contract = {self.path!r}")
+            self.removed = before
         shutil.copy(main, self.scratch / self.path)
 
     def result(self) -> Study:
@@ -204,7 +211,8 @@ class _Studied:
             try:
                 found = load_contract(self.name, self.system, file, plain)
             except Findings:
-                raise exc from None
+                here = f"{self.scratch}/"
+                raise Findings(findings=tuple(replace(f, file=f.file.removeprefix(here)) for f in exc.findings)) from None
             self.study.options = about
             return found
 
@@ -247,7 +255,7 @@ class _Studied:
         for path, text in texts.items():
             ends = "\r\n" if b"\r\n" in (self.checked.root / path).read_bytes() else "\n"
             (self.scratch / path).write_text(text, encoding="utf-8", newline=ends)
-        self.study.patch = b"".join(self._diff(p) for p in sorted({*texts, *self._documents()}))
+        self.study.patch = b"".join(self._diff(p) for p in sorted({*texts, *self._documents(), self.removed} - {""}))
         try:
             after = check(self.scratch)
         except Findings as exc:
@@ -265,16 +273,16 @@ class _Studied:
     def _diff(self, path: str) -> bytes:
         before, after = ((root / path) for root in (self.checked.root, self.scratch))
         old, new = (p.read_bytes().splitlines(keepends=True) if p.is_file() else [] for p in (before, after))
-        return unified(path, old, new, fresh=not before.is_file())
+        return unified(path, old, new, fresh=not before.is_file(), gone=not after.is_file())
 
 
-def unified(path: str, old: list[bytes], new: list[bytes], *, fresh: bool = False) -> bytes:
+def unified(path: str, old: list[bytes], new: list[bytes], *, fresh: bool = False, gone: bool = False) -> bytes:
     """A unified diff that `patch -p1` and `git apply` take; b"" when nothing differs."""
     if old == new:
         return b""
-    source, target = b"/dev/null" if fresh else f"a/{path}".encode(), f"b/{path}".encode()
+    source, target = b"/dev/null" if fresh else f"a/{path}".encode(), b"/dev/null" if gone else f"b/{path}".encode()
     if len(old) + len(new) > _MAX_LINES:
-        head = f"@@ -{1 if old else 0},{len(old)} +1,{len(new)} @@\n".encode()
+        head = f"@@ -{1 if old else 0},{len(old)} +{1 if new else 0},{len(new)} @@\n".encode()
         lines: Iterable[bytes] = [
             b"--- " + source + b"\n",
             b"+++ " + target + b"\n",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from contracts.errors import Findings
 from gateway.bootstrap import Checked, check
@@ -288,6 +289,12 @@ def told(found: Study) -> str:
     return "\n".join(map(str, parts))
 
 
+def copied(estate: Path) -> None:
+    shutil.copytree(ROOT / "contracts/systems", estate / "contracts/systems")
+    shutil.copytree(ROOT / "mappings", estate / "mappings", ignore=shutil.ignore_patterns("language", "__pycache__"))
+    shutil.copy(ROOT / "estate.toml", estate / "estate.toml")
+
+
 def proven(checked: Checked, folder: Path, key: str, change: Change) -> None:
     source = ROOT / contract(checked, key)
     new = folder / "given" / source.name
@@ -301,9 +308,7 @@ def proven(checked: Checked, folder: Path, key: str, change: Change) -> None:
     assert bool(breaks) == bool(change.breaks) or change.left
     assert change.tells in told(found)
     estate = folder / "estate"
-    shutil.copytree(ROOT / "contracts/systems", estate / "contracts/systems")
-    shutil.copytree(ROOT / "mappings", estate / "mappings", ignore=shutil.ignore_patterns("language", "__pycache__"))
-    shutil.copy(ROOT / "estate.toml", estate / "estate.toml")
+    copied(estate)
     subprocess.run(["git", "apply", "-"], cwd=estate, input=found.patch, check=True)
     assert (estate / contract(checked, key)).read_text(encoding="utf-8") == text
     if change.left:
@@ -383,6 +388,18 @@ def test_a_folder_of_documents_takes_the_place_of_the_old_ones(checked: Checked,
     assert not study_.touched
     assert b"+++ b/contracts/systems/erp/parts/units.xsd" in study_.patch
     assert study_.left == []
+
+
+def test_an_openapi_document_that_became_yaml_takes_the_place_of_the_json_one(checked: Checked, tmp_path: Path) -> None:
+    document = json.loads(OPENAPI[0].edit((ROOT / "contracts/systems/oms/openapi.json").read_text(encoding="utf-8")))
+    (tmp_path / "oms.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    found = study(checked, tmp_path / "oms.yaml", "oms")
+    assert found.left == []
+    estate = tmp_path / "estate"
+    copied(estate)
+    subprocess.run(["git", "apply", "-"], cwd=estate, input=found.patch, check=True)
+    assert check(estate).estate.system["oms"].contract == "contracts/systems/oms/openapi.yaml"
+    assert not (estate / "contracts/systems/oms/openapi.json").exists()
 
 
 @pytest.mark.parametrize(
