@@ -93,6 +93,7 @@ class Builder(Target):
                 names = [f.name for f in node.record.fields if isinstance(f.shape, Record)]
                 what = "is a single value" if field else f"is not in {self.at(node)}"
                 self.find(f"source: {step} {what}", did_you_mean(step, names), place=self.file.places.get(("source",)))
+                self.source_is_unknown = True
                 return nodes, None, False
             slot = self.slot(node, field)
             path, where = (*node.path, step), self.join(node, step)

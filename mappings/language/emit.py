@@ -145,6 +145,10 @@ class Emitter:
         """Code that was computed -> function, blocks around it, variable: the same expression is computed once."""
         self.indexed: dict[str, str] = {}
         """Variable of rows that were grouped -> the one that holds them with their places in the document."""
+        self.source_is_unknown = False
+        """The path to the source's records leads nowhere: nothing can be said of their fields."""
+        self.failed: list[Rule] = []
+        """Lines with a mistake in them: what they name is not missed besides."""
         self.outer: list[str] = []
         self.levels: list[RecordNode] = []
         self.drops: set[tuple[str, ...]] = set()
@@ -183,6 +187,7 @@ class Emitter:
         try:
             yield
         except Problem as problem:
+            self.failed.append(rule)
             hint = problem.suggestion
             if isinstance(rule.node, Choice) and hint.startswith("append |") and not problem.column:
                 hint = f"put brackets round the choice, (… if … else …), then {hint}"

@@ -224,7 +224,9 @@ def _pipe(value: Node, function: ast.expr, depth: int) -> Node:
 def _call(node: ast.Call, first: tuple[Node, ...], depth: int) -> Node:
     column = node.col_offset + 1
     if not isinstance(node.func, ast.Name):
-        raise ExpressionError(f"`{ast.unparse(node.func)[:60]}` is no function", "functions have plain names", column)
+        raise ExpressionError(
+            f"`{ast.unparse(node.func)[:60]}` is no function", "functions have plain names and stand behind |: VALUE | function(…)", column
+        )
     name = node.func.id
     if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
         raise ExpressionError("* and ** are not part of the mapping language", "name the arguments", column)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,8 @@ class Group:
     place: Place
     rules: dict[str, Rule] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    """Fields whose line could not be read, and what stands there."""
     each: Rule | None = None
     of: Rule | None = None
     where: Rule | None = None
@@ -147,6 +149,13 @@ class MappingFile:
         return hashlib.sha256((self.text + self.own_digest).encode()).hexdigest()[:12]
 
 
+def groups(group: Group) -> Iterator[Group]:
+    """The group and all below it."""
+    yield group
+    for below in group.groups.values():
+        yield from groups(below)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or the list of what there is."""
     names = sorted(set(known))
@@ -165,7 +174,9 @@ def read(text: str, file: str) -> tuple[MappingFile, list[Finding]]:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         at = re.search(r"at line (\d+), column (\d+)", str(error))
         line, column = (int(at[1]), int(at[2])) if at else (text.count("\n") + 1, 0)
-        return result, [Finding(file, line, f"not TOML: {re.sub(r' *[(]at .*', '', str(error))}", "see https://toml.io", column)]
+        said = re.sub(r" *[(]at .*", "", str(error))
+        hint = 'an expression stands in quotes: name = "FIELD | text"' if said == "Invalid value" else "see https://toml.io"
+        return result, [Finding(file, line, f"not TOML: {said}", hint, column)]
     result.places = _scan(text)
     reader = _Reader(result, data)
     reader.read()
@@ -266,6 +277,11 @@ class _Reader:
                 group.groups[key.removeprefix("=")] = self.group(value, here)
             elif (rule := self.rule(key.removeprefix("="), value, here)) is not None:
                 group.rules[rule.name] = rule
+            else:
+                group.broken[key.removeprefix("=")] = str(value)
+        if path not in self.result.places:  # the table itself is not written
+            places = [r.place for r in group.rules.values()] + [g.place for g in group.groups.values()]
+            group.place = (places or [group.place])[0]
         if group.group and not group.each:
             self.find(group.group.place, "group stands without each", "group puts rows of a list together: name the list with `each`")
         if group.where and not group.each:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -76,9 +76,7 @@ class Source(Emitter, ABC):
     def parameter(self, path: Path) -> Value:
         name = ".".join(path.steps)
         if name not in self.file.parameters:
-            raise Problem(
-                f"unknown parameter {name}", f"declare it under [parameters], or {did_you_mean(name, self.file.parameters)}", path.column
-            )
+            raise Problem(f"unknown parameter {name}", _or("declare it under [parameters]", name, self.file.parameters), path.column)
         self.parameters_used.add(name)
         value = self.file.parameters[name]
         kind = "boolean" if isinstance(value, bool) else "integer" if isinstance(value, int) else "string"
@@ -237,6 +235,11 @@ class Source(Emitter, ABC):
                 else:
                     self.emit(f"{out}.append({value.code})")
         return Value(out, Type("list", item=item), raw=value.raw, path=value.path, where=value.where, personal=value.personal)
+
+
+def _or(first: str, name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name, known)
+    return f"{hint.removesuffix('?')}, or {first}?" if hint.startswith("did") else first
 
 
 def record_of(field: Field) -> Record:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import tzinfo
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, Final
 
 from mappings.language import dates, numerals, runtime
@@ -75,6 +76,8 @@ class Target(Translator):
             return value if value.type.kind in ("string", "integer", "boolean", "any") else self.apply(value, "string($)", STRING)
         if value.type.kind != kind and not (kind == "decimal" and value.type.kind == "integer") and value.type.kind != "any":
             hint = CONVERT.get((value.type.kind, kind), "") or f"convert it to {kind}"
+            if value.type.record is not None:
+                hint = f"name one of its fields: {', '.join(f.name for f in value.type.record.fields[:8])}"
             raise Problem(f"{leaf_type(leaf)} is wanted, the expression gives {value.type}", hint)
         if value.type.kind == "any":
             value = self.apply(value, f"{runtime.NATIVE[leaf.kind].__name__}($)", leaf_type(leaf))
@@ -195,6 +198,7 @@ class Target(Translator):
                 typed.add(name.partition(":")[0])
             rule = part if isinstance(part, Rule) else Rule(name, Const(None), "", part.place)
             if field is None:
+                self.failed.append(rule)
                 if not record.open:
                     self.find(f"unknown target field {path}", did_you_mean(name, known), place=rule.place)
                 continue
@@ -214,8 +218,9 @@ class Target(Translator):
                     value = self.simple(value)
                 found[name] = field, value
             self.target_path = before
+        strange = [name for name, _ in parts if name not in known]
         for field in record.fields:
-            if f"{prefix}{field.name}" in self.file.undecided:
+            if f"{prefix}{field.name}" in self.file.undecided or field.name in group.broken or get_close_matches(field.name, strange, 1):
                 continue
             given = field.fixed or field.name in group.rules or field.name in group.groups or field.name in typed
             if field.required and not given:

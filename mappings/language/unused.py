@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Final
 
 from mappings.language.build import Builder
 from mappings.language.expression import split
 from mappings.language.kinds import AMOUNTS
-from mappings.language.read import Drop, did_you_mean
+from mappings.language.read import Drop, did_you_mean, groups
 from mappings.language.shape import Leaf, Record
 from mappings.language.structs import GATEWAY_KEPT
 
@@ -19,12 +20,15 @@ REST: Final = "*"
 def leftovers(b: Builder) -> None:
     """Source fields neither used nor dropped, and drops that drop nothing or too much."""
     dropped: set[tuple[str, ...]] = set()
+    astray: set[str] = set()
     anchor = b.steps if b.target.form == "struct" else ()
     for drop in b.file.drops:
         if (path := _dropped(b, drop, anchor)) is not None:
             if path in b.used or any(u[: len(path)] == path for u in b.used):
                 b.find(f"{drop.path} is dropped, and used", "remove the drop or the field", place=drop.place)
             dropped.add(path)
+        else:
+            astray.add(drop.path.rpartition(".")[2])
     for path in [p for p in dropped if p[-1] == REST]:  # the rest of one record, whatever it is
         dropped.remove(path)
         dropped.update(rest := _rest(b, path[:-1], dropped))
@@ -32,8 +36,11 @@ def leftovers(b: Builder) -> None:
             place = next(d.place for d in b.file.drops if d.path.endswith(REST))
             b.find(f"{'.'.join(path)} drops nothing: every field is used or dropped", "remove it", place=place)
     b.drops = dropped
-    record, at = b.source.root, ()
-    _unused(b, record, at, dropped, 0)
+    if b.source_is_unknown:
+        return
+    texts = [r.text for r in b.failed] + [text for g in groups(b.file.fields) for text in g.broken.values()]
+    words = {word for text in texts for word in re.findall(r"[\w-]+", text)} | astray
+    _unused(b, b.source.root, (), dropped, 0, frozenset(words))
     for name in b.file.parameters.keys() - b.parameters_used:
         b.find(f"parameter {name} is not used", "remove it", place=b.file.places.get(("parameters", name)))
 
@@ -51,7 +58,7 @@ def _rest(b: Builder, at: tuple[str, ...], dropped: set[tuple[str, ...]]) -> set
 
 def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...] | None:
     steps = split(drop.path)
-    full = steps[1:] if steps[0] == "root" else (*anchor, *steps)
+    full = steps[1:] if steps[0] == "root" and len(steps) > 1 else (*anchor, *steps)
     record: Record | Leaf = b.source.root
     at: tuple[str, ...] = ()
     while full:
@@ -68,7 +75,8 @@ def _dropped(b: Builder, drop: Drop, anchor: tuple[str, ...]) -> tuple[str, ...]
     return at
 
 
-def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int) -> None:
+def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[str, ...]], depth: int, words: frozenset[str]) -> None:
+    """`words`: what lines with a mistake speak of. A field that one of them names, or nearly, is not missed besides."""
     kept = GATEWAY_KEPT if b.form == "struct" else frozenset()
     plain = {f.name for f in record.fields}
     typed = {u[len(at)] for u in b.used if len(u) > len(at) and u[: len(at)] == at and u[len(at)] not in plain}
@@ -81,6 +89,8 @@ def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[
             continue
         below = any(len(u) > len(path) and u[: len(path)] == path for u in b.used)
         if path not in b.used and not below and not any(d[: len(path)] == path for d in dropped):
+            if words and (part.name in words or difflib.get_close_matches(part.name, words, 1, 0.75)):
+                continue
             anchor = len(b.steps)
             inside = path[:anchor] == b.steps and b.target.form == "struct"
             shown = ".".join(path[anchor:] if inside else path if not anchor or b.target.form != "struct" else ("root", *path))
@@ -93,7 +103,7 @@ def _unused(b: Builder, record: Record, at: tuple[str, ...], dropped: set[tuple[
             if b.form == "struct" and part.shape.name in (*AMOUNTS, "Localized") and path in b.used:
                 continue
             if below or any(len(d) > len(path) and d[: len(path)] == path for d in dropped) or path == b.steps[: len(path)]:
-                _unused(b, part.shape, path, dropped, depth + 1)
+                _unused(b, part.shape, path, dropped, depth + 1, words)
 
 
 def _toml_key(path: str) -> str:

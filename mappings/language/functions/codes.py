@@ -78,7 +78,7 @@ def _lookup(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) ->
     table = b.file.tables.get(args["table"])
     if table is None:
         raise Problem(
-            f"unknown table {args['table']}", f"write [tables.{args['table']}], or {did_you_mean(str(args['table']), b.file.tables)}"
+            f"unknown table {args['table']}", f"write [tables.{args['table']}]; {did_you_mean(str(args['table']), b.file.tables)}"
         )
     try:
         keyed = {int(k): v for k, v in table.items()} if value.type.kind == "integer" else dict(table)
