@@ -49,6 +49,8 @@ class Line:
     indent: int
     text: str
     where: Where
+    plain: bool = False
+    """Needed where JSON values are plain objects, not of types made for them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,15 +94,22 @@ class Remembered:
     function: str
     table: str
     inputs: tuple[str, ...]
+    code: str
+    """The one of two inputs that has few values, if one has."""
     where: Where
 
     @property
     def text(self) -> str:
         return f"{self.out} = {self.function}({', '.join(self.inputs)})"
 
-    @property
-    def short(self) -> str:
-        return f"{self.out} = {self.table}[{', '.join(self.inputs)}]"
+    def looked_up(self) -> Iterator[Line]:
+        inputs = ", ".join(self.inputs)
+        key = next(i for i in self.inputs if i != self.code) if self.code else inputs if len(self.inputs) == 1 else f"({inputs})"
+        found, made = f"{self.table}[{key}]", f"remember({self.table}, {key}, {self.function}, {inputs})"
+        if self.code:
+            found, made = f"{self.table}[{self.code}][{key}]", f"remember_by({self.table}, {self.code}, {key}, {self.function}, {inputs})"
+        for deeper, text in ((0, "try:"), (1, f"{self.out} = {found}"), (0, "except KeyError:"), (1, f"{self.out} = {made}")):
+            yield Line(self.indent + deeper, text, self.where)
 
 
 Part = Line | Prelude | Remembered
@@ -195,13 +204,13 @@ class Emitter:
         finally:
             self.rule, self.current = before
 
-    def emit(self, text: str, where: str = "", *, personal: bool = False, constant: bool = False) -> None:
+    def emit(self, text: str, where: str = "", *, personal: bool = False, constant: bool = False, plain: bool = False) -> None:
         line = self.rule.place.line if self.rule else 0
-        self.lines.append(Line(self.indent, text, Where(self.target_path, where, line, personal, constant)))
+        self.lines.append(Line(self.indent, text, Where(self.target_path, where, line, personal, constant), plain))
 
     @contextmanager
-    def block(self, head: str, where: str = "") -> Iterator[None]:
-        self.emit(head, where)
+    def block(self, head: str, where: str = "", *, plain: bool = False) -> Iterator[None]:
+        self.emit(head, where, plain=plain)
         self.indent += 1
         self.blocks.append(len(self.lines))
         try:
@@ -282,8 +291,8 @@ class Emitter:
         value = self.simple(value)
         if not self.holds(proof := f"{value.code} is text"):
             guard = f"{value.code} is not None and " if value.optional else ""
-            with self.block(f"if {guard}{value.code}.__class__ is not str:"):
-                self.emit(f"wrong('text', {value.code})", value.where, personal=value.personal)
+            with self.block(f"if {guard}{value.code}.__class__ is not str:", plain=True):
+                self.emit(f"wrong('text', {value.code})", value.where, personal=value.personal, plain=True)
             self.known[proof] = self.function, tuple(self.blocks), value.code
         return value
 

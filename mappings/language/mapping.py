@@ -167,9 +167,8 @@ class CompiledMapping:
     def replaced(self, constants: Mapping[str, Any]) -> Iterator[None]:
         """Other values for named constants of the generated code, while a tool looks on (coverage). Not for running gateways."""
         before = {name: self._code.functions[name] for name in constants}
-        for value in self._code.functions.values():
-            if isinstance(value, runtime.Known):
-                value.clear()
+        for part, _ in self.builder.functions:
+            self._code.functions.get(part.table, {}).clear()
         self._code.functions.update(constants)
         try:
             yield

@@ -37,7 +37,7 @@ class Renderer:
                 yield from self.expand(line)
             yield Line(0, "", part.where)
             if self.remembers:
-                yield Line(0, f"{part.table} = Known({part.function})", part.where)
+                yield Line(0, f"{part.table} = {{}}", part.where)
                 yield Line(0, "", part.where)
 
     @property
@@ -47,9 +47,10 @@ class Renderer:
 
     def expand(self, part: Part) -> Iterator[Line]:
         if isinstance(part, Line):
-            yield part
+            if not part.plain or self.typed is None:
+                yield part
         elif isinstance(part, Remembered):
-            yield Line(part.indent, part.short if self.remembers else part.text, part.where)
+            yield from part.looked_up() if self.remembers else (Line(part.indent, part.text, part.where),)
         elif part.node.slots and part.node.optional:
             yield from self.unless_absent(part.node, part.indent, part.where)
         elif part.node.slots:

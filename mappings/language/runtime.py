@@ -15,6 +15,7 @@ from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Qua
 XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 MEMO: Final = 4096
+TABLES: Final = 8
 LONGEST_KEY: Final = 80
 """Longer texts are converted and not remembered, so that a table stays small whatever is sent."""
 BLANKS: Final = " \t\r\n"
@@ -66,23 +67,44 @@ class Memo(dict[Any, Any]):
         return value
 
 
-class Known(dict[Any, Any]):
-    """`known[inputs]` makes a value of its inputs (one, or a tuple of several) when it is first asked for."""
+class Pattern(set[str]):
+    """Texts that are known to match; `text in pattern or pattern(text)` says whether one does."""
 
-    __slots__ = ("_make",)
+    __slots__ = ("_match",)
 
-    def __init__(self, make: Callable[..., Any]) -> None:
+    def __init__(self, match: Callable[[str], object]) -> None:
         super().__init__()
-        self._make = make
+        self._match = match
 
-    def __missing__(self, key: Any) -> Any:
-        inputs = key if key.__class__ is tuple else (key,)
-        value = self._make(*inputs)
-        if sum(len(text) for text in inputs if text.__class__ is str) <= LONGEST_KEY:
+    def __call__(self, text: str) -> bool:
+        if self._match(text) is None:
+            return False
+        if len(text) <= LONGEST_KEY:
             if len(self) >= MEMO:
                 self.clear()
-            self[key] = value
-        return value
+            self.add(text)
+        return True
+
+
+def remember(table: dict[Any, Any], key: Any, make: Callable[..., Any], *inputs: Any) -> Any:
+    """What is made of the inputs, kept in a plain dict, which is the quickest to ask."""
+    value = make(*inputs)
+    if sum(len(text) for text in inputs if text.__class__ is str) <= LONGEST_KEY:
+        if len(table) >= MEMO:
+            table.clear()
+        table[key] = value
+    return value
+
+
+def remember_by(tables: dict[Any, dict[Any, Any]], code: Any, key: Any, make: Callable[..., Any], *inputs: Any) -> Any:
+    """The same with a table per code, such as a unit."""
+    table = tables.get(code, {})
+    value = remember(table, key, make, *inputs)
+    if code not in tables and table:
+        if len(tables) >= TABLES:
+            tables.clear()
+        tables[code] = table
+    return value
 
 
 # ---- reading documents --------------------------------------------------------------------------------------------

@@ -155,8 +155,9 @@ class Target(Translator):
             with self.block(f"if {lead}{test}:"):
                 self.emit(f"wrong({says!r}, {value.code})", value.where, personal=value.personal)
         if match is not None and leaf.pattern is not None:
-            proof = self.memo("pattern", leaf.pattern, lambda text: match(text) is not None)
-            with self.block(f"if {lead}not {proof}[{value.code}]:"):
+            kind = "pattern", leaf.pattern
+            known = self.memos.get(kind) or self.memos.setdefault(kind, self.constant("pattern", runtime.Pattern(match)))
+            with self.block(f"if {lead}{value.code} not in {known} and not {known}({value.code}):"):
                 self.emit(f"wrong({_readable(leaf.pattern)!r}, {value.code})", value.where, personal=value.personal)
         return replace(value, type=replace(value.type, leaf=leaf))
 
@@ -255,7 +256,9 @@ class Target(Translator):
             return
         name = self.name(f"{field.name}_of")
         where = Where(self.target_path, finished[0].where, self.rule.place.line if self.rule else 0)
-        part = Remembered(self.indent, out, name, self.name(name.upper()), inputs, where)
+        codes = [name for name in inputs if isinstance(leaf := used[name].shape, Leaf) and leaf.enum]
+        code = codes[0] if len(inputs) == 2 and codes else ""
+        part = Remembered(self.indent, out, name, self.name(name.upper()), inputs, code, where)
         body = [replace(line, indent=line.indent - self.indent + 1) for line in lines]
         self.functions.append((part, [*body, Line(1, f"return {out}", where)]))
         self.lines[start:] = [part]
@@ -419,7 +422,7 @@ class Target(Translator):
 
 def _repeatable(constant: Any) -> bool:
     """Whether a constant gives the same for the same inputs: an estate's own function need not."""
-    known = runtime.Memo, dict, frozenset, tuple, str, Decimal, dates.Format, tzinfo, type
+    known = runtime.Memo, runtime.Pattern, dict, frozenset, tuple, str, Decimal, dates.Format, tzinfo, type
     return isinstance(constant, known) or getattr(constant, "__module__", "") in (dates.__name__, numerals.__name__)
 
 
