@@ -12,7 +12,7 @@ import keyword
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from typing import Any, Final
 
 import msgspec
@@ -47,6 +47,7 @@ __all__ = ["Decision", "Draft", "Line", "Offer", "Ranked", "alike", "draft_answe
 
 CERTAIN: Final = 0.78
 LIKELY: Final = 0.5
+GUESSED: Final = 0.55
 CANDIDATE: Final = 0.3
 _CLEAR: Final = 0.06
 """How far the best must be ahead of the next to be certain."""
@@ -55,6 +56,8 @@ EXACT: Final = 1.08
 DEPTH: Final = 7
 LEAVES: Final = 1500
 RECORDS: Final = 400
+LOOKED: Final = 6000
+"""Values that are looked at to find the rows."""
 LISTED: Final = 12
 """Operations whose shapes are looked at, per capability."""
 Samples = Mapping[tuple[str, ...], Sequence[str]]
@@ -396,7 +399,7 @@ def _said(noun: str, path: str, target: Field, place: _Place, values: Sequence[s
     if values and (proven := evidence(values)):
         first = {c for phrase, _ in phrases_of(noun, path)[:2] for c in phrase}
         score = (
-            min(EXACT, score * 1.15) if proven in first else score * (0.5 if proven in ("gtin", "currency", "country", "email") else 0.8)
+            min(EXACT, score * 1.15) if proven in first else score * (0.4 if proven in ("gtin", "currency", "country", "email") else 0.8)
         )
     return score
 
@@ -450,6 +453,8 @@ class _Common:
         self.source, self.target, self.head, self.steps = source, target, head, steps
         self.top = _Group()
         self.decisions: list[Decision] = []
+        self.filled: frozenset[str] = frozenset()
+        """Target paths that the driver fills itself."""
 
     def proven(self, groups: Sequence[tuple[str, _Group]], name: str, text: str, *, whole: bool = False) -> list[Finding]:
         """What the check says about one line, in its place and alone; with `whole` about the record that it stands in, too."""
@@ -493,7 +498,7 @@ class _Common:
                 if (line := group.lines.pop(name, None)) is not None:
                     self.decide(line.path, f"{line.expression} does not fit: {finding.message}")
             missing = [m[1] for f in found if (m := re.match(r"required target field (\S+) ", f.message))]
-            known = {d.path for d in self.decisions}
+            known = {d.path for d in self.decisions} | self.filled
             for path in missing:
                 if path not in known and not path.count("."):
                     self.decide(path, f"nothing in {self.source.name} is clearly this")
@@ -533,6 +538,8 @@ class _Reader(_Common):
         assert isinstance(target.root, StructRecord)  # noqa: S101 - a Struct's record
         self.record: StructRecord = target.root
         self.implied = _implied(noun.__name__)
+        self.spent: frozenset[tuple[str, ...]] = frozenset()
+        """Values of the same record that the record around uses already."""
         self.around: list[_Place] = []
         """Values of the records around the one that is filled."""
         self.steps, self.item = self._rows()
@@ -553,7 +560,12 @@ class _Reader(_Common):
 
     def _score(self, noun: str, target: Field, place: _Place) -> float:
         at = place.steps if place.anchor == "root" else (*self.at, *place.steps)
-        return _said(noun, target.name, target, place, self.samples.get(at, ()))
+        score = _said(noun, target.name, target, place, self.samples.get(at, ()))
+        if score < GUESSED and place.leaf.enum and isinstance(target.shape, Leaf) and (target.shape.enum or target.shape.kind == "boolean"):
+            wanted = set(concepts(target.name)) - {"flag"}
+            if any(wanted & set(concepts(code)) for code in place.leaf.enum):
+                return GUESSED  # one of its codes is called as the target is
+        return score
 
     def _places(self, record: Record, *, root: bool = True) -> Iterator[_Place]:
         for n, (steps, f) in enumerate(_leaves(record)):
@@ -568,25 +580,30 @@ class _Reader(_Common):
     def _rows(self) -> tuple[tuple[str, ...], Record]:
         """The records that become one target each: those that hold most of what is wanted."""
         best: tuple[float, tuple[str, ...], Record] = (0.0, (), self.source.root)
-        wanted = [f for f in self.record.fields if _scalar(f) and f.name not in GATEWAY_FILLED]
+        worth: dict[int, float] = {}
+        looked = 0
         for steps, record, lists in _records(self.source.root):
             if {f.name.lower() for f in record.fields} >= _MESSAGES:
                 continue
-            own = [_Place(s, f, "") for s, f in _leaves(record)][:LEAVES]
-            total = 0.0
-            for target in wanted:
-                top = max(
-                    (_said(self.noun.__name__, target.name, target, p) * (0.93 ** (len(p.steps) - 1)) for p in own),
-                    default=0.0,
-                )
-                total += (2.0 if target.required else 1.0) * top if top >= 0.4 else 0.0
-            about = (
-                meant(((tuple(self.implied), 1.0),), [c for s in steps[-2:] for c in concepts(s)], (), frozenset()) if self.implied else 0.0
-            )
-            total = total * (1 + 0.1 * about) * (0.96 ** max(0, lists - 1)) * (1.0 + 0.02 * min(len(steps), 2))
+            if id(record) not in worth:
+                own = [_Place(s, f, "") for s, f in islice(_leaves(record), max(50, LOOKED - looked))]
+                looked += len(own)
+                worth[id(record)] = self._rows_worth(own)
+            own_name = [c for s in steps[-2:] for c in concepts(s)]
+            about = meant(((tuple(self.implied), 1.0),), own_name, (), frozenset()) if self.implied else 0.0
+            total = worth[id(record)] * (1 + 0.1 * about) * (0.96 ** max(0, lists - 1)) * (1.0 + 0.02 * min(len(steps), 2))
             if total > best[0] + 1e-9:
                 best = (total, steps, record)
         return best[1], best[2]
+
+    def _rows_worth(self, places: Sequence[_Place]) -> float:
+        """How much of the noun's own fields these values say; required fields count double."""
+        total, noun = 0.0, self.noun.__name__
+        for target in self.record.fields:
+            if _scalar(target) and target.name not in GATEWAY_FILLED:
+                top = max((_said(noun, target.name, target, p) * (0.93 ** (len(p.steps) - 1)) for p in places), default=0.0)
+                total += (2.0 if target.required else 1.0) * top if top >= 0.4 else 0.0
+        return total
 
     def draft(self, intro: str) -> Draft:
         self._fill(self.top, [], self.record, self.item, "")
@@ -603,6 +620,8 @@ class _Reader(_Common):
         taken: dict[tuple[str, ...], str] = {}
         chosen: dict[str, tuple[float, _Place]] = {}
         for score, _, f, place in order:
+            if place.steps in self.spent and not f.required and f.name != "name":
+                continue
             shared = isinstance(f.shape, Leaf) and (f.shape.enum or f.shape.kind == "boolean") and place.leaf.enum
             if f.name not in chosen and (place.steps not in taken or shared) and score >= LIKELY:
                 chosen[f.name] = score, place
@@ -611,7 +630,7 @@ class _Reader(_Common):
             if f in wanted:
                 self._line(group, groups, target, f, prefix, scored[f.name], chosen.get(f.name), places, taken)
             elif isinstance(f.shape, StructRecord) and len(groups) < 2 and not f.repeated:
-                self._nested(group, groups, f, source, prefix)
+                self._nested(group, groups, f, source, prefix, frozenset(taken))
             elif isinstance(f.shape, StructRecord) and len(groups) < 2:
                 self._list(group, groups, f, source, prefix, frozenset(taken))
             elif f.repeated:
@@ -654,7 +673,9 @@ class _Reader(_Common):
             hint = ("perhaps " + "; or ".join(near)) if near else f"no field of {self.name} is clearly this: a field, or a constant"
             self.decide(path, "; ".join(filter(None, (listed, hint))))
 
-    def _nested(self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str) -> None:
+    def _nested(
+        self, group: _Group, groups: list[tuple[str, _Group]], f: Field, source: Record, prefix: str, taken: frozenset[tuple[str, ...]]
+    ) -> None:
         """One nested record: from the fields beside it, or from a record of the source."""
         assert isinstance(f.shape, StructRecord)  # noqa: S101 - as the caller saw
         best: tuple[float, tuple[str, ...], Record] = (0.0, (), source)
@@ -664,6 +685,7 @@ class _Reader(_Common):
         if best[0] < LIKELY:
             return
         inner = _Group({"of": _expression(best[1])} if best[1] else {})
+        self.spent = frozenset() if best[1] else taken
         self._inner(group, groups, f, inner, best[1], best[2], source, prefix)
 
     def _list(
@@ -675,7 +697,7 @@ class _Reader(_Common):
         for steps, lists, record in self._below(source):
             score = self._holds(f.shape, record, taken if not steps else frozenset())
             named = meant(phrases_of("", f.name), [c for s in steps[-2:] for c in concepts(s)], (), frozenset()) if steps else 0.0
-            score *= 0.75 + 0.25 * named if lists else 0.8
+            score *= 0.75 + 0.25 * named if lists else 0.7 + 0.2 * named if steps else 0.72
             if score > best[0]:
                 best = (score, (_expression(steps) if steps else "this") + ("" if lists else " | as_list"), steps, record)
         needed = [x for x in f.shape.fields if x.required and (f.shape.name, x.name) not in _CONSTANTS]
@@ -688,6 +710,7 @@ class _Reader(_Common):
                     group.groups[f.name] = inner
             return
         if best[0] >= LIKELY:
+            self.spent = frozenset() if best[2] else taken
             self._inner(group, groups, f, _Group({"each": best[1]}), best[2], best[3], source, prefix)
 
     def _inner(
@@ -706,7 +729,7 @@ class _Reader(_Common):
             self.around = above
         self.at = (*at, *steps)
         self._fill(inner, [*groups, (f.name, inner)], f.shape, source, f"{prefix}{f.name}.")
-        self.around, self.at = around, at
+        self.around, self.at, self.spent = around, at, frozenset()
         missing = [x.name for x in f.shape.fields if x.required and x.name not in inner.lines and x.name not in inner.groups]
         if (missing and not f.required) or inner.empty():
             del self.decisions[before:]
@@ -715,7 +738,7 @@ class _Reader(_Common):
 
     def _holds(self, target: StructRecord, record: Record, taken: frozenset[tuple[str, ...]] = frozenset()) -> float:
         """The share of a nested target that a record holds; 0 when something required is nowhere, or used for something else."""
-        places = [_Place(s, f, "") for s, f in _leaves(record)][:LEAVES]
+        places = [_Place(s, f, "") for s, f in islice(_leaves(record), LEAVES)]
         wanted = [f for f in target.fields if _scalar(f) and not f.repeated and f.name not in GATEWAY_FILLED]
         scores = {f.name: max((self._score(target.name, f, p) for p in places), default=0.0) for f in wanted}
         needed = [f for f in wanted if f.required and (target.name, f.name) not in _CONSTANTS]
@@ -845,10 +868,13 @@ class _Reader(_Common):
                     width = width or leaf.max_length or 0
                     yield _Way(f"{base} | strip_zeros({width})" if width else f"{base} | strip_zeros")
                     yield _Way(f"{base} | text | strip_zeros({width})" if width else f"{base} | text | strip_zeros")
-                if name == "locale" and leaf.enum:
+                if name == "locale" and leaf.enum and not all(re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z]+)?", c) for c in leaf.enum):
                     known, unknown, _ = _codes("locale", Leaf("string"), leaf.enum)
-                    if known and not unknown:
+                    if not unknown:
                         yield _Way(f"{base} | {_enum(known)}", sure=False, remark="languages by their usual codes")
+                    line = f'locale = "{base} | {_enum({**known, **dict.fromkeys(unknown, "…")})}"'
+                    yield _Open(f"which languages are {', '.join(map(repr, unknown[:8]))}? write {line}")
+                    return
                 if not f.required and leaf.kind == "string":
                     yield _Way(f"{base} | text")
                 yield _Way(base)
@@ -971,8 +997,9 @@ class _Reader(_Common):
 
 class _Writer(_Common):
     def __init__(self, noun: type[msgspec.Struct], name: str, request: Message, filled: frozenset[str] = frozenset()) -> None:
-        self.noun, self.name, self.filled = noun, name, filled
+        self.noun, self.name = noun, name
         super().__init__(message(noun), request, {"target": name, "source": noun.__name__})
+        self.filled = filled
         assert isinstance(self.source.root, StructRecord)  # noqa: S101 - a Struct's record
         self.record: StructRecord = self.source.root
         self.implied = _implied(noun.__name__)
