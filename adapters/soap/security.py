@@ -54,7 +54,7 @@ _TRUSTED = SignatureConfiguration(
 MAX_REFERENCES = 16
 """Each costs a copy of the answer."""
 SOON = timedelta(days=30)
-"""Certificates that end within this time are told about at start."""
+"""Certificates that end within this time are told about: in the log at start, and on the console."""
 _SMALLEST_RSA = 2048
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -88,11 +88,13 @@ class MessageSecurity:
         except _Unfit as exc:
             place = Finding("estate.toml", 1, f"options of {system}: security.{exc}")
             raise Findings(findings=(place,)) from exc
-        self._tell_of_ends(system)
+        for notice in self.notices(system):
+            get_logger(__name__).warning("certificate_ends", system=system, notice=notice)
 
     @property
-    def verifies(self) -> bool:
-        return self._verifier is not None
+    def checks(self) -> bool:
+        """Whether anything of an answer is looked at."""
+        return self._verifier is not None or self.options.timestamp is not None
 
     @property
     def signs(self) -> bool:
@@ -102,11 +104,10 @@ class MessageSecurity:
         """The certificates of the options: our own, then those that answers are trusted for."""
         return [*([self._signer.certificate] if self._signer else ()), *(self._verifier.certificates if self._verifier else ())]
 
-    def _tell_of_ends(self, system: str) -> None:
-        for certificate in self.certificates():
-            ends = certificate.not_valid_after_utc
-            if ends < self._clock() + SOON:
-                get_logger(__name__).warning("certificate_ends_soon", system=system, subject=_subject(certificate), ends=ends.isoformat())
+    def notices(self, system: str) -> list[str]:
+        """A sentence for each certificate that ends soon, or has ended."""
+        found = ((c, c.not_valid_after_utc) for c in self.certificates())
+        return [f"{system}: the certificate of {_subject(c)} ends {ends:%Y-%m-%d}." for c, ends in found if ends < self._clock() + SOON]
 
     # ---- requests ---------------------------------------------------------------------------------------------------
 

@@ -179,7 +179,13 @@ def _application(
         metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls),
         authenticator=base.authenticator,
     )
-    overview = Overview(facts(checked, wiring.switchboard, drifts), base.books, base.recorder, base.ring, controls.notices)
+    overview = Overview(
+        facts(checked, wiring.switchboard, drifts),
+        base.books,
+        base.recorder,
+        base.ring,
+        lambda: (*controls.notices(), *wiring.notices()),
+    )
     sessions = console_pages.Sessions(base.authenticator, base.books, base.secret)
     return application(
         ENDPOINTS,

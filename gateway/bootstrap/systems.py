@@ -47,6 +47,11 @@ class Wiring:
     guards: Mapping[str, _Kept]
     operations: Mapping[str, _Kept]
 
+    def notices(self) -> list[str]:
+        """What an operator should know of the connections, in sentences."""
+        connections = (kept.part[0] for kept in self.held.values())
+        return [notice for c in connections if isinstance(c, soap.SoapConnection) for notice in c.notices()]
+
     async def close(self, others: Iterable[Wiring] = ()) -> None:
         """All that no other wiring uses."""
         used = tuple(others)

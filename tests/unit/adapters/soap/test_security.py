@@ -207,6 +207,12 @@ def test_key_files_that_cannot_be_used_are_findings_that_name_the_option(
     assert "guessed" not in str(caught.value)
 
 
+def test_certificates_that_end_soon_are_told_and_others_are_not(tmp_path: Path) -> None:
+    soon, later = identity("soon.example", ends=NOW + timedelta(days=29)), identity("later.example")
+    guard = security(sign=soon.files(tmp_path, "soon"), verify={"certificate": later.files(tmp_path, "later")["certificate"]})
+    assert guard.notices("erp") == ["erp: the certificate of soon.example ends 2026-03-30."]
+
+
 # ---- verifying answers ----------------------------------------------------------------------------------------------
 
 
