@@ -9,8 +9,8 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from gateway.bootstrap import Checked, check
 from gateway.bootstrap.replaying import Comparison, replayer
 from gateway.cli.settings import Settings
 from gateway.estate import read, resolve
-from observability.logs import configure
 
 _LINE = recording.LINE_LIMIT
 
@@ -109,7 +108,6 @@ def record(
 
     Credentials and personal data are masked before anything leaves the gateway: see [system.NAME.recording] in docs/estate.md.
     """
-    configure()
     checked = check(settings.estate)
     known = [name for name, system in checked.estate.system.items() if system.protocol != "files"]
     if unknown := sorted(set(systems) - set(known)):
@@ -189,8 +187,7 @@ def replay(
     if not files:
         raise click.ClickException(f"nothing is recorded in {settings.estate / recording.FOLDER}; begin with `tillgate record`")
     exchanges = [r for file in files for r in recording.read(file)]
-    with _estate(other or settings.estate, mappings, contract, system or _only({r.system for r in exchanges}, contract)) as root:
-        checked = check(root)
+    checked = _checked(other or settings.estate, mappings, contract, system or _only({r.system for r in exchanges}, contract))
     found = asyncio.run(_compared(checked, exchanges))
     if as_json:
         for difference in found.found.values():
@@ -229,16 +226,15 @@ async def _compared(checked: Checked, exchanges: Sequence[Recorded]) -> Comparis
     return found
 
 
-@contextmanager
-def _estate(root: Path, mappings: Sequence[Path], contract: Path | None, system: str) -> Iterator[Path]:
-    """The estate, or a copy of it in which some files are replaced."""
+def _checked(root: Path, mappings: Sequence[Path], contract: Path | None, system: str) -> Checked:
+    """The estate, or a copy of it in which some files are replaced. Raises Findings."""
     if not mappings and contract is None:
-        yield root
-        return
+        return check(root)
     estate, _ = read(root)
     folder = root if root.is_dir() else root.parent
     used = {p for o in estate.operation.values() for p in (o.answer, o.request, o.contract) if p}
     used |= {s.contract for s in estate.system.values()}
+    given = {_stands_for(mapping, folder, sorted(used)): mapping for mapping in mappings}
     with tempfile.TemporaryDirectory(prefix="tillgate-replay-") as made:
         copy = Path(made)
         shutil.copy(root / "estate.toml" if root.is_dir() else root, copy / "estate.toml")
@@ -247,16 +243,19 @@ def _estate(root: Path, mappings: Sequence[Path], contract: Path | None, system:
                 shutil.copytree(folder / top, copy / top, ignore=shutil.ignore_patterns("__pycache__"))
             elif (folder / top).exists():
                 shutil.copy(folder / top, copy / top)
-        for mapping in mappings:
-            shutil.copy(mapping, copy / _stands_for(mapping, folder, sorted(used)))
         if contract is not None:
             if system not in estate.system:
                 raise click.BadParameter(f"no system {system!r}; there are {', '.join(estate.system)}", param_hint="--system")
+            given[estate.system[system].contract] = contract
             for beside in contract.parent.iterdir():  # imported schemas
                 if beside.suffix in (".xsd", ".wsdl", ".json", ".yaml", ".yml"):
                     shutil.copy(beside, copy / Path(estate.system[system].contract).parent / beside.name)
-            shutil.copy(contract, copy / estate.system[system].contract)
-        yield copy
+        for path, file in given.items():
+            shutil.copy(file, copy / path)
+        try:
+            return check(copy)
+        except Findings as exc:
+            raise Findings(findings=tuple(replace(f, file=str(given.get(f.file, f.file))) for f in exc.findings)) from exc
 
 
 def _stands_for(mapping: Path, folder: Path, used: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,18 @@ from gateway.cli.serving import sandbox, sandbox_environment
 from sandbox.faults import Rule
 from tests.products import LOCATION, ROOT, SKU, Live, own_estate, running
 
+DAY, STORES = date(2026, 3, 11), ("0001", "0002", "0003")
+ORDER = {
+    "lines": [
+        {
+            "lineNumber": 1,
+            "sku": SKU,
+            "quantity": {"value": "1", "unit": "EA"},
+            "unitPrice": {"centAmount": 379, "currencyCode": "EUR", "fractionDigits": 2},
+            "requestedLocationId": LOCATION,
+        }
+    ]
+}
 MAPPING = "mappings/erp/get_stock.answer.toml"
 
 
@@ -165,6 +178,42 @@ async def test_an_estate_that_cannot_be_built_is_refused_and_nothing_of_it_stays
     told = await live.product.reload()
     assert not told.applied
     assert await safety_stock(live) == 3
+
+
+@pytest.mark.slow
+async def test_files_and_orders_in_work_are_finished_once_whatever_is_reloaded(tmp_path: Path) -> None:
+    estate = own_estate(tmp_path / "estate")
+    async with running(tmp_path, root=estate, work=True) as live:
+        tills = live.sandbox.tills
+        rung = sum(len(tills.random_day(store, 200, DAY)) for store in STORES)
+        for store in STORES:
+            tills.write_file(store)
+        live.sandbox.faults.add(Rule(system="oms", kind="slow", operation="createOrder", seconds=0.6))
+        placed = [
+            asyncio.create_task(live.http.post("/orders", json=ORDER, headers={**live.auth(), "Idempotency-Key": f"reload-{n}"}))
+            for n in range(12)
+        ]
+        for round_ in range(8):
+            edit(estate, "estate.toml", "# ----", f"# edit {round_}\n# ----")
+            edit(estate, "mappings/pos/tlog.toml", "[fields]", f"# edit {round_}\n[fields]")
+            edit(estate, "mappings/oms/create_order.answer.toml", "[fields]", f"# edit {round_}\n[fields]")
+            assert (await live.product.reload()).applied
+        answers = await asyncio.gather(*placed)
+        assert {a.status_code for a in answers} <= {201, 202}, [a.text for a in answers]
+        books = live.product.books
+
+        async def under_way() -> int:
+            orders = await books.orders.processes(("running", "waiting", "compensating", "manual"), 100)
+            return len(orders) + len(STORES) - sum(f.state == "done" for f in await books.files.list(100))
+
+        async with asyncio.timeout(60):
+            while await under_way():  # noqa: ASYNC110 - the books tell nobody
+                await asyncio.sleep(0.1)
+        assert sum(f.booked for f in await books.files.list(100)) == rung
+        assert [f.quarantined + f.repeated + f.conflicts for f in await books.files.list(100)] == [0] * len(STORES)
+        assert len({a.json()["id"] for a in answers}) == 12
+        assert len(live.sandbox.oms.book.account()["orders"]) == 12  # type: ignore[arg-type]  # a list
+        await only_one_left(live.product)
 
 
 # ---- as a process
