@@ -30,6 +30,8 @@ from gateway.proof.lab import LONGEST_DEADLINE, SHORTENED, TOLERANCE, Bench, Out
 from gateway.proof.stand_in import Fault, Kind
 
 MOST_CALLERS: Final = 400
+SMALL: Final = 1_000_000
+"""Bytes that an answer without end may have, in place of a larger limit."""
 FINDS: Final = {
     "order.create": "order.find",
     "order.cancel": "order.find",
@@ -102,7 +104,7 @@ def broken(
             if subject.policy.deadline > LONGEST_DEADLINE:
                 raise Differs(f"declares a deadline of {subject.policy.deadline:g} s, nobody waits longer than {LONGEST_DEADLINE:g} s")
             limit = min(subject.policy.deadline, SHORTENED["deadline"]) + 1.0
-            async with trial.lab.bench(trial, subject) as bench:
+            async with trial.lab.bench(trial, subject, body_limit=SMALL if kind == "oversized" else 0) as bench:
                 if subject.answer is None and kind == "empty":
                     return ""
                 if not subject.writes:
@@ -115,7 +117,7 @@ def broken(
                 if kind == "empty" and subject.writes and outcome.rows == []:
                     return "no receipt, so it is asked for"
                 said = fails(outcome, *(writes if subject.writes else reads), within=limit)
-                if kind == "oversized" and bench.stand.sent > 4 * trial.lab.options.body_limit * subject.policy.retry.attempts + 8_000_000:
+                if kind == "oversized" and bench.stand.sent > subject.policy.retry.attempts * (SMALL + 16_000_000):
                     raise Differs(f"{bench.stand.sent} bytes were read of an answer without end")
                 return said
 

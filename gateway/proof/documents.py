@@ -20,7 +20,7 @@ from contracts.ports import CAPABILITIES, Capability, SkuAt
 from gateway.bootstrap import Checked
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping, ReadContext
-from mappings.language.expression import Call, Cases, Const, ExpressionError, Node, Path, parse
+from mappings.language.expression import Call, Cases, Choice, Const, ExpressionError, Node, Path, parse
 from mappings.language.sample import document as sample
 
 _TWO_EUROS: Final = {"centAmount": 200, "currencyCode": "EUR", "fractionDigits": 2}
@@ -135,11 +135,12 @@ def _documents(
     checked: Checked, full: str, call: str, mapping: CompiledMapping | None, speaker: Speaker, recordings: list[Recorded]
 ) -> Iterator[tuple[str, str, Any]]:
     """(kind, description, prepared document)."""
-    for n, recorded in enumerate(recordings, 1):
+    for recorded in recordings:
+        what = f"recording of {recorded.at:%Y-%m-%d %H:%M:%S}"
         try:
-            yield "recording", f"recording {n}", speaker.prepared(call, recorded.answer_bytes)
+            yield "recording", what, speaker.prepared(call, recorded.answer_bytes)
         except Exception as exc:  # noqa: BLE001  # a recording is foreign; one that cannot be read is passed over
-            yield "recording", f"recording {n}: {exc}", None
+            yield "recording", f"{what}: {exc}", None
     for example in mapping.file.examples if mapping is not None else ():
         if example.error is None:
             raw = example.given if isinstance(example.given, str) else msgspec.json.encode(example.given)
@@ -305,14 +306,16 @@ def hints(mapping: CompiledMapping) -> dict[str, str]:
     return found
 
 
-def calls(node: Node) -> Iterator[Call]:
-    """Innermost first: what a value meets first says how it must look."""
+def calls(node: Node, *, certain: bool = False) -> Iterator[Call]:
+    """Innermost first: what a value meets first says how it must look. `certain`: only those that are made whatever the document holds."""
     for name in getattr(node, "__dataclass_fields__", ()):
+        if certain and isinstance(node, Choice) and name != "test":
+            continue
         value = getattr(node, name)
         for each in value if isinstance(value, tuple) else (value,):
             inner = each[1] if isinstance(each, tuple) and len(each) == 2 else each
             if hasattr(inner, "__dataclass_fields__"):
-                yield from calls(inner)
+                yield from calls(inner, certain=certain)
     if isinstance(node, Call):
         yield node
 
@@ -347,8 +350,8 @@ def _said_by(call: Call, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tu
             yield path, _moment(formats[-1])
         case "quantity" | "money" | "cents" | "unit_price" as name:
             yield path, _PLAIN[name]
-            for other in rest:
-                if isinstance(other, Path):
+            for other in map(base, rest):
+                if other is not None:
                     yield other, "EA" if name == "quantity" else "EUR"
         case name if name in _PLAIN:
             yield path, _PLAIN[name]

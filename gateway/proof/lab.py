@@ -154,12 +154,13 @@ class Lab:
         return self.speaker.admitted(subject.call, Asked("POST", "/", {}, body), frozenset())
 
     @asynccontextmanager
-    async def bench(self, trial: Trial, *chosen: Subject, breaker: bool = True) -> AsyncIterator[Bench]:
+    async def bench(self, trial: Trial, *chosen: Subject, breaker: bool = True, body_limit: int = 0) -> AsyncIterator[Bench]:
         """`breaker` false: it never opens, where many bad answers follow each other."""
-        stand = StandIn(self.speaker, answers(self.checked, self.system, self.subjects, self.speaker, self.recordings))
+        stand = StandIn(self.speaker, answers(self.checked, self.system, (*chosen, *self.subjects), self.speaker))
+        options = replace(self.options, body_limit=min(body_limit or self.options.body_limit, self.options.body_limit))
         await stand.start()
         try:
-            cut = alone(self.checked, [s.full for s in chosen], self.options, stand.url, lambda p: _limits(p, breaker=breaker))
+            cut = alone(self.checked, [s.full for s in chosen], options, stand.url, lambda p: _limits(p, breaker=breaker))
             wiring = await wired(cut, EveryZone(self.checked.estate.estate.time_zone), self.connections(cut))
             try:
                 yield Bench(stand, wiring, chosen, self.system)

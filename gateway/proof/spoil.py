@@ -17,7 +17,7 @@ from mappings.language.shape import TEXT, Field, Leaf, Message, Record
 UNKNOWN: Final = "standInUnknown"
 """Name of an element that no contract has."""
 _NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
-_CODED: Final = ("enum", "lookup")
+_CODED: Final = ("enum", "lookup", "boolean")
 _CONVERTED: Final = (
     "integer", "decimal", "implied", "cents", "money", "unit_price", "quantity", "date", "time", "local_datetime", "instant",
     "epoch_millis",
@@ -109,13 +109,11 @@ def _uses(mapping: CompiledMapping | None) -> tuple[dict[str, frozenset[str]], d
     for line in mapping.lineage.values() if mapping is not None else ():
         for source in line.sources:
             uses.setdefault(source, set())
-            if len(line.sources) == 1:
-                uses[source].update(line.functions)
         try:
             node = parse(line.expression)
         except ExpressionError:
             continue
-        for call in calls(node):
+        for call in calls(node, certain=True):
             path = base(call)
             if path is None:
                 continue
@@ -133,7 +131,10 @@ def _cases(arguments: tuple[Node, ...], named: tuple[tuple[str, Node], ...]) -> 
             yield from (str(k) for k, _ in argument.items)
         elif isinstance(argument, Const):
             yield str(argument.value)
-    yield from (name for name, _ in named)
+    for name, each in named:
+        yield name
+        if isinstance(each, Const):
+            yield str(each.value)
 
 
 # ---- what may be done -----------------------------------------------------------------------------------------------
