@@ -21,6 +21,7 @@ from contracts.canonical.amounts import UNITS
 from contracts.errors import Finding, TillgateError
 from contracts.ports import CAPABILITIES
 from mappings.language import vocabulary
+from mappings.language.build import Builder
 from mappings.language.check import translate
 from mappings.language.expression import ANCHORS
 from mappings.language.kinds import AMOUNTS
@@ -468,8 +469,12 @@ class _Common:
         if findings:
             return findings
         first = max((n for n, line in enumerate(rendered[:at], 1) if line.startswith("[")), default=at) if whole else at
-        found = translate(parsed, self.source, self.target, self.steps)[2]
-        return [f for f in found if first <= f.line <= at and (f.line == at or not f.message.startswith(_ELSEWHERE))]
+        builder = Builder(parsed, self.source, self.target, self.steps)
+        if self.target.form == "struct":
+            builder.build_read()
+        else:
+            builder.build_write()
+        return [f for f in builder.findings if first <= f.line <= at and (f.line == at or not f.message.startswith(_ELSEWHERE))]
 
     def first(self, groups: Sequence[tuple[str, _Group]], name: str, ways: Iterator[_Way | _Open]) -> _Way | _Open | None:
         """The first way that the check has nothing against."""

@@ -133,6 +133,7 @@ class Emitter:
         self.file, self.source, self.target, self.steps = file, source, target, steps
         self.form: Form = source.form
         self.findings: list[Finding] = []
+        self._told: set[Finding] = set()
         self.lines: list[Part] = []
         self.functions: list[tuple[Remembered, list[Part]]] = []
         """What values are made by, and their lines."""
@@ -183,7 +184,8 @@ class Emitter:
                 place = Place(*place.within(rule.text, column))
                 column = 0
         finding = Finding(self.file.file, place.line, message, suggestion, column or place.column)
-        if finding not in self.findings:
+        if finding not in self._told:
+            self._told.add(finding)
             self.findings.append(finding)
 
     @contextmanager
