@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,10 +15,14 @@ from adapters.rest.client import decoded
 from adapters.rest.contract import RestContract
 from benchmarks.ratio import Ratio, compare, show
 from contracts.canonical.inventory import InventoryLevel
+from contracts.canonical.order import OrderReceipt
 from mappings.language import ReadContext, load
 from mappings.language.typed import Typed
+from sandbox.oms.book import Book
+from sandbox.oms.model import Buyer, Delivery, Money, NewOrder, OrderPage, Payment, Position
 from sandbox.world import World
 
+ROOT = Path(__file__).resolve().parents[1]
 ROWS = 500
 LEVEL: dict[str, Any] = {
     "type": "object",
@@ -75,26 +81,60 @@ def answer() -> bytes:
     return json.dumps({"items": rows}).encode()
 
 
-def reading(body: bytes) -> list[Ratio]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "openapi.json")
-        path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
-        contract = RestContract("shop", path)
-    mapping = load(MAPPING, "levels.answer.toml", lambda _: contract.exchange("levels"), {"InventoryLevel": InventoryLevel})
-    context = ReadContext(system="shop", operation="levels")
+def orders() -> bytes:
+    """A page of the sandbox's order management, as bytes on the wire: orders of one to four positions."""
+    world = World()
+    book, now = Book(world, lambda: datetime(2026, 3, 11, tzinfo=UTC)), 1_773_187_200_000
+    for n in range(ROWS):
+        positions = [_position(world, n + m, m + 1) for m in range(n % 4 + 1)]
+        total = Money(str(sum((Decimal(p.line_total.amount) for p in positions), Decimal())), "EUR")
+        book.take(
+            NewOrder(
+                client_ref=f"W-{n:08}",
+                sales_channel="WEB",
+                placed_utc=now + n,
+                buyer=Buyer("1000001", "ada@example.com", "Ada Example"),
+                positions=positions,
+                grand_total=total,
+                payments=[Payment("CARD", total)],
+                delivery=Delivery("HOME"),
+            )
+        )
+    return msgspec.json.encode(OrderPage([order for _, order in book.find(None, None, 0)]))
 
-    shortcut = mapping.shortcut
+
+def _position(world: World, n: int, pos: int) -> Position:
+    product, price = world.products[n], Decimal(n % 900 + 99) / 100
+    unit: Literal["KGM", "PCE"] = "KGM" if product.unit == "KGM" else "PCE"
+    return Position(pos, product.sku, Decimal(2), unit, Money(str(price), "EUR"), Money(str(2 * price), "EUR"), "0001")
+
+
+def reading(name: str, body: bytes, contract: RestContract, text: str, target: type[msgspec.Struct]) -> list[Ratio]:
+    mapping = load(text, name, lambda operation: contract.exchange(operation.partition(".")[2]), {target.__name__: target})
+    context, shortcut = ReadContext(system=contract.system, operation=name), mapping.shortcut
     assert isinstance(shortcut, Typed)  # noqa: S101  # plain objects have one
 
     def ours() -> list[Any]:
         return mapping.read(shortcut.decode(body) or decoded(body, "application/json"), context)
 
+    assert ours() == mapping.read(decoded(body, "application/json"), context)  # noqa: S101  # the short way reads the same
     assert len(ours()) == ROWS == len(msgspec.json.decode(body)["items"])  # noqa: S101  # both have read all rows, else nothing is compared
-    return compare(f"rest read {ROWS} rows", ours, {"msgspec": lambda: msgspec.json.decode(body)}, {"msgspec": "<=2.0"})
+    return compare(name, ours, {"msgspec": lambda: msgspec.json.decode(body)}, {"msgspec": "<=2.0"})
 
 
 def main() -> None:
-    show(reading(answer()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "openapi.json")
+        path.write_text(json.dumps(DOCUMENT), encoding="utf-8")
+        shop = RestContract("shop", path)
+    oms = RestContract("oms", ROOT / "contracts/systems/oms/openapi.json")
+    found = (ROOT / "mappings/oms/find_orders.answer.toml").read_text(encoding="utf-8")
+    show(
+        [
+            *reading(f"rest read {ROWS} rows", answer(), shop, MAPPING, InventoryLevel),
+            *reading(f"rest read {ROWS} orders", orders(), oms, found, OrderReceipt),
+        ]
+    )
 
 
 if __name__ == "__main__":

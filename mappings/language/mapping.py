@@ -204,10 +204,11 @@ class CompiledMapping:
 
     def _read_typed(self, document: Decoded, context: ReadContext) -> list[Any] | None:
         """None where a value is not what its mapping needs: read plainly, it says so with the value as it was sent, and drifts once."""
-        drift: list[tuple[str, str, str]] = []
-        try:
+        code, drift, buffered = self._shorter(None), list[tuple[str, str, str]](), context
+        if "open_cases(" in code.text:
             buffered = replace(context, drift=lambda kind, path, value: drift.append((kind, path, value)))
-            found: list[Any] = self._shorter(None).functions["read"](document.value, buffered)
+        try:
+            found: list[Any] = code.functions["read"](document.value, buffered)
         except (runtime.Bad, runtime.Refused, *_FOREIGN):
             return None
         for what in drift:

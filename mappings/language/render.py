@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ from mappings.language.rows import NotRegular, Rows, Way, may_be_empty
 from mappings.language.shape import TEXT, Field, Leaf, Record
 from mappings.language.source import record_of
 from mappings.language.typed import UNTYPED, NotTyped, Typed
+
+_LOOP = re.compile(r"for \w+, (\w+) in enumerate\((\w+)\):").fullmatch
+_APPEND = re.compile(r"out\.append\((one\(.*\))\)").fullmatch
 
 
 class Renderer:
@@ -28,6 +32,8 @@ class Renderer:
     def text(self) -> tuple[str, list[Where]]:
         """The source, and for each of its lines what it is about."""
         lines = [*self.functions(), *(line for part in self.builder.lines for line in self.expand(part))]
+        if self.typed is not None:
+            lines = _at_once(lines)
         return "".join(f"{'    ' * line.indent}{line.text}\n" for line in lines), [line.where for line in lines]
 
     def functions(self) -> Iterator[Line]:
@@ -88,10 +94,8 @@ class Renderer:
                 where if slot is None else Where(where.target, self.builder.join(node, slot.field.name), where.line, slot.field.personal)
             )
             yield Line(indent + deeper, text, about)
-        if self.builder.form != "struct" and not cut:
+        if self.builder.form != "struct" and not cut and self.typed is None:
             needed = [s for s in node.slots.values() if s.field.required and not s.field.nillable and not s.field.repeated]
-            if self.typed is not None:
-                needed = [s for s in needed if not self.typed.sure(s.field)]
             if needed:
                 yield line(f"if {' or '.join(f'{s.var} is None' for s in needed)}:")
                 yield line(f"missing({{{', '.join(f'{s.field.name!r}: {s.var}' for s in needed)}}})", 1)
@@ -239,10 +243,10 @@ class Renderer:
                 var = slot.var
                 yield f"{var} = {node.var}.{self.typed.attribute(node.record, slot.field.name)}", 0, slot
                 if isinstance(slot.field.shape, Leaf) and not slot.field.repeated and slot.field.shape.kind in UNTYPED:
-                    if slot.field.shape.kind == "boolean":
-                        yield f"if {var} is not True and {var} is not False and {var} is not None:", 0, None
-                    else:
-                        yield f"if {var} is True or {var} is False:", 0, None
+                    test = "not (v is True or v is False or v is None)" if slot.field.shape.kind == "boolean" else "v is True or v is False"
+                    if slot.field.required and not slot.field.nillable:
+                        test = "not (v is True or v is False)" if slot.field.shape.kind == "boolean" else f"{test} or v is None"
+                    yield f"if {test.replace('v ', f'{var} ')}:", 0, None
                     yield f"wrong({slot.field.shape.kind!r}, {var})", 1, slot
                 if slot.field.repeated and (slot.field.nillable or not slot.field.required):
                     yield f"if {slot.var} is None:", 0, None
@@ -380,3 +384,12 @@ def _read(builder: Builder) -> tuple[list[RecordNode], dict[int, set[str]]]:
 def _opaque(builder: Builder) -> bool:
     """Whether a query looks at records as they were sent."""
     return any(isinstance(constant, Query) for constant in builder.constants.values())
+
+
+def _at_once(lines: list[Line]) -> list[Line]:
+    """A loop that makes one target of each row, as the list of them: no place is needed where the plain reading says what is wrong."""
+    for at, (loop, append, end) in enumerate(zip(lines, lines[1:], lines[2:], strict=False)):
+        rows, row = _LOOP(loop.text), _APPEND(append.text)
+        if rows and row and (append.indent, end.indent, end.text) == (loop.indent + 1, loop.indent, "return out"):
+            return [*lines[:at], Line(end.indent, f"return [{row[1]} for {rows[1]} in {rows[2]}]", append.where), *lines[at + 3 :]]
+    return lines

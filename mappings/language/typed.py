@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from mappings.language.shape import Field, Leaf, Record
+from mappings.language.shape import Field, Record
 
 MAX_VALUES: Final = 64
 """Values of an enumeration that are matched while decoding."""
@@ -36,12 +36,14 @@ class Decoded:
     typed: Typed
 
     def member(self, path: str) -> Any:
-        """What stands at a path of names with dots; None: nothing. See `Typed.shows`."""
+        """What stands at a path of names with dots; None: nothing. See `Typed.shows`. A list of records is a list all the same."""
         found = self.value
         for name in (path,) if self.typed.root.get(path) else path.split("."):
             if isinstance(found, msgspec.Struct):
                 names = found.__struct_encode_fields__
                 found = getattr(found, found.__struct_fields__[names.index(name)]) if name in names else None
+                if isinstance(found, msgspec.Raw):
+                    found = DECODER.decode(found) if bytes(found) else None
             else:
                 found = found.get(name) if isinstance(found, dict) else None
         return found
@@ -68,6 +70,8 @@ class Typed:
             return None
         try:
             value = self._decode(text)
+            if not text.isascii():
+                text.decode()  # what is passed over is not looked at
         except (msgspec.DecodeError, ValueError, RecursionError):
             self.failed()
             return None
@@ -95,10 +99,6 @@ class Typed:
         """Where the type of a record holds a field."""
         return name if name.isidentifier() and not keyword.iskeyword(name) and name[0] != "_" else f"field_{_index(record, name)}"
 
-    def sure(self, field: Field) -> bool:
-        """Whether a required field cannot be None."""
-        return not isinstance(field.shape, Leaf) or field.shape.kind not in UNTYPED
-
     def _type(self, record: Record, above: tuple[int, ...]) -> type[msgspec.Struct]:
         if id(record) in above:
             raise NotTyped
@@ -112,7 +112,7 @@ class Typed:
                     raise NotTyped
                 name = self.attribute(record, field.name)
                 if field.name not in wanted:
-                    members.append((name, Any, None))
+                    members.append((name, msgspec.Raw, msgspec.Raw()))
                     continue
                 type_ = self._of(field, above)
                 if field.repeated:
