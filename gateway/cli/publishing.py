@@ -18,6 +18,7 @@ from gateway.edge import asyncapi, openapi, problems
 def generated(title: str) -> dict[str, bytes]:
     """Path in the repository -> content. The same source gives the same bytes."""
     from gateway.cli import estate_reference  # knows every driver's options
+    from gateway.proof import report
 
     found = {
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
@@ -27,6 +28,7 @@ def generated(title: str) -> dict[str, bytes]:
     found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     found["docs/estate.md"] = estate_reference.text().encode()
+    found["docs/reference/cases.md"] = report.reference().encode()
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
+from gateway.proof import catalogue, feeds
 from gateway.proof.run import TIERS, Proof, Result
 
 MEANS: Final = {
@@ -126,3 +127,16 @@ def _table(results: Sequence[Result]) -> Iterator[str]:
             f'<td class="v">{_MARK[r.verdict]}</td></tr>'
         )
     yield "</tbody></table></div>"
+
+
+def reference() -> str:
+    """The manual's list of all cases."""
+    parts = [
+        "# Cases of a proof",
+        "",
+        "Generated from the catalogue: `./run publish` writes it anew. [Prove a system](../proving.md) explains it.",
+    ]
+    for title, cases in (("Systems that are called (soap, rest)", catalogue.CASES), ("Systems that drop files", feeds.CASES)):
+        parts += ["", f"## {title}", "", "| tier | case | what is done | what is expected |", "|---|---|---|---|"]
+        parts += [f"| {c.tier} | `{c.name}` | {_cell(c.did)} | {_cell(c.expected)} |" for c in cases]
+    return "\n".join(parts) + "\n"
