@@ -323,14 +323,14 @@ class _Visit:
         """The next page: its path, or the parameter that leads there."""
         match paging:
             case CursorPaging():
-                cursor = member(document, paging.next)
-                if cursor in (None, "") or (paging.more and member(document, paging.more) is not True):
+                cursor = _member(document, paging.next)
+                if cursor in (None, "") or (paging.more and _member(document, paging.more) is not True):
                     return None
                 if not isinstance(cursor, str | int) or isinstance(cursor, bool):
                     raise Unusable(paging.next, "a text or number that leads to the next page", type(cursor).__name__)
                 return self._changed(paging.parameter, cursor, asked)
             case NumberedPaging() | OffsetPaging():
-                items = member(document, paging.items)
+                items = _member(document, paging.items)
                 if not isinstance(items, list):
                     raise Unusable(paging.items, "the list of this page", type(items).__name__)
                 self._items += len(items)
@@ -344,7 +344,7 @@ class _Visit:
             case LinkPaging():
                 return next_link(answer.headers.get("Link", ""), self._c.wire.base_url, asked.path)
             case AddressPaging():
-                address = member(document, paging.next)
+                address = _member(document, paging.next)
                 if address in (None, ""):
                     return None
                 if not isinstance(address, str):
@@ -393,11 +393,15 @@ def _members(paging: Paging | None) -> Iterator[str]:
             yield path
 
 
+def _member(document: Any, path: str) -> Any:
+    return document.member(path) if isinstance(document, Decoded) else member(document, path)
+
+
 def _reached(document: Any, path: str, count: int) -> bool:
     """Whether the total that the answer names is there; systems write it as a number or a text."""
     if not path:
         return False
-    total = member(document, path)
+    total = _member(document, path)
     if isinstance(total, bool) or not isinstance(total, int | str) or not re.fullmatch(r"[0-9]{1,15}", str(total), re.ASCII):
         raise Unusable(path, "how many there are in all", type(total).__name__)
     return count >= int(total)

@@ -11,7 +11,6 @@ from adapters.login import CredentialsRefused
 from adapters.rest.spec import ErrorBody, Meaning
 from adapters.wire import WireAnswer
 from contracts.errors import OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
-from mappings.language.typed import Decoded
 
 Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "credentials"]
 
@@ -82,8 +81,6 @@ def said(document: Any, form: ErrorBody) -> tuple[str, str]:
 
 def member(document: Any, path: str) -> Any:
     """The value at a dotted path, None if there is none. The last name may hold dots itself: `@odata.nextLink`."""
-    if isinstance(document, Decoded):
-        return document.member(path)
     while path:
         if isinstance(document, dict) and path in document:
             return document[path]
