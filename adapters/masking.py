@@ -106,6 +106,9 @@ class Masking:
     clear: frozenset[str] = frozenset()
     """Names of fields that the driver itself reads: result codes, cursors, when the answer was true."""
 
+    addresses: frozenset[str] = frozenset()
+    """Names of fields that hold the next page's address."""
+
     def headers(self, headers: Mapping[str, str], mask: Mask) -> dict[str, str]:
         kept = {name.lower(): value for name, value in headers.items() if name.lower() in _HEADERS}
         if "link" in kept:
@@ -202,6 +205,8 @@ class Masking:
     # ---- walking
 
     def _value(self, path: Path, text: str, mask: Mask) -> str:
+        if path and path[-1] in self.addresses:
+            return self._address(text, mask)
         if not self._masks(path):
             return text
         leaf = _leaf(self.answer.root, path) if self.answer is not None else None

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from adapters.masking import Masking
-from adapters.rest.spec import ApiKey, CursorPaging, ErrorBody
+from adapters.rest import spec as rest
+from adapters.rest.spec import AddressPaging, ApiKey, CursorPaging, ErrorBody, NumberedPaging, OffsetPaging, SessionLogin
 from adapters.soap.spec import AsOf, Carried, Meaning, Results, Session
 from gateway.bootstrap.checking import Checked
 from gateway.estate import Operation
@@ -28,21 +29,25 @@ def masking(checked: Checked, full: str, declared: Operation, options: Any, secr
         keep=rules.keep,
         secret=frozenset(name for kind, name in names if kind == "secret"),
         clear=frozenset(name for kind, name in names if kind == "clear"),
+        addresses=frozenset(name for kind, name in names if kind == "address"),
         secret_values=frozenset([*secrets.values(), *(value for reference, value in given if reference.startswith(("env:", "file:")))]),
     )
 
 
 def _names(part: msgspec.Struct) -> Iterator[tuple[str, str]]:
-    """Fields by their last name: those that carry credentials, and those that the driver itself reads."""
+    """Fields by their last name: those that carry credentials, those that the driver itself reads, and addresses of further pages."""
     secret: list[str | None] = []
     clear: list[str | None] = []
+    address: list[str | None] = []
     match part:
         case Carried():
             secret = [part.token, part.header, part.field, part.cookie]
             if isinstance(part, Session):
                 secret += [part.user_field, part.password_field, *part.secrets]
         case ApiKey():
-            secret = [part.header, part.query]
+            secret = [part.header, part.query, part.cookie]
+        case SessionLogin():
+            secret = [part.user_field, part.password_field, part.token, part.cookie]
         case Results():
             clear = [part.type, *part.code]
         case Meaning():
@@ -50,13 +55,21 @@ def _names(part: msgspec.Struct) -> Iterator[tuple[str, str]]:
         case AsOf():
             clear = [*part.fields]
         case CursorPaging():
-            clear = [part.next]
+            clear = [part.more]
+        case NumberedPaging():
+            clear = [part.total, part.pages]
+        case OffsetPaging():
+            clear = [part.total]
+        case AddressPaging():
+            address = [part.next]
+        case rest.Meaning():
+            clear = [part.member]
         case ErrorBody():
             clear = [part.code, "type", "status"]
         case _:
             pass
-    yield from (("secret", path.rpartition(".")[2]) for path in secret if path)
-    yield from (("clear", path.rpartition(".")[2]) for path in clear if path)
+    for kind, paths in (("secret", secret), ("clear", clear), ("address", address)):
+        yield from ((kind, path.rpartition(".")[2]) for path in paths if path)
 
 
 def _parts(value: Any) -> Iterator[msgspec.Struct]:

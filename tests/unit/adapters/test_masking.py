@@ -117,6 +117,12 @@ def test_what_cannot_be_taken_apart_is_masked_as_a_whole(body: bytes, kind: str)
     assert b"Anna" not in masking().body(body, kind, MASK, {})
 
 
+def test_the_address_of_the_next_page_stays_one_without_its_host() -> None:
+    body = b'{"next": "https://crm.internal/people?after=Anna&n=5"}'
+    masked = json.loads(masking(addresses=frozenset({"next"})).body(body, "application/json", MASK, {}))
+    assert masked == {"next": f"/people?after={MASK.text('Anna')}&n={MASK.text('5')}"}
+
+
 def test_attachments_are_not_recorded() -> None:
     with pytest.raises(Unmaskable):
         masking().body(b"--x\r\n", "multipart/related; boundary=x", MASK, {})
