@@ -98,9 +98,8 @@ class Target(Translator):
                     f"one of {', '.join(map(repr, leaf.enum))} is wanted, the expression gives any text", "append | enum(CODE='…', …)"
                 )
             if strange := [v for v in known if v not in leaf.enum]:
-                text = (
-                    "'…'" if len(strange) > 1 else repr(did_you_mean(str(strange[0]), leaf.enum).removeprefix("did you mean ").rstrip("?"))
-                )
+                near = did_you_mean(str(strange[0]), leaf.enum)
+                text = repr(near[13:-1]) if len(strange) == 1 and near.startswith("did you mean ") else "'…'"
                 raise Problem(
                     f"{', '.join(map(repr, strange))} is none of {', '.join(map(repr, leaf.enum))}", f"append | enum({strange[0]}={text})"
                 )
