@@ -41,6 +41,7 @@ from mappings.language.typed import Decoded, Typed
 from observability import Hop, current_hop
 
 _SAFE = ("GET", "HEAD")
+_ONE_VALUE = msgspec.json.Decoder(msgspec.Raw)
 _ETAG_BYTES = 16 * 1024 * 1024
 
 
@@ -232,7 +233,13 @@ class _Visit:
         typed, wraps, body = self._plan.typed, self._operation.wraps, answer.body
         if typed is None or not (is_json(answer.content_type) or answer.content_type in self._c.options.json_types):
             return None
-        return typed.decode(b"{%b:%b}" % (msgspec.json.encode(wraps), body) if wraps else body)
+        if not wraps:
+            return typed.decode(body)
+        try:
+            _ONE_VALUE.decode(body)  # else `[1],"items":[2]` would become a whole object by what is put around it
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        return typed.decode(b"{%b:%b}" % (msgspec.json.encode(wraps), body))
 
     def _read(self, answer: WireAnswer) -> Any:
         also = self._c.options.json_types

@@ -22,6 +22,8 @@ from adapters.rest.driver import RestConnection
 from adapters.rest.spec import RestOptions
 from contracts.call import Call
 from contracts.errors import ContractViolation, OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
+from mappings.language.mapping import ReadContext, load
+from mappings.language.typed import Decoded
 from tests.unit.adapters.rest.test_driver import JSON, Answering, in_turn, says
 
 LINES = "application/x-ndjson"
@@ -227,6 +229,28 @@ async def test_answers_that_are_no_objects(shop: Shop, content: dict[str, Any], 
         assert isinstance(await failing(connection), ContractViolation)
     else:
         assert await ask(connection) == (document,)
+
+
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+
+
+async def test_a_list_is_one_value_also_where_the_mapping_reads_it_by_its_types(shop: Shop) -> None:
+    row = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
+    of = contract(shop.folder, responses={"200": {"description": "", "content": {JSON: {"schema": {"type": "array", "items": row}}}}})
+    text = 'target = "Named"\nsource = "shop.one/items"\n[fields]\nid = "id"\n'
+    mapping = load(text, "m.toml", lambda name: of.exchange(name.partition(".")[2]), {"Named": Named})
+    assert mapping.shortcut is not None
+    connection = await shop.connected(of)
+    rows = json.dumps([{"id": str(n)} for n in range(50)]).encode()
+    call = Call(channel="web", client="c", deadline=asyncio.get_running_loop().time() + 5)
+    shop.answer = says(body=rows)
+    (found,) = (await connection.call("one", {}, call, 3, mapping.shortcut)).documents
+    assert isinstance(found, Decoded)
+    assert mapping.read(found, ReadContext("shop", "one")) == [Named(id=str(n)) for n in range(50)]
+    shop.answer = says(body=rows + b',"items":' + rows)
+    with pytest.raises(ContractViolation):
+        await connection.call("one", {}, call, 3, mapping.shortcut)
 
 
 async def test_json_under_a_wrong_type_is_read_only_where_declared(shop: Shop) -> None:
