@@ -41,6 +41,7 @@ _USERNAME = f"{_OASIS}username-token-profile-1.0"
 _X509V3 = f"{_OASIS}x509-token-profile-1.0#X509v3"
 _BASE64 = f"{_OASIS}soap-message-security-1.0#Base64Binary"
 _ID = f"{{{WSU}}}Id"
+_XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _EXCLUSIVE = CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0
 _TRANSFORMS = frozenset(m.value for m in CanonicalizationMethod)
 _TRUSTED = SignatureConfiguration(
@@ -267,7 +268,7 @@ class _Verifier:
             raise Unusable("Security/Timestamp", "a signed Timestamp", "none" if timestamp is None else "one that is not signed")
         if self._options.confirmation:
             self._confirmed(security, signed, sealed)
-        return parse_xml(signed[body]), parse_xml(signed[timestamp]) if timestamp in signed else timestamp
+        return _typed(parse_xml(signed[body]), body), parse_xml(signed[timestamp]) if timestamp in signed else timestamp
 
     @staticmethod
     def _security(root: etree._Element, soap: str, actor: str) -> tuple[etree._Element | None, int]:
@@ -350,6 +351,23 @@ class _Verifier:
             if each in signed and secrets.compare_digest("".join((each.get("Value") or "").split()).encode(), wanted.encode()):
                 return
         raise Unusable("Security/SignatureConfirmation", "a signed confirmation of this request's signature", "none")
+
+
+def _typed(signed: etree._Element, sent: etree._Element) -> etree._Element:
+    """The signed element, in which names in `xsi:type` mean what they meant where they were sent: exclusive canonicalization leaves out
+    the namespaces that only such values use. The name itself is signed.
+    """
+    lost: list[tuple[etree._Element, str, str]] = []
+    for mine, theirs in zip(signed.iter(etree.Element), sent.iter(etree.Element), strict=False):
+        prefix, colon, name = (mine.get(_XSI_TYPE) or "").strip().rpartition(":")
+        if colon and prefix not in mine.nsmap and (space := theirs.nsmap.get(prefix)):
+            lost.append((mine, space, name))
+    if lost:
+        prefixes = {space: f"signed{n}" for n, space in enumerate(dict.fromkeys(s for _, s, _ in lost))}
+        etree.Element("signed", nsmap={p: s for s, p in prefixes.items()}).append(signed)
+        for element, space, name in lost:
+            element.set(_XSI_TYPE, f"{prefixes[space]}:{name}")
+    return signed
 
 
 def _named(root: etree._Element, uri: str) -> etree._Element:

@@ -16,7 +16,7 @@ from lxml import etree
 from zeep.wsse import UsernameToken as ZeepToken
 
 from adapters.options import read
-from adapters.soap.errors import Unusable
+from adapters.soap.errors import SOAP12, Unusable
 from adapters.soap.security import MessageSecurity, Sealed, Untrusted, username_token
 from adapters.soap.spec import Security, SoapOptions, UsernameToken
 from contracts.errors import ContractViolation, Findings, UpstreamError, UpstreamFault
@@ -109,6 +109,13 @@ async def test_a_digest_is_new_in_every_request_and_the_password_is_in_none(wsdl
     nonces = {etree.fromstring(t).findtext(".//wsse:Nonce", "", NAMES) for t in (first, second)}
     assert len(nonces - {""}) == 2
     assert b"never-on-the-wire" not in first + second
+
+
+def test_the_header_of_soap_1_2_names_its_role_in_that_versions_words() -> None:
+    guard = security(timestamp={}, actor="urn:door")
+    text = f'<soap:Envelope xmlns:soap="{SOAP12}"><soap:Header>{guard.block(SOAP12)}</soap:Header></soap:Envelope>'
+    (header,) = etree.fromstring(text).iter(qualified("wsse:Security"))
+    assert dict(header.attrib) == {f"{{{SOAP12}}}mustUnderstand": "true", f"{{{SOAP12}}}role": "urn:door"}
 
 
 async def test_the_header_names_its_actor_and_need_not_be_understood(wsdl: Path) -> None:
@@ -232,6 +239,20 @@ def test_a_signed_answer_is_read(pinned: MessageSecurity, server: Identity) -> N
 def test_comments_and_instructions_in_a_signed_value_neither_break_nor_cut_it(pinned: MessageSecurity, server: Identity) -> None:
     document = Answer(PLANTS.replace("0001", "00<?p q?>01"), server).written()
     assert plant(pinned.opened(document.replace(b"<WERKS>0", b"<WERKS><!--6-->0"), Sealed(b""))) == "0001"
+
+
+@pytest.mark.parametrize("where", ["on the element", "around it"])
+def test_types_that_values_name_keep_their_namespace_in_signed_answers(pinned: MessageSecurity, server: Identity, where: str) -> None:
+    kind = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="k:Small"'
+    inner = f'<n:GetPlantsResponse><a xmlns:k="urn:kinds" {kind}/><b/></n:GetPlantsResponse>'
+    if where == "around it":
+        inner = inner.replace(' xmlns:k="urn:kinds"', "").replace("<n:GetPlantsResponse>", '<n:GetPlantsResponse xmlns:k="urn:kinds">')
+    body = pinned.opened(Answer(inner, server).written(), Sealed(b""))
+    element = body.find(".//a")
+    assert element is not None
+    prefix, _, name = element.get("{http://www.w3.org/2001/XMLSchema-instance}type", "").partition(":")
+    assert (element.nsmap[prefix], name) == ("urn:kinds", "Small")
+    assert [etree.QName(e).localname for e in body.iter()] == ["Body", "GetPlantsResponse", "a", "b"]
 
 
 def moved(document: bytes, wrap: Callable[[etree._Element, etree._Element], None]) -> bytes:
