@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from adapters import recording
-from adapters.recording import Recorded
-from contracts.errors import Findings
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from adapters.masking import Masking
+from adapters.recording import Capture, Captures, Recorded
+from adapters.wire import TAP, WireAnswer, WireRequest
+from contracts.errors import Findings, StateConflict
+from contracts.ports import LevelQuery, SkuAt
 
 
 def exchange(**more: object) -> Recorded:
@@ -46,3 +48,64 @@ def test_bodies_that_are_no_base64_are_refused_when_read(tmp_path: Path) -> None
     recording.write(file, [exchange(binary=True, answer="*")])
     with pytest.raises(Findings):
         list(recording.read(file))
+
+
+# ---- capturing
+
+
+class Sent:
+    """The wire behind a tap."""
+
+    def __init__(self) -> None:
+        self.headers: list[dict[str, str]] = []
+
+    async def __call__(self, headers: Mapping[str, str]) -> WireAnswer:
+        self.headers.append(dict(headers))
+        return WireAnswer(200, {"content-type": "application/json"}, b'{"said": "x"}', "application/json")
+
+
+async def attempt(capture: Capture, operation: str, sent: Sent) -> None:
+    query = LevelQuery(pairs=(SkuAt(sku="1", location_id="2"),))
+    async with capture.listening("erp.Stock", "inventory.levels", "GetStock", Masking(None, clear=frozenset({"said"})), query):
+        tap = TAP.get()
+        assert tap
+        await tap.exchange(WireRequest(operation, "GET", "/s", {"If-None-Match": '"1"', "Authorization": "k"}, None), sent)
+
+
+async def taken(capture: Capture) -> list[Recorded]:
+    return [r async for found in capture.exchanges(asyncio.Event()) for r in found]
+
+
+async def test_a_capture_hears_its_operation_whole_and_no_login() -> None:
+    sent, captures = Sent(), Captures()
+    with captures.begin("erp", 1, 60) as capture:
+        await attempt(capture, "Login", sent)
+        await attempt(capture, "GetStock", sent)
+        (found,) = await taken(capture)
+    assert sent.headers == [{"If-None-Match": '"1"', "Authorization": "k"}, {"Authorization": "k"}]  # 304 would say nothing
+    assert (found.provides, found.capability, found.operation) == ("erp.Stock", "inventory.levels", "GetStock")
+    assert found.asked == {"pairs": ({"sku": "1", "locationId": "2"},)}
+    assert (found.answer, found.request, found.request_headers) == ('{"said":"x"}', "", {})
+    assert TAP.get() is None
+    assert captures.running == {}
+
+
+async def test_a_listener_that_is_too_slow_misses_some_and_holds_nobody_up() -> None:
+    sent = Sent()
+    with Captures().begin("erp", 1000, 60) as capture:
+        for _ in range(100):
+            await attempt(capture, "GetStock", sent)
+        assert len(sent.headers) == 100
+        assert 0 < capture.missed < 100
+
+
+async def test_a_system_is_recorded_by_one_at_a_time_and_no_longer_than_asked() -> None:
+    captures = Captures()
+    with captures.begin("erp", 10, 0.05) as capture:
+        with pytest.raises(StateConflict), captures.begin("erp", 10, 1):
+            pass
+        assert await taken(capture) == []
+    with captures.begin("erp", 10, 60) as capture:
+        stop = asyncio.Event()
+        stop.set()
+        assert [found async for found in capture.exchanges(stop)] == []
