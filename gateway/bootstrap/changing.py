@@ -207,7 +207,8 @@ class _Studied:
         except Findings as exc:
             _, source, _ = estates.examine(self.scratch)
             about = [at_home(f, self.name, options, source) for f in exc.findings]
-            plain: Any = type(options)() if self.system.protocol == "soap" else options
+            chosen = {f: v for f in options.__struct_fields__ if isinstance(v := getattr(options, f), str)}  # which service, port, binding
+            plain: Any = type(options)(**chosen) if self.system.protocol == "soap" else options
             try:
                 found = load_contract(self.name, self.system, file, plain)
             except Findings:
