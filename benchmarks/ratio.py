@@ -12,6 +12,7 @@ from statistics import median, quantiles
 from typing import Any
 
 Run = Callable[[], Any]
+_MEASURED = ("ratio", "spread", "ours_us", "theirs_us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Ratio:
     theirs_us: float
     bar: str = ""
     holds: bool | None = None
+    note: str = ""
+    """Why there is no ratio."""
 
 
 def compare(
@@ -47,6 +50,14 @@ def compare(
     finally:
         gc.enable()
     return [_ratio(name, peer, times[""], times[peer], (bars or {}).get(peer, "")) for peer in others]
+
+
+def compare_process(name: str, ours: Run, peer: str, theirs: Callable[[int], float], bar: str, *, rounds: int = 15) -> Ratio:
+    """Against another process in turn: `theirs(times)` gives the CPU seconds of one of that many runs there."""
+    repeats = _repeats(ours, 0.02)
+    theirs(20)  # it, too, gets warm
+    times = [(_timed(ours, repeats), theirs(3)) for _ in range(rounds)]
+    return _ratio(name, peer, [a for a, _ in times], [b for _, b in times], bar)
 
 
 def _repeats(run: Run, seconds: float) -> int:
@@ -85,10 +96,13 @@ def show(ratios: Sequence[Ratio], *, as_json: bool | None = None) -> None:
     """A table, or with `--json` on the command line one JSON object a line."""
     if "--json" in sys.argv if as_json is None else as_json:
         for ratio in ratios:
-            print(json.dumps({k: v for k, v in asdict(ratio).items() if v not in (None, "")}))
+            print(json.dumps({k: v for k, v in asdict(ratio).items() if v not in (None, "") and not (ratio.note and k in _MEASURED)}))
         return
     rows = [("benchmark", "against", "ratio", "quartiles", "bar", "ours", "theirs")]
     for r in ratios:
+        if r.note:
+            rows.append((r.name, r.against, "", "", r.note, "", ""))
+            continue
         verdict = "" if r.holds is None else f"{r.bar} {'holds' if r.holds else 'MISSED'}"
         rows.append(
             (

@@ -1,7 +1,11 @@
-"""SOAP: a 500-row answer to Structs against the bare lxml parse and against zeep, and a request envelope against zeep's."""
+"""SOAP: a 500-row answer to Structs against the bare lxml parse, zeep and node's soap package, and a request envelope against zeep's."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +18,7 @@ from lxml import etree
 from adapters.soap.client import parse_xml, read_body, read_rows
 from adapters.soap.contract import SoapContract
 from adapters.soap.envelope import EnvelopeWriter
-from benchmarks.ratio import Ratio, compare, show
+from benchmarks.ratio import Ratio, Run, compare, compare_process, show
 from contracts.canonical.inventory import InventoryLevel
 from mappings.language import ReadContext, load
 from mappings.language.rows import Rows
@@ -66,8 +70,38 @@ def reading(body: bytes, contract: SoapContract, client: Any) -> list[Ratio]:
 
     assert ours() == mapping.read(read_body(body)[0], context)  # noqa: S101  # the short way reads the same
     assert len(ours()) == ROWS == len(peer().T_STOCK.item)  # noqa: S101  # both have read all rows, else nothing is compared
+    name, bars = f"soap read {ROWS} rows", {"lxml parse": "<=3.0", "zeep": ">=12"}
     others = {"lxml parse": lambda: etree.fromstring(body), "lxml parse, hardened": lambda: parse_xml(body), "zeep": peer}
-    return compare(f"soap read {ROWS} rows", ours, others, {"lxml parse": "<=3.0", "zeep": ">=12"})
+    return [*compare(name, ours, others, bars), node_soap(name, ours, body)]
+
+
+def node_soap(name: str, ours: Run, body: bytes) -> Ratio:
+    """Against node's soap package, which is installed into a folder of this run where node and npm are there."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return Ratio(name, "node soap", 0, (0, 0), 0, 0, note="not present: no node or no npm")
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.xml")
+        answer.write_bytes(body)
+        install = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", folder, "soap"]
+        try:
+            subprocess.run(install, check=True, capture_output=True, timeout=120)  # a fixed command
+        except (subprocess.SubprocessError, OSError) as error:
+            return Ratio(name, "node soap", 0, (0, 0), 0, 0, note=f"not present: it cannot be installed ({type(error).__name__})")
+        command = ["node", str(ROOT / "benchmarks/soap_peer.cjs"), str(WSDL), str(answer)]
+        there = {**os.environ, "NODE_PATH": str(Path(folder, "node_modules"))}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=there, text=True) as node:  # as above
+            assert node.stdin is not None  # noqa: S101  # both are pipes
+            assert node.stdout is not None  # noqa: S101  # as above
+            asked, told = node.stdin, node.stdout
+            assert int(told.readline()) == ROWS  # noqa: S101  # it has read all rows, too
+
+            def theirs(times: int) -> float:
+                print(times, file=asked, flush=True)
+                return float(told.readline()) / 1e6
+
+            ratio = compare_process(name, ours, "node soap", theirs, ">=4")
+            asked.close()
+            return ratio
 
 
 def writing(name: str, operation: str, request: dict[str, Any], contract: SoapContract, client: Any) -> list[Ratio]:
