@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+from html import escape
 from http.cookies import CookieError, SimpleCookie
-from xml.sax.saxutils import escape
 
 from lxml import etree
 

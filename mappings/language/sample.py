@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 from mappings.language.shape import TEXT, Field, Leaf, Message, Record
 
@@ -100,8 +100,8 @@ class _Maker:
             at = _below(path, each.name)
             if each.attribute and isinstance(each.shape, Leaf):
                 prefix = "a:" if each.namespace else ""
-                declared = f" xmlns:a={quoteattr(each.namespace)}" if each.namespace and "xmlns:a=" not in attributes else ""
-                attributes += f"{declared} {prefix}{each.name}={quoteattr(self._leaf(each, each.shape, at))}"
+                declared = f" xmlns:a={_quoted(each.namespace)}" if each.namespace and "xmlns:a=" not in attributes else ""
+                attributes += f"{declared} {prefix}{each.name}={_quoted(self._leaf(each, each.shape, at))}"
             elif isinstance(each.shape, Leaf):
                 content = escape(_NEVER.sub("", self._leaf(each, each.shape, at)))
                 start = f"<{each.name}{_xmlns(each.namespace or '', namespace)}>"
@@ -162,8 +162,12 @@ def _below(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+def _quoted(text: str) -> str:
+    return f'"{escape(text)}"'
+
+
 def _xmlns(namespace: str, around: str | None) -> str:
-    return "" if namespace == (around or "") else f" xmlns={quoteattr(namespace)}"
+    return "" if namespace == (around or "") else f" xmlns={_quoted(namespace)}"
 
 
 # ---- patterns -------------------------------------------------------------------------------------------------------
