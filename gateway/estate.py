@@ -493,6 +493,8 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         if name not in CHANNELS:
             yield source.finding(("channel", name), f"unknown channel {name!r}", nearest(name, CHANNELS))
     for name, system in estate.system.items():
+        if system.owner == "?":
+            yield source.finding(("system", name, "owner"), f"system {name}: nobody owns it yet", "write who is called when it fails")
         for other in system.depends_on:
             if other not in systems:
                 yield source.finding(

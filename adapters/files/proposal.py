@@ -128,7 +128,9 @@ def _rows(sample: Path, text: str) -> tuple[dict[str, object], list[_Kind]]:
         width = _type_width(sample, lines)
         types = [line[:width] for line in lines]
         cells = []
-    if len(set(types)) > max(1, len(lines) // 3) or any(not re.fullmatch(r"[A-Za-z0-9_-]{1,20}", t) for t in types):
+    words = len(set(types)) < len(types) and all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,9}", t) for t in types)
+    rare = len(set(types)) > max(1, len(lines) // 3) and not (words and not width)
+    if rare or any(not re.fullmatch(r"[A-Za-z0-9_-]{1,20}", t) for t in types):
         said = ", ".join(repr(t[:20]) for t in list(dict.fromkeys(types))[:4])
         raise _finding(
             sample, 1, f"rows do not begin with what they are: the first field holds {said}, …",

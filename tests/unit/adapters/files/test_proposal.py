@@ -1,0 +1,116 @@
+"""Layouts inferred from samples: they read the sample they come from, and say what a sample cannot tell."""
+
+from pathlib import Path
+
+import pytest
+
+from adapters.files import layout
+from adapters.files.proposal import propose
+from adapters.proposal import Proposal
+from contracts.errors import Findings
+
+ROWS = """\
+HD;1;0001;20261120
+TX;003;000041;20261120091205;EUR
+LI;1;4711;4006381333931;2;7.58
+DI;PR-1;-0.50
+LI;2;4712;;1;1.20
+TE;BAR;8.28
+TX;003;000042;20261120091511;EUR
+LI;1;4712;;1;1.20
+TE;EC;1.20
+ED;2
+"""
+
+
+def inferred(folder: Path, text: str, name: str = "TLOG_0001_20261120.txt") -> tuple[Proposal, layout.Layout]:
+    (folder / name).write_text(text, encoding="utf-8")
+    proposal = propose("pos", folder / name)
+    return proposal, layout.parse(proposal.files[proposal.main].decode(), proposal.main, "made")
+
+
+def test_kinds_of_rows_their_roles_and_how_they_nest_are_seen(tmp_path: Path) -> None:
+    proposal, made = inferred(tmp_path, ROWS)
+    roles = {n: (r.rule.role, r.rule.parent) for n, r in made.records.items()}
+    assert roles == {
+        "HD": ("file_header", ""),
+        "TX": ("transaction", ""),
+        "LI": ("detail", "TX"),
+        "DI": ("detail", "LI"),
+        "TE": ("detail", "TX"),
+        "ED": ("file_trailer", ""),
+    }
+    assert made.pattern.fullmatch("TLOG_0002_20261121.txt")
+    assert not any("refused" in q or "not read" in q for q in proposal.questions)
+
+
+def test_types_and_what_values_prove_are_seen(tmp_path: Path) -> None:
+    _, made = inferred(tmp_path, ROWS)
+    types = {f"{r.name}.{f.name}": f.type for r in made.records.values() for f in r.fields}
+    assert types["HD.date"] == "date"
+    assert types["TX.time"] == "datetime"
+    assert types["TX.currency"] == "string"
+    assert types["LI.gtin"] == "string"
+    assert types["TE.field_2"] == "decimal"
+    assert types["TX.field_2"] == "string"  # leading zeros are kept
+
+
+def test_values_that_were_seen_reach_the_draft_by_their_path(tmp_path: Path) -> None:
+    proposal, _ = inferred(tmp_path, ROWS)
+    (samples,) = proposal.samples.values()
+    assert samples["LI", "DI", "field_1"] == ["PR-1"]
+    assert list(samples["currency",]) == ["EUR", "EUR"]
+
+
+def test_fixed_rows_are_cut_where_the_characters_change(tmp_path: Path) -> None:
+    rows = "T20261120EUR\n" + "".join(f"L{n:04d}TEA    {n:05d}\n" for n in range(1, 8)) + "T20261121EUR\nL0001TIN    00003\n"
+    _, made = inferred(tmp_path, rows)
+    assert made.file.format == "fixed"
+    assert made.transaction.name == "T"
+    assert [(f.start, f.width) for f in made.records["L"].fields] == [(2, 4), (6, 7), (13, 5)]
+
+
+def test_xml_gives_records_for_what_repeats_and_paths_for_the_rest(tmp_path: Path) -> None:
+    receipt = '<Bon nr="{n}"><Kopf><Filiale>0001</Filiale></Kopf><Pos><Artikel>4711</Artikel></Pos><Pos><Artikel>4712</Artikel></Pos></Bon>'
+    _, made = inferred(tmp_path, f"<Tag>{receipt.format(n=1)}{receipt.format(n=2)}</Tag>", "bon.xml")
+    assert (made.file.root, made.transaction.name) == ("Tag", "Bon")
+    assert {f.name: f.path for f in made.transaction.fields} == {"nr": "@nr", "Filiale": "Kopf/Filiale"}
+    assert [(c.name, c.rule.path) for c in made.transaction.children] == [("Pos", "Pos")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("   \n\n", "is empty"),
+        ("a,b,c\n1,2,3\n4,5,6\n7,8,9\n10,1,1\n", "do not begin with what they are"),
+        ("<a>", "not well-formed"),
+        ("<a/>", "could be a transaction"),
+        ('<!DOCTYPE a [<!ENTITY x "y">]><a><b><c>&x;</c></b></a>', "DOCTYPE"),
+        ("just some words\nand more of them\n", "rows do not begin with what they are"),
+    ],
+)
+def test_what_no_layout_can_be_made_of_is_said(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "sample.txt").write_text(text)
+    with pytest.raises(Findings, match=says):
+        propose("pos", tmp_path / "sample.txt")
+
+
+def test_bytes_of_any_kind_end_in_a_layout_or_a_finding(tmp_path: Path) -> None:
+    for body in (
+        bytes(range(256)) * 20,
+        b"\xff\xfe" + "A;1\nB;2\n".encode("utf-16-le"),
+        b"A;" + b"x" * 100_000 + b"\nA;1\n",
+        b";\n" * 5000,
+    ):
+        (tmp_path / "odd.dat").write_bytes(body)
+        try:
+            assert propose("pos", tmp_path / "odd.dat").files
+        except Findings as exc:
+            assert exc.findings  # noqa: PT017 - either is right
+
+
+def test_journals_of_real_tills_are_read_by_the_layout_made_of_them(samples: Path) -> None:
+    for name in ("poslog-ncr-acs.xml", "naxml34-voided-line.xml", "TXITENS.BAK"):
+        proposal = propose("pos", samples / "files" / name)
+        assert not any("refused" in q or "not read" in q for q in proposal.questions), proposal.questions
