@@ -97,6 +97,14 @@ def encoded_levels(body: bytes) -> Rows:
     return [(text(r, "sku"), depot(r), figure(r)) for r in rows_of(body, "stockResponse", "result", "item")]
 
 
+def level_key(level: InventoryLevel) -> tuple[Any, ...]:
+    return (level.sku, level.location_id, level.on_hand and Decimal(level.on_hand.value).normalize())
+
+
+def product_key(product: Product) -> tuple[Any, ...]:
+    return (product.sku, product.name["de"])
+
+
 class Prober:
     """Sends one mutated answer after the other through a live connection and its mapping, and looks at what became of it."""
 
@@ -145,7 +153,7 @@ async def test_a_mutated_answer_is_read_wholly_and_truly_or_refused_with_a_typed
         source, operation, types = (root / "mappings/erp/get_stock.answer.toml").read_text(), "GetStock", {"InventoryLevel": InventoryLevel}
         request: dict[str, Any] = {"T_REQ": {"item": []}}
         answers, wanted = [stock(1), stock(3), stock(60), FAULT], levels
-        key: Callable[[Any], tuple[Any, ...]] = lambda x: (x.sku, x.location_id, Decimal(x.on_hand.value).normalize())  # noqa: E731
+        key: Callable[[Any], tuple[Any, ...]] = level_key
     elif kind == "encoded":
         wsdl, raw, source, operation, types = encoded(tmp_path), {}, ENCODED, "stock", {"InventoryLevel": InventoryLevel}
         request, wanted = {"skus": {"item": ["A"]}}, encoded_levels
@@ -154,7 +162,7 @@ async def test_a_mutated_answer_is_read_wholly_and_truly_or_refused_with_a_typed
         )
         apart = '<r id="1"><item href="#2"/><item href="#2"/></r><r id="2"><sku>A</sku><qty>000</qty></r>'
         answers = [encoded_answer(f'<result e:arrayType="n:Level[6]">{rows}</result>'), encoded_answer('<result href="#1"/>', apart), FAULT]
-        key = lambda x: (x.sku, x.location_id, x.on_hand and Decimal(x.on_hand.value).normalize())  # noqa: E731
+        key = level_key
     else:
         described(tmp_path, SCHEMA)
         wsdl = tmp_path / "a.wsdl"
@@ -167,7 +175,7 @@ async def test_a_mutated_answer_is_read_wholly_and_truly_or_refused_with_a_typed
         )
         space = 'xmlns="urn:t" xmlns:t="urn:t" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
         answers, wanted = [envelope(f"<Ask {space}>{records}</Ask>"), FAULT], items
-        key = lambda x: (x.sku, x.name["de"])  # noqa: E731
+        key = product_key
     options = read(SoapOptions, raw)
     contract = load("erp", wsdl, options)
     mapping = load_mapping(source, "m.toml", lambda name: contract.exchange(name.partition(".")[2]), types)
