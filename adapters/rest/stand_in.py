@@ -156,7 +156,11 @@ class RestSpeaker:
         rule = next((m for m in self._meanings(operation) if m.means == "failed" and m.member), None)
         if rule is None:
             return None
-        body = _put(self._body("STAND_IN" if rule.code is None else rule.code, "the system failed"), rule.member, rule.equals or "failed")
+        body = _put(
+            self._body("STAND_IN" if rule.code is None else rule.code, "the system failed"),
+            rule.member,
+            "failed" if rule.equals is None else rule.equals,
+        )
         return Said(rule.status or 200, _ENCODER.encode(body), _JSON)
 
     def refusal(self, operation: str) -> Said:
