@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from lxml import etree
 
@@ -47,8 +46,6 @@ class Operation:
     line: int
     interface: str = ""
     """Local name of the portType, for `rpc.method`."""
-    path: str = ""
-    """Path of the port's address in the file."""
     answer_headers: dict[Name, Field] = field(default_factory=dict)
     faults: dict[str, Field] = field(default_factory=dict)
     """What the detail of a fault may hold, by element name."""
@@ -56,12 +53,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """An operation's element in a chosen binding, that binding and its file, and the path of its port's address."""
+    """An operation's element in a chosen binding, that binding, and its file."""
 
     node: etree._Element
     binding: etree._Element
     file: Path
-    address: str
 
 
 class SoapContract:
@@ -206,14 +202,14 @@ class SoapContract:
         self.endpoint = chosen[0][3]
         nodes: dict[str, _Bound] = {}
         interfaces: dict[Name | str, str] = {}
-        for _, own, _, address, node, path in chosen:
+        for _, own, _, _, node, path in chosen:
             interface = self._name(node, node.get("type"), path) if node.get("type") else own
             if interfaces.setdefault(interface, own) != own:
                 continue  # the same interface through another binding
             for operation in node.iterchildren(f"{_W}operation"):
                 name = operation.get("name", "")
                 if name not in nodes:
-                    nodes[name] = _Bound(operation, node, path, urlsplit(address).path)
+                    nodes[name] = _Bound(operation, node, path)
                 elif nodes[name].binding is node:
                     self._note(operation, path, f"operation {name!r} is overloaded; only its first form is used")
                 else:
@@ -271,7 +267,6 @@ class SoapContract:
             doc=documentation(abstract, f"{_W}documentation") if abstract is not None else "",
             line=line(node),
             interface=binding.get("type", "").rpartition(":")[2] or binding.get("name", ""),
-            path=bound.address,
             answer_headers=answer_headers,
             faults=dict(self._faults(abstract, at)) if abstract is not None else {},
         )

@@ -114,6 +114,13 @@ def _mistakes(contract: SoapContract, options: SoapOptions, blocks: Mapping[str,
     for carried in session.carried:
         if carried.token and carried.found_in == "body" and login.answer:
             yield from missing(file, f"{of}session.token", login.answer.record, carried.token)
+        elif carried.token and login.answer_headers:
+            told = {name: field.shape for (_, name), field in login.answer_headers.items()}
+            name, _, rest = carried.token.partition(".")
+            if name not in told:
+                yield Finding(file, 1, f"{of}session.token: the answer has no header block {name!r}", did_you_mean(name, told))
+            elif isinstance(shape := told[name], Record):
+                yield from missing(file, f"{of}session.token", shape, rest)
         if carried.header and (block := blocks.get(carried.header.partition(".")[0])) is not None and isinstance(block.shape, Record):
             yield from missing(file, f"{of}session.header", block.shape, carried.header.partition(".")[2])
 

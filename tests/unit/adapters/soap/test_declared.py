@@ -58,10 +58,11 @@ def contract(folder: Path, *, headers: bool = True) -> Path:
         f'<operation name="{o}"><input message="t:{o}"/><output message="t:{o}Response"/><fault name="f" message="t:ApiFault"/></operation>'
         for o in OPERATIONS
     )
+    answered = '<soap:header message="t:Session" part="p" use="literal"/>'
     head = '<soap:header message="t:passport" part="p" use="literal"/>' if headers else ""
     bound = "".join(
         f'<operation name="{o}"><soap:operation soapAction="urn:{o}"/><input>{head if o == "Find" else ""}<soap:body use="literal"/>'
-        f'</input><output><soap:body use="literal"/></output></operation>'
+        f'</input><output>{answered if o == "Login" else ""}<soap:body use="literal"/></output></operation>'
         for o in OPERATIONS
     )
     path = folder / "erp.wsdl"
@@ -369,6 +370,8 @@ async def test_a_text_that_holds_a_document_is_written_and_read_as_the_schema_be
         ({"operations": {"Find": {"results": {"path": "status", "type": "okay"}}}}, "there is no 'okay'"),
         ({"session": {**SESSION, "request": {"firm": "1"}}}, "session.request: there is no 'firm' in Login"),
         ({"session": {**SESSION, "logout": "Logoff"}}, "did you mean 'Logout'"),
+        ({"session": {**SESSION, "found_in": "header", "token": "Sesion.ticket"}}, "no header block 'Sesion'; did you mean Session"),
+        ({"session": {**SESSION, "found_in": "header", "token": "Session.tiket"}}, "there is no 'tiket' in Session"),
         ({"session": {**SESSION, "also": [{"token": "nummer", "cookie": "c"}]}}, "there is no 'nummer' in LoginResponse"),
     ],
 )
