@@ -364,7 +364,7 @@ class _Repair:
                 continue
             for path, leaf in _required_leaves(difference.now, field_):
                 constant = _constant(leaf, path[-1])
-                self.text = _with_field(self.text, path, constant)
+                self.text = _in_examples(_with_field(self.text, path, constant), path, constant)
                 name = ".".join(path)
                 self.done.append(f"{name} = {constant}")
                 self.decisions.append(f"{name} is required now: the patch sends {constant} until somebody says what belongs there")
@@ -443,6 +443,23 @@ def _variants(rule: Rule, finding: Finding, chain: tuple[Steps, ...], root: Reco
             yield (
                 f"{rule.text[:end]} | {conversion}{rest}" if alone else f"{rule.text[:begin]}({rule.text[begin:end]} | {conversion}){rest}"
             )
+
+
+def _in_examples(text: str, path: Steps, expression: str) -> str:
+    """The new constant in what the examples expect, where its record stands there by name."""
+    try:
+        value = ast.literal_eval(expression)
+    except (ValueError, SyntaxError):
+        return text  # a conversion: the example is listed
+    head, found, examples = text.partition("[[example]]")
+    literal = re.compile(r"^(expect\s*=\s*)(\"\"\"|\'\'\')(.*?)\2", re.DOTALL | re.MULTILINE)
+    around = re.compile(rf'"{re.escape(path[-2])}"\s*:\s*\{{' if len(path) > 1 else r"\A\s*\{")
+    member = f"{json.dumps(path[-1])}: {json.dumps(value)}, "
+
+    def filled(one: re.Match[str]) -> str:
+        return f"{one[1]}{one[2]}{around.sub(lambda m: m[0] + member, one[3])}{one[2]}"
+
+    return head + found + literal.sub(filled, examples)
 
 
 def _in_document(text: str, form: str, old: Steps, now: Steps) -> str:

@@ -354,6 +354,9 @@ def test_examples_are_renamed_with_the_field_and_those_that_cannot_be_are_listed
     new = tmp_path / "retail.wsdl"
     new.write_text(WSDL[0].edit((ROOT / "contracts/systems/erp/retail.wsdl").read_text(encoding="utf-8")), encoding="utf-8")
     assert study(checked, new, "erp").examples == []
+    more = next(c for c in WSDL if c.name == "request: new and required")
+    new.write_text(more.edit((ROOT / "contracts/systems/erp/retail.wsdl").read_text(encoding="utf-8")), encoding="utf-8")
+    assert study(checked, new, "erp").examples == []
     gone = next(c for c in WSDL if c.name == "request: gone")
     new.write_text(gone.edit((ROOT / "contracts/systems/erp/retail.wsdl").read_text(encoding="utf-8")), encoding="utf-8")
     assert any("KUNNR" in e for e in study(checked, new, "erp").examples)
