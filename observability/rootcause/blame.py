@@ -1,0 +1,363 @@
+"""Whose fault a bad request is: every request's blame, shared among the parts it met, adds up to one."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from observability.rootcause import statistics
+from observability.rootcause.spans import FAILED, Flags, Floats, Ints
+from observability.rootcause.structure import Structure
+
+OWN, WAY, PEER, AROUND = range(4)
+"""Kinds of parts. OWN: work of an operation. WAY: between two services. PEER: a service that left no spans of its own. AROUND: a
+pause of a caller whose calls are not told apart from its work."""
+Mode = Literal["requests", "time"]
+_LATE_SHARE: Final = 0.99
+_CLIP: Final = 0.995
+
+
+@dataclass(slots=True)
+class Parts:
+    """What blame falls on. Per part: kind, the service it belongs to, the caller (WAY, AROUND; else -1), the service called
+    before that pause (AROUND; else -1), the node (OWN, PEER; else -1).
+
+    Entries are pieces of time (span, part, microseconds): each span's own, and the caller's time beside a call where no call span holds it.
+    """
+
+    of_span: Ints
+    span: Ints
+    part: Ints
+    time: Floats
+    in_vain: Flags
+    """Per span: it called a service that has fallen silent."""
+    kind: Ints
+    service: Ints
+    caller: Ints
+    previous: Ints
+    node: Ints
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(slots=True)
+class Blame:
+    """Rows (trace, part, amount), and per part how many requests met it. `bad` marks traces; `excess` is what there is to explain.
+
+    In mode `requests` amounts of one bad trace add up to 1; in mode `time` they are milliseconds above normal, of all traces.
+    """
+
+    mode: Mode
+    trace: Ints
+    part: Ints
+    amount: Floats
+    bad: Flags
+    late: Flags
+    failed: Flags
+    met: Floats
+    met_before: Floats
+    unknown: float
+    """Share of the bad requests' blame that no part explains."""
+    shape: bool
+    """Failures were told from the shape of traces, since no span has a status."""
+    p: float
+    """Of the rise of bad requests."""
+    slower: Floats
+    """Per part, P that its time did not change: of the requests above its 90th percentile."""
+    changed: Floats
+    """Per part, the share of its time above normal that the baseline does not have."""
+    high: Floats
+    """Per part, milliseconds above normal that one in ten requests has."""
+
+
+def parts(s: Structure, baseline: Flags) -> Parts:
+    """`baseline` marks traces: from them it is known whom an operation calls."""
+    spans, services = s.spans, len(s.spans.services)
+    nodes, before = len(s.nodes), baseline[s.trace]
+    usual = _usual_callee(s, nodes, before)
+    missed = _missed(s, nodes, before)
+    remote = s.callee >= 0
+    way = s.call & remote
+    silent = s.call & ~remote
+    absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
+    absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
+    peer = (silent | (missed >= 0)) & (absent >= 0) & (absent != spans.service)
+    callers = np.zeros(services + 1, bool)
+    callers[spans.service[way]] = True
+    pauses = s.pauses
+    ends = (np.where(x >= 0, spans.service[x], services) for x in (pauses.before, pauses.after))
+    before_, after = (np.where(end == spans.service[pauses.caller], services, end) for end in ends)
+    told = ~s.call[pauses.caller] & ~callers[spans.service[pauses.caller]] & ((before_ < services) | (after < services))
+    rows = np.flatnonzero(told & ~peer[pauses.caller])
+    base = services + 1
+    around = (spans.service[pauses.caller[rows]] * base + before_[rows]) * base + after[rows]
+    first_way, first_peer, first_around = nodes, nodes + services * services, nodes + services * services + nodes * services
+    code = s.node.astype(np.int64)
+    code = np.where(way, first_way + spans.service * services + s.callee, code)
+    code = np.where(peer, first_peer + s.node * services + absent, code)
+    found, index = compact(np.concatenate((code, first_around + around)))
+    kind = (found >= first_way).astype(np.int64) + (found >= first_peer) + (found >= first_around)
+    offset = found - np.array([0, first_way, first_peer, first_around])[kind]
+    of_node = np.array([service for service, _ in s.nodes] or [0])
+    caller = np.where(kind == WAY, offset // max(services, 1), np.where(kind == AROUND, offset // (base * base), -1))
+    previous = np.where(kind == AROUND, offset // base % base, -1)
+    following = np.where(kind == AROUND, offset % base, -1)
+    service = np.where(kind == OWN, of_node[np.minimum(found, nodes - 1)], offset % max(services, 1))
+    service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
+    previous = np.where((previous < services) & (previous != service), previous, -1)
+    node = np.where(kind == OWN, found, np.where(kind == PEER, offset // max(services, 1), -1))
+    own = np.where(peer, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
+    return Parts(
+        index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
+        np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, kind, service, caller, previous, node,
+    )  # fmt: skip
+
+
+def compact(code: Ints) -> tuple[Ints, Ints]:
+    """np.unique with inverse, by a table where that is small."""
+    if not len(code):
+        return code, code
+    space = int(code.max()) + 1
+    if space > 100_000_000:
+        found, index = np.unique(code, return_inverse=True)
+        return found, index
+    present = np.zeros(space, bool)
+    present[code] = True
+    number = np.cumsum(present) - 1
+    return np.flatnonzero(present), number[code]
+
+
+def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
+    """Per node the service that its calls mostly reach, -1 when they reach none."""
+    usual = np.full(nodes, -1, np.int64)
+    calling = np.flatnonzero(s.call & (s.callee >= 0) & before)
+    if len(calling):
+        services = len(s.spans.services)
+        pairs, times = np.unique(s.node[calling] * services + s.callee[calling], return_counts=True)
+        order = np.argsort(times, kind="stable")
+        usual[pairs[order] // services] = pairs[order] % services
+        share = statistics.totals(s.node[calling], None, nodes) / np.maximum(statistics.totals(s.node[before], None, nodes), 1)
+        usual[share < 0.3] = -1
+    return usual
+
+
+def _missed(s: Structure, nodes: int, before: Flags) -> Ints:
+    """Per span, the service it must have called in vain; -1 when none.
+
+    A service has fallen silent when its callers go on and under half of the calls that their number lets expect arrive. Whoever stops
+    after a silent service misses the later ones too: of each operation the earliest silent callee counts.
+    """
+    spans, services = s.spans, max(len(s.spans.services), 1)
+    missed = np.full(len(spans), -1, np.int64)
+    child = np.flatnonzero(s.parent >= 0)
+    child = child[spans.service[child] != spans.service[s.parent[child]]]
+    if not len(child):
+        return missed
+    reached, first = np.unique(s.parent[child] * services + spans.service[child], return_index=True)
+    caller, callee = reached // services, reached % services
+    pairs, pair = np.unique(s.node[caller] * services + callee, return_inverse=True)
+    was = before[caller]
+    of, of_now = (statistics.totals(s.node[rows], None, nodes) for rows in (before, ~before))
+    ratio = statistics.totals(pair, was, len(pairs)) / np.maximum(of[pairs // services], 1)
+    expected = ratio * of_now[pairs // services]
+    came = statistics.totals(pair, ~was, len(pairs))
+    target = pairs % services
+    all_expected, all_came = statistics.totals(target, expected, services), statistics.totals(target, came, services)
+    silent = (all_expected >= 5) & (all_came < 0.5 * all_expected)
+    chosen = np.flatnonzero(silent[target] & (ratio >= 0.3) & (of[pairs // services] >= 20) & (came < 0.5 * expected))
+    if not len(chosen):
+        return missed
+    offset = (spans.start[child[first]] - spans.start[caller]).astype(np.float64)
+    when = statistics.totals(pair[was], offset[was], len(pairs)) / np.maximum(statistics.totals(pair[was], None, len(pairs)), 1)
+    earliest: dict[int, int] = {}
+    for index in chosen[np.argsort(when[chosen], kind="stable")]:
+        earliest.setdefault(int(pairs[index]) // services, int(index))
+    for node, index in sorted(earliest.items()):
+        rows = np.flatnonzero((s.node == node) & ~before)
+        code = rows * services + target[index]
+        at = np.minimum(np.searchsorted(reached, code), len(reached) - 1)
+        that_far = s.call[rows] | (s.duration[rows] * 1_000 >= 0.8 * when[index])
+        missed[rows[(reached[at] != code) & that_far]] = target[index]
+    return missed
+
+
+def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
+    """`incident` and `baseline` mark traces."""
+    spans, traces = s.spans, s.traces
+    weight = spans.weight[s.main]
+    in_window = (incident | baseline)[s.trace]
+    failed_span, shape = _failures(s, p, baseline)
+    failed = failed_span[s.main]
+    inside = np.zeros(traces, bool)
+    inside[s.trace[failed_span]] = True
+    late = s.duration[s.main] > _late_limit(s, baseline)
+    if shape or not _raised(failed | late, incident, baseline, weight):
+        failed = failed | inside  # nobody at the door failed more often: look at what failed inside
+    bad = failed | late
+    b1, n1 = float(weight[bad & incident].sum()), float(weight[incident].sum())
+    b0, n0 = float(weight[bad & baseline].sum()), float(weight[baseline].sum())
+    pvalue = statistics.rise(b1, n1, b0, n0)
+    met = _met(s, p, incident, weight)
+    met_before = _met(s, p, baseline, weight)
+    excess = _excess(p, baseline[s.trace[p.span]], in_window[p.span])
+    chosen = np.flatnonzero(in_window[p.span] & (excess > 0))
+    time = _rows(s.trace[p.span[chosen]], p.part[chosen], excess[chosen] / 1_000.0, len(p))
+    slower, changed, high = _change(time, incident, weight, met, met_before, (n1, n0))
+    share, share_before = b1 / max(n1, 1e-9), b0 / max(n0, 1e-9)
+    if pvalue <= 0.01 and share - share_before >= 0.02 and share >= 2 * share_before:
+        rows = _shared(s, p, bad & (incident | baseline), failed, failed_span, time, changed)
+        unknown = 1.0 - float((rows[2] * weight[rows[0]])[incident[rows[0]]].sum()) / max(b1, 1e-9)
+        mode: Mode = "requests"
+    else:
+        rows, unknown, mode = time, 0.0, "time"
+    trace, part, amount = rows
+    return Blame(
+        mode,
+        trace,
+        part,
+        amount * weight[trace],
+        bad,
+        late,
+        failed,
+        met,
+        met_before,
+        min(max(unknown, 0.0), 1.0),
+        shape,
+        pvalue,
+        slower,
+        changed,
+        high,
+    )
+
+
+def _change(
+    time: tuple[Ints, Ints, Floats], incident: Flags, weight: Floats, met: Floats, before: Floats, requests: tuple[float, float]
+) -> tuple[Floats, Floats, Floats]:
+    """What changed in the time of each part, whatever its requests came to: being late selects for bad luck as well as for its cause."""
+    (trace, part, amount), (all_now, all_before) = time, requests
+    count, now = len(met), incident[trace]
+    w = weight[trace]
+    e1 = np.divide(statistics.totals(part[now], (amount * w)[now], count), met, out=np.zeros(count), where=met > 0)
+    e0 = np.divide(statistics.totals(part[~now], (amount * w)[~now], count), before, out=np.zeros(count), where=before > 0)
+    changed = np.clip(1 - np.divide(e0, e1, out=np.ones(count), where=e1 > 0), 0, 1)
+    histogram = _histogram(part[~now], amount[~now] * 1_000, w[~now], count)
+    histogram[:, 0] += np.maximum(before - histogram.sum(axis=1), 0)  # requests without any excess
+    high = np.nan_to_num(statistics.quantile(histogram, 0.9)) / 1_000
+    above = amount > high[part]
+    b1, b0 = statistics.totals(part[above & now], w[above & now], count), statistics.totals(part[above & ~now], w[above & ~now], count)
+    slower = np.array([
+        statistics.rise(min(a, n), n, min(b, m), m) if m > 0 else statistics.rise(a, all_now, 0, all_before)
+        for a, n, b, m in zip(b1.tolist(), met.tolist(), b0.tolist(), before.tolist(), strict=True)
+    ])  # fmt: skip
+    return slower, changed, high
+
+
+def _raised(bad: Flags, incident: Flags, baseline: Flags, weight: Floats) -> bool:
+    b1, n1, b0, n0 = (float(weight[rows].sum()) for rows in (bad & incident, incident, bad & baseline, baseline))
+    return statistics.rise(b1, n1, b0, n0) <= 0.01
+
+
+def _late_limit(s: Structure, baseline: Flags) -> Floats:
+    """Per trace, above which duration its request is late: max(q99, 1.5 x median) of its root operation in the baseline."""
+    node = s.node[s.main]
+    limit = np.full(len(s.nodes), np.inf)
+    rows = np.flatnonzero(baseline)
+    order = rows[np.argsort(node[rows], kind="stable")]
+    for begin, end in itertools.pairwise(np.flatnonzero(np.diff(node[order], prepend=-1, append=-1)).tolist() if len(order) else ()):
+        durations = s.duration[s.main[order[begin:end]]]
+        if len(durations) >= 5:
+            limit[node[order[begin]]] = max(float(np.quantile(durations, _LATE_SHARE)), 1.5 * float(np.median(durations)))
+    return limit[node]
+
+
+def _failures(s: Structure, p: Parts, baseline: Flags) -> tuple[Flags, bool]:
+    """Which spans failed; where no span of the whole input has a status, those whose shape is not the usual one."""
+    failed = s.spans.status == FAILED
+    if failed.any() or (s.spans.status != 0).mean() > 0.01:
+        return failed, False
+    return _misshapen(s, p, baseline), True
+
+
+def _misshapen(s: Structure, p: Parts, baseline: Flags) -> Flags:
+    """Much shorter than ever before, or left without the callee that was always there. Who stops early after fewer calls than ever was
+    told so by the last one.
+    """
+    before = baseline[s.trace]
+    histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
+    shortest, enough = statistics.quantile(histogram, 0.005), histogram.sum(axis=1) >= 50
+    short = enough[s.node] & (s.duration < 0.5 * np.where(enough, shortest, 0)[s.node])
+    odd: Flags = short | p.in_vain
+    called = statistics.totals(s.parent[s.parent >= 0], None, len(short))
+    fewest = np.full(len(s.nodes), np.iinfo(np.int64).max)
+    np.minimum.at(fewest, s.node[before], called[before])
+    stopped = enough[s.node] & (called > 0) & (called < fewest[s.node]) & ~p.in_vain
+    child = np.flatnonzero(s.parent >= 0)
+    child = child[stopped[s.parent[child]]]
+    last = np.full(len(short), -1, np.int64)
+    order = child[np.argsort(s.spans.start[child] + s.spans.duration[child], kind="stable")]
+    last[s.parent[order]] = order
+    for _ in range(2):  # the call, then what it called
+        hit = last[stopped]
+        odd[hit[hit >= 0]] = True
+        stopped = np.zeros(len(short), bool)
+        stopped[hit[(hit >= 0) & s.call[np.maximum(hit, 0)]]] = True
+        child = np.flatnonzero(s.parent >= 0)
+        child = child[stopped[s.parent[child]]]
+        last[s.parent[child]] = child
+    return odd
+
+
+def _histogram(group: Ints, duration: Floats, weight: Floats | None, groups: int) -> Floats:
+    code = group * statistics.BUCKETS + statistics.buckets(duration)
+    return statistics.totals(code, weight, groups * statistics.BUCKETS).reshape(groups, statistics.BUCKETS)
+
+
+def _excess(p: Parts, before: Flags, window: Flags) -> Floats:
+    """Per entry, microseconds above the median of its part in the baseline (of its service where that is too young), clipped at the
+    99.5th percentile of its part.
+    """
+    histogram = _histogram(p.part[before], p.time[before], None, len(p))
+    seen = histogram.sum(axis=1)
+    of_service = np.zeros((int(p.service.max()) + 1 if len(p) else 1, statistics.BUCKETS))
+    np.add.at(of_service, p.service, histogram)
+    usual = statistics.quantile(of_service, 0.5)[p.service]
+    median = statistics.quantile(histogram, 0.5)
+    here = np.nan_to_num(median)
+    young = np.where(seen > 0, (here * seen + 10 * np.where(np.isnan(usual), here, usual)) / (seen + 10), usual)
+    median = np.where(seen >= 30, median, young)
+    top = statistics.quantile(_histogram(p.part[window], p.time[window], None, len(p)), _CLIP)
+    limit = np.where(np.isnan(top), np.inf, top * 1.2)
+    excess: Floats = np.maximum(np.minimum(p.time, limit[p.part]) - np.where(np.isnan(median), np.inf, median)[p.part], 0.0)
+    return excess
+
+
+def _met(s: Structure, p: Parts, traces: Flags, weight: Floats) -> Floats:
+    """Per part, how many of the requests met it."""
+    rows = np.flatnonzero(traces[s.trace[p.span]])
+    code, _ = compact(s.trace[p.span[rows]] * len(p) + p.part[rows])
+    return statistics.totals(code % len(p), weight[code // len(p)], len(p)) if len(p) else np.zeros(0)
+
+
+def _rows(trace: Ints, part: Ints, amount: Floats, parts: int) -> tuple[Ints, Ints, Floats]:
+    """Sums per (trace, part)."""
+    code, index = compact(trace * parts + part)
+    return code // max(parts, 1), code % max(parts, 1), statistics.totals(index, amount, len(code))
+
+
+def _shared(
+    s: Structure, p: Parts, bad: Flags, failed: Flags, failed_span: Flags, time: tuple[Ints, Ints, Floats], changed: Floats
+) -> tuple[Ints, Ints, Floats]:
+    """Blame of the bad traces: of failed ones on the deepest failing spans, of late ones by the time above normal that is new."""
+    below = np.zeros(len(failed_span), bool)
+    below[s.parent[failed_span & (s.parent >= 0)]] = True
+    deepest = np.flatnonzero(failed_span & ~below & (bad & failed)[s.trace])
+    fail = _rows(s.trace[deepest], p.of_span[deepest], np.ones(len(deepest)), len(p))
+    late = (bad & ~failed)[time[0]]
+    slow = time[0][late], time[1][late], (time[2] * np.maximum(changed, 0.02)[time[1]])[late]
+    trace, part, amount = (np.concatenate(pair) for pair in zip(fail, slow, strict=True))
+    total = statistics.totals(trace, amount, s.traces)
+    return trace, part, amount / np.maximum(total[trace], 1e-9)

@@ -1,0 +1,230 @@
+"""From spans and a time window to a ranking of causes: the neutral, offline form of the verdict, for anyone's traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from observability.rootcause import graph as graphs
+from observability.rootcause import statistics
+from observability.rootcause.blame import Blame, Parts, blame, parts
+from observability.rootcause.explain import SIGNIFICANT, Candidate, Explainer, Explanation
+from observability.rootcause.scope import scope
+from observability.rootcause.spans import Flags, Spans
+from observability.rootcause.structure import Structure, structure
+
+SCHEMA: Final = "tillgate.causes/1"
+Level = Literal["system", "operation"]
+Window = tuple[int, int]
+"""Nanoseconds since 1970, the end not included."""
+_FEW: Final = 20
+_NO_BASELINE: Final = 0.6
+"""Confidence at most, when the window is only compared with itself."""
+_HOUR: Final = 3_600_000_000_000
+
+
+class EmptyWindow(Exception):
+    """No trace began inside the incident window."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Spans with their structure and graph: what every question about them begins with."""
+
+    spans: Spans
+    structure: Structure
+    graph: graphs.Graph
+
+    def window(self) -> Window:
+        began = self.structure.began
+        return (int(began.min()), int(began.max()) + 1) if len(began) else (0, 0)
+
+
+def load(spans: Spans, declared: frozenset[tuple[str, str]] | None = None) -> Loaded:
+    s = structure(spans)
+    seen = graphs.seen(s)
+    if declared is None:
+        return Loaded(spans, s, graphs.Graph(seen, "inferred"))
+    return Loaded(spans, s, graphs.Graph(declared | seen, "both" if seen - declared else "declared"))
+
+
+def causes(
+    loaded: Loaded,
+    incident: Window,
+    baselines: Sequence[Window] = (),
+    *,
+    level: Level = "system",
+    top: int = 10,
+    attributes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The answer as a JSON object (schema tillgate.causes/1, docs/root-cause.md). Raises EmptyWindow."""
+    s = loaded.structure
+    began = s.began
+    now = (began >= incident[0]) & (began < incident[1])
+    if not now.any():
+        raise EmptyWindow
+    warnings: list[str] = []
+    before = _baseline(loaded, incident, baselines, now, warnings)
+    compared_with_itself = not before.any()
+    if compared_with_itself:
+        now, before = _halves(s, now)
+        warnings.append("no trace outside the incident: its slower half is compared with its faster half")
+    if min(int(now.sum()), int(before.sum())) < _FEW:
+        warnings.append(f"few traces: {int(now.sum())} in the incident, {int(before.sum())} before")
+    p = parts(s, before)
+    blamed = blame(s, p, now, before)
+    calls = _numbered(loaded)
+    explainer = Explainer(s, p, blamed, now, before, calls)
+    found = explainer.explain(level)
+    onset = _onset(s, p, blamed, found, incident, before)
+    confidence, inputs = _confidence(loaded, blamed, found, now)
+    if compared_with_itself:
+        confidence = min(confidence, _NO_BASELINE)
+    verdict = _verdict(confidence, found, blamed)
+    answer: dict[str, Any] = {
+        "schema": SCHEMA,
+        "verdict": verdict,
+        "confidence": round(confidence, 3),
+        "onset": onset,
+        "window": {"from": written(incident[0]), "to": written(incident[1])},
+        "ranking": [_row(loaded, explainer, c, i + 1, found, attributes, blamed, now) for i, c in enumerate(found.ranking[:top])],
+        "culprits": list(range(1, len(found.culprits) + 1)) if verdict != "none" else [],
+        "why_not": [
+            {"rank": i + 1, "reason": c.reason, **({"by": c.by} if c.by else {})} for i, c in enumerate(found.ranking[:top]) if c.reason
+        ],
+        "graph": {"source": loaded.graph.source, "edges": len(loaded.graph.edges)},
+        "measured": {
+            "by": blamed.mode, "requests": int(now.sum()), "bad": int((blamed.bad & now).sum()),
+            "failed": int((blamed.failed & now).sum()),
+            "late": int((blamed.late & now).sum()), "baseline_requests": int(before.sum()),
+            "baseline_bad": int((blamed.bad & before).sum()),
+        },
+        "confidence_inputs": inputs,
+        "input": described(loaded),
+        "warnings": warnings,
+    }  # fmt: skip
+    return answer
+
+
+def _baseline(loaded: Loaded, incident: Window, baselines: Sequence[Window], now: Flags, warnings: list[str]) -> Flags:
+    began = loaded.structure.began
+    chosen = np.zeros(len(began), bool)
+    for begin, end in baselines:
+        chosen |= (began >= begin) & (began < end)
+    if baselines:
+        overlap = int((chosen & now).sum())
+        if overlap:
+            warnings.append(f"{overlap} traces are in the incident and in the baseline: counted to the incident")
+        return chosen & ~now
+    chosen = (began < incident[0]) & (began >= incident[0] - _HOUR)
+    if not chosen.any():
+        chosen = began < incident[0]
+    if int(chosen.sum()) < _FEW and int((after := began >= incident[1]).sum()) >= _FEW:
+        warnings.append("too little before the incident: what came after it is the baseline")
+        chosen |= after
+    return chosen
+
+
+def _halves(s: Structure, now: Flags) -> tuple[Flags, Flags]:
+    """The slower and the faster half, per operation at the root."""
+    slow = np.zeros(len(now), bool)
+    node = s.node[s.main]
+    for kind in np.unique(node[now]):
+        rows = np.flatnonzero(now & (node == kind))
+        if len(rows) >= 2:
+            order = rows[np.argsort(s.duration[s.main[rows]], kind="stable")]
+            slow[order[(len(order) + 1) // 2 :]] = True
+    return now & slow, now & ~slow
+
+
+def _numbered(loaded: Loaded) -> set[tuple[int, int]]:
+    index = {name: i for i, name in enumerate(loaded.spans.services)}
+    return {(index[a], index[b]) for a, b in loaded.graph.edges if a in index and b in index}
+
+
+def _onset(s: Structure, p: Parts, b: Blame, found: Explanation, incident: Window, before: Flags) -> dict[str, str] | None:
+    if not found.culprits:
+        return None
+    seconds = (s.began - incident[0]) / 1e9
+    rows = np.isin(b.part, found.culprits[0].parts)
+    amount = statistics.totals(b.trace[rows], b.amount[rows], s.traces)
+    if b.mode == "requests":
+        hit = amount > 0.25
+    else:
+        usual = amount[before]
+        hit = amount > (float(np.quantile(usual, 0.95)) if len(usual) else 0.0)
+    end = min((incident[1] - incident[0]) / 1e9, float(seconds.max()) + 1)
+    begin = max(-900.0, float(seconds.min()))
+    estimate = statistics.onset(seconds, hit, s.spans.weight[s.main], math.floor(begin), math.ceil(end), hint=0.0)
+    if estimate is None:
+        return None
+    at, low, high = (written(incident[0] + int(x * 1e9)) for x in estimate)
+    return {"at": at, "low": low, "high": high}
+
+
+def _confidence(loaded: Loaded, b: Blame, found: Explanation, now: Flags) -> tuple[float, dict[str, float]]:
+    s = loaded.structure
+    if not found.culprits:
+        return 0.0, {"coverage": 0.0, "margin": 0.0, "bad": float((b.bad & now).sum()), "order": 1.0, "loss": 0.0, "residual": 1.0}
+    coverage = min(1.0, sum(c.coverage for c in found.culprits))
+    bad = float((b.bad & now).sum()) if b.mode == "requests" else float(now.sum())
+    troubles = loaded.spans.troubles
+    seen = max(len(loaded.spans) + troubles.duplicates + troubles.negative + troubles.without_id, 1)
+    lost = s.orphans - s.joined / max(len(loaded.spans), 1)
+    loss = min(1.0, max(0.0, lost) + (troubles.negative + troubles.without_id + troubles.folded) / seen)
+    raw = (
+        math.sqrt(coverage) * (1 - math.exp(-bad / 10)) * (0.5 + 0.5 * found.margin) * (0.5 + 0.5 * found.order)
+        * (1 - loss) ** 2 * (1 - found.residual)
+    )  # fmt: skip
+    inputs = {
+        "coverage": coverage, "margin": found.margin, "bad": bad, "order": found.order, "loss": loss, "residual": found.residual,
+    }  # fmt: skip
+    return raw, {key: round(value, 4) for key, value in inputs.items()}
+
+
+def _verdict(confidence: float, found: Explanation, b: Blame) -> str:
+    if not found.culprits or (found.culprits[0].p > SIGNIFICANT and b.p > SIGNIFICANT):
+        return "none"
+    return "cause" if confidence >= 0.8 else "likely" if confidence >= 0.5 else "unsure"
+
+
+def _row(
+    loaded: Loaded, explainer: Explainer, c: Candidate, rank: int, found: Explanation, attributes: Sequence[str], b: Blame, now: Flags
+) -> dict[str, Any]:  # fmt: skip
+    services, operations = loaded.spans.services, loaded.spans.operations
+    row: dict[str, Any] = {
+        "rank": rank, "service": services[c.service], "operation": operations[c.operation] if c.operation >= 0 else None,
+        "kind": "edge" if c.evidence == "link_time" else "operation" if c.operation >= 0 else "system", "evidence": c.evidence,
+        "score": round(c.score, 4), "coverage": round(c.coverage, 4), "lift": round(min(c.lift, 1e6), 2), "p": float(f"{c.p:.3g}"),
+        "explains": [services[x] for x in c.explains],
+    }  # fmt: skip
+    if attributes and c in found.culprits:
+        row["scope"] = scope(loaded.structure, explainer, c, attributes, b, now)
+    return row
+
+
+def described(loaded: Loaded) -> dict[str, Any]:
+    """What was read, and what was odd about it."""
+    s, spans = loaded.structure, loaded.spans
+    t = spans.troubles
+    return {
+        "spans": len(spans), "traces": s.traces, "orphans": round(s.orphans, 4), "joined": s.joined, "skew_pairs": s.skewed,
+        "no_status": round(float((spans.status == 0).mean()), 4) if len(spans) else 1.0, "duplicates": t.duplicates,
+        "negative": t.negative, "without_id": t.without_id, "folded_names": t.folded,
+        "units": {"start": spans.units[0], "duration": spans.units[1]},
+    }  # fmt: skip
+
+
+def written(nanoseconds: int) -> str:
+    """RFC 3339, in milliseconds where they are not zero."""
+    seconds, rest = divmod(int(nanoseconds), 1_000_000_000)
+    try:
+        text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds}s"
+    return f"{text}.{rest // 1_000_000:03d}Z" if rest else f"{text}Z"

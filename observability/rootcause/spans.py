@@ -1,0 +1,523 @@
+"""Spans of other makers, read into columns: OTLP JSON lines or flat JSON lines, in any usual unit of time."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from observability.rootcause import names
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Unit = Literal["s", "ms", "us", "ns"]
+
+NANOSECONDS: Final[dict[Unit, int]] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
+MAX_LINE: Final = 64 * 1024 * 1024
+MAX_SPANS: Final = 20_000_000
+MAX_NAMES: Final = 100_000
+"""Different services, operations or attribute values; what comes after them is `(other)`."""
+UNKNOWN, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
+_KINDS: Final = {name: i for i, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))}
+NO_STATUS, GOOD, FAILED = range(3)
+
+
+class Unreadable(Exception):
+    """`file`, `line` and what was expected there."""
+
+    def __init__(self, file: str, line: int, expected: str, got: str) -> None:
+        super().__init__(f"{file}:{line}: expected {expected}, got {got[:200]}")
+
+
+@dataclass(slots=True)
+class Troubles:
+    """What was odd in the input, counted."""
+
+    duplicates: int = 0
+    negative: int = 0
+    without_id: int = 0
+    folded: int = 0
+    """Names beyond the limit, kept as `(other)`."""
+
+
+@dataclass(slots=True)
+class Spans:
+    """One row per span, in the order of the files. Times in nanoseconds since 1970; -1 where a number says "none".
+
+    `parent_key` and `key` identify spans (hashes of trace and span id); `trace` is -1 throughout when no span has a trace id.
+    """
+
+    key: NDArray[np.uint64]
+    parent_key: NDArray[np.uint64]
+    trace: Ints
+    service: Ints
+    operation: Ints
+    start: Ints
+    duration: Ints
+    status: NDArray[np.int8]
+    kind: NDArray[np.int8]
+    peer: Ints
+    weight: Floats
+    services: list[str]
+    operations: list[str]
+    attributes: dict[str, tuple[Ints, list[str]]]
+    """Key -> (index of the value per span, values)."""
+    units: tuple[Unit, Unit]
+    """Of start and duration, as detected."""
+    troubles: Troubles = field(default_factory=Troubles)
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+# ---- lines -------------------------------------------------------------------------------------------------------------
+
+
+class _Value(msgspec.Struct, rename="camel"):
+    string_value: str | None = None
+    int_value: int | str | None = None
+    double_value: float | str | None = None
+    bool_value: bool | None = None
+
+    def text(self) -> str:
+        for value in (self.string_value, self.int_value, self.double_value):
+            if value is not None:
+                return str(value)
+        return "" if self.bool_value is None else str(self.bool_value).lower()
+
+
+class _Attribute(msgspec.Struct):
+    key: str = ""
+    value: _Value = msgspec.field(default_factory=_Value)
+
+
+class _Status(msgspec.Struct):
+    code: int | str = 0
+
+
+class _Event(msgspec.Struct):
+    name: str = ""
+
+
+class _Span(msgspec.Struct, rename="camel"):
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str | None = None
+    name: str = ""
+    kind: int | str = 0
+    start_time_unix_nano: int | str = 0
+    end_time_unix_nano: int | str = 0
+    status: _Status | None = None
+    attributes: list[_Attribute] = []
+    events: list[_Event] = []
+
+
+class _Scope(msgspec.Struct):
+    spans: list[_Span] = []
+
+
+class _Resource(msgspec.Struct):
+    attributes: list[_Attribute] = []
+
+
+class _ResourceSpans(msgspec.Struct, rename="camel"):
+    resource: _Resource | None = None
+    scope_spans: list[_Scope] = []
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    resource_spans: list[_ResourceSpans]
+
+
+_FLAT: Final[dict[str, tuple[str, ...]]] = {
+    "trace": ("trace_id", "traceId", "traceID", "trace"),
+    "span": ("span_id", "spanId", "spanID", "id"),
+    "parent": ("parent_id", "parent_span_id", "parentSpanId", "parentSpanID", "parentId", "parent"),
+    "service": ("service", "service_name", "serviceName", "service.name"),
+    "name": ("name", "operation", "operation_name", "operationName", "span_name"),
+    "start": ("start", "start_time", "startTime", "timestamp", "start_time_unix_nano", "startTimeUnixNano"),
+    "duration": ("duration",),
+    "status": ("status", "status_code", "statusCode"),
+    "kind": ("kind", "span_kind", "spanKind"),
+}
+_PEERS: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "db.system.name", "db.system", "messaging.system")
+_PEER_KEYS: Final = frozenset(_PEERS)
+_CALLING: Final = frozenset((UNKNOWN, CLIENT, PRODUCER))
+_CODES: Final = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code", "rpc.status_code", "rpc.response.status_code")
+_SAYING: Final = frozenset((*_CODES, "error", "error.type"))
+_WEIGHT: Final = "tillgate.sample.weight"
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_flat = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Names:
+    """Text -> index, bounded."""
+
+    def __init__(self, troubles: Troubles) -> None:
+        self.index: dict[str, int] = {}
+        self._troubles = troubles
+
+    def __call__(self, text: str) -> int:
+        found = self.index.get(text)
+        if found is not None:
+            return found
+        if len(self.index) >= MAX_NAMES:
+            self._troubles.folded += 1
+            text = "(other)"
+        return self.index.setdefault(text[:300], len(self.index))
+
+    def list(self) -> list[str]:
+        return list(self.index)
+
+
+class _Columns:
+    def __init__(self, attributes: Sequence[str]) -> None:
+        self.troubles = Troubles()
+        self.key, self.parent = array("Q"), array("Q")
+        self.trace, self.service, self.operation, self.peer = array("q"), array("q"), array("q"), array("q")
+        self.start, self.duration, self.weight = array("d"), array("d"), array("d")
+        self.whole = array("q")
+        self.status, self.kind = array("b"), array("b")
+        self.traces: dict[str, int] = {}
+        self.services, self.operations, self.peers = (_Names(self.troubles) for _ in range(3))
+        self.attributes = {key: (_Names(self.troubles), array("q")) for key in attributes}
+        self.with_trace = 0
+        self.as_text = False
+        self.shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def otlp(self, line: bytes) -> None:
+        for resource in _decode_request(line).resource_spans:
+            of_resource = {a.key: a.value.text() for a in resource.resource.attributes} if resource.resource else {}
+            service = of_resource.get("service.name", "")
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    own = {a.key: a.value.text() for a in span.attributes}
+                    start, end = int(span.start_time_unix_nano or 0), int(span.end_time_unix_nano or 0)
+                    status = _code(span.status.code if span.status else 0)
+                    if status == NO_STATUS:
+                        status = _said(own, span.events)
+                    self.add(span.trace_id, span.span_id, span.parent_span_id or "", service, span.name, start, end - start, status,
+                             _kind(span.kind), {**of_resource, **own} if self.attributes else own)  # fmt: skip
+
+    def flat(self, line: dict[str, Any]) -> None:
+        shape = tuple(line)
+        keys = self.shapes.get(shape)
+        if keys is None:  # lines of one writer mostly have the same members
+            keys = tuple(next((k for k in names if k in line), "") for names in _FLAT.values())
+            if len(self.shapes) < 1_000:
+                self.shapes[shape] = keys
+        trace, span, parent, service, name, start, duration, status, kind = map(line.get, keys)
+        if span in (None, "", 0) and service is None:
+            raise ValueError("a span with span_id and service")
+        if isinstance(start, str):
+            start = _moment(start)
+            self.as_text = True
+        if isinstance(duration, str):
+            duration = float(duration)
+        if not isinstance(start, int | float) or not isinstance(duration, int | float):
+            raise ValueError("start and duration as numbers")
+        code = _code(status)
+        self.add(str(trace or ""), _id(span), _id(parent), str(service or ""), str(name or ""), start, duration,
+                 code if code != NO_STATUS else _said(line, ()), _kind(kind), line)  # fmt: skip
+
+    def add(
+        self, trace: str, span: str, parent: str, service: str, name: str, start: float, duration: float, status: int, kind: int,
+        attributes: dict[str, Any],
+    ) -> None:  # fmt: skip
+        if not span or not span.strip("0"):
+            self.troubles.without_id += 1
+            return
+        if not (math.isfinite(start) and math.isfinite(duration) and abs(start) < 1e19 and abs(duration) < 1e19):
+            self.troubles.negative += 1
+            return
+        if trace.strip("0"):
+            self.with_trace += 1
+        number = self.traces.setdefault(trace, len(self.traces))
+        self.trace.append(number)
+        self.key.append(_hash(span))
+        self.parent.append(_hash(parent) if parent.strip("0") else 0)
+        self.service.append(self.services(service))
+        self.operation.append(self.operations(name))
+        self.start.append(start)
+        self.whole.append(int(start))
+        self.duration.append(duration)
+        self.status.append(status)
+        self.kind.append(kind)
+        peer = ""
+        if kind in _CALLING and not _PEER_KEYS.isdisjoint(attributes):
+            peer = next(str(attributes[k]) for k in _PEERS if k in attributes)
+        self.peer.append(self.peers(peer) if peer else -1)
+        self.weight.append(_weight(attributes.get(_WEIGHT)))
+        for key, (values, column) in self.attributes.items():
+            column.append(values(str(attributes[key])) if key in attributes else -1)
+
+
+def _hash(identifier: str) -> int:
+    if len(identifier) <= 16:
+        try:
+            return int(identifier, 16)
+        except ValueError:
+            pass
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "big")
+
+
+def _id(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def _kind(value: Any) -> int:
+    if isinstance(value, int):
+        return value if 0 <= value <= CONSUMER else UNKNOWN
+    return _KINDS.get(str(value).upper().removeprefix("SPAN_KIND_"), UNKNOWN)
+
+
+def _code(value: Any) -> int:
+    """OpenTelemetry's status, an HTTP or gRPC code, or a word."""
+    if value is None or value == "":
+        return NO_STATUS
+    if isinstance(value, bool):
+        return GOOD if value else FAILED
+    if isinstance(value, str):
+        word = value.strip().upper().removeprefix("STATUS_CODE_")
+        if word in ("UNSET", "NONE", "NULL", "NAN"):
+            return NO_STATUS
+        if word in ("OK", "SUCCESS", "TRUE"):
+            return GOOD
+        if not word.lstrip("-").isdigit():
+            return FAILED if word in ("ERROR", "FAILED", "FAILURE", "FALSE", "EXCEPTION", "TIMEOUT") else NO_STATUS
+        value = int(word[:9])
+    if isinstance(value, float):
+        value = int(value) if math.isfinite(value) else 0
+    if value >= 100:
+        return FAILED if value >= 500 else GOOD
+    return (NO_STATUS, GOOD, FAILED)[value] if 0 <= value <= 2 else FAILED
+
+
+def _said(attributes: dict[str, Any], events: Iterable[_Event]) -> int:
+    """What else a span says about its success, where it has no status."""
+    if len(attributes) < 10 and not events and _SAYING.isdisjoint(attributes):
+        return NO_STATUS
+    if attributes.get("error") in (True, "true", "True") or attributes.get("error.type") or any(e.name == "exception" for e in events):
+        return FAILED
+    for key in _CODES:
+        if (value := attributes.get(key)) not in (None, ""):
+            text = str(value)
+            if text.isdigit():
+                number = int(text[:9])
+                return FAILED if number >= 500 or (0 < number < 100 and "grpc" in key) else GOOD
+    return NO_STATUS
+
+
+def _weight(value: Any) -> float:
+    if value is None:
+        return 1.0
+    try:
+        weight = float(value)
+    except (TypeError, ValueError):
+        return 1.0
+    return weight if 0 < weight < 1e9 else 1.0
+
+
+def _moment(text: str) -> float:
+    """RFC 3339, or a number in quotes."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return int(moment(text))
+
+
+def moment(text: str) -> int:
+    """RFC 3339 or an epoch number in s, ms, us or ns -> nanoseconds since 1970. Raises ValueError with what was expected."""
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            found = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
+        except ValueError as exc:
+            raise ValueError(f"expected an RFC 3339 time or an epoch number, got {text[:60]!r}") from exc
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        whole = int(found.replace(microsecond=0).timestamp())
+        return whole * 1_000_000_000 + found.microsecond * 1_000
+    return int(text) * NANOSECONDS[unit_of(number)] if text.strip().lstrip("-").isdigit() else int(number * NANOSECONDS[unit_of(number)])
+
+
+def unit_of(moment: float) -> Unit:
+    """The unit that puts an epoch number between 1973 and 5138."""
+    size = abs(moment)
+    return "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
+
+
+# ---- files -------------------------------------------------------------------------------------------------------------
+
+
+def read(files: Sequence[str], *, attributes: Sequence[str] = (), renames: names.Renames = ()) -> Spans:
+    """All spans of the files (`-` is standard input; gzip is recognised by its first bytes). Raises Unreadable, OSError."""
+    columns = _Columns(attributes)
+    for file in files:
+        _file(file, columns)
+    return _spans(columns, renames)
+
+
+def _file(file: str, columns: _Columns) -> None:
+    flat: bool | None = None
+    number = 0
+    try:
+        for number, line in enumerate(_lines(file), 1):
+            if line.isspace() or not line:
+                continue
+            if len(columns.key) > MAX_SPANS:
+                raise Unreadable(file, number, f"at most {MAX_SPANS} spans", "more")
+            if flat is None or flat is False:
+                if flat is None:
+                    flat = b"resourceSpans" not in line[:4096] and b"resource_spans" not in line[:4096]
+                if not flat:
+                    columns.otlp(line)
+                    continue
+            columns.flat(_decode_flat(line))
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as exc:
+        what = "one OTLP export request per line" if flat is False else "one span per line as a JSON object"
+        raise Unreadable(file, number, what, str(exc)) from exc
+    except (EOFError, zlib.error) as exc:
+        raise Unreadable(file, number, "a whole gzip file", str(exc)) from exc
+
+
+def _lines(file: str) -> Iterator[bytes]:
+    stream: BinaryIO = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
+    try:
+        head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
+        source: BinaryIO = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream  # type: ignore[assignment]  # reads the same way
+        while line := source.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise ValueError(f"a line of more than {MAX_LINE} bytes")
+            yield line
+    finally:
+        if file != "-":
+            stream.close()
+
+
+def _spans(columns: _Columns, renames: names.Renames) -> Spans:
+    known = names.services(columns.services.list(), renames)
+    service_of, operation_of = _Names(columns.troubles), _Names(columns.troubles)
+    written, operations = columns.services.list(), columns.operations.list()
+    to_service = np.array([service_of(known[s][0]) for s in written] or [0], np.int64)
+    prefix = [known[s][1] for s in written]
+    to_operation = np.array([operation_of(names.operation(o, renames)) for o in operations] or [0], np.int64)
+    service_raw, operation_raw = _ints(columns.service), _ints(columns.operation)
+    operation = to_operation[operation_raw] if len(operation_raw) else operation_raw
+    for index, part in enumerate(prefix):
+        if part:
+            operation[(service_raw == index) & (operation == operation_of.index.get("", -1))] = operation_of(names.operation(part, renames))
+    peers = columns.peers.list()
+    to_peer = np.array([service_of(names.services([p], renames)[p][0]) for p in peers] or [-1], np.int64)
+    peer_raw = _ints(columns.peer)
+    keys, parents, trace = _uints(columns.key), _uints(columns.parent), _ints(columns.trace)
+    if columns.with_trace:
+        salt = (trace.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        keys, parents = keys ^ salt, np.where(parents == 0, np.uint64(0), parents ^ salt)
+    else:
+        trace = np.full(len(keys), -1, np.int64)
+    start, start_unit = _starts(columns)
+    raw = np.frombuffer(columns.duration, np.float64) if len(columns.duration) else np.zeros(0)
+    duration_unit = _duration_unit(raw, start, keys, parents, start_unit, exact=not columns.as_text)
+    spans = Spans(
+        keys, parents, trace, to_service[service_raw] if len(service_raw) else service_raw, operation, start,
+        (raw * NANOSECONDS[duration_unit]).astype(np.int64), np.frombuffer(columns.status, np.int8) if len(keys) else np.zeros(0, np.int8),
+        np.frombuffer(columns.kind, np.int8) if len(keys) else np.zeros(0, np.int8),
+        np.where(peer_raw < 0, -1, to_peer[np.maximum(peer_raw, 0)]) if len(keys) else peer_raw,
+        np.frombuffer(columns.weight, np.float64) if len(keys) else np.zeros(0),
+        service_of.list(), operation_of.list(),
+        {key: (_ints(column), values.list()) for key, (values, column) in columns.attributes.items()},
+        (start_unit, duration_unit), columns.troubles,
+    )  # fmt: skip
+    return _clean(spans)
+
+
+def _ints(column: array[int]) -> Ints:
+    return np.frombuffer(column, np.int64) if len(column) else np.zeros(0, np.int64)
+
+
+def _uints(column: array[int]) -> NDArray[np.uint64]:
+    return np.frombuffer(column, np.uint64) if len(column) else np.zeros(0, np.uint64)
+
+
+def _starts(columns: _Columns) -> tuple[Ints, Unit]:
+    """Whole numbers keep every nanosecond; a float would lose some beyond 2^53."""
+    if not len(columns.start):
+        return np.zeros(0, np.int64), "ns"
+    raw = np.frombuffer(columns.start, np.float64)
+    unit = unit_of(float(np.median(raw)))
+    factor = NANOSECONDS[unit]
+    whole = np.frombuffer(columns.whole, np.int64)
+    exact = whole * factor
+    return (exact + ((raw - whole) * factor).astype(np.int64) if factor > 1 else exact), unit
+
+
+def _duration_unit(raw: Floats, start: Ints, key: NDArray[np.uint64], parent: NDArray[np.uint64], unit: Unit, *, exact: bool) -> Unit:
+    """The unit of durations: that of the starts, unless calls then do not fit into their callers, or fit a thousand times smaller too
+    while spans would mostly last for seconds. Starts written as text name no unit: the smallest one that fits.
+    """
+    if not len(raw):
+        return unit
+    order = np.argsort(key)
+    at = np.minimum(np.searchsorted(key, parent, sorter=order), len(key) - 1)
+    found = np.flatnonzero((key[order[at]] == parent) & (parent != 0))[:200_000]
+    if len(found) < 20:
+        return unit if exact else "ms"
+    above = order[at[found]]
+    offset = (start[found] - start[above]).astype(np.float64)
+    ahead = offset >= 0
+
+    def fits(unit: Unit) -> float:
+        return float(np.mean(offset[ahead] <= raw[above][ahead] * NANOSECONDS[unit])) if ahead.any() else 1.0
+
+    best = max(fits("s"), 1e-9)
+    if not exact:
+        return next((u for u in ("ns", "us", "ms", "s") if fits(u) >= 0.95 * best), "s")
+    units: list[Unit] = ["ns", "us", "ms", "s"]
+    here = units.index(unit)
+    if fits(unit) < 0.5 * best:
+        return next((u for u in units[here:] if fits(u) >= 0.9 * best), unit)
+    while here and float(np.median(raw)) * NANOSECONDS[units[here]] > 1e9 and fits(units[here - 1]) >= 0.9 * best:
+        here -= 1
+    return units[here]
+
+
+def _clean(spans: Spans) -> Spans:
+    """Without negative durations, and only the first span of each id."""
+    keep = spans.duration >= 0
+    spans.troubles.negative += int(len(spans) - keep.sum())
+    order = np.argsort(spans.key, kind="stable")
+    again = np.zeros(len(spans), bool)
+    again[order[1:]] = spans.key[order[1:]] == spans.key[order[:-1]]
+    spans.troubles.duplicates = int((again & keep).sum())
+    keep &= ~again
+    return spans if keep.all() else select(spans, keep)
+
+
+def select(spans: Spans, keep: Flags) -> Spans:
+    """The rows that `keep` marks."""
+    columns = {
+        name: getattr(spans, name)[keep]
+        for name in ("key", "parent_key", "trace", "service", "operation", "start", "duration", "status", "kind", "peer", "weight")
+    }
+    attributes = {key: (column[keep], values) for key, (column, values) in spans.attributes.items()}
+    return Spans(
+        **columns, services=spans.services, operations=spans.operations, attributes=attributes, units=spans.units, troubles=spans.troubles
+    )

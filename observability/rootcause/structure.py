@@ -1,0 +1,272 @@
+"""How spans hang together: callers, traces, exclusive time, and whose time it is."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from observability.rootcause.spans import CLIENT, INTERNAL, PRODUCER, UNKNOWN, Flags, Floats, Ints, Spans
+from observability.rootcause.statistics import totals
+
+SEEN: Final = 5
+"""An edge of calls is known from so many calls on."""
+_LONGEST: Final = 3_600_000_000
+"""Microseconds: longer durations do not count as more."""
+
+
+@dataclass(slots=True)
+class Pauses:
+    """What callers spend outside their calls: per pause its caller, the child that ended before it and the one that begins after it (rows;
+    -1 at either end), and microseconds.
+    """
+
+    caller: Ints
+    before: Ints
+    after: Ints
+    time: Floats
+
+
+@dataclass(slots=True)
+class Structure:
+    """Per span, in the order of `spans`. Times in microseconds.
+
+    `parent` is -1 for roots. `node` numbers (service, operation) pairs. `callee` is the service called last, -1 when none.
+    """
+
+    spans: Spans
+    parent: Ints
+    root: Ints
+    trace: Ints
+    """Consecutive numbers; a trace is what shares an id, or, without ids, what hangs together."""
+    main: Ints
+    """Per trace, its first root: the request."""
+    began: Ints
+    """Per trace, nanoseconds since 1970."""
+    exclusive: Floats
+    pauses: Pauses
+    duration: Floats
+    node: Ints
+    nodes: list[tuple[int, int]]
+    """Per node its service and operation."""
+    callee: Ints
+    call: Flags
+    """The span is nothing but a call: its exclusive time belongs to the way."""
+    failed_below: Flags
+    orphans: float
+    joined: int
+    skewed: int
+    """Pairs of services whose clocks had to be shifted."""
+
+    @property
+    def traces(self) -> int:
+        return len(self.main)
+
+
+def structure(spans: Spans) -> Structure:
+    """Linear in the number of spans but for three sorts."""
+    count = len(spans)
+    parent, orphan = _parents(spans)
+    parent = _without_cycles(parent)
+    root = _roots(parent)
+    duration = np.minimum(spans.duration // 1_000, _LONGEST).astype(np.float64)
+    trace = _numbered(spans.trace if count and spans.trace[0] >= 0 else root)
+    shift, skewed = _skew(spans, parent)
+    joined = _join(spans, parent, orphan, trace, shift)
+    if joined:
+        root = _roots(parent)
+    base = int(spans.operation.max()) + 1 if count else 1
+    pairs, node = np.unique(spans.service * base + spans.operation, return_inverse=True)
+    children = np.flatnonzero(parent >= 0)
+    covered, pauses = _covered(spans, parent, children, shift)
+    exclusive = np.maximum(duration - covered, 0.0)
+    remote = children[spans.service[children] != spans.service[parent[children]]]
+    callee = np.full(count, -1, np.int64)
+    last = remote[np.argsort(spans.start[remote] + spans.duration[remote], kind="stable")]
+    callee[parent[last]] = spans.service[last]
+    call = _calls(spans, parent, children, remote, callee, node, len(pairs))
+    failed_below = np.zeros(count, bool)
+    failed_below[parent[children[spans.status[children] == 2]]] = True
+    main, began = _requests(spans, parent, trace)
+    return Structure(
+        spans, parent, root, trace, main, began, exclusive, pauses, duration, node, [(int(p) // base, int(p) % base) for p in pairs],
+        callee, call, failed_below, float(orphan.mean()) if count else 0.0, joined, skewed,
+    )  # fmt: skip
+
+
+def _parents(spans: Spans) -> tuple[Ints, Flags]:
+    """Row of each span's parent, and whether a parent was named that is not here."""
+    count = len(spans)
+    if not count:
+        return np.zeros(0, np.int64), np.zeros(0, bool)
+    order = np.argsort(spans.key)
+    keys = spans.key[order]
+    at = np.minimum(np.searchsorted(keys, spans.parent_key), count - 1)
+    found = (keys[at] == spans.parent_key) & (spans.parent_key != 0)
+    return np.where(found, order[at], -1), ~found & (spans.parent_key != 0)
+
+
+def _without_cycles(parent: Ints) -> Ints:
+    parent = parent.copy()
+    own = np.arange(len(parent))
+    parent[parent == own] = -1
+    up = np.where(parent < 0, own, parent)
+    for _ in range(40):
+        above = up[up]
+        if np.array_equal(above, up):
+            break
+        up = above
+    parent[np.unique(up[parent[up] >= 0])] = -1  # who ends at no root ends on a ring: it is opened there
+    return parent
+
+
+def _roots(parent: Ints) -> Ints:
+    up = np.where(parent < 0, np.arange(len(parent)), parent)
+    for _ in range(40):
+        above = up[up]
+        if np.array_equal(above, up):
+            break
+        up = above
+    return up
+
+
+def _numbered(labels: Ints) -> Ints:
+    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+
+
+def _requests(spans: Spans, parent: Ints, trace: Ints) -> tuple[Ints, Ints]:
+    """Per trace the root that starts first (a real root before a fragment), and when the trace began."""
+    count = int(trace.max()) + 1 if len(trace) else 0
+    roots = np.flatnonzero(parent < 0)
+    real = spans.parent_key[roots] == 0
+    order = roots[np.lexsort((spans.start[roots], ~real, trace[roots]))]
+    main = np.zeros(count, np.int64)
+    main[trace[order[::-1]]] = order[::-1]
+    began = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(began, trace, spans.start)
+    return main, began
+
+
+def _skew(spans: Spans, parent: Ints) -> tuple[Ints, int]:
+    """Per span, nanoseconds by which its clock is ahead of its parent's, where calls otherwise lie outside their callers.
+
+    The least shift with which calls fit: from the quantiles of how far they start before, and end after, their callers.
+    """
+    shift = np.zeros(len(spans), np.int64)
+    children = np.flatnonzero(parent >= 0)
+    children = children[spans.service[children] != spans.service[parent[children]]]
+    if not len(children):
+        return shift, 0
+    above = parent[children]
+    pair = spans.service[above] * (len(spans.services) + 1) + spans.service[children]
+    order = np.argsort(pair, kind="stable")
+    edges = np.flatnonzero(np.diff(pair[order], prepend=-1, append=-1))
+    ahead = spans.start[children] - spans.start[above]
+    behind = ahead + spans.duration[children] - spans.duration[above]
+    skewed = 0
+    for begin, end in itertools.pairwise(edges.tolist()):
+        if end - begin < SEEN:
+            continue
+        rows = order[begin:end]
+        high, low = np.quantile(ahead[rows], 0.1), np.quantile(behind[rows], 0.9)
+        if low <= 0 <= high:
+            continue
+        middle = float(np.median((ahead[rows] + behind[rows]) / 2))
+        clock = middle if low > high else float(min(max(0.0, low), high))
+        if abs(clock) < 1_000_000 and abs(clock) < 0.2 * float(np.median(spans.duration[above[rows]])):
+            continue  # rounding, or a call that outlives its caller by a little
+        shift[children[rows]] = int(clock)
+        skewed += 1
+    return shift, skewed
+
+
+def _join(spans: Spans, parent: Ints, orphan: Flags, trace: Ints, shift: Ints) -> int:
+    """A fragment whose parent is missing joins the only span of its trace that can call it and contains it in time. In place."""
+    lost = np.flatnonzero(orphan & (parent < 0))
+    if not len(lost) or len(lost) > 0.9 * len(spans):
+        return 0
+    services, operations = len(spans.services), len(spans.operations)
+    known = np.flatnonzero(parent >= 0)
+    calls, times = np.unique(
+        (spans.service[parent[known]] * services + spans.service[known]) * operations + spans.operation[known], return_counts=True
+    )
+    calls = calls[times >= SEEN]
+    if not len(calls):
+        return 0
+    order = np.argsort(trace, kind="stable")
+    first = np.searchsorted(trace[order], np.arange(int(trace.max()) + 2))
+    size = np.diff(first)[trace[lost]]
+    joined = 0
+    lost = lost[size < 2_000]
+    for block in np.array_split(lost, max(1, int(np.diff(first)[trace[lost]].sum() // 4_000_000) + 1)):
+        if not len(block):
+            continue
+        sizes = np.diff(first)[trace[block]]
+        child = np.repeat(block, sizes)
+        step = np.arange(len(child)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        caller = order[first[trace[child]] + step]
+        edge = (spans.service[caller] * services + spans.service[child]) * operations + spans.operation[child]
+        at = np.minimum(np.searchsorted(calls, edge), len(calls) - 1)
+        fits = (
+            (calls[at] == edge)
+            & (caller != child)
+            & (spans.start[caller] <= spans.start[child])
+            & (spans.start[caller] + spans.duration[caller] >= spans.start[child] + spans.duration[child])
+        )
+        child, caller = child[fits], caller[fits]
+        one, index, times = np.unique(child, return_index=True, return_counts=True)
+        only = times == 1
+        parent[one[only]] = caller[index[only]]
+        joined += int(only.sum())
+    return joined
+
+
+def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[Floats, Pauses]:
+    """Microseconds of each span during which one of its children ran, and the pauses between them."""
+    if not len(children):
+        none = np.zeros(0, np.int64)
+        return np.zeros(len(spans)), Pauses(none, none, none, np.zeros(0))
+    above = parent[children]
+    limit = np.minimum(spans.duration[above] // 1_000, _LONGEST)
+    begin = (spans.start[children] - shift[children] - spans.start[above]) // 1_000
+    end = np.clip(begin + np.minimum(spans.duration[children] // 1_000, _LONGEST), 0, limit)
+    begin = np.clip(begin, 0, limit)
+    order = np.lexsort((begin, above))
+    child, above, begin, end = children[order], above[order], begin[order].astype(np.float64), end[order].astype(np.float64)
+    first = np.diff(above, prepend=-1) != 0
+    lifted = end + np.cumsum(first) * (float(end.max()) + 1.0)
+    running = np.maximum.accumulate(lifted)
+    furthest = running - (lifted - end)  # group by group, the furthest end so far
+    ahead = child[np.maximum.accumulate(np.where(lifted >= running, np.arange(len(child)), 0))]
+    so_far = np.concatenate(([0.0], furthest[:-1]))
+    so_far[first] = 0.0
+    covered = totals(above, np.maximum(end - np.maximum(begin, so_far), 0.0), len(spans))
+    previous = np.where(first, -1, np.concatenate((ahead[:1], ahead[:-1])))
+    last = np.concatenate((first[1:], [True]))
+    return covered, Pauses(
+        np.concatenate((above, above[last])),
+        np.concatenate((previous, ahead[last])),
+        np.concatenate((child, np.full(int(last.sum()), -1))),
+        np.concatenate((np.maximum(begin - so_far, 0.0), np.maximum((limit[order] - furthest)[last], 0.0))),
+    )
+
+
+def _calls(spans: Spans, parent: Ints, children: Ints, remote: Ints, callee: Ints, node: Ints, nodes: int) -> Flags:
+    """Spans that do nothing but call: client spans, and, where no kind is told, operations that always stand below a span of their own
+    service and have mostly one child, in one other service.
+    """
+    call: Flags = (spans.kind == CLIENT) | (spans.kind == PRODUCER)
+    unknown = (spans.kind == UNKNOWN) | (spans.kind == INTERNAL)
+    if not unknown.any():
+        return call
+    several = totals(parent[children], None, len(spans))
+    local = np.zeros(len(spans), bool)
+    own = parent >= 0
+    local[own] = spans.service[parent[own]] == spans.service[own]
+    single = unknown & local & (several == 1) & (callee >= 0)
+    share = totals(node, single, nodes) / np.maximum(totals(node, None, nodes), 1)
+    inside = totals(node, local & unknown, nodes) / np.maximum(totals(node, None, nodes), 1)
+    single_call: Flags = unknown & local & ((share >= 0.5) & (inside >= 0.95))[node]
+    return call | single_call

@@ -1,0 +1,193 @@
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from observability.rootcause import causes, graph, spans
+from observability.rootcause.detect import incidents
+from tests.traces import BEGIN, Estate, Fault, incident
+
+STYLES: dict[str, dict[str, bool]] = {
+    "calls, kinds and status": {},
+    "calls and status": {"kind": False},
+    "calls alone": {"kind": False, "status": False},
+    "servers and status": {"client": False, "kind": False},
+    "servers alone": {"client": False, "kind": False, "status": False},
+}
+Written = Callable[[list[dict[str, Any]]], str]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    def write(rows: list[dict[str, Any]]) -> str:
+        file = tmp_path / f"{random.getrandbits(40):x}.jsonl"
+        file.write_text("\n".join(map(json.dumps, rows)))
+        return str(file)
+
+    return write
+
+
+def case(seed: int, fault: Fault, **how: Any) -> tuple[list[dict[str, Any]], tuple[int, int], str]:
+    estate = Estate(seed)
+    culprit = random.Random(seed).choice(estate.reached())
+    rows, window = incident(estate, culprit, fault, **how)
+    return rows, window, culprit
+
+
+def first(file: str, window: tuple[int, int], **options: Any) -> dict[str, Any]:
+    return causes.causes(causes.load(spans.read([file])), window, **options)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("fault", ["slow", "network", "dead"])
+def test_the_first_rank_is_the_culprit_in_every_style_of_spans(style: str, fault: Fault, written: Written) -> None:
+    rows, window, culprit = case(10, fault, **STYLES[style])
+    answer = first(written(rows), window)
+    assert answer["ranking"][0]["service"] == culprit
+    assert answer["verdict"] in ("cause", "likely")
+    assert answer["culprits"][0] == 1
+
+
+@pytest.mark.parametrize("style", ["calls, kinds and status", "servers and status"])
+def test_errors_name_the_service_that_failed_first_not_those_that_passed_it_on(style: str, written: Written) -> None:
+    rows, window, culprit = case(10, "errors", **STYLES[style])
+    answer = first(written(rows), window)
+    assert (answer["ranking"][0]["service"], answer["ranking"][0]["evidence"]) == (culprit, "failures")
+    assert answer["ranking"][0]["explains"]
+    assert len(answer["why_not"]) == len(answer["ranking"]) - len(answer["culprits"])
+
+
+def test_most_of_twenty_faults_are_ranked_first_although_spans_are_lost_and_clocks_are_wrong(written: Written) -> None:
+    right = 0
+    for seed in range(20, 40):
+        fault: Fault = ("slow", "errors", "network", "dead")[seed % 4]  # type: ignore[assignment]  # of these four
+        skew = {s: random.Random(seed).uniform(-2, 2) for s in Estate(seed).order}
+        rows, window, culprit = case(seed, fault, loss=0.1, skew=skew, before=200.0, during=100.0)
+        right += first(written(rows), window)["ranking"][0]["service"] == culprit
+    assert right >= 18
+
+
+def test_windows_without_a_fault_have_no_verdict(written: Written) -> None:
+    verdicts = []
+    for seed in range(12):
+        rows, window, _ = case(seed, "none", before=200.0, during=100.0)
+        verdicts.append(first(written(rows), window)["verdict"])
+    assert verdicts.count("none") >= 11
+
+
+def test_twice_the_load_is_no_incident(written: Written) -> None:
+    estate = Estate(3)
+    calm, (begin, end) = incident(estate, estate.reached()[0], "none", rate=2.0)
+    more, _ = incident(Estate(3), estate.reached()[0], "none", rate=6.0)
+    rows = [r for r in calm if r["start"] * 1000 < begin] + [
+        r
+        | {"trace_id": "f" + r["trace_id"][1:], "span_id": "f" + r["span_id"][1:], "parent_id": r["parent_id"] and "f" + r["parent_id"][1:]}
+        for r in more
+        if r["start"] * 1000 >= begin
+    ]
+    assert first(written(rows), (begin, end))["verdict"] == "none"
+
+
+def test_the_onset_lies_within_seconds_of_the_fault(written: Written) -> None:
+    rows, window, _ = case(10, "slow")
+    late = (window[0] - 40_000_000_000, window[1])
+    onset = first(written(rows), late)["onset"]
+    low, at, high = (spans.moment(onset[k]) / 1e9 - BEGIN for k in ("low", "at", "high"))
+    assert low <= at <= high
+    assert abs(at - 300) < 10
+
+
+def test_the_same_input_gives_the_same_bytes(written: Written) -> None:
+    rows, window, _ = case(11, "network")
+    file = written(rows)
+    assert json.dumps(first(file, window)) == json.dumps(first(file, window))
+
+
+def test_the_ranking_is_complete(written: Written) -> None:
+    rows, window, _ = case(10, "slow")
+    answer = first(written(rows), window, top=100)
+    assert {r["service"] for r in answer["ranking"]} == {r["service"] for r in rows}
+    assert [r["rank"] for r in answer["ranking"]] == list(range(1, len(answer["ranking"]) + 1))
+
+
+def test_level_operation_names_the_one_operation_that_is_slow(written: Written) -> None:
+    rows, window, culprit = case(10, "slow")
+    answer = first(written(rows), window, level="operation")
+    assert answer["ranking"][0]["service"] == culprit
+    assert answer["ranking"][0]["operation"].startswith("op")
+
+
+def test_an_attribute_that_all_bad_requests_share_is_the_scope(written: Written, tmp_path: Path) -> None:
+    culprit = random.Random(10).choice(Estate(10).reached())
+    rows: list[dict[str, Any]] = []
+    for number, (store, fault) in enumerate([("017", "errors"), *((f"{i:03}", "none") for i in range(20, 26))]):
+        mine, window = incident(Estate(10), culprit, fault, rate=1.0)  # type: ignore[arg-type]  # literals above
+        rows += [r | {k: r[k] and f"{number}{r[k][1:]}" for k in ("trace_id", "span_id", "parent_id")} | {"store": store} for r in mine]
+    loaded = causes.load(spans.read([written(rows)], attributes=["store"]))
+    answer = causes.causes(loaded, window, attributes=["store"])
+    assert answer["ranking"][0]["service"] == culprit
+    assert answer["ranking"][0]["scope"] == [{"store": ["017"]}]
+
+
+def test_without_a_baseline_the_slow_half_is_compared_with_the_fast_one_and_confidence_is_capped(written: Written) -> None:
+    rows, window, _ = case(10, "slow")
+    only = [r for r in rows if r["start"] * 1000 >= window[0]]
+    answer = first(written(only), window)
+    assert answer["confidence"] <= 0.6
+    assert "half" in answer["warnings"][0]
+
+
+def test_a_window_without_traces_is_told_apart_from_a_window_without_faults(written: Written) -> None:
+    rows, (_, end), _ = case(10, "none", before=20.0, during=10.0)
+    with pytest.raises(causes.EmptyWindow):
+        first(written(rows), (end + 10**12, end + 2 * 10**12))
+
+
+def test_incidents_are_found_in_spans_without_being_told_when(written: Written) -> None:
+    rows, window, culprit = case(10, "errors", before=600.0, during=120.0)
+    loaded = causes.load(spans.read([written(rows)]))
+    (found,) = incidents(loaded.structure)
+    assert abs(found.begin - window[0]) < 30e9
+    assert causes.causes(loaded, (found.begin, found.end))["ranking"][0]["service"] == culprit
+
+
+def test_hours_without_a_fault_hold_no_incident(written: Written) -> None:
+    rows, _, _ = case(4, "none", before=1800.0, during=600.0, rate=2.0)
+    assert incidents(causes.load(spans.read([written(rows)])).structure) == []
+
+
+def test_a_declared_graph_is_united_with_what_was_seen(written: Written, tmp_path: Path) -> None:
+    rows, window, culprit = case(10, "slow")
+    (tmp_path / "graph.json").write_text('{"edges": [{"from": "service-a", "to": "mainframe", "mode": "sync"}]}')
+    loaded = causes.load(spans.read([written(rows)]), graph.read(tmp_path / "graph.json"))
+    answer = causes.causes(loaded, window)
+    assert answer["graph"]["source"] == "both"
+    assert answer["ranking"][0]["service"] == culprit
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("g.csv", "from,to\na,b\nb,c\n"),
+        ("g.json", '[["a","b"],["b","c"]]'),
+        ("g.json", '{"edges":[{"source":"a","target":"b"},{"from":"b","to":"c"}]}'),
+    ],
+)
+def test_graphs_are_read_in_their_usual_forms(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    assert graph.read(tmp_path / name) == {("a", "b"), ("b", "c")}
+
+
+def test_an_estate_is_a_graph(tmp_path: Path) -> None:
+    (tmp_path / "estate.toml").write_text('[system.erp]\nprotocol = "soap"\n[system.oms]\nprotocol = "rest"\ndepends_on = ["erp"]\n')
+    assert graph.read(tmp_path / "estate.toml") == {("tillgate", "erp"), ("tillgate", "oms"), ("oms", "erp")}
+
+
+@pytest.mark.parametrize("text", ['{"edges": [1]}', "{", "only one column\n"])
+def test_a_graph_that_says_nothing_is_refused_with_what_was_expected(text: str, tmp_path: Path) -> None:
+    (tmp_path / "g.csv").write_text(text)
+    with pytest.raises(graph.Malformed, match="expected"):
+        graph.read(tmp_path / "g.csv")
