@@ -56,7 +56,6 @@ class Bench:
     stand: StandIn
     wiring: Wiring
     subjects: tuple[Subject, ...]
-    system: str
 
     @property
     def subject(self) -> Subject:
@@ -163,7 +162,7 @@ class Lab:
             cut = alone(self.checked, [s.full for s in chosen], options, stand.url, lambda p: _limits(p, breaker=breaker))
             wiring = await wired(cut, EveryZone(self.checked.estate.estate.time_zone), self.connections(cut))
             try:
-                yield Bench(stand, wiring, chosen, self.system)
+                yield Bench(stand, wiring, chosen)
             finally:
                 await wiring.close()
         finally:
