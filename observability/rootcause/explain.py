@@ -318,9 +318,7 @@ class Explainer:
                     left &= ~mine
                     if c.p <= SIGNIFICANT and c.service not in shown.explains:
                         shown.explains.append(c.service)
-        for service in sorted(above):
-            if service not in shown.explains and (service, x.service) in self.calls:
-                shown.explains.append(service)
+        shown.explains += sorted(above - set(shown.explains))
 
     def _callers(self, service: int) -> set[int]:
         found, waiting = {service}, [service]
