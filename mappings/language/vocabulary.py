@@ -44,7 +44,8 @@ net          : net netto hors ht
 gross        : gross brutto ttc incl
 tax          : tax vat mwst steuer tva iva btw moms ust
 discount     : discount rabatt remise descuento korting rabat
-customer     : customer client person people persona personne personen kunde debtor kunnr buyer klant cliente debitor kontakt contact debiteur acheteur
+customer     : customer client person people persona personne personen kunde debtor kunnr buyer klant
+               cliente debitor kontakt contact debiteur acheteur
 email        : email mail courriel correo
 phone        : phone telephone tel telefon telefono telefoon mobile cell tlf telf1
 first        : first given vorname prenom fornavn voornaam pila firstname
