@@ -111,7 +111,7 @@ def renamed(chance: random.Random, root: etree._Element) -> None:
     element = _any(chance, root)
     name = etree.QName(element)
     local = chance.choice((name.localname.lower(), name.localname + "X", name.localname[:-1] or "y", "Fault", "item"))
-    element.tag = etree.QName(chance.choice((name.namespace, "urn:other", None)), local)
+    element.tag = etree.QName(chance.choice((name.namespace, "urn:other", None)), local).text
 
 
 def other_value(chance: random.Random, root: etree._Element) -> None:
