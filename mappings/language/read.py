@@ -81,6 +81,8 @@ class Group:
     when: Rule | None = None
     group: Rule | None = None
     """What rows must share to become one record: `each` gives one for each value of it."""
+    rows: list[Group] = field(default_factory=list)
+    """Of a list that is written row by row ([[fields.x]]): the rules of each row, and none here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class MappingFile:
 def groups(group: Group) -> Iterator[Group]:
     """The group and all below it."""
     yield group
-    for below in group.groups.values():
+    for below in (*group.groups.values(), *group.rows):
         yield from groups(below)
 
 
@@ -275,6 +277,9 @@ class _Reader:
                 setattr(group, key, self.rule(key, value, here))
             elif isinstance(value, dict):
                 group.groups[key.removeprefix("=")] = self.group(value, here)
+            elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+                rows = [self.group(row, (*here, index)) for index, row in enumerate(value)]
+                group.groups[key.removeprefix("=")] = Group(self.place(*here, 0), rows=rows)
             elif (rule := self.rule(key.removeprefix("="), value, here)) is not None:
                 group.rules[rule.name] = rule
             else:

@@ -56,7 +56,7 @@ class _Turner:
             source = nested.each or nested.of
             given = source.node if source is not None else Path(())
             below_here = given.steps if isinstance(given, Path) and not given.anchor else None
-            if nested.where is not None or nested.when is not None or nested.group is not None or below_here is None:
+            if nested.rows or nested.where is not None or nested.when is not None or nested.group is not None or below_here is None:
                 said = 'only each = "PATH" and of = "PATH" without a condition can'
                 self.find(nested.place, f"{name} cannot be turned round: {said}", "remove reverse")
                 continue

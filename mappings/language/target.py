@@ -206,6 +206,7 @@ class Target(Translator):
             with self.about(rule, path if isinstance(part, Rule) else ""):
                 self.filled.append(path)
                 self.optional_target = not field.required
+                self.whole(field)
                 if isinstance(part, Group):
                     value = self.group(part, field, scope)
                 elif not prefix and self.function == "one" and _invariant(part.node):
@@ -320,6 +321,13 @@ class Target(Translator):
             raise Problem(f"{field.name} is one record, not a list", "write `of` instead of `each`")
         shape, prefix = field.shape, f"{self.target_path}."
         out = self.name(field.name)
+        if group.rows:
+            if not field.repeated:
+                raise Problem(f"{field.name} is one record, not a list", f"write [fields.{self.target_path}] once, with single brackets")
+            self.emit(f"{out} = []")
+            for row in group.rows:
+                self.emit(f"{out}.extend({self.group(row, field, scope).code})")
+            return Value(f"tuple({out})" if self.target.form == "struct" else out, Type("list"))
         if group.each is not None:
             with self.about(group.each):
                 value = self.translate(group.each.node, scope)
@@ -380,10 +388,11 @@ class Target(Translator):
         if inner is not scope:
             self.lines.append(Prelude(self.indent, inner, Where(self.target_path, inner.where, group.place.line)))
         code, absent = self.record(group, shape, inner, prefix)
-        if absent and not field.required and not may_lack:
-            code, may_lack = f"None if {absent} else {code}", True
         if field.repeated:
-            code = f"({code},)" if self.target.form == "struct" else f"[{code}]"
+            none, code = ("()", f"({code},)") if self.target.form == "struct" else ("[]", f"[{code}]")
+            code = f"{none} if {absent} else {code}" if absent else code
+        elif absent and not field.required and not may_lack:
+            code, may_lack = f"None if {absent} else {code}", True
         self.emit(f"{out} = {code}")
         if conditions:
             self.indent -= 1
