@@ -21,6 +21,8 @@ _MAX_MERGES: Final = 200_000
 _STRINGS: Final[dict[str, Kind]] = {"date": "date", "date-time": "datetime", "time": "time", "byte": "binary", "binary": "binary"}
 _BESIDE: Final = ("description", "nullable", "x-nullable", "x-personal", "readOnly", "writeOnly")
 """What may stand beside a reference, and what is kept of an alternative that is the only one."""
+_BROKEN: Final = "\0broken"
+"""Why nothing stands where a reference leads; no member of a schema is called so."""
 
 Note = Callable[[str, str], None]
 """A remark on what does not hang together: the message, and a text by which its line is found."""
@@ -59,18 +61,21 @@ class Schemas:
         pointer, seen, beside = "", set[str](), dict[str, Any]()
         while isinstance(node, dict) and isinstance(ref := node.get("$ref"), str):
             if ref in seen:
-                self._note(f"$ref {ref[:200]!r} leads in a circle; described as any", ref)
-                return {}, ""
+                return self._broken(ref, "leads in a circle")
             seen.add(ref)
             beside = {k: v for k, v in node.items() if k in _BESIDE} | beside
             try:
                 pointer, node = ref, self._at(ref)
             except LookupError as exc:
-                self._note(f"$ref {ref[:200]!r} {exc.args[0]}; described as any", ref)
-                return {}, ""
+                return self._broken(ref, str(exc.args[0]))
         if not isinstance(node, dict):
             return {}, ""
         return ({**node, **beside}, pointer) if beside else (node, pointer)
+
+    def _broken(self, ref: str, why: str) -> tuple[dict[str, Any], str]:
+        message = f"$ref {ref[:200]!r} {why}"
+        self._note(f"{message}; described as any", ref)
+        return {_BROKEN: message}, ""
 
     def _at(self, ref: str) -> Any:
         """Raises LookupError, saying where the reference leads."""
@@ -334,7 +339,7 @@ def leaf(node: dict[str, Any]) -> Leaf:
     if not types and values and all(isinstance(v, str) for v in values):
         types = ["string"]
     if len(types) != 1 or types[0] not in ("string", "integer", "number", "boolean"):
-        return Leaf("any")
+        return Leaf("any", broken=str(node.get(_BROKEN, "")))
     if types[0] in ("integer", "number"):
         values = [v for v in values if isinstance(v, int | Decimal) and not isinstance(v, bool)]
     enum = tuple(dict.fromkeys(_word(v) for v in values)) or None

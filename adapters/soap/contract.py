@@ -366,7 +366,7 @@ class SoapContract:
             if isinstance(field.shape, Record):
                 return Payload(element, field.shape), headers, encoded
             return (
-                Payload(element, Record(field.name, [Field(TEXT, field.shape, required=False)], open=field.shape is ANY)),
+                Payload(element, Record(field.name, [Field(TEXT, field.shape, required=False)], open=field.shape.kind == "any")),
                 headers,
                 encoded,
             )
@@ -378,11 +378,14 @@ class SoapContract:
         if element := part.get("element"):
             name = self._name(part, element, path)
             field = self.schemas.element(name)
-            if field is None:
-                self._note(part, path, f"element {name[1]!r} of namespace {name[0]!r} is not in the contract")
-            return field or Field(name[1], ANY, namespace=name[0] or None)
+            if field is not None:
+                return field
+            self._note(part, path, message := f"element {name[1]!r} of namespace {name[0]!r} is not in the contract")
+            return Field(name[1], Leaf("any", broken=f"{message} ({self._documents.name(path)}:{line(part)})"), namespace=name[0] or None)
         kind = self._name(part, part.get("type"), path) if part.get("type") else None
         shape: Leaf | Record = self.schemas.type(kind) if kind else ANY
+        if isinstance(shape, Leaf) and shape.broken:
+            self._note(part, path, shape.broken)
         field = Field(part.get("name", ""), shape, required=False, nillable=True, doc=documentation(part, f"{_W}documentation"))
         if kind:
             self.schemas.type_names[id(field)] = kind

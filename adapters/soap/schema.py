@@ -218,6 +218,12 @@ class Schemas:
     def _note(self, node: etree._Element, schema: Schema, message: str, suggestion: str = "") -> None:
         self._documents.note(schema.file, line(node), message, suggestion)
 
+    def _broken(self, at: _Component | None, message: str) -> Leaf:
+        if at is None:
+            return Leaf("any", broken=message)
+        self._note(at.node, at.schema, message)
+        return Leaf("any", broken=f"{message} ({self._documents.name(at.schema.file)}:{line(at.node)})")
+
     def globals(self, local: str) -> list[Name]:
         """The global elements of that local name."""
         return [name for name in self._components.get("element", {}) if name[1] == local]
@@ -283,10 +289,8 @@ class Schemas:
             return self._shapes[name]
         component = self._find("type", name)
         if component is None or name in self._resolving:
-            if at is not None:
-                why = "is defined by itself" if component else "is not in the contract"
-                self._note(at.node, at.schema, f"type {local!r} of namespace {namespace!r} {why}")
-            return ANY
+            why = "is defined by itself" if component else "is not in the contract"
+            return self._broken(at, f"type {local!r} of namespace {namespace!r} {why}")
         self._resolving.add(name)
         shape = self._shapes[name] = self._anonymous(component, local)
         self._resolving.discard(name)
@@ -442,9 +446,9 @@ class Schemas:
         name = self.name(node, ref, schema)
         target = self._find("element", name)
         if target is None:
-            if name[0] != XSD:
-                self._note(node, schema, f"element {name[1]!r} of namespace {name[0]!r} is not in the contract")
-            yield Field(name[1], ANY, not optional, repeated, namespace=name[0] or None, doc=_doc(node))
+            what = f"element {name[1]!r} of namespace {name[0]!r} is not in the contract"
+            shape = ANY if name[0] == XSD else self._broken(component, what)
+            yield Field(name[1], shape, not optional, repeated, namespace=name[0] or None, doc=_doc(node))
             return
         names = self._substitutes(name)
         for each in names:

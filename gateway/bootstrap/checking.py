@@ -22,6 +22,7 @@ from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
 from adapters.soap import spec as soap_spec
 from adapters.soap.client import parse_xml as parse_envelope
+from adapters.soap.contract import SoapContract
 from adapters.soap.errors import Unusable
 from contracts import canonical, ports
 from contracts.errors import Finding, Findings
@@ -47,6 +48,12 @@ class Checked:
     """Per system, typed; references are not yet replaced."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of every contract and mapping by its path, with all that may be read along with it: what tells a reload that nothing has changed."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd in contracts, as far as used operations have been described, and stops nothing: no mapping touches it."""
+        found = ((name, c.notes) for name, c in self.contracts.items() if isinstance(c, SoapContract | RestContract))
+        return [f"{name}: {note}" for name, notes in found for note in notes]
 
 
 def types() -> dict[str, type[msgspec.Struct]]:

@@ -12,11 +12,13 @@ import rich_click as click
 from gateway.bootstrap import check as check_estate
 from gateway.cli.settings import Settings, reference_estate
 
+MAX_NOTES = 20
+
 
 @click.command("check")
 @click.pass_obj
 def check(settings: Settings) -> None:
-    """Read estate, contracts and mappings; show every mistake with file, line and what to write instead."""
+    """Read estate, contracts and mappings; show every mistake with file, line and what to write instead, then what is odd but harmless."""
     began = time.monotonic()
     checked = check_estate(settings.estate)
     estate = checked.estate
@@ -25,6 +27,10 @@ def check(settings: Settings) -> None:
         f"{len(checked.mappings)} mappings, {len(estate.channel)} channels, {len(estate.route)} routes: no finding "
         f"({time.monotonic() - began:.1f} s)"
     )
+    for note in checked.notes[:MAX_NOTES]:
+        click.echo(f"note: {note}")
+    if (more := len(checked.notes) - MAX_NOTES) > 0:
+        click.echo(f"note: {more} more of this kind")
 
 
 _EMPTY = """\

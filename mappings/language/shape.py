@@ -30,6 +30,8 @@ class Leaf:
     minimum: str | None = None
     maximum: str | None = None
     min_length: int | None = None
+    broken: str = field(default="", compare=False)
+    """Why it is `any`, where the contract means to say more and does not hang together: a mapping neither reads nor fills it."""
 
 
 @dataclass(slots=True, eq=False)

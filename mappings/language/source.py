@@ -97,13 +97,16 @@ class Source(Emitter, ABC):
             rest = steps[i + 1 :]
             if field.repeated:
                 self.use(path, start, slot)
+                self.whole(field, column)
                 item = Type("record", record=field.shape) if isinstance(field.shape, Record) else leaf_type(field.shape)
                 rows = Value(slot.var, Type("list", item=item), path=path, where=where, raw=self.form, personal=field.personal)
                 return self.project(rows, rest, column) if rest else rows
             if isinstance(field.shape, Leaf):
                 if rest:
+                    self.whole(field, column)
                     raise Problem(f"{'.'.join(path)} is a single value and holds no {rest[0]}", f"write {'.'.join(steps[: i + 1])}", column)
                 self.use(path, start, slot)
+                self.whole(field, column)
                 given = leaf_type(field.shape)
                 if self.form == "struct" and given.kind == "datetime":
                     given = replace(given, kind="instant")
@@ -146,11 +149,19 @@ class Source(Emitter, ABC):
         if isinstance(shape, Record):
             hint = did_you_mean(kind, shape.derived) if shape.derived else f"no type is derived from {shape.name}: write {base}"
             raise Problem(f"no {kind} stands in for {base} in {self.at(node)}", hint, column)
+        if (text := node.record.get(TEXT)) is not None:  # a base that is not in the contract has fields nobody knows
+            self.whole(replace(text, name=self.at(node)), column)
         known = [f.name for f in node.record.fields]
         hint = did_you_mean(name, known)
         if not hint.startswith("did") and (deeper := _search(node.record, name)):
             hint = f"did you mean {deeper}?"
         raise Problem(f"unknown source field {name} in {self.at(node)}", hint, column)
+
+    @staticmethod
+    def whole(field: Field, column: int = 0) -> None:
+        """What the contract leaves open by mistake is not taken for anything."""
+        if isinstance(field.shape, Leaf) and field.shape.broken:
+            raise Problem(f"the contract does not say what {field.name} is: {field.shape.broken}", "complete the contract", column)
 
     def slot(self, node: RecordNode, field: Field) -> Slot:
         if (slot := node.slots.get(field.name)) is None:

@@ -1,0 +1,72 @@
+"""What is odd in a contract: a finding where a mapping touches it, a note where none does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import Findings
+from gateway.bootstrap import check
+from gateway.cli import main
+
+ROOT = Path(__file__).resolve().parents[4]
+WSDL = "contracts/systems/erp/retail.wsdl"
+OPENAPI = "contracts/systems/oms/openapi.json"
+
+
+@pytest.fixture
+def estate(tmp_path: Path) -> Path:
+    for part in ("contracts/systems", "mappings/erp", "mappings/oms", "mappings/pos"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    shutil.copy(ROOT / "estate.toml", tmp_path / "estate.toml")
+    return tmp_path
+
+
+def changed(file: Path, old: str, new: str) -> int:
+    """The line of the first change."""
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    return text[: text.index(old)].count("\n") + 1
+
+
+def findings(folder: Path) -> list[str]:
+    with pytest.raises(Findings) as found:
+        check(folder)
+    return [str(f) for f in found.value.findings]
+
+
+def test_a_type_that_is_missing_is_a_finding_at_each_line_that_reads_the_field(estate: Path) -> None:
+    line = changed(estate / WSDL, '<xsd:element name="LABST" type="tns:MENG13">', '<xsd:element name="LABST" type="tns:MENGE">')
+    (found,) = findings(estate)
+    assert found.startswith(
+        "mappings/erp/get_stock.answer.toml:8:20: on_hand: the contract does not say what LABST is: type 'MENGE' of namespace "
+    )
+    assert f"is not in the contract (retail.wsdl:{line})" in found
+
+
+def test_a_field_of_a_type_that_is_missing_is_not_written_either(estate: Path) -> None:
+    changed(estate / WSDL, 'type="tns:KUNNR"', 'type="tns:KUNDE"')
+    assert any(".request.toml" in f and "the contract does not say what KUNNR is" in f for f in findings(estate))
+
+
+def test_a_reference_that_leads_nowhere_is_a_finding_where_the_member_is_read(estate: Path) -> None:
+    changed(estate / OPENAPI, "#/components/schemas/OrderState", "#/components/schemas/OrderStates")
+    found = findings(estate)
+    assert {f.partition(":")[0] for f in found} >= {"mappings/oms/get_order.answer.toml", "mappings/oms/find_orders.answer.toml"}
+    assert all("leads nowhere, did you mean OrderState?" in f for f in found)
+
+
+def test_what_no_mapping_touches_is_a_note_and_the_estate_is_sound(estate: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(estate / OPENAPI, '"rev": {', '"rev": {"$ref": "#/components/schemas/Revision",')
+    assert [n.partition(": ")[0] for n in check(estate).notes] == ["oms"]
+    main(["--estate", str(estate), "check"])
+    assert "28 mappings" in (said := capsys.readouterr().out)
+    assert "note: oms: " in said
+    assert "$ref '#/components/schemas/Revision' leads nowhere; described as any" in said
+
+
+def test_the_reference_estate_is_without_notes(estate: Path) -> None:
+    assert check(estate).notes == []
