@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import Finding, Findings
-from mappings.language.draft import Offer, Samples
+from mappings.language.draft.offers import Offer
+from mappings.language.draft.places import Samples
 
 MAX_FILES: Final = 1000
 MAX_BYTES: Final = 96 * 1024 * 1024

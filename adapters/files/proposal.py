@@ -20,7 +20,7 @@ from adapters.files import delimited, layout, xml
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
-from mappings.language.draft import Offer
+from mappings.language.draft.offers import Offer
 from mappings.language.likeness import evidence
 from mappings.language.shape import Exchange, Message
 

@@ -13,7 +13,7 @@ from adapters.rest.contract import RestContract
 from adapters.rest.document import Documents
 from adapters.rest.schema import table
 from contracts.errors import TillgateError
-from mappings.language.draft import Offer
+from mappings.language.draft.offers import Offer
 
 _VERBS: Final = {"GET": "read", "HEAD": "read", "POST": "create", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
 

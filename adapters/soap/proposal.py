@@ -14,7 +14,7 @@ from adapters.soap.contract import SoapContract
 from adapters.soap.documents import XSD, Documents
 from adapters.soap.schema import WSDL, line
 from contracts.errors import Findings, TillgateError
-from mappings.language.draft import Offer
+from mappings.language.draft.offers import Offer
 from mappings.language.shape import Leaf, Record
 
 _LOGIN = re.compile(

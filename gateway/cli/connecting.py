@@ -22,7 +22,10 @@ from gateway.cli.checking import new
 from gateway.cli.settings import Settings, reference_estate
 from gateway.estate import Estate, nearest
 from mappings.language import ReadContext, load
-from mappings.language.draft import Draft, Ranked, draft_answer, draft_request, rank
+from mappings.language.draft.answers import draft_answer
+from mappings.language.draft.offers import Ranked, rank
+from mappings.language.draft.requests import draft_request
+from mappings.language.draft.text import Draft
 from mappings.language.examples import given as document_of
 from mappings.language.examples import plain
 from mappings.language.read import UNDECIDED

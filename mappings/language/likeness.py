@@ -27,7 +27,7 @@ def fold(text: str) -> str:
     ).lower()
 
 
-def _table(text: str) -> Iterator[tuple[str, str]]:
+def table(text: str) -> Iterator[tuple[str, str]]:
     """`key : rest` lines; a line that begins with blanks goes on with the one before."""
     key, rest = "", ""
     for line in text.strip().splitlines():
@@ -45,9 +45,9 @@ def _table(text: str) -> Iterator[tuple[str, str]]:
 def _words() -> dict[str, tuple[str, ...]]:
     """Word -> concepts."""
     known: dict[str, tuple[str, ...]] = {}
-    for code, meaning in _table(vocabulary.CODES):
+    for code, meaning in table(vocabulary.CODES):
         known[fold(code)] = tuple(w for w in meaning.split() if not w.startswith("padded"))
-    for concept, words in _table(vocabulary.WORDS):
+    for concept, words in table(vocabulary.WORDS):
         for word in (concept.replace("_", ""), *words.split()):
             known.setdefault(fold(word).replace("_", ""), (concept,))
     return known
@@ -58,7 +58,7 @@ def _padded() -> dict[str, int]:
     """Codes whose numeric values carry leading zeros -> width, 0 = that of the field."""
     return {
         fold(code): int(p.removeprefix("padded") or 0)
-        for code, text in _table(vocabulary.CODES)
+        for code, text in table(vocabulary.CODES)
         for p in text.split()
         if p.startswith("padded")
     }
@@ -68,7 +68,7 @@ def _padded() -> dict[str, int]:
 def meanings() -> dict[str, tuple[tuple[tuple[str, ...], float], ...]]:
     """Canonical field -> its phrases of concepts, with their weights."""
     found = {}
-    for name, text in _table(vocabulary.MEANINGS):
+    for name, text in table(vocabulary.MEANINGS):
         phrases = []
         for phrase in text.split(","):
             words = phrase.split()
@@ -82,7 +82,7 @@ def meanings() -> dict[str, tuple[tuple[tuple[str, ...], float], ...]]:
 def cases() -> dict[str, dict[str, str]]:
     """Canonical field with a closed list -> code (folded, letters and digits only) -> value."""
     found: dict[str, dict[str, str]] = {}
-    for name, text in _table(vocabulary.CASES):
+    for name, text in table(vocabulary.CASES):
         codes: dict[str, str] = {}
         for value, words in re.findall(r"(\w+) = ((?:(?!\w+ = )\S+\s*)*)", text):
             for word in (value, *words.split()):

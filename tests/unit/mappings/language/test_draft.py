@@ -9,7 +9,10 @@ from contracts.canonical.inventory import InventoryLevel
 from contracts.ports import ProductQuery
 from gateway.bootstrap import Checked, check
 from mappings.language.check import translate
-from mappings.language.draft import Draft, Offer, draft_answer, draft_request, rank
+from mappings.language.draft.answers import draft_answer
+from mappings.language.draft.offers import Offer, rank
+from mappings.language.draft.requests import draft_request
+from mappings.language.draft.text import Draft
 from mappings.language.read import UNDECIDED, read
 from mappings.language.shape import Exchange, Field, Leaf, Message, Record
 from mappings.language.structs import message
