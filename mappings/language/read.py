@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.errors import Finding
-from mappings.language.expression import Const, ExpressionError, Node, parse
+from mappings.language.expression import Const, ExpressionError, Node, Sequence, parse
 
 MAX_FILE = 1_000_000
 TOP = (
@@ -249,6 +249,8 @@ class _Reader:
         place = self.place(*path)
         if isinstance(value, bool | int):
             return Rule(name, Const(value), str(value).lower(), place)
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return Rule(name, Sequence(tuple(map(Const, value))), repr(value), place)
         if not isinstance(value, str):
             self.find(
                 place, f"{name} is {type(value).__name__}", "write an expression in quotes, a table for a nested record, or a constant"

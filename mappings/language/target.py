@@ -295,6 +295,8 @@ class Target(Translator):
     def scalar(self, rule: Rule, field: Field, record: Record, scope: RecordNode) -> Value:
         value = self.translate(rule.node, scope)
         if not field.repeated:
+            if value.const == () and isinstance(field.shape, Record):
+                raise Problem(f"{field.name} is one record, not a list", f"write {field.name} = {{}}")
             if value.type.kind == "list":
                 raise Problem(
                     f"one value is wanted, the expression gives {value.type}", "append | first, | join(', ') or | where(…) | first"
@@ -305,7 +307,9 @@ class Target(Translator):
         if value.const is not NO_CONST:
             for v in value.const:
                 self.assign(self.literal(v), field, record, item=True)
-            return value
+            if not value.const and field.required and self.target.form == "xml":
+                raise Problem(f"at least one {field.name} is wanted", "an empty list is no element at all")
+            return value if self.target.form == "struct" else replace(value, code=repr(list(value.const)))
         out = self.name(field.name)
         self.emit(f"{out} = []")
         with self.rows(value, scope) as (_, row):
@@ -325,8 +329,8 @@ class Target(Translator):
             if not field.repeated:
                 raise Problem(f"{field.name} is one record, not a list", f"write [fields.{self.target_path}] once, with single brackets")
             self.emit(f"{out} = []")
-            for row in group.rows:
-                self.emit(f"{out}.extend({self.group(row, field, scope).code})")
+            for each in group.rows:
+                self.emit(f"{out}.extend({self.group(each, field, scope).code})")
             return Value(f"tuple({out})" if self.target.form == "struct" else out, Type("list"))
         if group.each is not None:
             with self.about(group.each):
