@@ -18,9 +18,9 @@ from gateway import estate as estates
 from gateway.bootstrap.checking import Checked, at_home, check, load_contract, parse_xml, shapes, types
 from gateway.bootstrap.own import OwnFunctions
 from mappings.language import CompiledMapping
-from mappings.language.difference import Differences
+from mappings.language.change.difference import Differences
+from mappings.language.change.impact import Impact, impact
 from mappings.language.examples import run
-from mappings.language.impact import Impact, impact
 from mappings.language.likeness import alike
 from mappings.language.shape import Exchange, Field, Leaf
 

@@ -18,8 +18,8 @@ from gateway.bootstrap.changing import OperationChange, Study, study, system_of
 from gateway.cli.recording import asked, of_gateway
 from gateway.cli.settings import Settings
 from gateway.edge.reach import Reach
-from mappings.language.difference import Difference
-from mappings.language.impact import Impact
+from mappings.language.change.difference import Difference
+from mappings.language.change.impact import Impact
 from observability.console.data import DriftView
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from mappings.language.difference import MOST_FIELDS, compare
+from mappings.language.change.difference import MOST_FIELDS, compare
 from mappings.language.shape import Field, Leaf, Record
 from tests.unit.mappings.language.shapes import STOCK, text
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mappings.language import attempt
-from mappings.language.impact import Impact, impact
+from mappings.language.change.impact import Impact, impact
 from mappings.language.shape import TEXT, Exchange, Field, Leaf, Message, Record
 from tests.unit.mappings.language.shapes import EXCHANGES, TYPES, compiled, text
 
