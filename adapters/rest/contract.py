@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from adapters.rest import declared
 from adapters.rest.document import Documents
-from adapters.rest.schema import Schemas, items, on_wire, records, table
+from adapters.rest.schema import Schemas, holding, items, on_wire, records, table, unfolded
 from adapters.rest.swagger import lifted
 from contracts.errors import Finding, Findings
 from mappings.language.shape import Exchange, Field, Leaf, Message, Record
@@ -111,8 +111,9 @@ class RestContract:
     endpoint that has none.
     """
 
-    def __init__(self, system: str, document: Path) -> None:
-        self.system, self.file = system, str(document)
+    def __init__(self, system: str, document: Path, content: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """`content`: operation -> path -> file beside the document that describes what a text holds."""
+        self.system, self.file, self._content = system, str(document), content or {}
         self.notes: list[Finding] = []
         self._documents = Documents(document)
         self._document, file, additions = self._opened()
@@ -122,6 +123,7 @@ class RestContract:
         self._raw: dict[str, _Raw] = {}
         self._described: dict[str, Operation] = {}
         self._special: dict[str, Record] = {}
+        self._texts: dict[str, Record | None] = {}
         for raw in self._listed():
             self._raw[self._name(raw)] = raw
         self._add(additions)
@@ -146,9 +148,16 @@ class RestContract:
         """A request document as it travels: maps and variants are written differently there."""
         if (root := self._special.get(operation)) is None:
             asked = self.operation(operation).exchange.request
-            special = asked is not None and any(r.derived or any(f.keyed for f in r.fields) for r in records(asked.root))
+            special = asked is not None and any(r.derived or any(f.keyed or f.embedded for f in r.fields) for r in records(asked.root))
             root = self._special[operation] = asked.root if asked is not None and special else _PLAIN
         return request if root is _PLAIN else cast("Mapping[str, Any]", on_wire(root, request))
+
+    def unfolded(self, operation: str, document: Any) -> Any:
+        """An answer with the documents that travel as texts. Raises ValueError(path, reason)."""
+        if operation not in self._texts:
+            told = self.operation(operation).exchange.answer
+            self._texts[operation] = told.root if told and any(f.embedded for r in records(told.root) for f in r.fields) else None
+        return document if (root := self._texts[operation]) is None else unfolded(root, document)
 
     # ---- the document -------------------------------------------------------------------------------------------------
 
@@ -242,7 +251,7 @@ class RestContract:
                 encoding = _encoding(chosen)
         statuses, answers, answer = self._responses(table(node.get("responses")))
         root, wraps = self._answer_root(answer, answers, name) if answers else (None, "")
-        asked = Record(name, fields)
+        asked, root = self._holding(name, Record(name, fields), root)
         request = Message(f"{self.system}.{name}", "json", asked, self.file)
         reply = Message(f"{self.system}.{name}", "json", root, self.file) if root else None
         return Operation(
@@ -258,6 +267,26 @@ class RestContract:
             statuses,
             Exchange(name, request, reply),
         )
+
+    def _holding(self, name: str, asked: Record, told: Record | None) -> tuple[Record, Record | None]:
+        """Request and answer with what their texts really hold."""
+        for path, file in self._content.get(name, {}).items():
+            try:
+                schema = declared.described(file, self._documents)
+            except LookupError as exc:
+                raise self._no_content(name, f"{file!r} {exc.args[0]}") from exc
+            text = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+            sides = [
+                (s, self._schemas.field(path, text, required=False, asked=s is asked, about=f"{name} {path}")) for s in (asked, told) if s
+            ]
+            held = [holding(side, path, content) for side, content in sides]
+            if not any(held):
+                raise self._no_content(name, f"neither request nor answer has a text at {path!r}")
+            asked, told = held[0] or asked, (held[1] if told and held[1] else told)
+        return asked, told
+
+    def _no_content(self, name: str, message: str) -> Findings:
+        return Findings(findings=(Finding(self.file, 1, f"options of {self.system}: operation {name!r}: content: {message}"),))
 
     def _parameters(self, operation: str, path: str, raw: list[Any]) -> tuple[tuple[Parameter, ...], list[Field]]:
         known: dict[tuple[str, Place], dict[str, Any]] = {}

@@ -118,10 +118,10 @@ def _described(name: str, said: Declared, documents: Documents) -> dict[str, Any
     made: dict[str, Any] = {"operationId": name, "parameters": parameters}
     if said.request or said.form:
         media = "application/json" if said.request else "application/x-www-form-urlencoded"
-        made["requestBody"] = {"required": True, "content": {media: {"schema": _schema(said.request or said.form, documents)}}}
+        made["requestBody"] = {"required": True, "content": {media: {"schema": described(said.request or said.form, documents)}}}
     answers: dict[str, Any] = {"200": {}} if said.path else {}
     if said.answer:
-        answers["200"] = {"content": {said.media: {"schema": _schema(said.answer, documents)}}}
+        answers["200"] = {"content": {said.media: {"schema": described(said.answer, documents)}}}
     made["responses"] = answers | {str(status): {"content": {"application/json": {}}} for status in said.absent}
     return made
 
@@ -134,7 +134,8 @@ def _kind(kind: str, name: str) -> dict[str, Any]:
     return {"type": "string", "format": kind} if kind.startswith("date") else {"type": kind}
 
 
-def _schema(files: Files, documents: Documents) -> dict[str, Any]:
+def described(files: Files, documents: Documents) -> dict[str, Any]:
+    """The schema of what samples, a schema or a part of a document describe. Raises LookupError, Findings."""
     names = (files,) if isinstance(files, str) else files
     if len(names) == 1 and re.search(r"\.schema\.(json|ya?ml)$|#", names[0]):
         file, _, pointer = names[0].partition("#")

@@ -221,6 +221,11 @@ class _Visit:
             return None
         if op.wraps and not isinstance(document, Decoded):
             document = {op.wraps: document}
+        if not isinstance(document, Decoded):
+            try:
+                document = c.contract.unfolded(op.name, document)
+            except ValueError as exc:
+                raise Unusable(exc.args[0], "a text that is a JSON document", exc.args[1]) from exc
         if not isinstance(document, dict | Decoded):
             raise Unusable("body", "a JSON object", f"a JSON {type(document).__name__}")
         modified = answer.headers.get("Last-Modified")

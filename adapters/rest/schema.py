@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
+
 from adapters.rest.document import Documents, schema_reference
 from mappings.language.shape import Field, Kind, Leaf, Record
+from mappings.language.typed import DECODER
 
 MAX_RECORDS: Final = 20_000
 MAX_DEPTH: Final = 60
@@ -21,6 +24,7 @@ _MAX_MERGES: Final = 200_000
 _STRINGS: Final[dict[str, Kind]] = {"date": "date", "date-time": "datetime", "time": "time", "byte": "binary", "binary": "binary"}
 _BESIDE: Final = ("description", "nullable", "x-nullable", "x-personal", "readOnly", "writeOnly")
 """What may stand beside a reference, and what is kept of an alternative that is the only one."""
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _BROKEN: Final = "\0broken"
 """Why nothing stands where a reference leads; no member of a schema is called so."""
 
@@ -116,6 +120,10 @@ class Schemas:
             repeated, shape = True, self._entry(flat, asked=asked, about=about, depth=depth)
         else:
             shape = self._shape(flat, asked=asked, about=about, depth=depth)
+        held = node.get("contentSchema") if "json" in str(node.get("contentMediaType")) else None  # JSON Schema 2020-12, Validation 8
+        if held is not None and isinstance(shape, Leaf) and not repeated and depth < MAX_DEPTH:
+            inner = self.field(name, held, required=required, asked=asked, about=about, doc=doc, depth=depth + 1)
+            return replace(inner, nillable=inner.nillable or flat.nillable, embedded=True)
         personal = node.get("x-personal") is True or node.get("format") == "email"
         doc = doc or str(node.get("description") or "")[:500]
         return Field(name, shape, required, repeated, flat.nillable, doc=doc, personal=personal, keyed=keyed)
@@ -456,5 +464,43 @@ def on_wire(record: Record, value: Any) -> Any:
             if isinstance(inner, list):
                 inner = [*made.get(plain, ()), *inner]
             name = plain
-        made[name] = inner
+        made[name] = _ENCODER.encode(inner).decode() if each.embedded and inner is not None else inner
     return made
+
+
+def unfolded(record: Record, value: Any, path: str = "") -> Any:
+    """An answer whose texts that are documents have become what they say. Raises ValueError(path, reason) for one that is none."""
+    if isinstance(value, list):
+        return [unfolded(record, row, f"{path}[{n}]") for n, row in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    made = dict(value)
+    for each in record.fields:
+        inner, at = value.get(each.name), f"{path}.{each.name}".lstrip(".")
+        if each.embedded and isinstance(inner, str):
+            try:
+                inner = DECODER.decode(inner) if inner.strip() else None
+            except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+                raise ValueError(at, str(exc)[:100]) from exc
+        if isinstance(each.shape, Record) and inner is not None:
+            if each.keyed and isinstance(inner, dict):
+                inner = {key: unfolded(each.shape, {"value": row}, f"{at}.{key}")["value"] for key, row in inner.items()}
+            else:
+                inner = unfolded(each.shape, inner, at)
+        if each.name in value:
+            made[each.name] = inner
+    return made
+
+
+def holding(record: Record, path: str, content: Field) -> Record | None:
+    """The record with a document in the place of the text at that path; None: it has no such text."""
+    name, _, rest = path.partition(".")
+    found = record.get(name)
+    if found is None:
+        return None
+    if rest:
+        inner = holding(found.shape, rest, content) if isinstance(found.shape, Record) else None
+        changed = replace(found, shape=inner) if inner is not None else None
+    else:
+        changed = replace(content, name=name, required=found.required, nillable=found.nillable) if isinstance(found.shape, Leaf) else None
+    return replace(record, fields=[changed if f is found else f for f in record.fields]) if changed is not None else None

@@ -206,6 +206,8 @@ class OperationOptions(Options, frozen=True, kw_only=True):
     """Whether it only reads, such as a search by POST: it may be paged. Without it the method says so."""
     authenticated: bool = True
     """Whether it carries the credentials."""
+    content: dict[str, str] = msgspec.field(default_factory=dict)
+    """Path of a text -> a JSON Schema, a sample, or `openapi.json#/…` beside the contract: the JSON document that travels as this text."""
 
 
 class RestOptions(Options, frozen=True, kw_only=True):

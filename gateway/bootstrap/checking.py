@@ -180,7 +180,7 @@ def load_contract(name: str, system: System, path: Path, options: Any) -> Contra
     if system.protocol == "soap":
         return soap.load(name, path, options or soap_spec.SoapOptions())
     if system.protocol == "rest":
-        return RestContract(name, path)
+        return RestContract(name, path, {n: o.content for n, o in options.operations.items() if o.content} if options else {})
     return FileContract(name, path)
 
 

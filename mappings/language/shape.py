@@ -87,6 +87,8 @@ class Field:
     """A request that leaves it out says the default all the same."""
     keyed: bool = False
     """Form json: an object whose member names are data. It is read and written as rows of `key` and `value`; `repeated` is true."""
+    embedded: bool = False
+    """Form json: it travels as a text that is a JSON document of this shape."""
 
     @property
     def element(self) -> str:

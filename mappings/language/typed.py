@@ -132,7 +132,7 @@ class Typed:
         return self._types[id(record)]
 
     def _of(self, field: Field, above: tuple[int, ...]) -> Any:
-        if field.keyed:
+        if field.keyed or field.embedded:
             raise NotTyped
         if isinstance(field.shape, Record):
             return self._type(field.shape, above)
