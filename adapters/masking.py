@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from xml.sax.saxutils import escape
 
 import msgspec
 from lxml import etree
@@ -20,14 +21,20 @@ from mappings.language.shape import TEXT, Leaf, Message, Record
 from mappings.language.structs import record
 
 Path = tuple[str, ...]
+_SOAP_12 = "http://www.w3.org/2003/05/soap-envelope"
+_SHORTEST = 4
+"""Characters of a credential that is looked for; below `_LONG` only as a whole value, else parts of other values would be hit."""
+_LONG = 6
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)(-?)(0[1-9]|1[0-2])\2(0[1-9]|[12]\d|3[01])(?!\d)")
+_TIME = re.compile(r"(?:[T ]\d\d:?\d\d(?::?\d\d(?:[.,]\d{1,9})?)?)?(?:Z|[+-]\d\d:?\d\d)?")
 _HEADERS = ("content-type", "retry-after", "age", "link")
 """What reading an answer depends on; all other headers are left out."""
 _FORMAL = frozenset({"type", "nil", "id", "href", "ref", "arrayType", "encodingStyle", "itemType", "arraySize", "mustUnderstand"})
 """Attributes that say how to read an element, not what it says."""
 _PLAIN = frozenset({"content-type", "accept", "soapaction", "accept-encoding", "user-agent", "if-none-match", "prefer", "traceparent"})
-_FAULT_CODES = frozenset({"faultcode", "Value"})
 _LINK = re.compile(r"<([^>]*)>")
+_WORD = re.compile(r"[A-Za-z_.~-]*|v\d{1,3}")
+"""A step of an address that names a kind of thing, not one of them."""
 
 
 class Mask:
@@ -39,7 +46,8 @@ class Mask:
     def text(self, value: str) -> str:
         """As long, digits for digits, letters for letters of the same case; never the same. A date becomes another date."""
         if found := _DATE.match(value):
-            return self._day(found) + value[found.end() :]
+            rest = value[found.end() :]
+            return self._day(found) + (rest if _TIME.fullmatch(rest) else self.text(rest))
         core = value.strip().lstrip("0").casefold()
         stream = self._stream(core)
         out, started = [], False
@@ -104,8 +112,9 @@ class Masking:
     secret_values: frozenset[str] = field(default=frozenset(), repr=False)
     """Credentials, which an answer might repeat."""
     clear: frozenset[str] = frozenset()
-    """Names of fields that the driver itself reads: result codes, cursors, when the answer was true."""
-
+    """Names of fields that the driver itself reads: result codes, when the answer was true."""
+    clear_at: frozenset[Path] = frozenset()
+    """Likewise, by the whole path from the document's root."""
     addresses: frozenset[str] = frozenset()
     """Names of fields that hold the next page's address."""
 
@@ -129,8 +138,12 @@ class Masking:
         found = self._body(body, content_type, mask)
         given = {part for name, value in sent.items() if name.lower() not in _PLAIN for part in re.split(r"[\s;=]+", value)}
         for value in self.secret_values | given:
-            if len(value) >= 6:
-                found = found.replace(value.encode(), mask.text(value).encode())
+            for written in (str, _in_json, escape, _in_attribute) if len(value) >= _LONG else ():
+                found = found.replace(written(value).encode(errors="replace"), written(mask.text(value)).encode(errors="replace"))
+        for value in self.secret_values:
+            if _SHORTEST <= len(value) < _LONG:
+                whole = rb'(?<=[>"])%b(?=<|"(?!:))' % re.escape(value.encode(errors="replace"))
+                found = re.sub(whole, mask.text(value).encode(errors="replace").replace(b"\\", rb"\\"), found)
         return found
 
     def _body(self, body: bytes, content_type: str, mask: Mask) -> bytes:
@@ -200,7 +213,19 @@ class Masking:
             return self._feeds[path]
         if any(self._feeds.get(path[:i], False) for i in range(1, len(path))):
             return True
-        return name not in self.clear and path not in self._used  # what is dropped may be a person's: a stock answer can name its buyer
+        vouched = name in self.clear or path in self.clear_at or path in self._used
+        return not vouched  # what is dropped may be a person's: a stock answer can name its buyer
+
+    def _keyed(self, path: Path) -> bool:
+        """Whether the names of this object are data."""
+        shape: Record | Leaf | None = self.answer.root if self.answer is not None else None
+        keyed = False
+        for name in path:
+            found = shape.get(name) if isinstance(shape, Record) else None
+            if found is None:
+                return False
+            shape, keyed = found.shape, found.keyed
+        return keyed
 
     # ---- walking
 
@@ -210,14 +235,18 @@ class Masking:
         if not self._masks(path):
             return text
         leaf = _leaf(self.answer.root, path) if self.answer is not None else None
-        if leaf is not None and leaf.kind == "boolean":
+        if leaf is not None and leaf.kind == "boolean" and len(text) <= len("false"):
             return text
         return mask.one_of(text, leaf.enum) if leaf is not None and leaf.enum and text in leaf.enum else mask.text(text)
 
     def _address(self, url: str, mask: Mask) -> str:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return mask.text(url)
+        path = "/".join(step if _WORD.fullmatch(step) else mask.text(unquote(step)) for step in parts.path.split("/"))
         query = [(name, mask.text(value)) for name, value in parse_qsl(parts.query, keep_blank_values=True)]
-        return parts.path + (f"?{urlencode(query)}" if query else "")
+        return quote(path) + (f"?{urlencode(query)}" if query else "")
 
     def _struct(self, value: Any, shape: Leaf | Record, mask: Mask, *, masked: bool = False) -> Any:
         if isinstance(value, tuple | list):
@@ -238,11 +267,16 @@ class Masking:
     def _json(self, body: bytes, mask: Mask) -> bytes:
         document = json.loads(body, parse_float=_Number, parse_int=_Number, parse_constant=_Number)
         top: Path = ()
-        if isinstance(document, list) and self.answer is not None and self.answer.root.fields:
-            top = (self.answer.root.fields[0].name,)
+        first = next(iter(self.answer.root.fields), None) if self.answer is not None else None
+        if first is not None and (isinstance(document, list) or (first.keyed and first.name not in document)):
+            top = (first.name,)  # the contract's list or map without a name
 
         def walk(value: Any, path: Path) -> str:
             match value:
+                case dict() if self._keyed(path):
+                    hidden = self._masks((*path, "key"))
+                    entries = ((mask.text(k) if hidden else k, walk(v, (*path, "value"))) for k, v in value.items())
+                    return "{" + ",".join(f"{json.dumps(k)}:{v}" for k, v in entries) + "}"
                 case dict():
                     return "{" + ",".join(f"{json.dumps(k)}:{walk(v, (*path, k))}" for k, v in value.items()) + "}"
                 case list():
@@ -268,6 +302,12 @@ class Masking:
             if beside is not inner:  # headers: credentials, sessions, signatures; nothing that is read again
                 root.remove(beside)
         payload = next(inner.iterchildren(etree.Element), None)
+        for frame in (root, inner):  # what stands around the payload is nobody's field
+            for name, text in frame.attrib.items():
+                if etree.QName(name).localname not in _FORMAL:
+                    frame.set(name, mask.text(str(text)))
+        if inner is not root:
+            root.text = inner.tail = None
         named = {f.name for f in self.answer.root.fields} if self.answer is not None else set()
         at_body = inner is root or payload is None or etree.QName(payload).localname in named
         targets = {i: e for e in inner.iter(etree.Element) if (i := e.get("id"))}
@@ -281,7 +321,7 @@ class Masking:
                     element.set(name, self._value((*path, local), str(text), mask))
             below = list(element.iterchildren(etree.Element))
             if element.text and (element.text.strip() or not below):
-                element.text = element.text if path[-1:] and path[-1] in _FAULT_CODES else self._value((*path, TEXT), element.text, mask)
+                element.text = element.text if _fault_code(element) else self._value((*path, TEXT), element.text, mask)
             for child in below:
                 child.tail = None if not (child.tail or "").strip() else mask.text(child.tail or "")
                 if child not in seen:
@@ -292,10 +332,30 @@ class Masking:
 
         if payload is not None:
             walk(inner if at_body else payload, ())
+        if not at_body:
+            inner.text = None
         for element in list(inner.iterchildren(etree.Element)):
             if element not in seen:  # referred to by nobody
                 walk(element, (etree.QName(element).localname,))
+            if not at_body:
+                element.tail = None
         return etree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _fault_code(element: etree._Element) -> bool:
+    """SOAP 1.1 §4.4, SOAP 1.2 part 1 §5.4.6: says what kind of error it is."""
+    tag, above = etree.QName(element), element.getparent()
+    if tag.localname == "faultcode":
+        return above is not None and etree.QName(above).localname == "Fault"
+    return tag.localname == "Value" and tag.namespace == _SOAP_12
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _in_attribute(text: str) -> str:
+    return escape(text, {'"': "&quot;"})
 
 
 class _Number(str):

@@ -29,6 +29,9 @@ def masking(checked: Checked, full: str, declared: Operation, options: Any, secr
         keep=rules.keep,
         secret=frozenset(name for kind, name in names if kind == "secret"),
         clear=frozenset(name for kind, name in names if kind == "clear"),
+        clear_at=frozenset(
+            tuple(step for step in path.split(".") if not step.isdigit()) for part in _parts(options) for path in _read(part)
+        ),
         addresses=frozenset(name for kind, name in names if kind == "address"),
         secret_values=frozenset([*secrets.values(), *(value for reference, value in given if reference.startswith(("env:", "file:")))]),
     )
@@ -54,22 +57,29 @@ def _names(part: msgspec.Struct) -> Iterator[tuple[str, str]]:
             clear = [part.field]
         case AsOf():
             clear = [*part.fields]
-        case CursorPaging():
-            clear = [part.more]
-        case NumberedPaging():
-            clear = [part.total, part.pages]
-        case OffsetPaging():
-            clear = [part.total]
         case AddressPaging():
             address = [part.next]
-        case rest.Meaning():
-            clear = [part.member]
-        case ErrorBody():
-            clear = [part.code, "type", "status"]
         case _:
             pass
     for kind, paths in (("secret", secret), ("clear", clear), ("address", address)):
         yield from ((kind, path.rpartition(".")[2]) for path in paths if path)
+
+
+def _read(part: msgspec.Struct) -> Iterator[str]:
+    """Where the REST driver looks into an answer, from its root."""
+    match part:
+        case CursorPaging():
+            yield part.more
+        case NumberedPaging():
+            yield from (part.total, part.pages)
+        case OffsetPaging():
+            yield part.total
+        case rest.Meaning():
+            yield part.member
+        case ErrorBody():
+            yield from (part.code, "code", "type", "status")
+        case _:
+            pass
 
 
 def _parts(value: Any) -> Iterator[msgspec.Struct]:

@@ -147,3 +147,55 @@ def test_personal_fields_of_the_question_are_masked_and_it_stays_what_it_is() ->
     masked = masking().request(asked, MASK)
     assert isinstance(masked, Customer)
     assert (masked.customer_number, masked.email, masked.first_name) == ("4711", MASK.text("anna@example.test"), MASK.text("Anna"))
+
+
+@pytest.mark.parametrize("text", ["2024-05-01 12:00:00 Anna Muster called", "20240501 Anna", "2024-05-01T10:00 a.muster@example.test"])
+def test_a_text_that_begins_with_a_day_is_masked_to_its_end(text: str) -> None:
+    masked = MASK.text(text)
+    assert len(masked) == len(text)
+    assert not any(word in masked for word in re.findall(r"[A-Za-z]{2,}", text))
+
+
+def test_an_element_called_value_is_only_clear_where_it_is_a_code_of_a_fault() -> None:
+    masked = masking().body(b"<Read><Name>mail</Name><Value>Anna</Value><faultcode>Anna</faultcode></Read>", "text/xml", MASK, {})
+    assert b"Anna" not in masked
+    soap = "http://www.w3.org/2003/05/soap-envelope"
+    fault = f"<e:Fault xmlns:e='{soap}'><e:Code><e:Value>e:Sender</e:Value></e:Code><e:Detail><Value>Anna</Value></e:Detail></e:Fault>"
+    masked = masking().body(f"<e:Envelope xmlns:e='{soap}'><e:Body>{fault}</e:Body></e:Envelope>".encode(), "text/xml", MASK, {})
+    assert b">e:Sender<" in masked
+    assert b"Anna" not in masked
+
+
+def test_nothing_stands_in_clear_around_the_payload_of_an_envelope() -> None:
+    body = b"<e:Envelope xmlns:e='urn:e' by='Anna'>Anna<e:Body for='Anna'>Anna<Read>x</Read>Anna</e:Body>Anna</e:Envelope>"
+    assert b"Anna" not in masking().body(body, "text/xml", MASK, {})
+
+
+def test_names_that_are_data_are_masked_unless_a_mapping_vouches_for_them() -> None:
+    entry = Record("entry", [Field("key", TEXT), Field("value", TEXT)])
+    message = Message("crm.get", "json", Record("get", [Field("people", entry, repeated=True, keyed=True), Field("name", TEXT)]))
+    body = b'{"people": {"Anna": "x"}, "name": "y"}'
+    assert json.loads(masking(message).body(body, "application/json", MASK, {})).keys() == {"people", "name"}
+    assert json.loads(masking(message).body(body, "application/json", MASK, {}))["people"].keys() == {MASK.text("Anna")}
+    assert json.loads(masking(message, keep=("people.key",)).body(body, "application/json", MASK, {}))["people"].keys() == {"Anna"}
+
+
+def test_a_credential_is_found_in_every_way_that_an_answer_can_write_it() -> None:
+    hidden = goods(secret_values=frozenset({'p&"ss<w0rd', "7391"}))
+    text = hidden.body(json.dumps({"said": 'no: p&"ss<w0rd', "b": "7391", "c": "17391"}).encode(), "application/json", MASK, {})
+    assert json.loads(text) == {"said": "no: " + MASK.text('p&"ss<w0rd'), "b": MASK.text("7391"), "c": "17391"}
+    xml = b'<r><said b="p&amp;&quot;ss&lt;w0rd">p&amp;"ss&lt;w0rd</said><c b="7391">7391</c></r>'
+    root = etree.fromstring(hidden.body(xml, "text/xml", MASK, {}))
+    assert root.findtext("said") == root[0].get("b") == MASK.text('p&"ss<w0rd')
+    assert root.findtext("c") == root[1].get("b") == MASK.text("7391")
+
+
+def test_addresses_name_no_one_and_what_is_no_address_is_masked() -> None:
+    found = masking().headers({"Link": '</v2/customers/4711/orders?n=1>; rel="next", <http://[Anna>; rel="last"'}, MASK)["link"]
+    assert found.startswith(f"</v2/customers/{MASK.text('4711')}/orders?")
+    assert "Anna" not in found
+
+
+def test_what_the_driver_reads_is_clear_at_its_own_place_only() -> None:
+    found = masking(clear_at=frozenset({("code",)})).body(b'{"code": "E1", "voucher": {"code": "E1"}}', "application/json", MASK, {})
+    assert json.loads(found) == {"code": "E1", "voucher": {"code": MASK.text("E1")}}
