@@ -102,7 +102,7 @@ class Masking:
 
     answer: Message | None
     reads: CompiledMapping | None = None
-    writes: CompiledMapping | None = None
+    writes: Sequence[CompiledMapping] = ()
     mask: tuple[str, ...] = ()
     """Declared, by name or by the end of the path, such as `KUNNR` or `T_ADDR.item.NAME1`."""
     keep: tuple[str, ...] = ()
@@ -184,8 +184,8 @@ class Masking:
     def _asked_for(self) -> frozenset[str]:
         """Canonical fields that declared masks reach through the mappings: the same value must not stand in clear in the request."""
         found = set()
-        if self.writes is not None:
-            for target, lineage in self.writes.lineage.items():
+        for writes in self.writes:
+            for target, lineage in writes.lineage.items():
                 if _ends(self._plain(target.split(".")), self.mask):
                     found |= {source.rpartition(".")[2] for source in lineage.sources}
         if self.reads is not None:

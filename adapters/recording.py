@@ -7,7 +7,7 @@ import base64
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -37,7 +37,8 @@ _WAITING_BYTES = 32 * 1024 * 1024
 class Recorded(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One exchange, secrets and personal data masked. `path` is that of the request with its query; bodies are text, or base64 if `binary`.
 
-    The exchanges of one canonical call (pages, one after the other) share `call`; the last of them says what was asked and what came of it.
+    The exchanges of one canonical call (pages, or the calls it takes, one after the other) share `call`; the last of them says what was
+    asked and what came of it.
     """
 
     system: str
@@ -132,13 +133,13 @@ class _Heard:
 
 
 class _Listening:
-    """Implements adapters.wire.Tap: writes down what one operation exchanges; logins on the way are none of it."""
+    """Implements adapters.wire.Tap: writes down what these operations exchange; logins on the way are none of it."""
 
-    def __init__(self, operation: str) -> None:
-        self.operation, self.heard = operation, list[_Heard]()
+    def __init__(self, operations: Collection[str]) -> None:
+        self.operations, self.heard = operations, list[_Heard]()
 
     async def exchange(self, asked: WireRequest, send: Callable[[Mapping[str, str]], Awaitable[WireAnswer]]) -> WireAnswer:
-        if asked.operation != self.operation:
+        if asked.operation not in self.operations:
             return await send(asked.headers)
         at, began = datetime.now(UTC), time.monotonic()
         answer = await send({k: v for k, v in asked.headers.items() if k.lower() != "if-none-match"})  # 304 says nothing
@@ -152,7 +153,8 @@ class _Taken:
 
     provides: str
     capability: str
-    masking: Masking
+    masking: Mapping[str, Masking]
+    """By call."""
     request: msgspec.Struct
     heard: list[_Heard]
 
@@ -175,10 +177,10 @@ class Capture:
 
     @asynccontextmanager
     async def listening(
-        self, provides: str, capability: str, operation: str, masking: Masking, request: msgspec.Struct
+        self, provides: str, capability: str, masking: Mapping[str, Masking], request: msgspec.Struct
     ) -> AsyncIterator[None]:
-        """Around one attempt, which it neither delays nor fails."""
-        tap = _Listening(operation)
+        """Around one attempt, which it neither delays nor fails. `masking`: of each call that belongs to it."""
+        tap = _Listening(masking.keys())
         around = TAP.set(tap)
         try:
             yield
@@ -221,9 +223,9 @@ class Capture:
 def _masked(system: str, taken: _Taken, mask: Mask) -> list[Recorded]:
     """The request is not among it: whoever reads the recording writes it anew from the masked question, without any credentials."""
     call, found = secrets.token_hex(6), list[Recorded]()
-    asked = msgspec.to_builtins(taken.masking.request(taken.request, mask))
+    asked = msgspec.to_builtins([*taken.masking.values()][-1].request(taken.request, mask))
     for number, heard in enumerate(taken.heard, 1):
-        answer, last = heard.answer, number == len(taken.heard)
+        answer, last, masking = heard.answer, number == len(taken.heard), taken.masking[heard.asked.operation]
         found.append(
             Recorded(
                 system=system,
@@ -233,8 +235,8 @@ def _masked(system: str, taken: _Taken, mask: Mask) -> list[Recorded]:
                 method=heard.asked.method,
                 path="",
                 status=answer.status,
-                headers=taken.masking.headers(answer.headers, mask),
-                **bodies(b"", taken.masking.body(answer.body, answer.content_type, mask, heard.asked.headers)),  # type: ignore[arg-type]  # its three fields
+                headers=masking.headers(answer.headers, mask),
+                **bodies(b"", masking.body(answer.body, answer.content_type, mask, heard.asked.headers)),  # type: ignore[arg-type]  # its three fields
                 call=call,
                 provides=taken.provides,
                 capability=taken.capability,
@@ -290,12 +292,12 @@ class _Headers(dict[str, str]):
 class Replaying:
     """Implements adapters.wire.Tap: answers from a recording. `login` answers what is asked besides, without a network."""
 
-    def __init__(self, operation: str, exchanges: Sequence[Recorded], login: Callable[[WireRequest], WireAnswer]) -> None:
-        self._operation, self._exchanges, self._login = operation, exchanges, login
+    def __init__(self, operations: Collection[str], exchanges: Sequence[Recorded], login: Callable[[WireRequest], WireAnswer]) -> None:
+        self._operations, self._exchanges, self._login = operations, exchanges, login
         self.asked: list[WireRequest] = []
 
     async def exchange(self, asked: WireRequest, send: Callable[[Mapping[str, str]], Awaitable[WireAnswer]]) -> WireAnswer:
-        if asked.operation != self._operation:
+        if asked.operation not in self._operations:
             answer = self._login(asked)
             return replace(answer, headers=_Headers((name.lower(), value) for name, value in answer.headers.items()))
         self.asked.append(asked)

@@ -111,8 +111,30 @@ class System(Entry, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
 
 
+class Refuse(Entry, frozen=True, kw_only=True):
+    """A business refusal that comes as a normal answer, in words of the mapping language, over the fields of the answer."""
+
+    when: str
+    code: str = ""
+    reason: str = ""
+
+
+class OperationStep(Entry, frozen=True, kw_only=True):
+    """One call of several that are made one after the other, in one attempt and within one deadline."""
+
+    calls: str
+    """Its name in the system's contract; each call is named once."""
+    request: str
+    """A mapping from the capability's request (with `each`: from one element of it) to this call."""
+    keep: dict[str, str] = {}
+    """Parameter -> where this call's answer says it: `keep = { cart = "quoteId" }`. What follows names it as `parameters.cart`."""
+    each: str = ""
+    """The call is made for every element of this list of the request, such as `lines`."""
+    refuse: Refuse | None = None
+
+
 class Operation(Entry, frozen=True, kw_only=True):
-    """One call or feed of a system; it provides a capability through its mappings."""
+    """One call or feed of a system, or several calls one after the other; it provides a capability through its mappings."""
 
     provides: str
     answer: str = ""
@@ -129,6 +151,21 @@ class Operation(Entry, frozen=True, kw_only=True):
     """What its request mapping names as `secrets.NAME`: `secrets = { PIN = "env:ERP_PIN" }`."""
     feed: dict[str, Any] = {}
     """For files: options of the intake (docs/reference)."""
+    steps: tuple[OperationStep, ...] = ()
+    """Instead of `calls` and `request`: several calls; `answer` reads that of the last one."""
+    commits: str = ""
+    """Of a write in steps: the call that makes it count. Before it is sent a failure leaves nothing behind that matters, and all is tried
+    again from the first call; from then on a lost answer is a doubt. Without it every call counts, from the first.
+    """
+
+    def called(self, name: str) -> tuple[str, ...]:
+        """What it calls, in this order, by the names in the system's contract. `name`: of this operation in the estate."""
+        return tuple(s.calls for s in self.steps) or (self.calls or name.partition(".")[2],)
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Paths of its request mappings."""
+        return tuple(s.request for s in self.steps) or ((self.request,) if self.request else ())
 
 
 class CapabilityRule(Entry, frozen=True, kw_only=True):
@@ -521,8 +558,9 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         if not operation.answer:
             yield source.finding(at, f"operation {name}: no answer mapping", 'add answer = "mappings/…toml"')
         provided = CAPABILITIES.get(operation.provides)
-        if not files and not operation.request and (provided is None or provided.request.__struct_fields__):
+        if not files and not operation.requests and (provided is None or provided.request.__struct_fields__):
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
+        yield from _lint_steps(name, operation, provided, source)
         if provided is not None:
             yield from _lint_batch(name, operation, provided, source)
     for name, operation in estate.operation.items():
@@ -581,6 +619,48 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
         )
+
+
+def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any] | None, source: Source) -> Iterator[Finding]:
+    at, calls = ("operation", name), operation.called(name)
+    if not operation.steps:
+        if operation.commits:
+            yield source.finding((*at, "commits"), f"operation {name}: commits says nothing without steps", "remove it")
+        return
+    if operation.mode == "file":
+        yield source.finding((*at, "steps"), f"operation {name}: a feed calls nothing", "remove steps")
+    for key in ("calls", "request"):
+        if getattr(operation, key):
+            yield source.finding((*at, key), f"operation {name}: {key} beside steps", f"each step has {key} of its own")
+    if operation.commits and capability is not None and not capability.writes:
+        yield source.finding((*at, "commits"), f"operation {name}: {capability.name} only reads, nothing is committed", "remove commits")
+    elif operation.commits and operation.commits not in calls:
+        hint = nearest(operation.commits, calls)
+        yield source.finding((*at, "commits"), f"operation {name}: commits names no step: {operation.commits!r}", hint)
+    for number, step in enumerate(operation.steps):
+        place = (*at, "steps", str(number))
+        if step.calls in calls[:number]:
+            hint = "each = … makes one call for every element of a list"
+            yield source.finding((*place, "calls"), f"operation {name}: a second step calls {step.calls}", hint)
+        if step.each and capability is not None and element(capability, step.each) is None:
+            lists = [f for f in capability.request.__struct_fields__ if element(capability, f)]
+            message = f"operation {name}: {capability.request.__name__} has no list {step.each!r}"
+            yield source.finding((*place, "each"), message, nearest(step.each, lists) or "it has none")
+        if step.each and step.keep:
+            yield source.finding(
+                (*place, "keep"), f"operation {name}: of a call for each of several nothing is kept", "remove keep or each"
+            )
+        if step.each and number == len(calls) - 1:
+            yield source.finding(
+                (*place, "each"), f"operation {name}: the last call is made once, its answer is the operation's", "move it up"
+            )
+
+
+def element(capability: Capability[Any, Any], name: str) -> type[msgspec.Struct] | None:
+    """What a list of the capability's request holds."""
+    hint = typing.get_type_hints(capability.request).get(name)
+    held = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return held if isinstance(held, type) and issubclass(held, msgspec.Struct) else None
 
 
 def _lint_batch(name: str, operation: Operation, capability: Capability[Any, Any], source: Source) -> Iterator[Finding]:

@@ -169,22 +169,25 @@ class _Studied:
         for full, declared in self.checked.estate.operation.items():
             if (full if self.key in self.checked.estate.operation else full.partition(".")[0]) != self.key:
                 continue
-            call = declared.calls or full.partition(".")[2]
-            now = _renamed(call, old, new)
-            changes: list[Differences] = []
-            impacts = []
-            for path in (declared.request, declared.answer):
-                if path:
-                    one, difference = self._impact(self.checked.mappings[path], call, now, old, new, contracts)
-                    impacts.append(one)
-                    changes.append(difference)
-                    texts[path] = one.text
-            self.study.operations.append(OperationChange(full, declared.provides, call, now, tuple(impacts)))
-            if now is None:
-                self.study.decisions.append(f"{self.name}.{call} is gone, and nothing is like it: who provides {declared.provides} now?")
-            elif now != call:
-                self._rename(full, call, now)
-            self._rename_options(changes)
+            calls, last = declared.called(full), len(declared.called(full)) - 1
+            for number, call in enumerate(calls):
+                now = _renamed(call, old, new)
+                changes: list[Differences] = []
+                impacts = []
+                for path in (*declared.requests[number : number + 1], *([declared.answer] if number == last else [])):
+                    if path:
+                        one, difference = self._impact(self.checked.mappings[path], call, now, old, new, contracts)
+                        impacts.append(one)
+                        changes.append(difference)
+                        texts[path] = one.text
+                self.study.operations.append(OperationChange(full, declared.provides, call, now, tuple(impacts)))
+                if now is None:
+                    self.study.decisions.append(f"{self.name}.{call} is gone, and nothing is like it: who provides {declared.provides} now?")
+                elif now != call and declared.steps:
+                    self.study.decisions.append(f"estate.toml: a step of {full} calls {now} now, not {call}")
+                elif now != call:
+                    self._rename(full, call, now)
+                self._rename_options(changes)
         for each in {i.mapping: i for o in self.study.operations for i in o.impacts}.values():
             self.study.done += [f"{each.mapping} {d}" for d in each.repairs]
             self.study.decisions += [f"{each.mapping}: {d}" for d in each.decisions]

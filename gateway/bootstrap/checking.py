@@ -28,6 +28,7 @@ from contracts import canonical, ports
 from contracts.errors import Finding, Findings
 from contracts.ports import CAPABILITIES
 from gateway import estate as estates
+from gateway.bootstrap.keeping import keeping
 from gateway.bootstrap.own import OwnFunctions
 from gateway.estate import Estate, System
 from mappings.language import CompiledMapping, did_you_mean, load
@@ -48,6 +49,8 @@ class Checked:
     """Per system, typed; references are not yet replaced."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of every contract and mapping by its path, with all that may be read along with it: what tells a reload that nothing has changed."""
+    kept: dict[tuple[str, int], CompiledMapping] = field(default_factory=dict)
+    """By operation and number of the step: reads what that call's answer leaves to those that follow."""
 
     @property
     def notes(self) -> list[str]:
@@ -87,7 +90,7 @@ def check(root: Path) -> Checked:
     estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
-    paths = {p for _, _, p, _ in contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, o.request)}
+    paths = {p for _, _, p, _ in contract_files(estate)} | {p for o in estate.operation.values() for p in (o.answer, *o.requests)}
     digests = {p: _digest(folder, p, paths - {p}) for p in paths if p}  # before reading: what changes meanwhile is new to the next reload
     contracts: dict[str, Contract] = {}
     for key, name, path, place in contract_files(estate):
@@ -98,15 +101,16 @@ def check(root: Path) -> Checked:
         except (OSError, ValueError) as exc:
             found.append(source.finding(place, f"{path}: cannot be read: {(isinstance(exc, OSError) and exc.strerror) or exc}"))
     mappings: dict[str, CompiledMapping] = {}
+    kept: dict[tuple[str, int], CompiledMapping] = {}
     own = OwnFunctions(folder)
     for name, operation in estate.operation.items():
         contract = contracts.get(name) or contracts.get(name.partition(".")[0])
         if contract is None:  # what is wrong with it is said above; every field of its mappings would be unknown
             continue
-        found.extend(_known(("operation", name), operation.calls or name.partition(".")[2], contract, source))
-        for use in ("answer", "request"):
-            path = getattr(operation, use)
-            if path and path not in mappings:
+        for call, place, _ in _calls(name, operation):
+            found.extend(_known(place, call, contract, source))
+        for path, place in _paths(name, operation):
+            if path not in mappings:
                 try:
                     mappings[path] = load(
                         (folder / path).read_text(encoding="utf-8"), path, shapes(estate, contracts), types(), own.of(path)
@@ -114,8 +118,13 @@ def check(root: Path) -> Checked:
                 except Findings as exc:
                     found.extend(exc.findings)
                 except (OSError, UnicodeDecodeError) as exc:
-                    found.append(source.finding(("operation", name, use), f"{path}: cannot be read: {exc}"))
+                    found.append(source.finding(place, f"{path}: cannot be read: {exc}"))
         found.extend(_fits(name, operation, mappings, source))
+        for number in range(len(operation.steps)):
+            reads, more = keeping(name, operation, number, shapes(estate, contracts), mappings, source)
+            found.extend(more)
+            if reads is not None:
+                kept[name, number] = reads
         if operation.mode == "file":
             estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
     found.extend(own.findings)
@@ -126,7 +135,7 @@ def check(root: Path) -> Checked:
                 found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
-    return Checked(folder, estate, contracts, mappings, options, digests)
+    return Checked(folder, estate, contracts, mappings, options, digests, kept)
 
 
 def _recorded(estate: Estate, contracts: Mapping[str, Contract], source: estates.Source) -> Iterator[Finding]:
@@ -137,10 +146,11 @@ def _recorded(estate: Estate, contracts: Mapping[str, Contract], source: estates
             continue
         for full, operation in estate.operation.items():
             if full.partition(".")[0] == name:
-                with suppress(KeyError, Findings):  # told elsewhere
-                    exchange = contract.exchange(operation.calls or full.partition(".")[2])
-                    for side in filter(None, (exchange.request, exchange.answer)):
-                        known |= _names(side.root, set())
+                for call in operation.called(full):
+                    with suppress(KeyError, Findings):  # told elsewhere
+                        exchange = contract.exchange(call)
+                        for side in filter(None, (exchange.request, exchange.answer)):
+                            known |= _names(side.root, set())
         for key, rule in [*(("mask", r) for r in rules.mask), *(("keep", r) for r in rules.keep)]:
             if (last := rule.rpartition(".")[2]) not in known:
                 message = f"{rule}: no operation that is used has a field {last!r}"
@@ -219,32 +229,52 @@ def shapes(estate: Estate, contracts: Mapping[str, Contract]) -> Callable[[str],
     return exchange
 
 
+def _calls(name: str, operation: estates.Operation) -> Iterator[tuple[str, tuple[str, ...], int]]:
+    """(name in the contract, place in the estate, number)."""
+    for number, call in enumerate(operation.called(name)):
+        yield call, ("operation", name, *(("steps", str(number)) if operation.steps else ())), number
+
+
+def _paths(name: str, operation: estates.Operation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(mapping, place in the estate)."""
+    if operation.answer:
+        yield operation.answer, ("operation", name, "answer")
+    for path, (_, place, _) in zip(operation.requests, _calls(name, operation), strict=False):
+        yield path, (*place, "request")
+
+
 def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, CompiledMapping], source: estates.Source) -> Iterator[Finding]:
     """Whether an operation's mappings are about its capability and its call."""
     capability = CAPABILITIES.get(operation.provides)
     if capability is None:
         return
-    call = f"{name.partition('.')[0]}.{operation.calls or name.partition('.')[2]}"
-    for use, path, noun in (("answer", operation.answer, capability.answer), ("request", operation.request, capability.request)):
-        if (mapping := mappings.get(path)) is None:
-            continue
-        canonical_side, system_side = mapping.file.target, mapping.file.source
-        if use == "request":
-            canonical_side, system_side = system_side, canonical_side
-        if canonical_side != noun.__name__ or system_side.partition("/")[0] != call:
-            yield source.finding(
-                ("operation", name, use),
-                f"operation {name}: {path} is between {canonical_side} and {system_side}",
-                f"{operation.provides} needs a mapping between {noun.__name__} and {call}",
-            )
-    known = [m for p in (operation.request, operation.answer) if (m := mappings.get(p))]
-    if len(known) < len({operation.request, operation.answer} - {""}):
+    system = name.partition(".")[0]
+    for call, place, number in _calls(name, operation):
+        each = operation.steps[number].each if operation.steps else ""
+        asked = estates.element(capability, each) or capability.request if each else capability.request
+        told = (operation.answer, capability.answer, ("operation", name, "answer")) if call == operation.called(name)[-1] else None
+        request = operation.requests[number] if operation.requests else ""
+        for path, noun, at in filter(None, (told, (request, asked, (*place, "request")))):
+            if (mapping := mappings.get(path)) is None:
+                continue
+            canonical_side, system_side = mapping.file.target, mapping.file.source
+            if at[-1] == "request":
+                canonical_side, system_side = system_side, canonical_side
+            if canonical_side != noun.__name__ or system_side.partition("/")[0] != f"{system}.{call}":
+                yield source.finding(
+                    at,
+                    f"operation {name}: {path} is between {canonical_side} and {system_side}",
+                    f"{operation.provides} needs a mapping between {noun.__name__} and {system}.{call}",
+                )
+    paths = {path for path, _ in _paths(name, operation)}
+    known = [m for p in paths if (m := mappings.get(p))]
+    if len(known) < len(paths):
         return  # what is wrong with one of them is said above
     secrets, parameters = {n for m in known for n in m.secrets}, {n: v for m in known for n, v in m.file.parameters.items()}
     for missing in sorted(secrets - operation.secrets.keys()):
         yield source.finding(
             ("operation", name),
-            f"operation {name}: {operation.request} names secrets.{missing}, which is not given",
+            f"operation {name}: {', '.join(operation.requests)} names secrets.{missing}, which is not given",
             f'add secrets = {{ {missing} = "env:…" }}',
         )
     for key, given, wanted in (("secrets", operation.secrets, secrets), ("parameters", operation.parameters, parameters)):

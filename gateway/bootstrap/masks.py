@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,16 +16,17 @@ from gateway.bootstrap.checking import Checked
 from gateway.estate import Operation
 
 
-def masking(checked: Checked, full: str, declared: Operation, options: Any, secrets: Mapping[str, str]) -> Masking:
-    """`options` and `secrets` with their references replaced."""
-    system, _, short = full.partition(".")
+def masking(checked: Checked, full: str, declared: Operation, options: Any, secrets: Mapping[str, str]) -> dict[str, Masking]:
+    """By call, in their order. `options` and `secrets` with their references replaced."""
+    system = full.partition(".")[0]
     rules = checked.estate.system[system].recording
     names = [(kind, name) for part in _parts(options) for kind, name in _names(part)]
     given = zip(texts(checked.options.get(system)), texts(options), strict=False)
-    return Masking(
-        answer=checked.contracts[system].exchange(declared.calls or short).answer,
+    calls = declared.called(full)
+    one = Masking(
+        answer=checked.contracts[system].exchange(calls[-1]).answer,
         reads=checked.mappings.get(declared.answer),
-        writes=checked.mappings.get(declared.request),
+        writes=[checked.mappings[path] for path in declared.requests],
         mask=rules.mask,
         keep=rules.keep,
         secret=frozenset(name for kind, name in names if kind == "secret"),
@@ -35,6 +37,11 @@ def masking(checked: Checked, full: str, declared: Operation, options: Any, secr
         addresses=frozenset(name for kind, name in names if kind == "address"),
         secret_values=frozenset([*secrets.values(), *(value for reference, value in given if reference.startswith(("env:", "file:")))]),
     )
+    before = {
+        call: replace(one, answer=checked.contracts[system].exchange(call).answer, reads=checked.kept.get((full, number)))
+        for number, call in enumerate(calls[:-1])
+    }
+    return {**before, calls[-1]: one}
 
 
 def _names(part: msgspec.Struct) -> Iterator[tuple[str, str]]:

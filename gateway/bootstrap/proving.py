@@ -81,7 +81,7 @@ def alone(
     if feed is not None:
         chosen = {full: replace(operation, feed=dict(feed)) for full, operation in chosen.items()}
     cut = replace(estate, system={name: replace(estate.system[name], endpoint=endpoint)}, operation=chosen, capability={})
-    return Checked(checked.root, cut, checked.contracts, checked.mappings, {name: options}, checked.digests)
+    return Checked(checked.root, cut, checked.contracts, checked.mappings, {name: options}, checked.digests, checked.kept)
 
 
 async def wired(checked: Checked, zones: Zones, connections: Mapping[str, Connection] | None = None) -> Wiring:

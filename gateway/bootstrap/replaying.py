@@ -108,7 +108,7 @@ async def replayer(checked: Checked) -> AsyncIterator[Replayer]:
         capability={},
     )
     zones = _EveryZone()
-    wiring = await wire(Checked(checked.root, estate, checked.contracts, checked.mappings, options), {}, {}, zones)
+    wiring = await wire(Checked(checked.root, estate, checked.contracts, checked.mappings, options, kept=checked.kept), {}, {}, zones)
     try:
         operations = {full: kept.part for full, kept in wiring.operations.items()}
         yield Replayer(operations, {name: speaker(checked, name, options[name]) for name in names}, zones)

@@ -14,6 +14,7 @@ from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
+from adapters.operation import Part
 from adapters.recording import Captures
 from adapters.rest import driver as rest
 from adapters.rest.contract import RestContract
@@ -110,7 +111,7 @@ async def wire(
                 declared,
                 secrets,
                 rules,
-                *(checked.digests.get(path) for path in (declared.request, declared.answer)),
+                *(checked.digests.get(path) for path in (*declared.requests, declared.answer)),
             )
             known = before and before.operations.get(full)
             operations[full] = (
@@ -126,7 +127,9 @@ async def wire(
                         request=checked.mappings.get(declared.request),
                         answer=checked.mappings.get(declared.answer),
                         policy=declared.policy,
-                        call=declared.calls or short,
+                        call=declared.called(full)[0],
+                        parts=_parts(checked, full, declared),
+                        commits=declared.called(full).index(declared.commits) if declared.commits else 0,
                         parameters=declared.parameters,
                         secrets=secrets,
                         zone_of=zones.of,
@@ -142,6 +145,12 @@ async def wire(
         )
         new.pop_all()
     return Wiring(switchboard, held, guards, operations)
+
+
+def _parts(checked: Checked, full: str, declared: estates.Operation) -> tuple[Part, ...]:
+    return tuple(
+        Part(s.calls, checked.mappings[s.request], checked.kept.get((full, number)), s.each) for number, s in enumerate(declared.steps)
+    )
 
 
 def _routes(checked: Checked, operations: Mapping[str, WiredOperation]) -> Iterator[Route]:

@@ -105,7 +105,7 @@ def show_coverage(settings: Settings, path: str | None) -> None:
 
 def _uncalled(checked: Checked) -> list[str]:
     """Operations that contracts describe and the estate does not use."""
-    used = {f"{name.partition('.')[0]}.{o.calls or name.partition('.')[2]}" for name, o in checked.estate.operation.items()}
+    used = {f"{name.partition('.')[0]}.{call}" for name, o in checked.estate.operation.items() for call in o.called(name)}
     return sorted(
         f"{k}.{o}" for k, c in checked.contracts.items() if k in checked.estate.system for o in c.operations() if f"{k}.{o}" not in used
     )

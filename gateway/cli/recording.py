@@ -232,7 +232,7 @@ def _checked(root: Path, mappings: Sequence[Path], contract: Path | None, system
         return check(root)
     estate, _ = read(root)
     folder = root if root.is_dir() else root.parent
-    used = {p for o in estate.operation.values() for p in (o.answer, o.request, o.contract) if p}
+    used = {p for o in estate.operation.values() for p in (o.answer, *o.requests, o.contract) if p}
     used |= {s.contract for s in estate.system.values()}
     given = {_stands_for(mapping, folder, sorted(used)): mapping for mapping in mappings}
     with tempfile.TemporaryDirectory(prefix="tillgate-replay-") as made:

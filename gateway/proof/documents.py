@@ -75,7 +75,7 @@ class Subject:
 
     full: str
     call: str
-    """Its name in the system's contract."""
+    """Its name in the system's contract; of an operation in steps that of the last one."""
     capability: Capability[Any, Any]
     policy: Policy
     answer: CompiledMapping | None
@@ -100,14 +100,15 @@ def subjects(checked: Checked, system: str, speaker: Speaker, recordings: Iterab
         _subject(checked, full, speaker, zone, [r for r in kept if r.provides == full or (not r.provides and r.operation == call)])
         for full, declared in checked.estate.operation.items()
         if full.partition(".")[0] == system and declared.mode != "file"
-        for call in (declared.calls or full.partition(".")[2],)
+        for call in declared.called(full)[-1:]
     ]
 
 
 def _subject(checked: Checked, full: str, speaker: Speaker, zone: str, recordings: list[Recorded]) -> Subject:
     declared = checked.estate.operation[full]
-    call, capability = declared.calls or full.partition(".")[2], CAPABILITIES[declared.provides]
-    answer, asked = checked.mappings.get(declared.answer), checked.mappings.get(declared.request)
+    call, capability = declared.called(full)[-1], CAPABILITIES[declared.provides]
+    mappings = [checked.mappings[path] for path in declared.requests]
+    answer, asked = checked.mappings.get(declared.answer), next((m for m in mappings if m.file.source == capability.request.__name__), None)
     made = Subject(full, call, capability, declared.policy, answer, None, None, [], "nothing")
     try:
         candidates = list(_documents(checked, full, call, answer, speaker, recordings))

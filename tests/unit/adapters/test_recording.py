@@ -66,7 +66,7 @@ class Sent:
 
 async def attempt(capture: Capture, operation: str, sent: Sent) -> None:
     query = LevelQuery(pairs=(SkuAt(sku="1", location_id="2"),))
-    async with capture.listening("erp.Stock", "inventory.levels", "GetStock", Masking(None, clear=frozenset({"said"})), query):
+    async with capture.listening("erp.Stock", "inventory.levels", {"GetStock": Masking(None, clear=frozenset({"said"}))}, query):
         tap = TAP.get()
         assert tap
         await tap.exchange(WireRequest(operation, "GET", "/s", {"If-None-Match": '"1"', "Authorization": "k"}, None), sent)
