@@ -284,7 +284,7 @@ class _Reader:
         if not isinstance(value, dict):
             self.find(place, f"expected a table, got {type(value).__name__}")
             return None
-        known = [f.encode_name for f in msgspec.structs.fields(kind)]
+        known = kind.__struct_encode_fields__
         bad = [key for key in value if key not in known]
         for key in bad:
             self.find(place, f"unknown key {key!r}", nearest(key, known))

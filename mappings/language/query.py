@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -16,6 +17,8 @@ from jsonata.regex_engine import default_regex_engine  # type: ignore[import-unt
 
 from mappings.language.runtime import Bad, boolean, decimal, instant, integer, iso_date
 from mappings.language.shape import TEXT, Form, Record
+
+sys.setrecursionlimit(1000)  # Python's own again: the library raises it tenfold for the whole process, and nested documents would go deep
 
 MILLISECONDS: Final = 200
 DEPTH: Final = 60

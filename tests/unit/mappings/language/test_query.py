@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from decimal import Decimal
 from typing import Any
@@ -158,3 +159,7 @@ def test_an_expression_lives_on_after_its_time_bound_and_in_another_thread() -> 
 def test_a_range_beyond_its_bound_is_no_query() -> None:
     with pytest.raises(NotAQuery, match="a range is of two numbers"):
         Query("[1..$count($)]", "texts", "json", None)
+
+
+def test_the_library_leaves_the_depth_of_the_interpreter_as_it_was() -> None:
+    assert sys.getrecursionlimit() == 1000
