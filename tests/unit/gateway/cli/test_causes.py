@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from tests.traces import BEGIN, Estate, incident
 
 
@@ -20,7 +21,7 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     estate = Estate(10)
     culprit = random.Random(10).choice(estate.reached())
     file = tmp_path_factory.mktemp("spans") / "spans.jsonl.gz"
-    rows, _ = incident(estate, culprit, "errors", before=600.0)
+    rows, _ = incident(estate, culprit, "errors", before=600.0, rate=1.5)
     file.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     return file, culprit
 
@@ -58,8 +59,14 @@ def test_causes_finds_the_incident_itself(spans: tuple[Path, str]) -> None:
         (("--spans", "{spans}"), 2, "expected either --incident FROM/TO or --detect"),
     ],
 )  # fmt: skip
-def test_causes_says_what_it_cannot_read(arguments: tuple[str, ...], code: int, says: str, spans: tuple[Path, str], tmp_path: Path) -> None:
+def test_causes_says_what_it_cannot_read(
+    arguments: tuple[str, ...], code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bad.jsonl").write_text("nonsense")
-    got, out, err = tillgate("causes", *(a.format(spans=spans[0], bad=tmp_path / "bad.jsonl") for a in arguments))
-    assert (got, out) == (code, "")
-    assert says in err.replace("\n", " ")
+    rows, _ = incident(Estate(10), "", "none", before=5.0, during=5.0)
+    (tmp_path / "few.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(SystemExit) as left:
+        main(["causes", *(a.format(spans=tmp_path / "few.jsonl", bad=tmp_path / "bad.jsonl") for a in arguments)])
+    said = capsys.readouterr()
+    assert (left.value.code, said.out) == (code, "")
+    assert says in said.err.replace("\n", " ")
