@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,8 @@ def _needed(documents: Documents, root: Any) -> list[str]:
             continue
         waiting.extend(node.values())
         ref = node.get("$ref")
-        name = unquote(ref.partition("#")[0]) if isinstance(ref, str) and "://" not in ref else ""
+        file = unquote(ref.partition("#")[0]) if isinstance(ref, str) and "://" not in ref else ""
+        name = posixpath.normpath(file) if file else ""  # one file is one file, however it is referred to
         if name and name not in found:
             try:
                 waiting.append(documents.load(name))

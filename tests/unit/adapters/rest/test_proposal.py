@@ -57,10 +57,11 @@ def test_the_paging_and_the_key_of_the_reference_system_are_recognised() -> None
 
 def test_files_that_references_lead_to_are_taken_along(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "person.json").write_text(json.dumps({"type": "object", "properties": {"name": {"$ref": "name.json"}}}))
+    fields = {"name": {"$ref": "name.json"}, "friend": {"$ref": "#"}, "of": {"$ref": "../openapi.json#/info"}}
+    (tmp_path / "more" / "person.json").write_text(json.dumps({"type": "object", "properties": fields}))
     (tmp_path / "more" / "name.json").write_text('{"type": "string"}')
     (tmp_path / "unused.json").write_text("{}")
-    content = {"application/json": {"schema": {"$ref": "more/person.json"}}}
+    content = {"application/json": {"schema": {"$ref": "./more/person.json"}}}
     paths = {"/p": {"get": {"operationId": "p", "responses": {"200": {"description": "-", "content": content}}}}}
     proposal = propose("crm", document(tmp_path, {}, paths=paths))
     assert set(proposal.files) == {"openapi.json", "more/person.json", "more/name.json"}
