@@ -79,7 +79,7 @@ def client_tls(files: Tls) -> ssl.SSLContext:
 class WireRequest:
     operation: str
     method: str
-    path: str
+    path: str = field(repr=False)  # a query may hold a key
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,10 +16,12 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlsplit, urlunsplit
 import msgspec
 
 from adapters.rest.contract import Operation, Parameter, is_json, is_lines
-from adapters.rest.spec import ApiKey, Basic, Bearer, Lists
+from adapters.rest.spec import ApiKey, Basic, Bearer, Lists, OAuth2, SessionLogin
 
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
+_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"})
+"""Codecs that no system writes texts in; some take time by the square of what they read."""
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _JSON_ACCEPT = "application/json, application/*+json;q=0.9"
@@ -102,6 +105,22 @@ def credentials(auth: object) -> tuple[dict[str, str], tuple[str, str] | None]:
     return {}, None
 
 
+def secrets(auth: object) -> tuple[str, ...]:
+    """What must not be repeated where we speak of an answer."""
+    match auth:
+        case ApiKey():
+            return (auth.value,)
+        case Bearer():
+            return (auth.token,)
+        case Basic():
+            return auth.password, credentials(auth)[0]["Authorization"].removeprefix("Basic ")
+        case OAuth2():
+            return auth.client_secret, auth.password, auth.refresh_token
+        case SessionLogin():
+            return (auth.password,)
+    return ()
+
+
 def decoded(body: bytes, content_type: str, also: Collection[str] = ()) -> Any:
     """JSON with numbers as int or Decimal, under a JSON media type or one of `also`. Raises Unusable for anything else: another type,
     broken, nested too deeply.
@@ -123,10 +142,13 @@ def lines(body: bytes, content_type: str, also: Collection[str] = ()) -> list[An
 def text(body: bytes, header: str) -> str:
     """`header`: the whole Content-Type, which may say a charset. Raises Unusable."""
     said = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", header, re.IGNORECASE)
+    charset = said[1] if said else "utf-8"
     try:
-        return body.removeprefix(b"\xef\xbb\xbf").decode(said[1] if said else "utf-8")
-    except (UnicodeDecodeError, LookupError) as exc:
-        raise Unusable("body", f"text in {said[1] if said else 'utf-8'}", "bytes that are none") from exc
+        if codecs.lookup(charset).name.replace("_", "-") in _NO_CHARSETS:
+            raise LookupError(charset)
+        return body.removeprefix(b"\xef\xbb\xbf").decode(charset)
+    except (UnicodeError, LookupError) as exc:
+        raise Unusable("body", f"text in {charset}", "bytes that are none") from exc
 
 
 def _read(decode: Callable[[bytes], Any], body: bytes) -> Any:
@@ -148,7 +170,10 @@ def next_link(header: str, base: str, here: str) -> str | None:
 
 def below(target: str, base: str, here: str, where: str) -> str:
     """Path and query of an address, relative to `base`; `here` is the path it was found at. Raises Unusable if it leads elsewhere."""
-    origin, there = urlsplit(base), urlsplit(target)
+    try:
+        origin, there = urlsplit(base), urlsplit(target)
+    except ValueError:
+        raise Unusable(where, "an absolute URL or path", target[:100]) from None
     if there.scheme or there.netloc:
         if (there.scheme.lower(), there.netloc.lower()) != (origin.scheme.lower(), origin.netloc.lower()):
             raise Unusable(where, f"the next page at {origin.netloc}", f"one at {there.netloc[:100] or target[:100]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import tomllib
@@ -47,11 +48,7 @@ class Documents:
         count, so that a part of it can be read like one of the root. Raises LookupError for a file that may not or cannot be read.
         """
         if name not in self._loaded:
-            path = (self.folder / name).resolve() if name else self.root
-            if name and not path.is_relative_to(self.folder):
-                raise LookupError("leads outside the contract's folder")
-            if name and not path.is_file():
-                raise LookupError("leads to a file that is not in the contract's folder")
+            path = self._place(name) if name else self.root
             if len(self._loaded) >= MAX_FILES:
                 raise LookupError(f"leads to one file more than the {MAX_FILES} that are read")
             size = path.stat().st_size + sum(map(len, self._texts.values()))
@@ -63,6 +60,17 @@ class Documents:
             if name:
                 _root_references(found, name)
         return self._loaded[name]
+
+    def _place(self, name: str) -> Path:
+        try:
+            path = (self.folder / name).resolve()
+            if not path.is_relative_to(self.folder):
+                raise LookupError("leads outside the contract's folder")
+            if path.is_file() and os.access(path, os.R_OK):
+                return path
+        except (OSError, ValueError, RuntimeError) as exc:  # too long, a NUL in it, links in a circle
+            raise LookupError("is no name of a file") from exc
+        raise LookupError("leads to a file that is not in the contract's folder")
 
     def shown(self, name: str) -> str:
         """The file as findings call it."""
@@ -245,7 +253,7 @@ def schema_reference(target: str) -> str:
     return target if re.search(r"[#/]|\.(json|ya?ml)$", target) else f"#/components/schemas/{target}"
 
 
-_TABLE = re.compile(rb"""^[ \t]*\[[ \t]*(\w+)[ \t]*(?:\.[ \t]*["']?([^\]"']+?)["']?)?[ \t]*\]""", re.MULTILINE)
+_TABLE = re.compile(rb"""^[ \t]*\[[ \t]*(\w+)[ \t]*(?:\.[ \t]*["']?([^\]"'\n]+?)["']?)?[ \t]*\]""", re.MULTILINE)
 
 
 def _lines(raw: bytes) -> dict[tuple[str, ...], int]:

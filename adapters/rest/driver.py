@@ -16,9 +16,9 @@ import msgspec
 
 from adapters.driver import Reply
 from adapters.login import Login
-from adapters.rest.client import Asked, Unusable, below, credentials, decoded, lines, next_link, text, with_parameter, written
+from adapters.rest.client import Asked, Unusable, below, credentials, decoded, lines, next_link, secrets, text, with_parameter, written
 from adapters.rest.contract import Operation, RestContract, is_json
-from adapters.rest.errors import Means, declared, means, member, said, translated
+from adapters.rest.errors import Means, declared, means, member, said, translated, without
 from adapters.rest.spec import (
     AddressPaging,
     CursorPaging,
@@ -94,6 +94,7 @@ class RestConnection:
         self.expired = frozenset(auth.expired if isinstance(auth, SessionLogin) else ("401",))
         headers, self.key = credentials(auth)
         self.headers, self.credentials = options.headers, headers
+        self._secrets = secrets(auth)
         self.known = _Known(options.etags)
         self._plans: dict[tuple[str, Typed | None], _Plan] = {}
         self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
@@ -127,6 +128,12 @@ class RestConnection:
         if isinstance(auth, SessionLogin):
             return {"Cookie": f"{auth.cookie}={token}"} if auth.cookie else {auth.header: f"{auth.prefix}{token}"}
         return {"Authorization": f"Bearer {token}"}
+
+    def said(self, document: Any) -> tuple[str, str]:
+        """Code and message of an error body, which go to logs and traces: without our own credentials, which it may repeat."""
+        held = self.login.held if self.login else None
+        code, message = said(document, self.options.errors)
+        return without(code, self._secrets, held), without(message, self._secrets, held)
 
     def _planned(self, name: str, typed: Typed | None) -> _Plan:
         operation, own = self.contract.operation(name), self.options.operations.get(name, OperationOptions())
@@ -196,7 +203,7 @@ class _Visit:
         """The document (None: an answer without body), its ETag and the answer. None: there is no such thing."""
         c, op = self._c, self._operation
         path = with_parameter(asked.path, *c.key) if c.key and self._plan.authenticated else asked.path
-        question = (asked.path, *sorted(asked.headers.items()))
+        question = (op.name, self._plan.typed, asked.path, *sorted(asked.headers.items()))  # a document is kept as its mapping reads it
         known = c.known.get(question) if op.method in _SAFE else None
         headers = _joined(asked.headers, c.headers, c.credentials if self._plan.authenticated else {}, known.condition() if known else {})
         hop = current_hop()
@@ -311,7 +318,7 @@ class _Visit:
             is_json = False
         if 300 <= answer.status < 400:
             raise Unusable("status", "an answer", f"HTTP {answer.status} (redirects are not followed)")
-        code, message = said(document, c.options.errors)
+        code, message = c.said(document)
         meaning = declared(answer, document, code, self._plan.meanings)
         if meaning is None:
             meaning = means(answer, is_json, op.declares(answer.status), read=self._plan.reads)
@@ -319,7 +326,7 @@ class _Visit:
 
     def _declined(self, answer: WireAnswer, document: Any) -> bool:
         """Whether an answer of success says that there is no such thing. Raises what else it says."""
-        code, message = said(document, self._c.options.errors)
+        code, message = self._c.said(document)
         meaning = declared(answer, document, code, self._plan.success)
         if meaning is not None:
             self._raised(meaning, answer, code, message)
@@ -442,7 +449,9 @@ class _Kept:
 
 
 class _Known:
-    """The last answer with an ETag or a date per question (address, headers); bounded in number and bytes, least used first out."""
+    """The last answer with an ETag or a date per question (operation, types, address, headers); bounded in number and bytes, least used
+    first out.
+    """
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0

@@ -12,6 +12,8 @@ from adapters.rest.spec import ErrorBody, Meaning
 from adapters.wire import WireAnswer
 from contracts.errors import OutcomeUnknown, UpstreamBusy, UpstreamError, UpstreamFault, UpstreamRejected
 
+_SHORTEST = 4
+"""Characters of a credential that is looked for in texts; a shorter one would be found in every other word."""
 Means = Literal["rejected", "busy", "failed", "absent", "in_doubt", "credentials"]
 
 
@@ -77,6 +79,14 @@ def said(document: Any, form: ErrorBody) -> tuple[str, str]:
     code = _text(document, form.code) or _text(document, "code") or _text(document, "type").rpartition("/")[2]
     message = _text(document, form.message) or _text(document, "detail") or _text(document, "title") or _text(document, "message")
     return ("" if code == "about:blank" else code), message
+
+
+def without(text: str, secrets: Iterable[str], *more: str | None) -> str:
+    """A text of a system without credentials of ours that it repeats."""
+    for secret in (*secrets, *more):
+        if secret and len(secret) >= _SHORTEST:
+            text = text.replace(secret, "…")
+    return text
 
 
 def member(document: Any, path: str) -> Any:

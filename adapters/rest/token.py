@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import msgspec
 
 from adapters.login import CredentialsRefused, Token
-from adapters.rest.client import Unusable, decoded, text, written
+from adapters.rest.client import Unusable, decoded, secrets, text, written
 from adapters.rest.contract import RestContract
-from adapters.rest.errors import member, said
+from adapters.rest.errors import member, said, without
 from adapters.rest.spec import ErrorBody, OAuth2, SessionLogin
 from adapters.wire import Wire, WireAnswer
 from contracts.errors import ContractViolation, UpstreamError, UpstreamFault
@@ -64,7 +65,7 @@ class TokenEndpoint:
                 OPERATION, "POST", path, headers, body, seconds, traceparent=hop.traceparent, body_limit=_LIMIT
             )
             hop.set(status=answer.status)
-            token, refresh = _read(self._system, answer)
+            token, refresh = _read(self._system, answer, (*secrets(options), self._refresh))
             self._refresh = refresh or self._refresh
             return token
 
@@ -126,7 +127,7 @@ def _cookie(answer: WireAnswer, name: str) -> str | None:
 
 def _refused(system: str, options: SessionLogin, answer: WireAnswer, errors: ErrorBody) -> UpstreamError:
     try:
-        code, message = said(decoded(answer.body, answer.content_type), errors)
+        code, message = (without(text, secrets(options)) for text in said(decoded(answer.body, answer.content_type), errors))
     except Unusable:
         code = message = ""
     reason = f"no login: HTTP {answer.status}" + (f" {code}" if code else "") + (f", {message}" if message else "")
@@ -135,8 +136,8 @@ def _refused(system: str, options: SessionLogin, answer: WireAnswer, errors: Err
     return UpstreamFault(system=system, operation=options.operation, fault_code=str(answer.status), reason=reason, sent=False)
 
 
-def _read(system: str, answer: WireAnswer) -> tuple[Token, str]:
-    """The token, and the refresh token that came with it."""
+def _read(system: str, answer: WireAnswer, ours: Iterable[str]) -> tuple[Token, str]:
+    """The token, and the refresh token that came with it. `ours`: what no error may repeat."""
     try:
         document = decoded(answer.body, answer.content_type)
     except Unusable as exc:
@@ -144,7 +145,7 @@ def _read(system: str, answer: WireAnswer) -> tuple[Token, str]:
     else:
         unusable = Unusable("token answer", "a string access_token and token_type Bearer", "something else")
     if answer.status in (400, 401, 403):
-        code, message = said(document, ErrorBody(code="error", message="error_description"))
+        code, message = (without(text, ours) for text in said(document, ErrorBody(code="error", message="error_description")))
         reason = f"no token: HTTP {answer.status}" + (f" {code}" if code else "") + (f", {message}" if message else "")
         raise CredentialsRefused(system=system, operation=OPERATION, reason=reason)
     if answer.status != 200:

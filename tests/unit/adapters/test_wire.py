@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from adapters.options import Tls
-from adapters.wire import NameNotResolved, TlsFailed, Wire, WireAnswer, _session, client_tls
+from adapters.wire import NameNotResolved, TlsFailed, Wire, WireAnswer, WireRequest, _session, client_tls
 from contracts.errors import ConnectFailed, ConnectionLost, ContractViolation, UpstreamError, UpstreamTimeout
 
 Script = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -352,3 +352,7 @@ def test_retry_after_as_a_date_counts_from_now() -> None:
     assert seconds is not None
     assert 55 < seconds <= 60
     assert WireAnswer(503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, b"", "").retry_after == 0.0
+
+
+def test_a_request_that_is_printed_shows_no_key_of_its_query() -> None:
+    assert "k3y" not in repr(WireRequest("getThing", "GET", "/things?key=k3y", {"X": "k3y"}, b"k3y"))

@@ -15,10 +15,10 @@ from aiohttp import web
 
 from adapters.login import CredentialsRefused
 from adapters.options import read
-from adapters.rest.client import Unusable, next_link
+from adapters.rest.client import Unusable, next_link, text
 from adapters.rest.contract import RestContract
 from adapters.rest.driver import RestConnection
-from adapters.rest.spec import RestOptions
+from adapters.rest.spec import ApiKey, OAuth2, RestOptions
 from contracts.call import Call
 from contracts.errors import (
     ConnectionLost,
@@ -623,3 +623,55 @@ def test_options_refuse_what_they_do_not_know(raw: dict[str, Any]) -> None:
 
 def test_options_have_working_defaults() -> None:
     assert read(RestOptions, {}) == RestOptions()
+
+
+# ---- hostile answers
+
+
+@pytest.mark.parametrize("target", ["http://[things", "https://a]b/", "http://a\u2100b/"])
+def test_an_address_that_is_none_breaks_the_contract(target: str) -> None:
+    with pytest.raises(Unusable):
+        next_link(f'<{target}>; rel="next"', "http://shop.test", "/things")
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "idna", "unicode_escape", "rot13", "nonsense"])
+def test_texts_are_read_in_charsets_of_the_wire_only(charset: str) -> None:
+    with pytest.raises(Unusable):
+        text(b"x" * 100, f"text/plain; charset={charset}")
+
+
+async def test_an_error_that_repeats_our_key_is_told_without_it(shop: Shop) -> None:
+    shop.answer = says({"code": "NO-k3y-9", "message": "the key k3y-9 is unknown"}, 409)
+    options = RestOptions(auth=ApiKey(value="k3y-9"))
+    connection = RestConnection("shop", shop.url, shop.contract, options)
+    await connection.start()
+    shop.connections.append(connection)
+    with pytest.raises(UpstreamRejected) as refused:
+        await ask(connection)
+    assert (refused.value.refusal, refused.value.reason) == ("NO-…", "the key … is unknown")
+
+
+async def test_a_token_endpoint_that_repeats_our_secret_is_quoted_without_it(shop: Shop) -> None:
+    shop.answer = says({"error": "invalid_client", "error_description": "s3cr3t-1 is wrong"}, 401)
+    options = RestOptions(auth=OAuth2(token_url=f"{shop.url}/token", client_id="us", client_secret="s3cr3t-1"))
+    connection = RestConnection("shop", shop.url, shop.contract, options)
+    await connection.start()
+    shop.connections.append(connection)
+    with pytest.raises(CredentialsRefused) as refused:
+        await ask(connection)
+    assert "… is wrong" in refused.value.reason
+    assert "s3cr3t-1" not in refused.value.reason
+
+
+async def test_a_document_that_is_asked_for_conditionally_is_one_of_the_same_operation(shop: Shop) -> None:
+    async def tagged(request: web.Request) -> web.StreamResponse:
+        if request.headers.get("If-None-Match") == '"v1"':
+            return web.Response(status=304)
+        return web.json_response({"id": "a"}, headers={"ETag": '"v1"'})
+
+    shop.answer = tagged
+    shop.contract._raw["sameThing"] = shop.contract._raw["getThing"]
+    connection = await shop.connected()
+    for operation in ("getThing", "sameThing", "getThing"):
+        assert await ask(connection, operation) == ({"id": "a"},)
+    assert [headers.get("If-None-Match") for _, _, headers, _ in shop.seen] == [None, None, '"v1"']

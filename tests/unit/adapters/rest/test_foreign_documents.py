@@ -435,3 +435,13 @@ def test_a_document_with_anything_wrong_anywhere_is_described_or_a_finding(tmp_p
                         document(message)
             described += 1
     assert described > 30
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "a" * 5_000 + ".json", "circle.json"])
+def test_a_reference_that_no_file_can_have_as_its_name_is_noted(contract: Write, tmp_path: Path, name: str) -> None:
+    (tmp_path / "circle.json").symlink_to("circle.json")
+    schema = {"type": "object", "properties": {"a": {"$ref": f"{name}#/a"}}}
+    get = {"operationId": "getIt", "responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+    of = contract(openapi_json=json.dumps({"openapi": "3.0.0", "paths": {"/a": {"get": get}}}))
+    assert member(answer(of, "getIt"), "a").shape.kind == "any"  # type: ignore[union-attr]  # a leaf
+    assert "is no name of a file" in of.notes[0].message
