@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.canonical.answers import NoParameters, ProductParameters, Products
 from contracts.canonical.base import Sku
 from contracts.canonical.product import Product
@@ -12,18 +14,25 @@ from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.services.services import Services
 
 
+def page_after(found: Sequence[Product], position: str | None, limit: int, asked: int) -> tuple[Sequence[Product], bool]:
+    """What stands behind `position`, at most `limit`, and whether more follows. A system that cannot continue at a row gives all."""
+    known = next((at for at, p in enumerate(found, 1) if p.sku == position), 0)
+    items = found[known : known + limit]
+    return items, bool(items) and (len(found) > known + limit or len(found) == asked)
+
+
 async def list_products(ask: Ask[ProductParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
     if wanted.sku:
         answer = await services.catalogue.products(wanted.sku, ask.call)
         return Outcome(Products(items=answer.items, missing=missing(answer)), sources=answer.sources)
-    # Some systems continue at the row they are given, others behind it: one more is asked for, and the known one left out.
     position = position_of(wanted.cursor)
+    # Some systems continue at the row they are given, others behind it: one more is asked for, and the known one left out.
     most = wanted.limit + (position is not None)
     answer = await services.catalogue.page(position, most, ask.call)
-    items = tuple(p for p in answer.items if p.sku != position)[: wanted.limit]
-    cursor = cursor_of(items[-1].sku) if items and len(answer.items) == most else None
-    return Outcome(Products(items=items, missing=missing(answer)), sources=answer.sources, cursor=cursor)
+    items, more = page_after(answer.items, position, wanted.limit, most)
+    cursor = cursor_of(items[-1].sku) if more else None
+    return Outcome(Products(items=tuple(items), missing=missing(answer)), sources=answer.sources, cursor=cursor)
 
 
 async def get_product(ask: Ask[NoParameters, None], services: Services) -> Outcome:
