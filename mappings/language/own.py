@@ -62,7 +62,7 @@ def read(text: str, file: str) -> tuple[Own, list[Finding]]:
         exec(code, names)  # noqa: S102  # the estate owner's own code, as documented
     except SyntaxError as error:
         return Own(), [Finding(file, error.lineno or 1, f"not Python: {error.msg}", "correct it", error.offset or 0)]
-    except Exception as error:  # noqa: BLE001  # whatever a foreign file raises is a finding
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a foreign file raises is a finding
         line = _line(error, file)
         return Own(), [Finding(file, line, f"cannot be loaded: {type(error).__name__}: {error}"[:300], "what it imports must be installed")]
     found: list[Finding] = []
@@ -188,7 +188,7 @@ def _guarded(name: str, call: Callable[..., Any], result: Field, file: str, line
     def guarded(*given: Any, **named: Any) -> Any:
         try:
             value = call(*given, **named)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Bad(f"a value that {name} takes ({file}:{_line(error, file)})", f"{type(error).__name__}: {error}") from error
         if value is None and result.nillable:
             return None
@@ -199,7 +199,7 @@ def _guarded(name: str, call: Callable[..., Any], result: Field, file: str, line
     return guarded
 
 
-def _line(error: Exception, file: str) -> int:
+def _line(error: BaseException, file: str) -> int:
     """The last line of the file on the way to the error."""
     return next((f.lineno or 1 for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename == file), 1)
 

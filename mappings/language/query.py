@@ -35,7 +35,6 @@ FORBIDDEN: Final = {
     "shuffle": "the same document gives the same value",
     "pad": "use the function pad of the language",
 }
-_NESTED: Final = re.compile(r"\((?:[^()\\]|\\.)*[*+}](?:[^()\\]|\\.)*\)[*+{]")
 
 
 class NotAQuery(Exception):
@@ -90,7 +89,7 @@ class Query:
             found = self._made.evaluate(document)
         except JException as error:
             raise Bad("what the JSONata expression can work on", str(error)) from None
-        except (RecursionError, MemoryError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever the library raises on a foreign document refuses it
             raise Bad("what the JSONata expression can work on", f"{type(error).__name__}: {error}") from None
         return None if found is None else _RESULTS[self.kind](found)
 
@@ -148,9 +147,27 @@ class Query:
 
 
 def _regex(pattern: str, flags: Any) -> Any:
-    if _NESTED.search(pattern):
-        raise ValueError(f"a repeated group that repeats something itself may take for ever: {pattern}")
+    if _repeats_choices(pattern):
+        raise ValueError(f"a repeated group that repeats or chooses something itself may take for ever: {pattern}")
     return default_regex_engine(pattern, flags)
+
+
+def _repeats_choices(pattern: str) -> bool:
+    """Whether a group that may repeat holds, at any depth, another repetition or alternatives."""
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", pattern, flags=re.DOTALL)
+    open_: list[bool] = []
+    for at, char in enumerate(plain):
+        if char == "(":
+            open_.append(False)
+        elif char == ")" and open_:
+            inside = open_.pop()
+            if inside and re.match(r"[*+]|\{\d*,|\{(?!0*1\})\d", plain[at + 1 :]):
+                return True
+            if open_:
+                open_[-1] |= inside
+        if open_ and (char in "*+|" or (char == "?" and plain[at - 1] != "(") or re.match(r"\{\d*,?\d*\}", plain[at:])):
+            open_[-1] = True
+    return False
 
 
 def _symbols(part: Any) -> Iterator[Any]:

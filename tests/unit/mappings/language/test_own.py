@@ -61,6 +61,10 @@ def naive(text: str) -> datetime:
     return datetime(2026, 3, 11)
 
 
+def leave(text: str) -> str:
+    raise SystemExit(3)
+
+
 def _hidden(x):
     return x
 '''
@@ -218,3 +222,14 @@ def test_another_text_of_the_functions_is_another_version_of_the_mapping() -> No
         assert mapping is not None
         versions.add(mapping.version)
     assert len(versions) == 2
+
+
+def test_a_file_that_ends_the_process_is_a_finding() -> None:
+    made, found = read("import sys\nsys.exit(3)\n", "mappings/x/functions.py")
+    assert made.functions == {}
+    assert "mappings/x/functions.py:2: cannot be loaded: SystemExit: 3" in str(found[0])
+
+
+def test_a_function_that_ends_the_process_refuses_its_value() -> None:
+    with pytest.raises(ContractViolation, match="SystemExit: 3"):
+        value("a | leave", str | None, a="x")
