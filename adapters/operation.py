@@ -183,13 +183,13 @@ class Operation:
     def _keep(self, mapping: CompiledMapping, reply: Reply, context: ReadContext, kept: dict[str, Any]) -> bool:
         """Puts what a call's answer says to what is kept. False: a read has found nothing."""
         rows = [row for document in reply.documents[:1] for row in mapping.read(document, context)]
-        if not rows and self.capability.writes:
-            raise ContractViolation(
-                system=self.system, operation=self.name, where=mapping.source.name, expected="an answer to keep values of", got="none"
-            )
         found = msgspec.structs.asdict(rows[0]) if rows else {}
+        lacks = next((name for name, value in found.items() if value is None), "" if rows else "an answer")
+        if lacks and self.capability.writes:
+            where, expected = mapping.source.name, f"a value of {lacks} that later calls need" if rows else lacks
+            raise ContractViolation(system=self.system, operation=self.name, where=where, expected=expected, got="nothing")
         kept.update(found)
-        return bool(rows) and None not in found.values()
+        return not lacks
 
     def _context(self, received: datetime, source: Provenance | None = None, kept: Mapping[str, Any] | None = None) -> ReadContext:
         return ReadContext(

@@ -182,7 +182,9 @@ class _Studied:
                         texts[path] = one.text
                 self.study.operations.append(OperationChange(full, declared.provides, call, now, tuple(impacts)))
                 if now is None:
-                    self.study.decisions.append(f"{self.name}.{call} is gone, and nothing is like it: who provides {declared.provides} now?")
+                    self.study.decisions.append(
+                        f"{self.name}.{call} is gone, and nothing is like it: who provides {declared.provides} now?"
+                    )
                 elif now != call and declared.steps:
                     self.study.decisions.append(f"estate.toml: a step of {full} calls {now} now, not {call}")
                 elif now != call:

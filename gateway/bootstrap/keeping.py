@@ -10,7 +10,6 @@ import msgspec
 from msgspec import Meta
 
 from contracts.errors import Finding, Findings
-from contracts.ports import CAPABILITIES
 from gateway import estate as estates
 from mappings.language import CompiledMapping, attempt, did_you_mean
 from mappings.language.shape import Exchange
@@ -43,10 +42,9 @@ def keeping(
         shapes(call)
     except (LookupError, Findings):  # said elsewhere
         return None, found
-    reads = (capability := CAPABILITIES.get(operation.provides)) is not None and not capability.writes
     lines = [(("keep", name), name, path) for name, path in step.keep.items() if name in wanted]
     refusal = [(("refuse", key), key, words) for key in ("when", "code", "reason") if step.refuse and (words := getattr(step.refuse, key))]
-    kept = msgspec.defstruct("Kept", [(n, _kind(wanted[n], optional=reads)) for _, n, _ in lines] or [(_ANSWERED, bool)], kw_only=True)
+    kept = msgspec.defstruct("Kept", [(n, _kind(wanted[n])) for _, n, _ in lines] or [(_ANSWERED, bool)], kw_only=True)
     text = ['target = "Kept"', f"source = {json.dumps(call)}", "[fields]", *([] if lines else [f'{_ANSWERED} = "True"'])]
     at: dict[int, tuple[str, ...]] = {2: (*place, "keep" if lines else "refuse")}
     for group in (lines, refusal):
@@ -62,10 +60,10 @@ def keeping(
     return made, found + said
 
 
-def _kind(default: Any, *, optional: bool) -> Any:
+def _kind(default: Any) -> Any:
     """What is kept may be anything, also a customer's number: it is never shown."""
     kind: Any = Annotated[type(default), Meta(extra={"personal": True})]
-    return kind | None if optional else kind
+    return kind | None
 
 
 def _too_early(
