@@ -43,7 +43,7 @@ def _finite(value: Decimal, most: int) -> Decimal:
     return value
 
 
-class Money(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class Money(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, gc=False):
     """An amount in the smallest unit of its currency: `{"centAmount": 1299, "currencyCode": "EUR", "fractionDigits": 2}`."""
 
     cent_amount: Annotated[int, Meta(ge=-MAX_CENTS, le=MAX_CENTS)]
@@ -100,7 +100,7 @@ class Money(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=T
         return f"{self.amount} {self.currency_code}"
 
 
-class UnitPrice(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class UnitPrice(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, gc=False):
     """A price with more digits than its currency (fuel, weighed goods): `preciseAmount` / 10 ** `fractionDigits`."""
 
     precise_amount: Annotated[int, Meta(ge=-(10**18), le=10**18)]
@@ -135,7 +135,7 @@ Unit = Literal["EA", "KGM", "GRM", "LTR", "MLT", "MTR", "CMT", "MTK", "LBR", "PR
 _QUANTITY = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6})?")
 
 
-class Quantity(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class Quantity(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, gc=False):
     """`{"value": "2", "unit": "EA"}`: a decimal string of at most 15 digits before and 6 after the point."""
 
     value: Annotated[str, Meta(pattern=r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?$(?!\n)", examples=["2", "0.420"])]

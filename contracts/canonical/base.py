@@ -9,8 +9,10 @@ import msgspec
 from msgspec import Meta
 
 
-class Noun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+class Noun(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Immutable, camelCase in JSON, absent when a source did not say. A field without default must be filled by every mapping.
+
+    What cannot change holds no cycle, so the garbage collector need not know it (`gc=False` is inherited).
 
     Subclasses repeat `frozen` and `kw_only`: msgspec does not inherit the second, and type checkers want to see the first.
     """

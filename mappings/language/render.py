@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mappings.language.build import Builder
@@ -14,8 +15,10 @@ from mappings.language.shape import TEXT, Field, Leaf, Record
 from mappings.language.source import record_of
 from mappings.language.typed import UNTYPED, NotTyped, Typed
 
-_LOOP = re.compile(r"for \w+, (\w+) in enumerate\((\w+)\):").fullmatch
-_APPEND = re.compile(r"out\.append\((one\(.*\))\)").fullmatch
+_LOOP = re.compile(r"for (\w+), \w+ in enumerate\((\w+)(, 1)?\):").fullmatch
+_APPEND = re.compile(r"out\.append\(one\(.*\)\)").fullmatch
+_FIELD = re.compile(r"(\w+) = record\.(\w+)").fullmatch
+_GUARD = re.compile(r"if (\w+) not in (\w+) and not \2\(\1\):").fullmatch
 
 
 class Renderer:
@@ -32,8 +35,8 @@ class Renderer:
     def text(self) -> tuple[str, list[Where]]:
         """The source, and for each of its lines what it is about."""
         lines = [*self.functions(), *(line for part in self.builder.lines for line in self.expand(part))]
-        if self.typed is not None:
-            lines = _at_once(lines)
+        if self.typed is not None or self.cut is not None:
+            lines = _in_one(lines, typed=self.typed is not None)
         return "".join(f"{'    ' * line.indent}{line.text}\n" for line in lines), [line.where for line in lines]
 
     def functions(self) -> Iterator[Line]:
@@ -386,10 +389,29 @@ def _opaque(builder: Builder) -> bool:
     return any(isinstance(constant, Query) for constant in builder.constants.values())
 
 
-def _at_once(lines: list[Line]) -> list[Line]:
-    """A loop that makes one target of each row, as the list of them: no place is needed where the plain reading says what is wrong."""
-    for at, (loop, append, end) in enumerate(zip(lines, lines[1:], lines[2:], strict=False)):
-        rows, row = _LOOP(loop.text), _APPEND(append.text)
-        if rows and row and (append.indent, end.indent, end.text) == (loop.indent + 1, loop.indent, "return out"):
-            return [*lines[:at], Line(end.indent, f"return [{row[1]} for {rows[1]} in {rows[2]}]", append.where), *lines[at + 3 :]]
-    return lines
+def _in_one(lines: list[Line], *, typed: bool) -> list[Line]:
+    """The loop that makes one target of each row, with what makes it in the loop: a call costs as much as several fields.
+
+    `typed`: texts that only have to match are looked up for all rows at once; the plain reading says where one does not.
+    """
+    texts = [line.text for line in lines]
+    head = next((at for at, text in enumerate(texts) if text.startswith("def one(")), None)
+    call, loop = next(((at, loop) for at in range(1, len(lines)) if _APPEND(texts[at]) and (loop := _LOOP(texts[at - 1]))), (0, None))
+    if head is None or loop is None or lines[call + 1].indent >= lines[call].indent:  # grouped, or other targets of the row follow
+        return lines
+    end, (index, rows, first) = texts.index("", head), loop.groups()
+    *body, last = lines[head + 1 : end]
+    if last.indent > 1 or any(line.text.startswith("return ") for line in body):  # some rows are left out
+        return lines
+    fields = {found[1]: found[2] for line in body if line.indent == 1 and (found := _FIELD(line.text))}
+    indent, before, row, lines_of = lines[call - 1].indent, list[Line](), list[Line](), iter(body)
+    for line in lines_of:
+        guard = _GUARD(line.text) if typed and line.indent == 1 else None
+        if guard and guard[1] in fields:
+            before.append(Line(indent, f"matching({guard[2]}, [record.{fields[guard[1]]} for record in {rows}])", line.where))
+            next(lines_of)  # what says that it does not
+        else:
+            row.append(replace(line, indent=line.indent + indent))
+    row.append(Line(indent + 1, f"out.append({last.text.removeprefix('return ')})", last.where))
+    over = f"for record in {rows}:" if typed else f"for {index}, record in enumerate({rows}{first or ''}):"
+    return [*lines[:head], *lines[end + 1 : call - 1], *before, replace(lines[call - 1], text=over), *row, *lines[call + 1 :]]

@@ -86,6 +86,14 @@ class Pattern(set[str]):
         return True
 
 
+def matching(pattern: Pattern, texts: list[str]) -> None:
+    """All of a column at once: most were seen before."""
+    if not pattern.issuperset(texts):
+        for text in texts:
+            if text not in pattern and not pattern(text):
+                wrong("text that matches", text)
+
+
 def remember(table: dict[Any, Any], key: Any, make: Callable[..., Any], *inputs: Any) -> Any:
     """What is made of the inputs, kept in a plain dict, which is the quickest to ask."""
     value = make(*inputs)
