@@ -38,13 +38,13 @@ class _EveryZone(Zones):
 
 
 class _Anything(dict[str, str]):
-    """An environment in which everything is set, to a word that is no secret."""
+    """An environment in which everything is set, to what is no secret and does for an address too (that of a token)."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
     def __missing__(self, name: str) -> str:
-        return "recorded"
+        return NOWHERE
 
 
 @dataclass(frozen=True)
