@@ -361,6 +361,7 @@ def worker(folder: Path, bound: int = 0) -> int:
     return subprocess.run(arguments, cwd=ROOT, check=False, timeout=60).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", [(105, 215), (490, 120), (560, 30)])
 async def test_a_killed_worker_loses_nothing_and_books_nothing_twice(tmp_path: Path, bounds: tuple[int, ...]) -> None:
     """Killed while it claims, between commits, behind the last one, with the ledger done and the file still in the inbox."""

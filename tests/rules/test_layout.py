@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,27 @@ FOLDERS = {*PACKAGES, "benchmarks", "docs", "recordings", "tests", "requirements
 FILES = {"run", "test", "README.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml", "estate.toml", ".gitignore"}
 
 
+@cache
 def tracked() -> list[Path]:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     return [Path(name) for name in listing.split("\0") if name and (ROOT / name).exists()]
 
 
-def texts() -> Iterator[tuple[Path, str]]:
-    for path in tracked():
-        raw = (ROOT / path).read_bytes()
-        if b"\0" not in raw:
-            yield path, raw.decode(errors="replace")
+@cache
+def texts() -> list[tuple[Path, str]]:
+    raw = ((path, (ROOT / path).read_bytes()) for path in tracked())
+    return [(path, text.decode(errors="replace")) for path, text in raw if b"\0" not in text]
+
+
+@cache
+def nodes(source: str) -> list[ast.AST]:
+    """What imports and calls."""
+    return [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom | ast.Call)]
 
 
 def imports(source: str) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of everything imported, inside functions too."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -156,7 +163,7 @@ def test_contracts_and_mappings_ask_no_clock() -> None:
         f"{path}:{node.lineno}: {ast.unparse(node)}"
         for path, text in texts()
         if path.suffix == ".py" and path.parts[0] in ("contracts", "mappings")
-        for node in ast.walk(ast.parse(text))
+        for node in nodes(text)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and not node.args

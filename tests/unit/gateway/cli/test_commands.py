@@ -203,6 +203,7 @@ def test_lineage_of_requests_goes_to_the_systems_field_and_back(call: Call) -> N
     assert "oms.getCustomer: group  is dropped" in call("lineage", "oms.getCustomer.group").out
 
 
+@pytest.mark.slow
 def test_impact_ends_with_1_when_something_is_hit_and_writes_a_patch_that_applies(call: Call, tmp_path: Path) -> None:
     contract = ROOT / "contracts/systems/erp/retail.wsdl"
     assert (call("impact", str(contract)).code, "no impact" in call("impact", str(contract)).out) == (0, True)

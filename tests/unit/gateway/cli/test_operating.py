@@ -66,6 +66,7 @@ def test_open_orders_are_listed_with_their_steps(tmp_path: Path, capsys: pytest.
     assert "ord_2 manual" in listed
 
 
+@pytest.mark.slow
 async def test_a_decision_made_beside_a_running_gateway_is_there_for_its_workers(tmp_path: Path) -> None:
     async def tillgate(*arguments: str) -> tuple[int | None, str]:
         command = [sys.executable, "-m", "gateway.cli", "--estate", str(ROOT), "--data", str(tmp_path), "orders", *arguments]

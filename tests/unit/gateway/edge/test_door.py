@@ -11,7 +11,7 @@ from contracts.canonical.base import Provenance
 from contracts.canonical.order import OrderCustomer
 from contracts.errors import TillgateError
 from gateway.edge import door as edge
-from gateway.edge import problems
+from gateway.edge import problems, protocol
 from gateway.edge.endpoint import Ask, Outcome
 
 from .conftest import LINE, START, Bench, Thing
@@ -649,7 +649,7 @@ ELSEWHERE = {
         "precondition_failed",
     ),
     *("body_too_large", "request_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
-    *("idempotency_key_reused", "request_in_progress", "quota_exceeded", "overloaded", "head_too_large"),
+    *("idempotency_key_reused", "request_in_progress", "quota_exceeded", "overloaded"),
 }
 """Reached by the tests above, each by what a caller does."""
 
@@ -669,4 +669,4 @@ async def test_every_failure_becomes_its_problem_and_names_no_legacy_detail(benc
 
 
 def test_the_catalogue_holds_what_is_reached_and_nothing_else() -> None:
-    assert {e["code"] for e in problems.catalogue()} == REACHED.keys() | ELSEWHERE
+    assert {e["code"] for e in problems.catalogue()} == REACHED.keys() | ELSEWHERE | {protocol.HeadTooLarge.code}
