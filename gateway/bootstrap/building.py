@@ -72,7 +72,7 @@ class Generation:
     def patience(self) -> float:
         """Seconds after which nothing of it is under way any more, if all keep to their limits."""
         routes = (float(route.deadline) for route in self.checked.estate.route.values())
-        return max(STEP_LIMIT, *routes) + GRACE + 1
+        return max((STEP_LIMIT, *routes)) + GRACE + 1
 
     async def retire(self, others: Iterable[Generation], patience: float) -> None:
         """Ends its work, waits so long for what is under way, and closes what no other generation uses."""

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import random
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -126,6 +127,16 @@ async def test_what_is_unchanged_lives_on_and_what_is_changed_begins_anew(live: 
     assert after["erp.GetStock"].connection is before["erp.GetStock"].connection
     assert after["oms.getCustomer"].connection is not before["oms.getCustomer"].connection
     assert after["oms.getCustomer"].guard.state().breaker == "closed"
+
+
+async def test_an_estate_without_routes_of_its_own_is_read_again(live: Live, tmp_path: Path) -> None:
+    text = (tmp_path / "estate/estate.toml").read_text(encoding="utf-8")
+    (tmp_path / "estate/estate.toml").write_text(re.sub(r"(?m)^\[route\..*\n(?:[^\n\[].*\n)*", "", text), encoding="utf-8")
+    for kept in ("3", "4"):
+        edit(tmp_path / "estate", "estate.toml", f"safety_stock = {kept}", f"safety_stock = {int(kept) + 1}")
+        told = await live.product.reload()
+        assert told.applied, told.findings
+        assert not live.product.checked.estate.route
 
 
 async def test_a_request_under_way_ends_on_the_estate_it_began_with(live: Live, tmp_path: Path) -> None:
