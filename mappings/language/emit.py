@@ -265,7 +265,8 @@ class Emitter:
     def apply(self, value: Value, template: str, type: Type, *, optional: bool | None = None) -> Value:
         """`template` with the value in place of `$`; absent stays absent."""
         if not value.optional:
-            return value.with_(template.replace("$", value.code), type, optional=optional)
+            code = f"({value.code})" if value.code.isdigit() else value.code  # 7.__class__ is no Python
+            return value.with_(template.replace("$", code), type, optional=optional)
         value = self.simple(value)
         code = self.temporary(f"None if {value.code} is None else {template.replace('$', value.code)}", value)
         return value.with_(code, type, optional=True)

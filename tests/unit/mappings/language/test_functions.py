@@ -193,6 +193,7 @@ def test_texts(expression: str, document: dict[str, Any], expected: str | None) 
         ("a | money('JPY', 2)", {"a": "12.34"}, Money(1234, "JPY", 0)),
         ("n | cents('KWD')", {"n": 1234}, Money(1234, "KWD", 3)),
         ("x | money('EUR') | minor_units", {"x": 3}, 300),
+        ("100 | decimal", {}, Decimal(100)),
         ("x | money('EUR') | amount", {"x": 3}, Decimal("3.00")),
         ("a | unit_price('EUR')", {"a": "1.5991"}, UnitPrice(15991, 4, "EUR")),
         ("a | localized('de')", {"a": "Brot"}, {"de": "Brot"}),
