@@ -351,7 +351,7 @@ class SoapConnection:
             payload = body
         elif first is None:
             raise Unusable("Body", described.element[1], "an empty Body").translated(self.system, operation.name)
-        elif operation.style == "document" and etree.QName(first).localname != described.element[1]:
+        elif etree.QName(first).localname != described.element[1] and (operation.style == "document" or _strange(first, described.record)):
             raise Unusable("Body", described.element[1], str(first.tag)[:200]).translated(self.system, operation.name)
         else:
             payload = first
@@ -446,6 +446,12 @@ class SoapConnection:
         end = asyncio.get_running_loop().time() + min(session.time_limit, _LOG_OUT_SECONDS)
         with suppress(UpstreamError, _Absent, _SessionExpired):
             await self._attempt(self._plan(session.logout), {}, token, end)
+
+
+def _strange(first: etree._Element, described: Record) -> bool:
+    """Whether an rpc answer, whose own name says nothing (SOAP 1.1, 7.1), holds elements and none of the parts that were promised."""
+    held = {etree.QName(e).localname for e in first.iterchildren(etree.Element)}
+    return bool(held) and not described.open and held.isdisjoint(f.name for f in described.fields)
 
 
 def _element(payload: Payload) -> etree._Element:

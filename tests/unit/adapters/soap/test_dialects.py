@@ -124,6 +124,16 @@ async def test_arrays_references_and_nil_of_the_encoding_are_read_as_one_list(
     assert await levels(tmp_path, body) == rows
 
 
+@pytest.mark.parametrize(("name", "refused"), [("stockResult", False), ("orderResponse", True)])
+async def test_an_rpc_answer_may_have_any_name_and_must_hold_a_part_that_was_promised(tmp_path: Path, name: str, refused: bool) -> None:
+    body = answer(PLAIN if not refused else "<orders><item/></orders>").replace(b"stockResponse", name.encode())
+    if refused:
+        with pytest.raises(ContractViolation, match="orderResponse"):
+            await levels(tmp_path, body)
+    else:
+        assert await levels(tmp_path, body) == [("A", "0001", "3"), ("B", "0001", None)]
+
+
 async def test_soap_12_refers_by_ref_and_id_of_its_encoding(tmp_path: Path) -> None:
     body = answer('<result><item e:ref="one"/></result>', f'<x e:id="one">{LEVEL}</x>', "1.2")
     assert await levels(tmp_path, body, "1.2") == [("A", "0001", "3")]
