@@ -22,8 +22,9 @@ from adapters.rest.contract import RestContract
 from adapters.soap import driver as soap
 from adapters.soap import spec as soap_spec
 from adapters.soap.client import parse_xml as parse_envelope
+from adapters.soap.client import read_body
 from adapters.soap.contract import SoapContract
-from adapters.soap.errors import Unusable
+from adapters.soap.errors import Unusable, read_fault
 from contracts import canonical, ports
 from contracts.errors import Finding, Findings
 from contracts.ports import CAPABILITIES
@@ -71,11 +72,21 @@ def types() -> dict[str, type[msgspec.Struct]]:
 
 
 def parse_xml(text: bytes) -> Any:
-    """The root of a document that a person gives, as strictly as a system's answer is read. Raises ValueError with line and reason."""
+    """The root of a document that a person gives, as strictly as a system's answer is read; of a whole SOAP envelope what stands in its
+    Body. Raises ValueError with line and reason.
+    """
     try:
-        return parse_envelope(text)
+        root = parse_envelope(text)
+        if not str(root.tag).endswith("}Envelope"):
+            return root
+        body = read_body(text)
     except Unusable as exc:
         raise ValueError(f"{exc.where}: expected {exc.expected}, got {exc.got}") from exc
+    held = list(body.iterchildren("*"))
+    if held and str(held[0].tag).endswith("}Fault"):
+        fault = read_fault(held[0])
+        raise ValueError(f"Body: expected an answer, got the fault {fault.code}: {fault.reason}")
+    return held[0] if len(held) == 1 else body
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -142,6 +142,15 @@ def test_map_try_reads_a_document_and_counts_drift(call: Call, tmp_path: Path) -
     assert "novel" in said.err
 
 
+def test_map_try_reads_an_answer_as_it_came_in_its_envelope(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "bare").write_text('<r:Z_RETAIL_CREATE_ORDER.Response xmlns:r="urn:sap-com:document:sap:rfc:functions"/>')
+    envelope = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{}</s:Body></s:Envelope>'
+    (tmp_path / "whole").write_text(envelope.format((tmp_path / "bare").read_text()))
+    bare, whole = (call("map", "try", "erp/get_stock.answer", str(tmp_path / name)) for name in ("bare", "whole"))
+    assert "Envelope" not in whole.err
+    assert (whole.code, whole.out, whole.err) == (bare.code, bare.out, bare.err)
+
+
 @pytest.mark.parametrize(
     ("name", "document", "says"),
     [
@@ -152,6 +161,11 @@ def test_map_try_reads_a_document_and_counts_drift(call: Call, tmp_path: Path) -
         ("erp/get_stock.answer", b"no xml", "cannot be read as XML of erp.GetStock"),
         ("erp/get_stock.answer", b"<!DOCTYPE x><x/>", "cannot be read as XML"),
         ("erp/get_stock.answer", b"<x/>", "expected"),
+        (
+            "erp/get_stock.answer",
+            b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><s:Fault><faultcode>7</faultcode></s:Fault></s:Body></s:Envelope>',
+            "expected an answer, got the fault 7",
+        ),
         ("erp/get_stock.request", b'{"pairs": 7}', "a canonical value in JSON"),
         ("tlog", b"7", "rows in JSON"),
         ("get_customer.answer", b"{}", "no mapping 'get_customer.answer'"),
