@@ -49,9 +49,11 @@ class MappingReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`routes`, `versions` and `channels`: who is hit when this operation fails or means something else."""
+    """`call`: its name in the contract, `now` in the new one. `routes`, `versions` and `channels`: who is hit when this operation fails
+    or means something else."""
 
     operation: str
+    call: str
     capability: str
     now: str | None
     mappings: tuple[MappingReport, ...]
@@ -121,6 +123,7 @@ def _operation(changed: OperationChange, reach: Reach) -> OperationReport:
     routes = reach.routes(changed.capability)
     return OperationReport(
         operation=changed.name,
+        call=changed.call,
         capability=changed.capability,
         now=changed.now,
         mappings=tuple(_mapping(i) for i in changed.impacts if i.touched),
@@ -154,9 +157,7 @@ def _lines(report: Report, patch: Path | None) -> Iterator[str]:
         return
     for operation in report.operations:
         yield ""
-        name = (
-            "" if operation.now == operation.operation.partition(".")[2] else f", called {operation.now} now" if operation.now else ", gone"
-        )
+        name = "" if operation.now == operation.call else f", called {operation.now} now" if operation.now else ", gone"
         yield f"{operation.operation}{name}: {operation.capability}"
         for mapping in operation.mappings:
             yield from _titled(f"  breaks {mapping.mapping}", mapping.breaks)
