@@ -310,7 +310,7 @@ def attempt(
 ) -> tuple[CompiledMapping | None, list[Finding]]:
     parsed, findings = read(text, file)
     parsed.own, parsed.own_digest = own.functions, own.digest
-    if not parsed.target or not parsed.source or not (parsed.fields.rules or parsed.fields.groups or parsed.fields.broken):
+    if not parsed.target or not parsed.source or (findings and not (parsed.fields.rules or parsed.fields.groups or parsed.fields.broken)):
         return None, findings
     sides = _sides(parsed, shapes, types, findings)
     if sides is None:

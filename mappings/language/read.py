@@ -216,7 +216,7 @@ class _Reader:
         fields = self.typed("fields", dict, "a table [fields]")
         if fields:
             result.fields = self.group(fields, ("fields",))
-        elif (fields is not None or "fields" not in data) and not data.get("decide"):
+        elif (fields is not None or "fields" not in data) and not data.get("decide") and not (data.get("drops") and "." in result.target):
             self.find(self.place("fields"), "the mapping fills no field", "write [fields] with one line per target field")
         for path, reason in (self.typed("drops", dict, "a table [drops]") or {}).items():
             if isinstance(reason, str) and reason.strip():

@@ -44,6 +44,14 @@ def findings(lines: str, form: Form = "json") -> list[str]:
     return [str(f) for f in found.value.findings]
 
 
+@pytest.mark.parametrize("fields", ["[fields]\n", ""])
+def test_a_request_may_take_nothing_of_the_noun_when_it_says_why(fields: str) -> None:
+    exchange = Exchange("all", Message("s.all", "json", Record("all", [Field("depth", Leaf("integer"), required=False)])), None)
+    text = f'target = "s.all"\nsource = "Query"\n{fields}[drops]\nsku = "it answers with all there is"\n'
+    mapping = load(text, "m.toml", lambda _: exchange, {"Query": Query})
+    assert mapping.write(Query(sku="1"), ReadContext("s", "all")) == {}
+
+
 def written(lines: str) -> Any:
     return compiled(lines).write(Query(sku="1"), ReadContext("s", "find"))
 
