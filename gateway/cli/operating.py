@@ -23,6 +23,7 @@ from gateway.services.order_decisions import OrderDecisions
 from observability.logs import configure
 from observability.ring import Ring
 from observability.spans import Span
+from observability.vocabulary import ERROR_DETAIL
 
 _BAR = 36
 
@@ -44,7 +45,7 @@ def trace(settings: Settings, trace_id: str, as_json: bool) -> None:
 
 
 def drawn(spans: list[Span]) -> str:
-    """A waterfall in text, one line per span."""
+    """A waterfall in text, one line per span; below, what failed there, each said once, by the innermost span that says it."""
     start, end = min(s.start for s in spans), max(s.end for s in spans)
     depth: dict[str, int] = {}
     lines = [f"trace {spans[0].trace_id}, {(end - start) / 1e6:.1f} ms"]
@@ -55,7 +56,8 @@ def drawn(spans: list[Span]) -> str:
         label = "  " * depth[span.span_id] + span.name
         trouble = f"  {span.text('error.type') or 'error'}" if span.status == "error" else ""
         lines.append(f"{label:46.46} {bar[:_BAR]:{_BAR}} {span.milliseconds:9.2f} ms{trouble}")
-    return "\n".join(lines)
+    said = {detail: span.name for span in spans if (detail := span.text(ERROR_DETAIL))}
+    return "\n".join([*lines, *(_printable(f"{name}: {detail}") for detail, name in said.items())])
 
 
 def _printable(text: str) -> str:

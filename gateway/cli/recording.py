@@ -33,7 +33,7 @@ _LINE = recording.LINE_LIMIT
 def of_gateway(command: Any) -> Any:
     """Options of a command that speaks to a running gateway."""
     address = "Where the gateway listens. Default: the estate's host and port."
-    key = "Key of a client with a scope for operators (admin:read, admin:write); better in TILLGATE_KEY."
+    key = "Key of a client with a scope for operators (admin:read, admin:write); better in TILLGATE_KEY. `client add` makes one."
     command = click.option("--key", envvar="TILLGATE_KEY", required=True, help=key)(command)
     return click.option("--url", envvar="TILLGATE_URL", default=None, help=address)(command)
 
@@ -45,7 +45,8 @@ async def asked(
     """A request to the gateway. Raises ClickException with its own words when it refuses."""
     if url is None:
         estate, _ = read(settings.estate)
-        url = f"http://{resolve(estate.edge.host)}:{estate.edge.port}"
+        host = resolve(estate.edge.host)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{estate.edge.port}"
     limits = aiohttp.ClientTimeout(total=None, connect=5)
     try:
         async with (
@@ -53,7 +54,7 @@ async def asked(
             session.request(method, url.rstrip("/") + path, params=query, headers={"Authorization": f"Bearer {key}"}) as answer,
         ):
             if answer.status != 200:
-                problem = msgspec.json.decode(await answer.read() or b"{}")
+                problem = msgspec.json.decode(await answer.read() or b"{}", type=dict[str, Any])
                 raise click.ClickException(f"{url}{path}: {problem.get('detail') or problem.get('title') or f'HTTP {answer.status}'}")
             yield answer
     except (aiohttp.ClientError, ValueError) as exc:
@@ -95,7 +96,13 @@ class _Taken:
 
 @click.command("record")
 @click.option("--system", "systems", multiple=True, help="Repeatable. Default: every system that is called.")
-@click.option("--exchanges", type=click.IntRange(1, recording.EXCHANGES), default=100, show_default=True, help="Ends after so many.")
+@click.option(
+    "--exchanges",
+    type=click.IntRange(1, recording.EXCHANGES),
+    default=100,
+    show_default=True,
+    help="Of each system; ends when all have so many.",
+)
 @click.option("--minutes", type=click.IntRange(1, 60), default=5, show_default=True, help="Ends after so long; Ctrl-C ends it at once.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Default: recordings/ of the estate.")
 @click.option("--add", is_flag=True, help="To what is recorded already, instead of replacing it.")
@@ -123,14 +130,18 @@ async def _listened(settings: Settings, systems: Sequence[str], query: Mapping[s
     async def listen(name: str) -> None:
         async with asked(settings, url, key, f"/admin/recordings/{name}", query) as answer:
             click.echo(f"recording {name}", err=True)
-            while line := await answer.content.readline():
-                if line.startswith(b'{"ended"'):
-                    taken[name].ended = msgspec.json.decode(line, type=dict[str, RecordingEnded])["ended"]
-                else:
-                    taken[name].exchanges.append(msgspec.json.decode(line, type=Recorded))
+            try:
+                while line := await answer.content.readline():
+                    if line.startswith(b'{"ended"'):
+                        taken[name].ended = msgspec.json.decode(line, type=dict[str, RecordingEnded])["ended"]
+                    else:
+                        taken[name].exchanges.append(msgspec.json.decode(line, type=Recorded))
+            except (aiohttp.ClientError, ValueError) as exc:  # the gateway went away; what it said until then is kept
+                click.echo(f"recording {name} ended early: {exc}", err=True)
 
     listening = asyncio.ensure_future(asyncio.gather(*(listen(name) for name in systems)))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, listening.cancel)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(stop, listening.cancel)
     try:
         await listening
     except asyncio.CancelledError:
@@ -146,7 +157,10 @@ async def _kept(checked: Checked, taken: Mapping[str, _Taken], out: Path, add: b
             file = out / f"{name}.jsonl"
             before = list(recording.read(file)) if add and file.exists() else []
             if sealed:
-                await asyncio.to_thread(recording.write, file, [*before, *sealed])
+                kept = recording.newest([*before, *sealed])
+                await asyncio.to_thread(recording.write, file, kept)
+                if dropped := len(before) + len(sealed) - len(kept):
+                    click.echo(f"  {dropped} older ones left out: a file holds at most {recording.EXCHANGES}")
             click.echo(f"{name}: {len(sealed)} exchanges{f' in {file}' if sealed else ''}")
             for reason in sorted({f"{r.provides}: {r.failed}" for r in sealed if r.failed}):
                 click.echo(f"  without rows: {reason[:300]}")
@@ -203,7 +217,8 @@ def replay(
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    plain = isinstance(value, str) and value.isprintable()  # else a recording could steer the terminal
+    text = "nothing" if value is None else value if plain else ascii(msgspec.json.encode(value).decode())[1:-1]
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
@@ -248,7 +263,7 @@ def _checked(root: Path, mappings: Sequence[Path], contract: Path | None, system
                 raise click.BadParameter(f"no system {system!r}; there are {', '.join(estate.system)}", param_hint="--system")
             given[estate.system[system].contract] = contract
             for beside in contract.parent.iterdir():  # imported schemas
-                if beside.suffix in (".xsd", ".wsdl", ".json", ".yaml", ".yml"):
+                if beside.is_file() and beside.suffix in (".xsd", ".wsdl", ".json", ".yaml", ".yml"):
                     shutil.copy(beside, copy / Path(estate.system[system].contract).parent / beside.name)
         for path, file in given.items():
             shutil.copy(file, copy / path)
