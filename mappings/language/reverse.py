@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from contracts.errors import Finding
 from mappings.language.build import Builder
-from mappings.language.expression import Call, Cases, Const, Node, Path, nodes
+from mappings.language.expression import Call, Cases, Choice, Compare, Const, Logic, Node, Path, nodes
 from mappings.language.functions import FUNCTIONS
 from mappings.language.functions.registry import Function, by_name
 from mappings.language.read import Group, MappingFile, Place, Rule
@@ -26,6 +26,11 @@ def reversed_file(file: MappingFile, builder: Builder) -> tuple[MappingFile, lis
             turner.find(rule.place, "one record that comes of several, or several of one, cannot be turned round", "remove reverse")
     made = Group(file.fields.place)
     turner.group(file.fields, (), (), builder.item_record(), made)
+    for drop in file.drops:  # what was left out on purpose, and may hold nothing, holds nothing
+        name = drop.path.removeprefix("root.") if not builder.steps else drop.path
+        field = builder.item_record().get(name)
+        if field is not None and field.required and isinstance(field.shape, Record) and not any(f.required for f in field.shape.fields):
+            made.groups.setdefault(name, Group(drop.place))
     turned = MappingFile(file.file, file.text, file.source, file.target, fields=made, tables=dict(file.tables), parameters=file.parameters)
     turned.own, turned.own_digest = file.own, file.own_digest
     turned.places = file.places
@@ -82,6 +87,10 @@ class _Turner:
                 raise NotInvertible(f"{node} is not a field of the record")
             case Const():
                 return []
+            case Compare(operator="==" | "!=", left=left, right=Const(value=bool())):
+                return self.turn(left, replace(node, left=value), at, record)
+            case Logic(operator="not", parts=(part,)):
+                return self.turn(part, replace(node, parts=(value,)), at, record)
             case Call(name="lookup"):
                 word = dict(by_name(node, FUNCTIONS["lookup"]).named).get("table")
                 table = self.file.tables.get(word.steps[0] if isinstance(word, Path) else "")
@@ -98,6 +107,8 @@ class _Turner:
                 back = function.invert(value, call) if function.invert is not None else None
                 if back is None:
                     raise NotInvertible(f"{name} loses {function.loss or 'something'}")
+                if name == "text" and _may_be_empty(record, at, call.arguments[0]):
+                    back = Call("default", (back, Const("")))  # what was empty is absent, so absent becomes empty
                 return self.turn(node.arguments[0], back, at, record)
         raise NotInvertible("only pipes of functions can")
 
@@ -116,6 +127,11 @@ class _Turner:
                 value, *rest = call.arguments
                 named = tuple((k, self.beside(n, inner, k, at)) for k, n in call.named)
                 return replace(call, arguments=(self.canonical(value, inner, at), *rest), named=named)
+            case Choice(test=test, then=then, otherwise=otherwise):
+                test, then, otherwise = (self.canonical(n, function, at) for n in (test, then, otherwise))
+                return replace(node, test=test, then=then, otherwise=otherwise)
+            case Compare(left=left, right=right):
+                return replace(node, left=self.canonical(left, function, at), right=self.canonical(right, function, at))
         if any(isinstance(n, Path) and n.anchor != "parameters" for n in nodes(node)):
             raise NotInvertible(
                 f"{function.name} needs {node if isinstance(node, Path) else 'a source field'}, which no field holds as it is"
@@ -162,6 +178,15 @@ def _put(made: Group, steps: tuple[str, ...], node: Node, rule: Rule) -> None:
     if before is not None and before.node != node:
         node = Call("coalesce", (before.node, node))
     group.rules[steps[-1]] = Rule(steps[-1], node, rule.text, rule.place)
+
+
+def _may_be_empty(record: Record, at: tuple[str, ...], node: Node) -> bool:
+    """Whether a field must be there, and may hold no text."""
+    if not isinstance(node, Path) or node.anchor:
+        return False
+    above, leaf = _shape(record, (*at, *node.steps[:-1])), _shape(record, (*at, *node.steps))
+    field = above.get(node.steps[-1]) if isinstance(above, Record) else None
+    return field is not None and field.required and isinstance(leaf, Leaf) and not (leaf.min_length or leaf.pattern or leaf.enum)
 
 
 def _shape(record: Record, steps: tuple[str, ...]) -> Record | Leaf | None:

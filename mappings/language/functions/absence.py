@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mappings.language.emit import Problem, RecordNode
-from mappings.language.functions.registry import Family, Parameter, same
+from mappings.language.functions.registry import Family, Parameter, back
 from mappings.language.kinds import (
     BOOLEAN,
     Value,
@@ -60,7 +60,7 @@ def _first_of(b: Source, values: list[Value]) -> Value:
     return found
 
 
-@family.function("required", "any", "the same", "Absent refuses the record.", inverse="itself", invert=same)
+@family.function("required", "any", "the same", "Absent refuses the record.", inverse="itself", invert=back("required"))
 def _required(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     value = b.native(value)
     return value.with_(f"required({value.code})", value.type, optional=False) if value.optional else value
