@@ -19,6 +19,7 @@ from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract
 from adapters.rest import spec as rest_spec
 from adapters.rest.contract import RestContract
+from adapters.rest.spec import SessionLogin
 from adapters.soap import driver as soap
 from adapters.soap import spec as soap_spec
 from adapters.soap.client import parse_xml as parse_envelope
@@ -119,7 +120,7 @@ def check(root: Path) -> Checked:
         if contract is None:  # what is wrong with it is said above; every field of its mappings would be unknown
             continue
         for call, place, _ in _calls(name, operation):
-            found.extend(_known(place, call, contract, source))
+            found.extend(_known((*place, "calls"), call, contract, source))
         for path, place in _paths(name, operation):
             if path not in mappings:
                 try:
@@ -142,6 +143,8 @@ def check(root: Path) -> Checked:
     found.extend(_recorded(estate, contracts, source))
     for name, given in options.items():
         if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
+            if isinstance(given.auth, SessionLogin):
+                found.extend(_known(("system", name, "options", "auth"), given.auth.operation, rest_contract, source))
             for operation_name in given.operations:
                 found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
     if found:
