@@ -162,6 +162,28 @@ def test_numbers_stay_exact_and_nothing_is_taken_for_what_it_is_not(old: str, ne
     assert same_both_ways(mapping("levels"), text.replace(old, new, 1).encode()) == short
 
 
+@pytest.mark.parametrize(
+    ("more", "called"),
+    [
+        ("", False),
+        ("where = \"uom == 'PCE'\"", True),
+        ('[[also]]\nwhen = "reserved is not None"\non_hand = "reserved | quantity(uom)"', True),
+    ],
+)
+def test_what_is_made_of_a_row_is_made_in_the_loop_where_it_is_the_one_thing(more: str, called: bool) -> None:
+    head, _, tail = LEVEL_MAPPING.partition("[fields]")
+    text = f"{head}[fields]{tail}{more}" if more.startswith("[[") else f"{head}{more}\n[fields]{tail}"
+    chosen = load(text, "levels.toml", lambda _: LEVELS, TYPES)
+    for old, new in (("", ""), ('"0001"', '"00 01"'), ('"0002"', '"00 02"'), ('"10000001"', '"no sku"'), ("1.5", '"x"'), ("1.5", "true")):
+        assert same_both_ways(chosen, json.dumps(LEVEL_ANSWER).replace(old, new, 1).encode())
+    assert ("def one(" in short_code(chosen)) == called
+
+
+def short_code(chosen: CompiledMapping) -> str:
+    """What the rows of types are read by."""
+    return chosen._shorter(None).text
+
+
 ODD = (None, True, False, 0, 1, -1, 7.5, 1e300, 10**40, "", "x", "1", "1.5", "2026-03-11", "KGM", "DONE", [], {}, [1], {"x": 1}, [None])
 
 
