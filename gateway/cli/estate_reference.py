@@ -58,7 +58,10 @@ def text() -> str:
         if msgspec.structs.fields(kind):
             parts.extend(_table(f'[system.NAME.options] of protocol "{protocol}"', kind, shown))
     parts.extend(_table('`feed` of an operation with mode "file"', _FEED_OPTIONS, shown, without=("inbox",)))
-    parts.append("## Capabilities\n\nWhat an operation may provide, and between which nouns its mappings stand.\n")
+    parts.append(
+        "## Capabilities\n\nWhat an operation may provide, and between which nouns its mappings stand; "
+        "[reference/nouns.md](reference/nouns.md) has the fields of each.\n"
+    )
     rows = ["| capability | request mapping from | answer mapping to | kind |", "|---|---|---|---|"]
     for name, capability in CAPABILITIES.items():
         kind_of = (

@@ -17,7 +17,7 @@ from gateway.edge import asyncapi, openapi, problems
 
 def generated(title: str) -> dict[str, bytes]:
     """Path in the repository -> content. The same source gives the same bytes."""
-    from gateway.cli import estate_reference  # knows every driver's options
+    from gateway.cli import estate_reference, noun_reference  # they know every driver's options, every noun
     from gateway.proof import report
 
     found = {
@@ -28,6 +28,7 @@ def generated(title: str) -> dict[str, bytes]:
     found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     found["docs/estate.md"] = estate_reference.text().encode()
+    found["docs/reference/nouns.md"] = noun_reference.text().encode()
     found["docs/reference/cases.md"] = report.reference().encode()
     return found
 

@@ -1,5 +1,7 @@
 import re
 
+from contracts.ports import CAPABILITIES
+from gateway.cli import noun_reference
 from gateway.cli.estate_reference import text
 from tests.docs.demo import ROOT
 
@@ -16,3 +18,13 @@ def test_every_key_of_the_reference_estate_is_explained() -> None:
     operations = {key for key in keys if key[0].isupper() or key.startswith("get")}
     page = text()
     assert {key for key in keys - named - operations if f"`{key}`" not in page} == set()
+
+
+def test_every_noun_of_a_capability_is_listed_with_the_fields_that_a_mapping_may_write() -> None:
+    page = (ROOT / "docs/reference/nouns.md").read_text(encoding="utf-8")
+    assert page == noun_reference.text(), "stale: ./run publish writes it anew"
+    for capability in CAPABILITIES.values():
+        for noun in (capability.request, capability.answer):
+            section = page.partition(f"\n## {noun.__name__}\n")[2].partition("\n## ")[0]
+            listed = {name.rstrip("[]") for name in re.findall(r"^\| `([^`.]+)`", section, re.MULTILINE)}
+            assert listed == set(noun.__struct_fields__) - {"provenance"}
