@@ -23,7 +23,9 @@ from contracts.errors import ContractViolation, Finding, Findings, StateConflict
 
 FOLDER = "recordings"
 LINE_LIMIT = 32 * 1024 * 1024
-"""Bytes of one line; a body of the wire's limit fits."""
+"""Bytes of one line."""
+ANSWER_LIMIT = LINE_LIMIT // 4
+"""Bytes of an answer that is recorded: written as JSON it grows, and its rows stand beside it."""
 EXCHANGES = 10_000
 """Lines of one file."""
 BYTES = 64 * 1024 * 1024
@@ -223,6 +225,8 @@ class Capture:
 def _masked(system: str, taken: _Taken, mask: Mask) -> list[Recorded]:
     """The request is not among it: whoever reads the recording writes it anew from the masked question, without any credentials."""
     call, found = secrets.token_hex(6), list[Recorded]()
+    if any(len(heard.answer.body) > ANSWER_LIMIT for heard in taken.heard):
+        raise Unmaskable(f"an answer of more than {ANSWER_LIMIT} bytes")
     asked = msgspec.to_builtins([*taken.masking.values()][-1].request(taken.request, mask))
     for number, heard in enumerate(taken.heard, 1):
         answer, last, masking = heard.answer, number == len(taken.heard), taken.masking[heard.asked.operation]
@@ -310,6 +314,15 @@ class Replaying:
         headers = _Headers(recorded.headers)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         return WireAnswer(recorded.status, headers, recorded.answer_bytes, kind)
+
+
+def newest(exchanges: Iterable[Recorded]) -> list[Recorded]:
+    """The last calls, as many as one file may hold."""
+    whole = list(calls(exchanges))
+    count = sum(map(len, whole))
+    while count > EXCHANGES:
+        count -= len(whole.pop(0))
+    return [recorded for one in whole for recorded in one]
 
 
 def calls(exchanges: Iterable[Recorded]) -> Iterator[list[Recorded]]:

@@ -58,6 +58,8 @@ class Generation:
     """In work, or answering."""
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     jobs: asyncio.Task[None] | None = None
+    closing: bool = False
+    """It uses nothing any more; what nobody else uses may go."""
 
     async def work(self) -> None:
         """What has no caller, until `stop`. Each loop is restarted when it fails."""
@@ -75,7 +77,7 @@ class Generation:
         return max((STEP_LIMIT, *routes)) + GRACE + 1
 
     async def retire(self, others: Iterable[Generation], patience: float) -> None:
-        """Ends its work, waits so long for what is under way, and closes what no other generation uses."""
+        """Ends its work, waits so long for what is under way, and closes what none of `others` uses then."""
         self.stop.set()
         try:
             async with asyncio.timeout(patience):
@@ -92,7 +94,8 @@ class Generation:
                 await asyncio.gather(self.jobs, return_exceptions=True)
             await self.process.close()
             await self.stack.aclose()
-            await self.wiring.close(other.wiring for other in others)
+            self.closing = True
+            await self.wiring.close(other.wiring for other in others if not other.closing)
 
 
 async def build(checked: Checked, base: Foundation, controls: admin.Controls, before: Generation | None = None) -> Generation:

@@ -149,6 +149,7 @@ def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
     """What of a new estate waits for the next start."""
     tables = {
         "[estate] name": (old.estate.name, new.estate.name),
+        "[estate] time_zone": (old.estate.time_zone, new.estate.time_zone),
         "[store]": (old.store, new.store),
         "[events]": (old.events, new.events),
         "[telemetry]": (old.telemetry, new.telemetry),

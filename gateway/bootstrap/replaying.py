@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -208,10 +208,11 @@ def _outcome(rows: list[Any] | None, failed: str) -> str:
 
 def _request(method: str, path: str, headers: Mapping[str, str], body: str) -> dict[str, Any]:
     content: Any = body
-    if body.startswith("<"):
-        content = _element(parse_xml(body.encode()))
-    elif body[:1] in "{[" and body:
-        content = json.loads(body)
+    with suppress(ValueError, RecursionError):  # what cannot be taken apart is compared as it is
+        if body.startswith("<"):
+            content = _element(parse_xml(body.encode()))
+        elif body.startswith(("{", "[")):
+            content = json.loads(body)
     return {"method": method, "path": path, "headers": dict(headers), "body": content}
 
 

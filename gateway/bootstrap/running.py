@@ -239,7 +239,7 @@ class Product:
 
     async def _retire(self, generation: Generation, patience: float) -> None:
         try:
-            await generation.retire([g for g in self._generations if g is not generation], patience)
+            await generation.retire(self._generations, patience)
         except Exception:
             log.exception("an old estate did not close", generation=generation.number)
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapters.soap.driver import SoapConnection
 from gateway.bootstrap import Product
 from gateway.cli.serving import sandbox, sandbox_environment
 from sandbox.faults import Rule
@@ -308,3 +309,20 @@ async def test_a_watched_estate_is_read_again_when_one_of_its_files_changes(tmp_
         edit(estate, MAPPING, "MATNO", "MATNR")
         edit(estate, "estate.toml", "safety_stock = 3", "safety_stock = 4")
         await until(lambda: any(line["event"] == "the new estate serves" for line in log))
+
+
+async def test_what_only_retiring_estates_used_is_closed_with_the_last_of_them(live: Live, tmp_path: Path) -> None:
+    first = live.product.current
+    erp = next(o.connection for o in live.product.systems.operations if o.system == "erp")
+    assert isinstance(erp, SoapConnection)
+    first.requests += 1  # somebody reads an answer slowly
+    edit(tmp_path / "estate", "estate.toml", "safety_stock = 3", "safety_stock = 4")
+    assert (await live.product.reload()).applied  # the second estate goes on with the connection of the first
+    edit(tmp_path / "estate", "estate.toml", "SESSION_EXPIRED", "SESSION_OVER")
+    assert (await live.product.reload()).applied  # the third has one of its own
+    await until(lambda: [g.number for g in live.product._generations] == [1, 3])
+    assert erp._wires[0]._session is not None
+    first.requests -= 1
+    first.idle.set()
+    await only_one_left(live.product)
+    assert erp._wires[0]._session is None

@@ -109,3 +109,20 @@ async def test_a_system_is_recorded_by_one_at_a_time_and_no_longer_than_asked() 
         stop = asyncio.Event()
         stop.set()
         assert [found async for found in capture.exchanges(stop)] == []
+
+
+async def test_an_answer_too_large_for_a_line_is_left_out_and_told() -> None:
+    async def large(headers: Mapping[str, str]) -> WireAnswer:
+        return WireAnswer(200, {}, b"x" * (recording.ANSWER_LIMIT + 1), "text/plain")
+
+    with Captures().begin("erp", 1, 0.2) as capture:
+        await attempt(capture, "GetStock", large)  # type: ignore[arg-type]  # answers like Sent
+        assert await taken(capture) == []
+    assert capture.left_out == {f"erp.Stock: an answer of more than {recording.ANSWER_LIMIT} bytes": 1}
+
+
+def test_a_file_keeps_the_newest_whole_calls_that_it_may_hold() -> None:
+    pages = [exchange(call="first"), exchange(call="first")]
+    others = [exchange(call=str(number)) for number in range(recording.EXCHANGES - 1)]
+    assert recording.newest([*pages, *others]) == others
+    assert recording.newest([*pages, *others[1:-1]]) == [*pages, *others[1:-1]]

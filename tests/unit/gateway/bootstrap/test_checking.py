@@ -70,3 +70,12 @@ def test_what_no_mapping_touches_is_a_note_and_the_estate_is_sound(estate: Path,
 
 def test_the_reference_estate_is_without_notes(estate: Path) -> None:
     assert check(estate).notes == []
+
+
+def test_a_login_by_an_operation_that_the_contract_lacks_is_a_finding_at_its_line(estate: Path) -> None:
+    login = '{ kind = "login", operation = "logIn", user = "env:U", password = "env:P", token = "token" }'
+    key = '{ kind = "api_key", value = "env:TILLGATE_OMS_KEY", header = "X-Oms-Key" }'
+    line = changed(estate / "estate.toml", key, login)
+    (found,) = findings(estate)
+    assert found.startswith(f"estate.toml:{line}:")
+    assert "no operation 'logIn'" in found

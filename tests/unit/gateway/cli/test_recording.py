@@ -112,3 +112,15 @@ def test_a_system_that_is_not_called_is_not_recorded(capsys: pytest.CaptureFixtu
     code, _, err = call(capsys, estate, "record", "--system", "pos", "--key", "tg_none")
     assert code == 2
     assert "pos" in err
+
+
+def test_a_body_that_cannot_be_taken_apart_is_compared_as_it_is(capsys: pytest.CaptureFixture[str], estate: Path) -> None:
+    file = estate / "recordings/oms.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line["request"] = "[" * 3_000 + "\x1b[2J" if len(lines) % 2 else "{broken\x1b[2J"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    code, out, _ = call(capsys, estate, "replay", str(file))
+    assert code == 1
+    assert "request /body: " in out
+    assert "\x1b" not in out
