@@ -13,6 +13,7 @@ from typing import Any, Literal
 from lxml import etree
 
 from adapters.soap import mtom
+from adapters.soap.envelope import XSI
 from adapters.soap.errors import SOAP11, SOAP12, Unusable
 from adapters.wire import Wire, WireAnswer
 from mappings.language.rows import Rows, Shortened
@@ -133,19 +134,21 @@ def read_rows(document: bytes, rows: Rows) -> tuple[etree._Element, Shortened] |
     if not any(ns.encode() in cut.rest for ns in _ENCODINGS):
         with suppress(Unusable):
             body = read_body(cut.rest)
-            if (payload := _cut_from(body, rows)) is not None:
+            if (payload := _cut_from(body, rows, cut.way.nil)) is not None:
                 found = body, Shortened(payload, cut.rows, cut.way)
     if found is None:
         rows.failed()
     return found
 
 
-def _cut_from(body: etree._Element, rows: Rows) -> etree._Element | None:
-    """The payload, where the mark of cut rows stands where the contract has them, and no other row beside it. The mark is taken out."""
+def _cut_from(body: etree._Element, rows: Rows, nil: str) -> etree._Element | None:
+    """The payload, where the mark of cut rows stands where the contract has them, no other row beside it, and `nil` (a prefix with colon)
+    means xsi. The mark is taken out.
+    """
     *above, field = rows.path
     marks = list(body.iter(f"{{*}}{rows.mark}"))
     place = marks[0].getparent() if len(marks) == 1 and marks[0].tag == tag(field, rows.mark) else None
-    if place is None or next(place.iterchildren(tag(field)), None) is not None:
+    if place is None or next(place.iterchildren(tag(field)), None) is not None or (nil and place.nsmap.get(nil[:-1]) != XSI):
         return None
     payload: etree._Element | None = place
     for each in reversed(above):

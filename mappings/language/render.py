@@ -184,7 +184,7 @@ class Renderer:
         assert self.cut is not None  # noqa: S101  # else nobody comes here
         (rows, way), names, empty = self.cut, list[str](), dict[str, str]()
         groups = list(rows.groups(node.record))
-        sure = "" if all(f.required or f.repeated for f, _ in groups) else None
+        sure = "" if all(rows.sure(f) for f, _ in groups) else None
         for field, told in groups:
             if (slot := node.slots.get(field.name)) is None:
                 names.append("_")
@@ -340,8 +340,7 @@ def _lists(node: RecordNode) -> list[str]:
 
 def typed_of(builder: Builder) -> Typed | None:
     """The types of a JSON answer; None where none can hold it."""
-    asked = any("nil(" in part.text for part in builder.lines if isinstance(part, Line))
-    if asked or _opaque(builder):  # to a type, null and missing are the same
+    if _asks_for_nil(builder) or _opaque(builder):  # to a type, null and missing are the same
         return None
     try:
         return Typed(builder.source.root, _read(builder)[1])
@@ -370,7 +369,7 @@ def rows_of(builder: Builder) -> Rows | None:
     if any(n.path == place.path and n is not place and names[-1] in n.slots for n in nodes):  # the list is read in two places
         return None
     try:
-        return Rows(tuple(path), wanted)
+        return Rows(tuple(path), wanted, nil=not _asks_for_nil(builder))
     except NotRegular:
         return None
 
@@ -382,6 +381,10 @@ def _read(builder: Builder) -> tuple[list[RecordNode], dict[int, set[str]]]:
         wanted.setdefault(id(node.record), set()).update(node.slots)
         nodes += [slot.node for slot in node.slots.values() if slot.node is not None]
     return nodes, wanted
+
+
+def _asks_for_nil(builder: Builder) -> bool:
+    return any("nil(" in part.text for part in builder.lines if isinstance(part, Line))
 
 
 def _opaque(builder: Builder) -> bool:

@@ -2,8 +2,8 @@
 
 The long list of an answer is regular: the same few elements in the contract's order, each with a text in it. Such rows match one pattern
 and are cut out of the document; an XML parser reads what is left, with an empty mark where they were. What the pattern accepts is
-well-formed, holds every required element once and nothing unknown. Whatever is written otherwise (another order, attributes and so
-xsi:nil and xsi:type, comments, CDATA, unknown elements, mistakes) does not match: that document is read element by element.
+well-formed, holds every required element once and nothing unknown. Whatever is written otherwise (another order, attributes but
+`xsi:nil="true"`, comments, CDATA, unknown elements, mistakes) does not match: that document is read element by element.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _DECLARATION = re.compile(
     r"""<\?xml[ \t\n]+version=["']1\.0["']([ \t\n]+encoding=["']utf-?8["'])?([ \t\n]+standalone=["'](yes|no)["'])?[ \t\n]*\?>""",
     re.IGNORECASE,
 ).match
+_INSTANCE = re.compile(r"""xmlns:([A-Za-z_][A-Za-z0-9_-]{0,20})=["']http://www\.w3\.org/2001/XMLSchema-instance["']""").search
 _BLANKS = re.compile(r">[ \t\n]+<").search
 _ENTITY = re.compile(r"&([a-z]{0,5};?)")
 _ENTITIES: Final = {"amp;": "&", "gt;": ">", "quot;": '"', "apos;": "'"}
@@ -41,10 +42,13 @@ class NotRegular(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a system writes a list: its namespace prefix (with the colon), and whether there are blanks between elements."""
+    """How a system writes a list: its namespace prefix (with the colon), whether there are blanks between elements, and the prefix (with
+    the colon) of `xsi:nil`, if there is one.
+    """
 
     prefix: str = ""
     spaced: bool = False
+    nil: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Shortened:
 
 
 class Rows:
-    """The rows at `path` (the fields from the payload down to the repeated record). `wanted`: per record, the fields that are read.
+    """The rows at `path` (the fields from the payload down to the repeated record). `wanted`: per record, the fields that are read. `nil`:
+    what says `xsi:nil="true"` is as good as missing.
 
     Raises NotRegular.
     """
@@ -75,9 +80,9 @@ class Rows:
     least = 2_000
     """Bytes of a document from which on it is tried."""
 
-    def __init__(self, path: tuple[Field, ...], wanted: dict[int, set[str]]) -> None:
+    def __init__(self, path: tuple[Field, ...], wanted: dict[int, set[str]], *, nil: bool = False) -> None:
         self.path, self.field, self.mark = path, path[-1], f"{path[-1].element}.{MARK}"
-        self._wanted, self._fields = wanted, 0
+        self._wanted, self._nil, self._fields = wanted, nil, 0
         self._ways: dict[Way, re.Pattern[str]] = {}
         self.failures = self._pause = 0
         if not isinstance(self.field.shape, Record):
@@ -122,7 +127,8 @@ class Rows:
         if any(character in text for character in _ILLEGAL) or not (found := self._start(text, begin)):
             return None
         start = found.start()
-        way = Way(found[1], _BLANKS(text, start, start + 2_000) is not None)
+        declared = _INSTANCE(text, 0, start) if self._nil else None
+        way = Way(found[1], _BLANKS(text, start, start + 2_000) is not None, f"{declared[1]}:" if declared else "")
         if (pattern := self._ways.get(way)) is None:
             if len(self._ways) >= MAX_WAYS or not isinstance(self.field.shape, Record):
                 return None
@@ -169,13 +175,24 @@ class Rows:
         for field in _regular(record, self.field.namespace):
             if field.name in self._wanted.get(id(record), ()):
                 yield field, False
-                if _told(field):
+                if self._told(field):
                     yield field, True
 
     def absent(self, field: Field) -> str | None:
         """What a group without a match holds: where all are required, it is an element written as `<X/>`."""
         record = field.shape
-        return "" if isinstance(record, Record) and all(f.required or f.repeated for f, _ in self.groups(record)) else None
+        return "" if isinstance(record, Record) and all(self.sure(f) for f, _ in self.groups(record)) else None
+
+    def sure(self, field: Field) -> bool:
+        """Whether a group without a match never means that there is nothing."""
+        return field.repeated or (field.required and not self._nils(field))
+
+    def _nils(self, field: Field) -> bool:
+        return self._nil and isinstance(field.shape, Leaf) and not field.repeated and (field.nillable or not field.required)
+
+    def _told(self, field: Field) -> bool:
+        """Whether a group must tell an empty element from none."""
+        return not self.sure(field) and may_be_empty(field)
 
     def _content(self, record: Record, way: Way, above: tuple[int, ...], *, groups: bool) -> str:
         if id(record) in above:
@@ -211,8 +228,13 @@ class Rows:
         else:
             content = gap + self._content(field.shape, way, above, groups=False)
         held = f"({content})" if group else content
-        told = "()" if group and _told(field) else ""
-        return f"<{tag}(?:>{held}</{tag}>| ?/>{told}){gap}" if may_be_empty(field) else f"<{tag}>{held}</{tag}>{gap}"
+        told = "()" if group and self._told(field) else ""
+        ways = [f">{held}</{tag}>"]
+        if may_be_empty(field):
+            ways.append(f" ?/>{told}")
+        if way.nil and self._nils(field):
+            ways.append(f' {re.escape(way.nil)}nil="true"(?: ?/>|></{tag}>)')
+        return f"<{tag}(?:{'|'.join(ways)}){gap}"
 
 
 def _matched(pattern: re.Pattern[str], text: str, at: int, absent: str | None) -> tuple[list[Row], int]:
@@ -257,8 +279,3 @@ def may_be_empty(field: Field) -> bool:
     if isinstance(field.shape, Leaf):
         return field.shape.kind in ("string", "binary", "any")
     return not any(f.required for f in field.shape.fields)
-
-
-def _told(field: Field) -> bool:
-    """Whether a group must tell an empty element from none."""
-    return not field.required and not field.repeated and may_be_empty(field)

@@ -235,13 +235,15 @@ class Thing(msgspec.Struct, frozen=True):
     has_address: bool = False
     tags: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
+    grade: str | None = None
+    weight: Decimal | None = None
 
 
 URN = "urn:things"
 
 
-def field(name: str, shape: Leaf | Record, *, required: bool = True, repeated: bool = False) -> Field:
-    return Field(name, shape, required=required, repeated=repeated, namespace=URN)
+def field(name: str, shape: Leaf | Record, *, required: bool = True, repeated: bool = False, nillable: bool = False) -> Field:
+    return Field(name, shape, required=required, repeated=repeated, nillable=nillable, namespace=URN)
 
 
 TEXT, NUMBER = Leaf("string"), Leaf("decimal")
@@ -256,6 +258,8 @@ THING = Record(
         field("Tag", TEXT, required=False, repeated=True),
         field("Line", Record("Line", [field("No", Leaf("integer")), field("Note", TEXT, required=False)]), required=False, repeated=True),
         field("Rest", Record("Rest", [field("Any", TEXT, required=False)]), required=False),
+        field("Grade", TEXT, nillable=True),
+        field("Weight", NUMBER, nillable=True),
     ],
 )
 THINGS = Exchange("List", None, Message("shop.List", "xml", Record("Things", [field("Total", TEXT), field("Thing", THING, repeated=True)])))
@@ -271,6 +275,8 @@ city = "Address.City"
 zip = "Address.Zip"
 has_address = "Address is not None"
 tags = "Tag"
+grade = "Grade"
+weight = "Weight"
 [fields.lines]
 each = "Line"
 number = "No"
@@ -280,13 +286,21 @@ note = "Note"
 Rest = "not needed"
 """
 OPTIONAL = (
-    ("<Name>n</Name>", "<Name/>", "<Name></Name>", "<Name>a &amp; b</Name>", ""),
-    ("<Price>1.5</Price>", "<Price/>", "<Price>x</Price>", ""),
+    ("<Name>n</Name>", "<Name/>", '<Name xsi:nil="true"/>', "<Name></Name>", "<Name>a &amp; b</Name>", ""),
+    ("<Price>1.5</Price>", '<Price xsi:nil="true"/>', "<Price/>", "<Price>x</Price>", ""),
     ("<Address><City>c</City><Zip>1</Zip></Address>", "<Address><Zip/></Address>", "<Address/>", "<Address></Address>", ""),
     ("<Owner><Name>o</Name></Owner>", "<Owner><Name/></Owner>", "<Owner/>"),
     ("<Tag>a</Tag><Tag/><Tag>b</Tag>", "<Tag>a</Tag>", ""),
-    ("<Line><No>1</No></Line><Line><No>2</No><Note>x</Note></Line>", "<Line><No>1</No><Note/></Line>", "<Line><No/></Line>", ""),
-    ("<Rest/>", "<Rest><Any/></Rest>", "<Rest><Any>1</Any></Rest>", ""),
+    (
+        "<Line><No>1</No></Line><Line><No>2</No><Note>x</Note></Line>",
+        "<Line><No>1</No><Note/></Line>",
+        '<Line><No>1</No><Note xsi:nil="true"/></Line>',
+        "<Line><No/></Line>",
+        "",
+    ),
+    ("<Rest/>", "<Rest><Any/></Rest>", "<Rest><Any>1</Any></Rest>", '<Rest><Any xsi:nil="true"/></Rest>', ""),
+    ("<Grade>g</Grade>", "<Grade/>", "<Grade></Grade>", '<Grade xsi:nil="true"/>'),
+    ("<Weight>2.5</Weight>", '<Weight xsi:nil="true" />', '<Weight xsi:nil="true"></Weight>'),
 )
 
 
@@ -313,6 +327,33 @@ def things_mapping() -> CompiledMapping:
     return load(THING_MAPPING, "things.toml", lambda _: THINGS, {"Thing": Thing})
 
 
+GOOD = "<Thing><Code>c</Code><Owner><Name>o</Name></Owner><Grade/><Weight>1</Weight></Thing>"
+
+
+@pytest.mark.parametrize(
+    ("declared", "nil", "short"),
+    [
+        ("", "xsi", True),
+        ("xmlns:i='http://www.w3.org/2001/XMLSchema-instance'", "xsi", True),  # the envelope's prefix is the first
+        ("xmlns:i='http://www.w3.org/2001/XMLSchema-instance'", "i", False),
+        ("xmlns:xsi='urn:other'", "xsi", False),
+        ("", "i", False),
+    ],
+)
+def test_what_says_that_it_is_nothing_says_it_in_the_namespace_of_instances(declared: str, nil: str, short: bool) -> None:  # a column
+    thing = GOOD.replace("<Weight>1<", f'<Weight {nil}:nil="true"><')
+    assert same_both_ways(things_mapping(), envelope(f"<Things {declared} xmlns='{URN}'><Total>1</Total>{GOOD}{thing}</Things>")) == short
+
+
+def test_a_mapping_that_asks_what_is_said_to_be_nothing_reads_elements() -> None:
+    chosen = load(
+        THING_MAPPING.replace('name = "Name"', "name = \"'x' if nil(Name) else Name\""), "things.toml", lambda _: THINGS, {"Thing": Thing}
+    )
+    thing = GOOD.replace("<Owner>", '<Name xsi:nil="true"/><Owner>')
+    for text, short in ((GOOD, True), (thing, False)):
+        assert same_both_ways(chosen, envelope(f"<Things xmlns='{URN}'><Total>1</Total>{text}</Things>")) == short
+
+
 def test_a_system_that_never_writes_the_regular_way_is_not_asked_for_ever() -> None:
     rows = rows_of(things_mapping().builder)
     assert rows is not None
@@ -323,7 +364,7 @@ def test_a_system_that_never_writes_the_regular_way_is_not_asked_for_ever() -> N
         assert rows.cut(document) is None
         tried += rows.failures != before
     assert 3 < tried < 20
-    good = envelope(f"<Things xmlns='{URN}'><Total>1</Total>{'<Thing><Code>c</Code><Owner><Name>o</Name></Owner></Thing>' * 100}</Things>")
+    good = envelope(f"<Things xmlns='{URN}'><Total>1</Total>{GOOD * 100}</Things>")
     assert any(rows.cut(good) for _ in range(300))
     assert all(rows.cut(good) for _ in range(3))
 
