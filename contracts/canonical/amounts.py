@@ -156,5 +156,10 @@ class Quantity(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_field
     def amount(self) -> Decimal:
         return Decimal(self.value)
 
+    def __add__(self, other: Quantity) -> Quantity:
+        if other.unit != self.unit:
+            raise ValueError(f"expected {self.unit}, got {other.unit}: units are never mixed")
+        return Quantity.of(self.amount + other.amount, self.unit)
+
     def __str__(self) -> str:
         return f"{self.value} {self.unit}"

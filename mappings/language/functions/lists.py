@@ -81,15 +81,15 @@ def _collect(b: Source, rows: Value, expression: Node, scope: RecordNode) -> tup
     "sum_of",
     "list",
     "integer, decimal, money or quantity",
-    "The sum over the rows; no rows is absent. Different currencies are refused.",
+    "The sum over the rows; no rows is absent. Different currencies or units are refused.",
     Parameter("value", "an expression on one row", (), "row"),
     example="sum_of(AMOUNT)",
     loss="the rows",
 )
 def _sum_of(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
     out, item = _collect(b, value, args["value"], scope)
-    if item.kind not in ("integer", "decimal", "money"):
-        raise Problem(f"{item} cannot be added up", "integers, decimals and money can")
+    if item.kind not in ("integer", "decimal", "money", "quantity"):
+        raise Problem(f"{item} cannot be added up", "integers, decimals, money and quantities can")
     return value.with_(b.temporary(f"total({out})", value), Type(item.kind), optional=True)
 
 

@@ -252,12 +252,23 @@ def test_other_kinds(expression: str, document: dict[str, Any], expected: Any) -
         ("x | money('EUR')", "m", {"x": Decimal("1.999")}, "x: expected an amount of at most 2 decimals for EUR, got"),
         ("x | money(loc | required)", "m", {"x": 1, "loc": "XXX"}, "expected an ISO 4217 currency code, got 'XXX'"),
         ("rows | sum_of(v | money(k))", "m", {"rows": [{"k": "EUR", "v": 1}, {"k": "USD", "v": 1}]}, "currencies are never mixed"),
+        (
+            "rows | sum_of(v | quantity(k | default('EA')))",
+            "q",
+            {"rows": [{"k": "EA", "v": 1}, {"k": "KG", "v": 1}]},
+            "units are never mixed",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_place(expression: str, target: str, document: dict[str, Any], error: str) -> None:
     with pytest.raises(ContractViolation) as raised:
         value(expression, target, **document)
     assert error in str(raised.value)
+
+
+def test_quantities_of_one_unit_are_added_up() -> None:
+    rows = [{"k": "KG", "v": 1}, {"k": "KG"}, {"k": "kg", "v": 2}]
+    assert value("rows | sum_of(v | quantity(k | default('EA')))", "q", rows=rows) == Quantity("3", "KGM")
 
 
 @given(st.decimals(min_value=-(10**9), max_value=10**9, places=3, allow_nan=False))
