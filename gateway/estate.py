@@ -120,7 +120,11 @@ class Refuse(Entry, frozen=True, kw_only=True):
 
 
 class OperationStep(Entry, frozen=True, kw_only=True):
-    """One call of several that are made one after the other, in one attempt and within one deadline."""
+    """One call of several that are made one after the other, in one attempt and within one deadline; each is a hop of its own.
+
+    The session, what faults mean and everything else of the driver's options hold for every call. A refusal ends them. Of a write, a call
+    must answer what is to be kept; of a read, an answer without it (or one that means `absent`) has found nothing.
+    """
 
     calls: str
     """Its name in the system's contract; each call is named once."""

@@ -185,10 +185,8 @@ class _Studied:
                     self.study.decisions.append(
                         f"{self.name}.{call} is gone, and nothing is like it: who provides {declared.provides} now?"
                     )
-                elif now != call and declared.steps:
-                    self.study.decisions.append(f"estate.toml: a step of {full} calls {now} now, not {call}")
                 elif now != call:
-                    self._rename(full, call, now)
+                    (self._rename_step if declared.steps else self._rename)(full, call, now)
                 self._rename_options(changes)
         for each in {i.mapping: i for o in self.study.operations for i in o.impacts}.values():
             self.study.done += [f"{each.mapping} {d}" for d in each.repairs]
@@ -236,9 +234,19 @@ class _Studied:
         told, count = re.subn(r'^(calls\s*=\s*)"[^"]*"', rf'\g<1>"{now}"', body, count=1, flags=re.MULTILINE)
         body = told if count else f'calls    = "{now}"\n{body}'
         text = text[: header.end()] + body + text[end.start() if end else len(text) :]
+        self._renamed_in_options(text, call, now)
+        self.study.done.append(f'estate.toml [operation."{full}"] calls = "{now}"')
+
+    def _rename_step(self, full: str, call: str, now: str) -> None:
+        mine = re.compile(rf'\[{{1,2}}operation\."{re.escape(full)}"[].]')
+        named = re.compile(rf'^(calls|commits)(\s*=\s*)"{re.escape(call)}"', re.MULTILINE)
+        parts = re.split(r"^(?=\[)", self.texts["estate.toml"], flags=re.MULTILINE)
+        self._renamed_in_options("".join(named.sub(rf'\g<1>\g<2>"{now}"', p) if mine.match(p) else p for p in parts), call, now)
+        self.study.done.append(f'estate.toml [[operation."{full}".steps]] calls = "{now}"')
+
+    def _renamed_in_options(self, text: str, call: str, now: str) -> None:
         keyed = re.compile(rf"(?<![\w.]){re.escape(call)}(?=\s*=)")
         self.texts["estate.toml"] = self._within_options(text, partial(keyed.sub, now))
-        self.study.done.append(f'estate.toml [operation."{full}"] calls = "{now}"')
 
     def _rename_options(self, changes: Iterable[Differences]) -> None:
         for old, now in ((o, n) for c in changes for o, n in c.moves.items()):

@@ -155,7 +155,7 @@ def _of_noun(checked: Checked, field: str) -> Iterator[str]:
 def _of_system(checked: Checked, field: str) -> Iterator[str]:
     """What hangs on a field of a system's contract. The path may leave out the records around the field."""
     steps = [s for s in re.split(r"[./]", field) if s]
-    known = sorted({m.source.name if m.reads else m.target.name for m in checked.mappings.values()})
+    known = sorted({m.source.name if m.reads else m.target.name for m in (*checked.mappings.values(), *checked.kept.values())})
     operation, wanted = ".".join(steps[:2]), tuple(steps[2:])
     if operation not in known:
         raise click.ClickException(f"no mapped operation {operation!r}; {nearest(operation, known)}")
@@ -179,6 +179,12 @@ def _of_system(checked: Checked, field: str) -> Iterator[str]:
             names.add(dropped[-1])
             if wanted and _ends(dropped, wanted):
                 yield f"{operation}: {'.'.join(dropped)}  is dropped   ({path})"
+    for (full, _), each in checked.kept.items():
+        for line in each.lineage.values() if each.source.name == operation else ():
+            for contract in line.sources:
+                names.add(contract.rpartition(".")[2])
+                if not wanted or _ends(tuple(contract.split(".")), wanted):
+                    yield f"{operation}: {contract}  ->  parameters.{line.target}   {line.expression}   (estate.toml, {full})"
     if wanted and not any(_ends((n,), wanted[-1:]) for n in names):
         raise click.ClickException(f"no mapping speaks of {'.'.join(wanted)} of {operation}; {nearest(wanted[-1], names)}")
     for noun, target in dict.fromkeys(feeds):
