@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -386,8 +385,8 @@ def test_mistakes_in_operations_by_hand_are_found_all_at_once(contract: Write) -
 
 
 @pytest.mark.parametrize(("name", "operations", "base"), [("adobe", 614, "/rest/default"), ("medusa", 308, "")])
-def test_large_foreign_documents_describe_all_their_operations(name: str, operations: int, base: str) -> None:
-    (path,) = (Path(os.environ.get("TILLGATE_SAMPLES", "../shared/samples")) / "openapi").glob(f"{name}*")
+def test_large_foreign_documents_describe_all_their_operations(samples: Path, name: str, operations: int, base: str) -> None:
+    (path,) = (samples / "openapi").glob(f"{name}*")
     of = RestContract(name, path)
     assert (len(of.operations()), of.base) == (operations, base)
     answers = [exchange.answer for exchange in map(of.exchange, of.operations())]
