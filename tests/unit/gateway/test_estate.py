@@ -294,14 +294,14 @@ def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -
     for part in ("erp", "oms", "pos"):
         (tmp_path / "mappings" / part).symlink_to(ROOT / "mappings" / part)
     plants = (ROOT / "mappings/erp/get_plants.answer.toml").read_text()
-    (tmp_path / "mappings/mine.toml").write_text(plants.replace('"WAERS"', '"WEARS"'))
+    (tmp_path / "mappings/mine.toml").write_text(plants.replace('"WAERS |', '"WEARS |'))
     findings = {(f.file, f.line): f for f in checked(tmp_path, text)}
     assert set(findings) - {("mappings/mine.toml", line_of(plants, "[fields]"))} == {  # WAERS feeds nothing any more
         ("estate.toml", line_of(text, "safety_stock = -1")),
         ("estate.toml", line_of(text, "openapi.yaml")),
-        ("mappings/mine.toml", line_of(plants, '"WAERS"')),
+        ("mappings/mine.toml", line_of(plants, '"WAERS |')),
     }
-    assert "unknown source field WEARS" in str(findings["mappings/mine.toml", line_of(plants, '"WAERS"')])
+    assert "unknown source field WEARS" in str(findings["mappings/mine.toml", line_of(plants, '"WAERS |')])
 
 
 @pytest.mark.parametrize(
