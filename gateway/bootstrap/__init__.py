@@ -1,7 +1,7 @@
 """The composition root: the only place that knows which classes the product is built from. Product, commands and tests enter here."""
 
 from adapters.files.spec import FeedOptions
-from gateway.bootstrap.checking import SPECS, Checked, check, parse_xml, types
+from gateway.bootstrap.checking import SPECS, Checked, check, goes_by, parse_xml, types
 from gateway.bootstrap.foundation import open_books, pepper, store_options, trace_folder
 from gateway.bootstrap.running import Product, product
 
@@ -11,6 +11,7 @@ __all__ = [
     "FeedOptions",
     "Product",
     "check",
+    "goes_by",
     "open_books",
     "parse_xml",
     "pepper",

@@ -97,8 +97,15 @@ class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions, "files": NoOptions}
 
 
-def check(root: Path) -> Checked:
-    """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them."""
+def goes_by(name: str, path: str) -> bool:
+    """Whether a person means the mapping of this path: by the path, or by its last part without .toml."""
+    return name in (path, Path(path).stem, path.removeprefix("mappings/").removesuffix(".toml"))
+
+
+def check(root: Path, only: str = "") -> Checked:
+    """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them; with
+    the name of `only` one mapping, those of its file, and none when it is right whatever the others are.
+    """
     estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}
@@ -147,6 +154,8 @@ def check(root: Path) -> Checked:
                 found.extend(_known(("system", name, "options", "auth"), given.auth.operation, rest_contract, source))
             for operation_name in given.operations:
                 found.extend(_known(("system", name, "options", "operations", operation_name), operation_name, rest_contract, source))
+    if only:
+        found = [] if any(goes_by(only, p) for p in mappings) else [f for f in found if goes_by(only, f.file)] or found
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
     return Checked(folder, estate, contracts, mappings, options, digests, kept)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,7 @@ import rich_click as click
 from contracts.ports import CAPABILITIES
 from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
-from gateway.bootstrap import Checked, check, parse_xml, types
+from gateway.bootstrap import Checked, check, goes_by, parse_xml, types
 from gateway.cli.settings import Settings
 from gateway.edge.reach import Reach
 from gateway.estate import nearest
@@ -47,7 +46,7 @@ def list_mappings(settings: Settings) -> None:
 @click.pass_obj
 def show(settings: Settings, path: str, code: bool) -> None:
     """Where each target field comes from; with --code, the function that runs."""
-    chosen = _chosen(check(settings.estate), path)
+    chosen = _chosen(check(settings.estate, only=path), path)
     click.echo(chosen.source_code() if code else chosen.explain())
 
 
@@ -58,7 +57,7 @@ def show(settings: Settings, path: str, code: bool) -> None:
 @click.pass_obj
 def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone: str) -> None:
     """Run a mapping on DOCUMENT (XML, JSON, rows; - for standard input), or run its own examples."""
-    chosen = _chosen(check(settings.estate), path)
+    chosen = _chosen(check(settings.estate, only=path), path)
     if document is None:
         outcomes = run(chosen, parse_xml)
         for outcome in outcomes:
@@ -217,7 +216,7 @@ def _shown(checked: Checked, noun: str, name: str) -> Iterator[str]:
 
 def _chosen(checked: Checked, path: str) -> CompiledMapping:
     """By path, or by its last part without .toml."""
-    known = {p: m for p, m in checked.mappings.items() if path in (p, Path(p).stem, p.removeprefix("mappings/").removesuffix(".toml"))}
+    known = {p: m for p, m in checked.mappings.items() if goes_by(path, p)}
     if len(known) != 1:
         raise click.ClickException(f"no mapping {path!r}; {nearest(path, checked.mappings)}")
     return next(iter(known.values()))

@@ -15,6 +15,7 @@ import pytest
 
 from contracts.versions import HISTORY
 from gateway.cli import main
+from tests.products import own_estate
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -140,6 +141,16 @@ def test_map_try_reads_a_document_and_counts_drift(call: Call, tmp_path: Path) -
     assert json.loads(said.out)[0]["externalId"] == "SO-000001"
     assert "drift: unknown" in said.err
     assert "novel" in said.err
+
+
+def test_map_try_runs_one_mapping_while_others_are_not_right_yet(call: Call, tmp_path: Path) -> None:
+    estate = own_estate(tmp_path / "estate")
+    broken = estate / "mappings/oms/get_customer.answer.toml"
+    broken.write_text(broken.read_text(encoding="utf-8").replace("target", "novel", 1), encoding="utf-8")
+    assert call("check", estate=estate).code == 1
+    assert call("map", "try", "erp/get_stock.answer", estate=estate).code == 0
+    wrong = call("map", "try", "oms/get_customer.answer", estate=estate)
+    assert (wrong.code, wrong.out, "novel" in wrong.err) == (1, "", True)
 
 
 def test_map_try_reads_an_answer_as_it_came_in_its_envelope(call: Call, tmp_path: Path) -> None:
