@@ -313,7 +313,7 @@ def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -
         ("getCustomer = { meanings", "getCustomers = { meanings", "getCustomers", "getCustomers"),
         ('kind = "cursor"', 'kind = "curser"', "unknown kind 'curser'", '"curser"'),
         ('kind = "cursor"', 'kind = ["cursor"]', "unknown kind ['cursor']", '["cursor"]'),
-        ('calls    = "GetMaterials"', 'calls    = "GetMaterial"', "did you mean 'GetMaterials'?", '[operation."erp.ListMaterials"]'),
+        ('calls    = "GetMaterials"', 'calls    = "GetMaterial"', "did you mean 'GetMaterials'?", 'calls    = "GetMaterial"'),
         ('results = { path = "T_RETURN.item" }', "results = { path = 7 }", "Expected `str`, got `int`", "path = 7"),
         ("oms/find_orders.answer.toml", "oms/get_order.answer.toml", "is between OrderProgress", "oms/get_order.answer"),
         ('"mappings/oms/find_orders.answer.toml"', '"mappings/none.toml"', "cannot be read", "mappings/none.toml"),
