@@ -122,10 +122,6 @@ class FileFeed:
         finally:
             await self._thread(sweep.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
 
-    def store_of(self, file: Arrived) -> str:
-        """What the file's name says of its store; empty when it says nothing."""
-        return file.facts.get("store", "")
-
     @asynccontextmanager
     async def read(
         self, file: Arrived, convert: Callable[[Unit], T], *, after: int = 0, skim: int | None = None

@@ -20,7 +20,7 @@ def masking(checked: Checked, full: str, declared: Operation, options: Any, secr
     """By call, in their order. `options` and `secrets` with their references replaced."""
     system = full.partition(".")[0]
     rules = checked.estate.system[system].recording
-    names = [(kind, name) for part in _parts(options) for kind, name in _names(part)]
+    names = [(kind, name) for part in parts(options) for kind, name in _names(part)]
     given = zip(texts(checked.options.get(system)), texts(options), strict=False)
     calls = declared.called(full)
     one = Masking(
@@ -32,7 +32,7 @@ def masking(checked: Checked, full: str, declared: Operation, options: Any, secr
         secret=frozenset(name for kind, name in names if kind == "secret"),
         clear=frozenset(name for kind, name in names if kind == "clear"),
         clear_at=frozenset(
-            tuple(step for step in path.split(".") if not step.isdigit()) for part in _parts(options) for path in _read(part)
+            tuple(step for step in path.split(".") if not step.isdigit()) for part in parts(options) for path in _read(part)
         ),
         addresses=frozenset(name for kind, name in names if kind == "address"),
         secret_values=frozenset([*secrets.values(), *(value for reference, value in given if reference.startswith(("env:", "file:")))]),
@@ -89,7 +89,8 @@ def _read(part: msgspec.Struct) -> Iterator[str]:
             pass
 
 
-def _parts(value: Any) -> Iterator[msgspec.Struct]:
+def parts(value: Any) -> Iterator[msgspec.Struct]:
+    """Every table of a setting."""
     if isinstance(value, msgspec.Struct):
         yield value
         value = [getattr(value, f) for f in value.__struct_fields__]
@@ -97,7 +98,7 @@ def _parts(value: Any) -> Iterator[msgspec.Struct]:
         value = list(value.values())
     if isinstance(value, list | tuple):
         for each in value:
-            yield from _parts(each)
+            yield from parts(each)
 
 
 def texts(value: Any) -> Iterator[str]:

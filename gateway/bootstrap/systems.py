@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +25,7 @@ from adapters.switchboard import Route, Switchboard
 from contracts.ports import CAPABILITIES
 from gateway import estate as estates
 from gateway.bootstrap.checking import Checked
-from gateway.bootstrap.masks import masking, texts
+from gateway.bootstrap.masks import masking, parts, texts
 from gateway.estate import System
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping
@@ -82,7 +83,15 @@ async def wire(
             if system.protocol == "files":
                 continue
             options, endpoint = resolved(checked.options[name], environment), estates.resolve(system.endpoint, environment)
-            made_of = (system.protocol, system.concurrency, endpoint, options, checked.digests.get(system.contract), connections.get(name))
+            made_of = (
+                system.protocol,
+                system.concurrency,
+                endpoint,
+                options,
+                checked.digests.get(system.contract),
+                connections.get(name),
+                _files(options),
+            )
             known = before and before.held.get(name)
             if known and known.made_of == made_of:
                 held[name] = known
@@ -179,6 +188,12 @@ def _connect(name: str, system: System, checked: Checked, endpoint: str, options
     if isinstance(contract, RestContract):
         return rest.RestConnection(name, endpoint, contract, options, connections=system.concurrency)
     raise LookupError(f"system {name}: {system.protocol} systems are not called")
+
+
+def _files(options: Any) -> list[bytes]:
+    """Certificates and keys are renewed in files of the same name."""
+    named = (getattr(part, use, None) for part in parts(options) for use in ("ca", "certificate", "key"))
+    return [path.read_bytes() for name in named if isinstance(name, str) and (path := Path(name)).is_file()]
 
 
 def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
