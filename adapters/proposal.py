@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,11 +55,14 @@ def chosen(given: Path, suffixes: tuple[str, ...], what: str) -> Path:
 
 
 def gathered(paths: Mapping[str, Path]) -> dict[str, bytes]:
-    """The content of the files. Raises Findings for more than a contract may hold."""
+    """The content of the files. Raises Findings for more than a contract may hold, and for names that mean something else in a copy."""
+    first = str(next(iter(paths.values())))
+    for name in paths:
+        if posixpath.normpath(name).startswith(("../", "/")):
+            said = f"the reference to {name!r} leads out of the contract's folder"
+            raise Findings(findings=(Finding(first, 1, said, "write the path from the document to the file; both are copied"),))
     total = sum(p.stat().st_size for p in paths.values())
     if len(paths) > MAX_FILES or total > MAX_BYTES:
-        first = next(iter(paths.values()))
-        raise Findings(
-            findings=(Finding(str(first), 1, f"the contract has {len(paths)} files and {total} bytes", f"at most {MAX_BYTES} bytes"),)
-        )
+        said = f"the contract has {len(paths)} files and {total} bytes"
+        raise Findings(findings=(Finding(first, 1, said, f"at most {MAX_FILES} files and {MAX_BYTES} bytes"),))
     return {name: path.read_bytes() for name, path in paths.items()}

@@ -23,6 +23,7 @@ from contracts.errors import Finding, Findings
 from mappings.language.draft.offers import Offer
 from mappings.language.likeness import evidence
 from mappings.language.shape import Exchange, Message
+from mappings.language.toml_text import comment, toml_key, toml_string
 
 MAX_SAMPLE: Final = 64_000_000
 ROWS: Final = 20_000
@@ -121,7 +122,7 @@ def _at(kinds: Sequence[_Kind], kind: _Kind) -> tuple[str, ...]:
 def _rows(sample: Path, text: str) -> tuple[dict[str, object], list[_Kind]]:
     lines = [line for line in text.removeprefix("\ufeff").splitlines()[:ROWS] if line.strip()]
     if (delimiter := _delimiter(lines)) is not None:
-        cells = [_cells(line, delimiter) for line in lines]
+        cells = _cells(sample, lines, delimiter)
         types = [c[0] for c in cells]
         width = 0
     else:
@@ -163,8 +164,14 @@ def _delimiter(lines: Sequence[str]) -> str | None:
     return best if min(line.count(best) for line in lines) >= 1 else None
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter))
+def _cells(sample: Path, lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    found: list[list[str]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(next(csv.reader([line], delimiter=delimiter)))
+        except csv.Error as exc:
+            raise _finding(sample, number, f"not a row of fields between {delimiter!r}: {exc}", "is it the right file?") from exc
+    return found
 
 
 def _type_width(sample: Path, lines: Sequence[str]) -> int:
@@ -414,13 +421,13 @@ def _written(sample: Path, head: dict[str, object], kinds: Sequence[_Kind]) -> s
     def inline(value: object) -> str:
         if isinstance(value, dict):
             return "{ " + ", ".join(f"{k} = {inline(v)}" for k, v in value.items()) + " }"
-        return json.dumps(value)
+        return toml_string(value) if isinstance(value, str) else json.dumps(value)
 
     out = [
-        f"# Inferred from one sample, {_plain(sample.name)}: what it did not show cannot stand here.",
+        f"# Inferred from one sample, {comment(sample.name)}: what it did not show cannot stand here.",
         "",
         "[file]",
-        f"name        = {json.dumps(_pattern(sample.name))}",
+        f"name        = {toml_string(_pattern(sample.name))}",
     ]
     out += [f"{key:11} = {inline(value)}" for key, value in head.items()]
     if head["format"] == "xml":
@@ -430,28 +437,23 @@ def _written(sample: Path, head: dict[str, object], kinds: Sequence[_Kind]) -> s
     if head["format"] != "xml":
         out += ["", '[record."*"]', 'unknown = "bad"']
     for kind in kinds:
-        name = kind.name if re.fullmatch(r"[A-Za-z0-9_-]+", kind.name) else json.dumps(kind.name)
-        out += ["", f"[record.{name}]", f'role   = "{kind.role}"']
+        out += ["", f"[record.{toml_key(kind.name)}]", f'role   = "{kind.role}"']
         if kind.parent:
-            out.append(f"parent = {json.dumps(kind.parent)}")
+            out.append(f"parent = {toml_string(kind.parent)}")
         if kind.path:
-            out.append(f"path   = {json.dumps(kind.path)}")
+            out.append(f"path   = {toml_string(kind.path)}")
         out += [f'occurs = "{kind.occurs}"', "fields = ["]
         for column, values in kind.columns.items():
-            place = f", path = {json.dumps(kind.paths[column])}" if column in kind.paths else ""
+            place = f", path = {toml_string(kind.paths[column])}" if column in kind.paths else ""
             if column in kind.spans:
                 place = f", start = {kind.spans[column][0] + 1}, width = {kind.spans[column][1]}"
-            seen = " | ".join(dict.fromkeys(_plain(v)[:20] for v in values[:50] if v))[:60]
+            seen = " | ".join(dict.fromkeys(comment(v)[:20] for v in values[:50] if v))[:60]
             out.append(
-                f"  {{ name = {json.dumps(column)}, {_typed(column, values)}{place} }},"
+                f"  {{ name = {toml_string(column)}, {_typed(column, values)}{place} }},"
                 + (f"  # {seen}" if seen and len(set(values)) < 5 else "")
             )
         out.append("]")
     return "\n".join(out) + "\n"
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^\x20-\x7e\xa0-\uffff]", " ", text)
 
 
 def _proven(made: layout.Layout, raw: bytes, name: str) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,9 +31,10 @@ from mappings.language.draft.requests import draft_request
 from mappings.language.draft.text import Draft
 from mappings.language.examples import given as document_of
 from mappings.language.examples import plain
-from mappings.language.read import UNDECIDED
+from mappings.language.read import GUESS, UNDECIDED
 from mappings.language.sample import document
 from mappings.language.shape import Exchange, Message
+from mappings.language.toml_text import comment, toml_key, toml_string
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 SURE: Final = 0.6
@@ -57,6 +61,8 @@ _POLICIES: Final = {
     "customer.read": '{ deadline = "3s", freshness = { max_age = "30s", stale_if_error = "1h" } }',
     "order.progress": '{ deadline = "3s", freshness = { max_age = "2s", stale_if_error = "1h" } }',
 }
+_NOT_LITERAL: Final = re.compile("'''|[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""What a multi-line literal of TOML cannot hold."""
 _ASKED_BACK: Final = {"order.create": "order.find", "order.book": "order.find_booking"}
 
 
@@ -171,7 +177,7 @@ def _room(root: Path, name: str) -> tuple[str, Estate]:
     estate, _, _ = estates.examine(root)
     text = (root / "estate.toml").read_text(encoding="utf-8")
     there = [f"[system.{name}]"] if name in estate.system or re.search(rf"(?m)^\s*\[\s*system\s*\.\s*{name}\b", text) else []
-    there += [p for p in (f"contracts/systems/{name}", f"mappings/{name}") if (root / p).exists()]
+    there += [p for p in (f"contracts/systems/{name}", f"mappings/{name}") if os.path.lexists(root / p)]
     if there:
         raise click.ClickException(f"{there[0]} is there already; nothing is overwritten: choose another name, or remove it")
     return text, estate
@@ -207,7 +213,7 @@ def _plan(name: str, owner: str, proposal: Proposal, asked: Mapping[str, str], b
     for each in chosen:
         for use, draft in (("answer", each.answer), ("request", each.request)):
             if draft is not None:
-                each.paths[use] = f"mappings/{name}/{_snake(each.entry)}{'' if proposal.protocol == 'files' else f'.{use}'}.toml"
+                each.paths[use] = _free(f"mappings/{name}/{_snake(each.entry)}", "" if proposal.protocol == "files" else f".{use}", files)
                 files[each.paths[use]] = draft.text.encode()
     appended = _entries(name, owner, proposal, chosen)
     text = before.rstrip("\n") + "\n" + appended
@@ -226,10 +232,8 @@ def _drafted(
     name: str, capability: str, operation: str, entry: str, ranked: list[Ranked], proposal: Proposal, exchange: Exchange
 ) -> Chosen:
     made = Chosen(capability, operation, entry, ranked)
-    full, intro = (
-        f"{name}.{operation}",
-        f"Drafted from {proposal.main} for {capability}. A line without a remark is certain, one with a remark is to be confirmed.",
-    )
+    full = f"{name}.{operation}"
+    intro = f"Drafted from {comment(proposal.main)} for {capability}. A line without a remark is certain; confirm each that is likely."
     if exchange.answer is not None:
         samples = proposal.samples.get(operation)
         made.answer = draft_answer(capability, full, exchange.answer, intro=intro, samples=samples)
@@ -248,7 +252,7 @@ def _add_example(draft: Draft, operation: str, exchange: Exchange) -> None:
     """One made-up document and what comes of it, when the draft is complete enough to run."""
     if draft.decisions:
         return
-    text = draft.text.replace(json.dumps(UNDECIDED), '"-"')
+    text = GUESS.sub(r"\1", draft.text.replace(toml_string(UNDECIDED), '"-"'))
     reads = draft.target in types()
     message: Message | None = exchange.answer if reads else exchange.request
     assert message is not None  # noqa: S101 - it was drafted from it
@@ -260,14 +264,14 @@ def _add_example(draft: Draft, operation: str, exchange: Exchange) -> None:
             if isinstance(given, bytes)
             else json.dumps(plain(msgspec.to_builtins(given, str_keys=True)), ensure_ascii=False, indent=2)
         )
-        if mapping.source.form in ("rows", "struct") or "'''" in shown:
+        if mapping.source.form in ("rows", "struct"):
             return
         context = ReadContext(operation.partition(".")[0], operation.partition(".")[2])
         made = mapping.read(document_of(mapping.source, shown, parse_xml), context)
     except (Findings, TillgateError, ValueError, TypeError, KeyError, LookupError):
         return  # a made-up document need not be one that means anything; a recorded one will be
     expect = json.dumps(plain(msgspec.to_builtins(made, str_keys=True)), ensure_ascii=False, indent=2)
-    if len(shown) + len(expect) < 20_000 and "'''" not in expect:
+    if len(shown) + len(expect) < 20_000 and not _NOT_LITERAL.search(shown + expect):
         name = "made up from the contract: replace it by a recorded one"
         draft.text += f"\n[[example]]\nname   = \"{name}\"\ngiven  = '''\n{shown}\n'''\nexpect = '''\n{expect}\n'''\n"
 
@@ -277,38 +281,45 @@ def _snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:80] or "operation"
 
 
+def _free(stem: str, use: str, taken: Mapping[str, Any]) -> str:
+    """A path that no other mapping has: what two operations are called may come to the same."""
+    return next(p for n in count(1) if (p := f"{stem}{'' if n == 1 else f'_{n}'}{use}.toml") not in taken)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
+        return "{ " + ", ".join(f"{toml_key(k)} = {_toml(v)}" for k, v in value.items()) + " }" if value else "{}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+    return toml_string(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _entries(name: str, owner: str, proposal: Proposal, chosen: Sequence[Chosen]) -> str:
     """What is added to estate.toml."""
+    contract = f"contracts/systems/{name}/{proposal.main}"
     variable = f"{name.upper()}_{'INBOX' if proposal.protocol == 'files' else 'URL'}"
-    out = ["", f"[system.{name}]", f'protocol    = "{proposal.protocol}"', f'contract    = "contracts/systems/{name}/{proposal.main}"']
-    said, title = (re.sub(r"[\x00-\x1f\x7f]", " ", text)[:120] for text in (proposal.endpoint, proposal.title))
+    out = [
+        "",
+        f"[system.{name}]",
+        f'protocol    = "{proposal.protocol}"',
+        f"contract    = {toml_string(contract)}",
+    ]
+    said, title = comment(proposal.endpoint)[:120], proposal.title[:120]
     out.append(f'endpoint    = "env:{variable}"' + (f"  # the contract says {said}" if said else ""))
-    out.append(f"owner       = {json.dumps(owner, ensure_ascii=False)}" + ("  # who is called when it fails?" if owner == "?" else ""))
+    out.append(f"owner       = {toml_string(owner)}" + ("  # who is called when it fails?" if owner == "?" else ""))
     out.append('criticality = "medium"')
     if title:
-        out.append(f"description = {json.dumps(title, ensure_ascii=False)}")
+        out.append(f"description = {toml_string(title)}")
     if proposal.options:
-        out += ["", f"[system.{name}.options]", *(f"{_key(k)} = {_toml(v)}" for k, v in proposal.options.items())]
+        out += ["", f"[system.{name}.options]", *(f"{toml_key(k)} = {_toml(v)}" for k, v in proposal.options.items())]
     for each in chosen:
-        out += ["", f'[operation."{name}.{each.entry}"]']
+        out += ["", f"[operation.{toml_key(f'{name}.{each.entry}')}]"]
         if each.entry != each.operation:
-            out.append(f"calls    = {json.dumps(each.operation)}")
+            out.append(f"calls    = {toml_string(each.operation)}")
         out.append(f'provides = "{each.capability}"')
         if proposal.protocol == "files":
             out.append('mode     = "file"')
-        out += [f"{use:8} = {json.dumps(path)}" for use, path in sorted(each.paths.items(), reverse=True)]
+        out += [f"{use:8} = {toml_string(path)}" for use, path in sorted(each.paths.items(), reverse=True)]
         policy = _POLICIES.get(each.capability, '{ deadline = "5s" }').replace("BATCH", ", batch = { size = 50 }" if each.batch else "")
         if proposal.protocol != "files":
             out.append(f"policy   = {policy}")
@@ -358,7 +369,7 @@ def _decisions(
             sure = len(draft.lines) - len(draft.confirm)
             out += [f"### {each.paths[use]}: {sure} of {len(draft.lines)} lines certain", ""]
             out += [f"- [ ] decide `{d.path}`: {d.question}" for d in draft.decisions]
-            out += [f"- [ ] confirm `{line.path} = {line.expression}`: {line.remark}" for line in draft.confirm]
+            out += [f"- [ ] confirm `{line.path} = {line.expression}`: {line.guess}" for line in draft.confirm]
             if draft.unused:
                 names = ", ".join(draft.unused[:12]) + (", …" if len(draft.unused) > 12 else "")
                 out.append(f"- [ ] {len(draft.unused)} fields are not used: {names}")
@@ -408,6 +419,10 @@ def _difference(root: Path, before: str, plan: Plan) -> Iterator[str]:
 
 def _write(root: Path, before: str, plan: Plan) -> None:
     """New files first, each only where there is none; the estate last and at once. Takes everything back when one cannot be written."""
+    try:
+        tomllib.loads(plan.estate)
+    except tomllib.TOMLDecodeError as exc:  # such as tables below `system = {…}`
+        raise click.ClickException(f"{root / 'estate.toml'} cannot be extended as it is written: {exc}; nothing was written") from exc
     made: list[Path] = []
     folders: list[Path] = []
     try:

@@ -32,6 +32,8 @@ TOP = (
 )
 UNDECIDED = "not decided yet"
 """The reason of a drop that a draft wrote: the check asks for a better one."""
+GUESS = re.compile(r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^"'#\s]+)[ \t]*# likely \((\d\.\d\d)\): (.*)""")
+"""A value and the remark that a draft writes behind a line which it only found likely."""
 GROUP_WORDS = ("each", "of", "where", "when", "group")
 """Words inside [fields.x] that are no target fields. A target field of that name is written with a leading `=`: "=each"."""
 EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "locations", "received_at", "parameters")
@@ -224,6 +226,7 @@ class _Reader:
             else:
                 self.find(self.place("drops", path), f"the drop of {path} gives no reason", f'write {path} = "why it is left out"')
         self.decisions()
+        self.guesses()
         self.tables()
         result.parameters = self.typed("parameters", dict, "a table [parameters]") or {}
         for name, value in result.parameters.items():
@@ -307,6 +310,16 @@ class _Reader:
             self.find(
                 waiting[0].place, f"{len(waiting)} left out without a reason: {names}", "map what is needed; for the rest write why not"
             )
+
+    def guesses(self) -> None:
+        """What a draft only found likely is a finding each, until somebody has looked and taken the remark away."""
+        lines = self.result.text.split("\n")
+        placed = {p.line: (path, p) for path, p in self.result.places.items() if path[0] == "fields" and p.column and p.quote == 1}
+        for path, place in placed.values():
+            if found := GUESS.match(lines[place.line - 1], place.column - 1):
+                name = ".".join(str(p).removeprefix("=") for p in path[1:])
+                said = f"{name} is only likely ({found[2]}): {found[3].strip()}"
+                self.find(place, said, "correct the line if it is wrong, then remove its remark")
 
     def tables(self) -> None:
         for name, table in (self.typed("tables", dict, "tables [tables.NAME]") or {}).items():

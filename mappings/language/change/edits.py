@@ -11,6 +11,7 @@ from typing import Final
 from mappings.language.change.difference import Steps
 from mappings.language.expression import Member, Path
 from mappings.language.read import Place
+from mappings.language.toml_text import toml_key, toml_string
 
 NEW: Final = "new in the contract, not used yet"
 
@@ -98,14 +99,6 @@ def closing(text: str, at: int) -> int:
     return 0
 
 
-def key_of(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def _value(expression: str) -> str:
-    return json.dumps(expression, ensure_ascii=False) if '"' in expression or "\\" in expression else f'"{expression}"'
-
-
 def with_expression(text: str, place: Place, new: str) -> str:
     """The text with another expression at the place of a rule's value."""
     lines = text.splitlines(keepends=True)
@@ -114,7 +107,7 @@ def with_expression(text: str, place: Place, new: str) -> str:
     literal = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|true|false|-?\d+').match(line, at) if place.column else None
     if literal is None or line.startswith(('"""', "'''"), at):
         return text
-    lines[place.line - 1] = line[:at] + _value(new) + line[literal.end() :]
+    lines[place.line - 1] = line[:at] + toml_string(new) + line[literal.end() :]
     return "".join(lines)
 
 
@@ -158,10 +151,10 @@ def with_key(text: str, path: Steps, name: str) -> tuple[str, bool]:
             continue
         at = len(path)
         if _header(line) == table and table[1 : at + 1] == path:
-            lines[n] = f"[{'.'.join(map(key_of, ('fields', *path[:-1], name, *table[at + 1 :])))}]\n"
+            lines[n] = f"[{'.'.join(map(toml_key, ('fields', *path[:-1], name, *table[at + 1 :])))}]\n"
             changed = True
         elif table[1:] == path[:-1] and (found := _leads(line, path[-1])):
-            lines[n] = f"{found[1]}{key_of(name)}{found[3]}{line[found.end() :]}"
+            lines[n] = f"{found[1]}{toml_key(name)}{found[3]}{line[found.end() :]}"
             changed = True
     return "".join(lines), changed
 
@@ -181,18 +174,18 @@ def with_moved(text: str, old: Steps, new: Steps) -> str | None:
         if table == ("fields", *old[:-1]) and (found := _leads(line, old[-1])):
             literal = line[found.end() :].strip()
             without = without_line(text, old)
-            return _with_line(without, ("fields", *new[:-1]), f"{key_of(new[-1])} = {literal}\n") if without is not None else None
+            return _with_line(without, ("fields", *new[:-1]), f"{toml_key(new[-1])} = {literal}\n") if without is not None else None
     return None
 
 
 def with_field(text: str, path: Steps, expression: str) -> str:
     return _with_line(
-        text, ("fields", *path[:-1]), f"{key_of(path[-1])} = {_value(expression)}  # to be decided: the contract requires it now\n"
+        text, ("fields", *path[:-1]), f"{toml_key(path[-1])} = {toml_string(expression)}  # to be decided: the contract requires it now\n"
     )
 
 
 def with_drop(text: str, path: str) -> str:
-    return _with_line(text, ("drops",), f'{key_of(path)} = "{NEW}"\n')
+    return _with_line(text, ("drops",), f'{toml_key(path)} = "{NEW}"\n')
 
 
 def _with_line(text: str, table: Steps, new: str) -> str:
@@ -209,7 +202,7 @@ def _with_line(text: str, table: Steps, new: str) -> str:
         if not lines[last].lstrip().startswith("[") or _header(lines[last]) == table:
             last = _value_end(lines, last)
         return "".join([*lines[: last + 1], new, *lines[last + 1 :]])
-    made = [f"[{'.'.join(map(key_of, table))}]\n", new, "\n"]
+    made = [f"[{'.'.join(map(toml_key, table))}]\n", new, "\n"]
     at_end = len(lines) if examples is None else examples
     if at_end == len(lines):
         made = ["\n", *made[:2]]

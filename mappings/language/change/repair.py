@@ -12,7 +12,6 @@ from contracts.errors import Finding
 from mappings.language.change.difference import Differences, Steps
 from mappings.language.change.edits import (
     closing,
-    key_of,
     path_text,
     replaced,
     span_of,
@@ -28,6 +27,7 @@ from mappings.language.mapping import CompiledMapping
 from mappings.language.read import Place, Rule, read
 from mappings.language.sample import leaf_text
 from mappings.language.shape import Field, Leaf, Record
+from mappings.language.toml_text import toml_key
 
 MAX_ATTEMPTS: Final = 400
 """Checks of one mapping."""
@@ -146,7 +146,7 @@ class Repair:
                     lines[drop.place.line - 1] = "\0\n"
                     self.done.append(f"line {drop.place.line}: the drop of {drop.path} goes with the field")
                 elif key != drop.path:
-                    lines[drop.place.line - 1] = key_of(key) + re.sub(r"^\s*(\"[^\"]*\"|'[^']*'|[\w-]+)", "", old, count=1)
+                    lines[drop.place.line - 1] = toml_key(key) + re.sub(r"^\s*(\"[^\"]*\"|'[^']*'|[\w-]+)", "", old, count=1)
                     self.done.append(f"line {drop.place.line}: drop of {drop.path}  ->  {key}")
                 self.text = "".join(lines)
         self.text = "".join(line for line in self.text.splitlines(keepends=True) if line != "\0\n")

@@ -14,6 +14,7 @@ from mappings.language.draft.drafting import Drafting
 from mappings.language.draft.meaning import CANDIDATE, CERTAIN, CLEAR, GUESSED, LIKELY, implied_by, likelihood, others_than
 from mappings.language.draft.places import (
     LEAVES,
+    LOOKED,
     NOT_DRAFTED,
     Place,
     Samples,
@@ -28,8 +29,8 @@ from mappings.language.likeness import concepts, meant, phrases_of
 from mappings.language.shape import Field, Leaf, Message, Record
 from mappings.language.structs import GATEWAY_FILLED, StructRecord, message
 
-LOOKED: Final = 6000
-"""Values that are looked at to find the rows."""
+HELD: Final = 30_000
+"""Values that are looked at for nested records, from which on only the first of each record are."""
 _CONSTANTS: Final = {
     ("Price", "price_type"): "'regular'",
     ("Price", "per"): "1 | quantity('EA')",
@@ -61,6 +62,8 @@ class Reader(Drafting):
         self.implied = implied_by(noun.__name__)
         self.spent: frozenset[tuple[str, ...]] = frozenset()
         """Values of the same record that the record around uses already."""
+        self.looked = 0
+        """Values that were looked at for nested records."""
         self.around: list[Place] = []
         """Values of the records around the one that is filled."""
         self.steps, self.item = self._rows()
@@ -166,18 +169,14 @@ class Reader(Drafting):
         best = next((s for s, p in scored if chosen is None or p is not chosen[1] if p.steps not in taken), 0.0)
         texts = self._translated(places) if f.name == "name" and isinstance(f.shape, Record) else None
         if texts is not None and (chosen is None or chosen[0] < CERTAIN):
-            group.lines[f.name] = Line(path, texts, 0.8, certain=False, remark="likely (0.80): texts of a list, by language")
+            group.lines[f.name] = Line(path, texts, 0.8, certain=False, remark="texts of a list, by language")
             return
         if chosen is not None:
             score, place = chosen
             way = self.first(groups, f.name, self._ways(f, place, places))
             if isinstance(way, Way):
                 certain = way.sure and score >= CERTAIN and score - best >= CLEAR
-                remark = (
-                    ""
-                    if certain
-                    else f"likely ({min(score, 1.0):.2f}): {way.remark or place.name + ' by name'}{others_than(scored, place)}"
-                )
+                remark = "" if certain else f"{way.remark or place.name + ' by name'}{others_than(scored, place)}"
                 group.lines[f.name] = Line(path, way.text, score, certain, remark)
                 return
             if way is not None:
@@ -186,7 +185,7 @@ class Reader(Drafting):
             scored = [(s, p) for s, p in scored if p is not place]
         constant = _CONSTANTS.get((target.name, f.name), "")
         if constant and (f.required or target.name == "PackGtin") and not self.proven(groups, f.name, constant):
-            group.lines[f.name] = Line(path, constant, 0.5, certain=False, remark="likely (0.50): the contract has no field for it")
+            group.lines[f.name] = Line(path, constant, 0.5, certain=False, remark="the contract has no field for it")
             return
         near = [f"{p.text} ({min(s, 1.0):.2f})" for s, p in scored if s >= CANDIDATE][:3]
         if near and isinstance(way := self.first(groups, f.name, self._ways(f, scored[0][1], places)), Way):
@@ -228,7 +227,9 @@ class Reader(Drafting):
             found = sorted(((self._score(f.shape.name, needed[0], p), p) for p in self._places(source, root=False)), key=lambda x: -x[0])
             if found and found[0][0] >= LIKELY and found[0][1].leaf.kind in ("string", "any"):
                 inner = Group({"each": f"{found[0][1].text} | text | as_list"})
-                inner.lines[needed[0].name] = Line(f"{prefix}{f.name}.{needed[0].name}", "this", found[0][0], found[0][0] >= CERTAIN)
+                inner.lines[needed[0].name] = Line(
+                    f"{prefix}{f.name}.{needed[0].name}", "this", found[0][0], found[0][0] >= CERTAIN, f"{found[0][1].name} by name"
+                )
                 if not self.proven([*groups, (f.name, inner)], needed[0].name, "this"):
                     group.groups[f.name] = inner
             return
@@ -261,7 +262,8 @@ class Reader(Drafting):
 
     def _holds(self, target: StructRecord, record: Record, taken: frozenset[tuple[str, ...]] = frozenset()) -> float:
         """The share of a nested target that a record holds; 0 when something required is nowhere, or used for something else."""
-        places = [Place(s, f, "") for s, f in islice(leaves_of(record), LEAVES)]
+        places = [Place(s, f, "") for s, f in islice(leaves_of(record), max(50, min(LEAVES, HELD - self.looked)))]
+        self.looked += len(places)
         wanted = [f for f in target.fields if is_scalar(f) and not f.repeated and f.name not in GATEWAY_FILLED]
         scores = {f.name: max((self._score(target.name, f, p) for p in places), default=0.0) for f in wanted}
         needed = [f for f in wanted if f.required and (target.name, f.name) not in _CONSTANTS]
@@ -288,7 +290,7 @@ class Reader(Drafting):
             score, place = found[0]
             text = f"{place.text} | text | as_list"
             if not self.proven(groups, f.name, text):
-                remark = f"likely ({min(score, 1.0):.2f}): one text; | split('/') when it holds several"
+                remark = "one text; | split('/') when it holds several"
                 group.lines[f.name] = Line(f"{prefix}{f.name}", text, score, certain=False, remark=remark)
 
     def _translated(self, places: Sequence[Place]) -> str | None:

@@ -6,12 +6,16 @@ import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
+from typing import Final
 
 from contracts.canonical.amounts import UNITS
 from mappings.language.draft.places import Place, amount_of
 from mappings.language.likeness import DATES, TIMES, bare, cases, concepts, dated, evidence, padded
 from mappings.language.shape import Field, Leaf
+
+SHOWN: Final = 60
+"""Codes of a list that a question holds."""
 
 
 def codes_of(target_name: str, wanted: Leaf, codes: Sequence[str]) -> tuple[dict[str, str], list[str], bool]:
@@ -27,6 +31,11 @@ def codes_of(target_name: str, wanted: Leaf, codes: Sequence[str]) -> tuple[dict
         else:
             unknown.append(code)
     return meant_by, unknown, all(bare(c) in own for c in codes)
+
+
+def _listed(known: Mapping[str, str], unknown: Sequence[str]) -> dict[str, str]:
+    """Codes for a person to fill in: as many as anybody reads."""
+    return {**dict(islice(known.items(), SHOWN)), **dict.fromkeys(unknown[:SHOWN], "…")}
 
 
 def enum_of(meant_by: Mapping[str, str], *, boolean: bool = False, otherwise: str = "") -> str:
@@ -121,7 +130,7 @@ class AnswerWays:
                     known, unknown, _ = codes_of("locale", Leaf("string"), leaf.enum)
                     if not unknown:
                         yield Way(f"{base} | {enum_of(known)}", sure=False, remark="languages by their usual codes")
-                    line = f'locale = "{base} | {enum_of({**known, **dict.fromkeys(unknown, "…")})}"'
+                    line = f'locale = "{base} | {enum_of(_listed(known, unknown))}"'
                     yield Open(f"which languages are {', '.join(map(repr, unknown[:8]))}? write {line}")
                     return
                 if not f.required and leaf.kind == "string":
@@ -165,7 +174,7 @@ class AnswerWays:
             if same and all(k == v for k, v in known.items()) and place.leaf.enum:
                 yield Way(place.text)
             yield Way(f"{place.text} | {enum_of(known, otherwise=otherwise)}", same and not seen, f"{seen}cases by their usual meaning")
-        listed = enum_of({**known, **dict.fromkeys(unknown, "…")}, otherwise=otherwise)
+        listed = enum_of(_listed(known, unknown), otherwise=otherwise)
         line = f'{f.name} = "{place.text} | {listed}"'
         yield Open(
             f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with {', '.join(wanted.enum or ())}, or otherwise=refuse"
@@ -184,7 +193,7 @@ class AnswerWays:
         codes = leaf.enum or tuple(dict.fromkeys(values))[:6]
         known, unknown, _ = codes_of(f.name, Leaf("boolean"), codes)
         if known and any(c.strip() for c in unknown) and leaf.kind == "string":
-            line = f'{f.name} = "{base} | {enum_of({**known, **dict.fromkeys(unknown, "…")}, boolean=True)}"'
+            line = f'{f.name} = "{base} | {enum_of(_listed(known, unknown), boolean=True)}"'
             yield Open(f"what does {', '.join(map(repr, unknown[:8]))} mean? write {line} with True or False")
             return
         if codes and not unknown and leaf.kind in ("string", "integer"):

@@ -16,6 +16,8 @@ from mappings.language.structs import StructRecord
 DEPTH: Final = 7
 LEAVES: Final = 1500
 RECORDS: Final = 400
+LOOKED: Final = 6000
+"""Values that are looked at to find the rows, or to see what a request takes."""
 Samples = Mapping[tuple[str, ...], Sequence[str]]
 """Values that were seen, by path from the document."""
 _WRAPPERS: Final = frozenset(("item", "items", "complexobjectarray", "string", "value", "entry", "element", "record", "row", "int", "text"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -10,7 +11,7 @@ from contracts.ports import CAPABILITIES
 from mappings.language.draft.conversions import Way, request_ways
 from mappings.language.draft.drafting import Drafting
 from mappings.language.draft.meaning import CANDIDATE, CERTAIN, CLEAR, LIKELY, implied_by, others_than
-from mappings.language.draft.places import NOT_DRAFTED, Place, amount_of, leaves_of, records_of, said_name
+from mappings.language.draft.places import LOOKED, NOT_DRAFTED, Place, amount_of, leaves_of, records_of, said_name
 from mappings.language.draft.text import Draft, Group, Line, lines_below
 from mappings.language.likeness import concepts, meant, phrases_of, weight
 from mappings.language.shape import Field, Leaf, Message, Record
@@ -32,6 +33,8 @@ class Writer(Drafting):
         self.implied = implied_by(noun.__name__)
         self.places = list(self._canonical(self.record, (), ""))
         self.lists = [f for f in self.record.fields if f.repeated and f.name not in (*GATEWAY_KEPT, *NOT_DRAFTED)]
+        self.looked = 0
+        """Fields that were asked what they take; what a request has beyond is left to a person."""
         self.told: set[tuple[str, ...]] = set()
         self._open: tuple[Record, ...] = ()
 
@@ -45,12 +48,11 @@ class Writer(Drafting):
         if not told:
             return 1.0
         best = dict.fromkeys(told, 0.0)
-        for steps, _, record, _ in self._targets():
-            for f in record.fields:
-                if isinstance(f.shape, Leaf):
-                    for place in self.places:
-                        if place.steps[0] in best:
-                            best[place.steps[0]] = max(best[place.steps[0]], self._score(f, place, steps))
+        targets = ((steps, f) for steps, _, record, _ in self._targets() for f in record.fields if isinstance(f.shape, Leaf))
+        for steps, f in islice(targets, LOOKED):
+            for place in self.places:
+                if place.steps[0] in best:
+                    best[place.steps[0]] = max(best[place.steps[0]], self._score(f, place, steps))
         return sum(s for s in best.values() if s >= LIKELY) / len(best)
 
     def _targets(self) -> Iterator[tuple[tuple[str, ...], bool, Record, int]]:
@@ -149,6 +151,8 @@ class Writer(Drafting):
         """`row`: the canonical list whose rows are written here."""
         used: set[tuple[str, ...]] = set()
         leaves = [f for f in record.fields if isinstance(f.shape, Leaf) and (".".join((*above, f.name)) not in self.filled)]
+        leaves = leaves[: max(0, LOOKED - self.looked)]
+        self.looked += len(leaves)
         scored = {f.name: self._found(f, above, row) for f in leaves}
         order = sorted(((s, f.name, p) for f in leaves for s, p in scored[f.name]), key=lambda x: -x[0])
         chosen: dict[str, tuple[float, Place]] = {}
@@ -190,11 +194,7 @@ class Writer(Drafting):
             way = self.first(groups, f.name, request_ways(f, place, row))
             if isinstance(way, Way):
                 certain = way.sure and score >= CERTAIN and score - best >= CLEAR
-                remark = (
-                    ""
-                    if certain
-                    else f"likely ({min(score, 1.0):.2f}): {way.remark or ('.'.join(place.steps) + ' by name')}{others_than(scored, place)}"
-                )
+                remark = "" if certain else f"{way.remark or ('.'.join(place.steps) + ' by name')}{others_than(scored, place)}"
                 group.lines[f.name] = Line(path, way.text, score, certain, remark)
                 return
             if way is not None and f.required:

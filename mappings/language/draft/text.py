@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mappings.language.read import GROUP_WORDS, UNDECIDED
+from mappings.language.toml_text import comment, toml_key, toml_string
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,12 @@ class Line:
     score: float
     certain: bool
     remark: str = ""
+    """Why it is likely, and what else it could be."""
+
+    @property
+    def guess(self) -> str:
+        """The remark as it stands behind the line: the check asks for it to be confirmed (`mappings.language.read.GUESS`)."""
+        return "" if self.certain else f"likely ({min(self.score, 1.0):.2f}): {self.remark}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +71,11 @@ def lines_below(group: Group) -> Iterator[Line]:
 
 def key_of(name: str, *, group: bool = False) -> str:
     text = f"={name}" if group and name in GROUP_WORDS else name
-    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text, ensure_ascii=False)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(re.sub(r"[\x00-\x1f\x7f]", " ", text), ensure_ascii=False)
+    return toml_key(text)
 
 
 def _value(expression: str) -> str:
-    return {"True": "true", "False": "false"}.get(expression) or _quoted(expression)
+    return {"True": "true", "False": "false"}.get(expression) or toml_string(expression)
 
 
 def _body(group: Group, path: str) -> Iterator[str]:
@@ -82,7 +85,7 @@ def _body(group: Group, path: str) -> Iterator[str]:
     for word, (text, _) in names.items():
         yield f"{word:{width}} = {text}"
     for name, line in group.lines.items():
-        yield f"{keys[name]:{width}} = {_value(line.expression)}" + (f"  # {_plain(line.remark)}" if line.remark else "")
+        yield f"{keys[name]:{width}} = {_value(line.expression)}" + (f"  # {comment(line.guess)}" if line.guess else "")
     for name, inner in group.groups.items():
         if inner.empty() and not inner.words:
             continue
@@ -92,32 +95,28 @@ def _body(group: Group, path: str) -> Iterator[str]:
         yield from _body(inner, at)
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]", " ", text)
-
-
 def render(
     head: Mapping[str, str], group: Group, decisions: Sequence[Decision] = (), unused: Sequence[str] = (), intro: str = ""
 ) -> list[str]:
     out = [f"# {line}".rstrip() for line in intro.splitlines()]
-    out += [f"{k} = {_quoted(v)}" for k, v in head.items()]
+    out += [f"{k} = {toml_string(v)}" for k, v in head.items()]
     body = list(_body(group, "fields"))
     if group.lines or not body:
         out += ["", "[fields]"]
     out += body
     if decisions:
         out += ["", "# To decide: for each write a line under its [fields], then remove it here.", "[decide]"]
-        out += [f"{key_of(d.path)} = {_quoted(d.question)}" for d in decisions]
+        out += [f"{key_of(d.path)} = {toml_string(d.question)}" for d in decisions]
     if unused:
         out += ["", "# Not used. Map what is needed, and write for the rest why it is left out.", "[drops]"]
         width = max(len(key_of(p)) for p in unused)
-        out += [f"{key_of(p):{width}} = {_quoted(UNDECIDED)}" for p in unused]
+        out += [f"{key_of(p):{width}} = {toml_string(UNDECIDED)}" for p in unused]
     return out
 
 
 def at_line(text: str, top: Group, line: int) -> Iterator[tuple[Group, str]]:
     """The proposed line that stands on a line of the text."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     if not 0 < line <= len(lines):
         return
     table_name = next((x for x in reversed(lines[:line]) if x.startswith("[")), "[fields]")

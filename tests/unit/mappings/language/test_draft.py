@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from contracts.canonical.inventory import InventoryLevel
-from contracts.ports import ProductQuery
+from contracts.ports import OrderReference, ProductQuery
 from gateway.bootstrap import Checked, check
 from mappings.language.check import translate
 from mappings.language.draft.answers import draft_answer
 from mappings.language.draft.offers import Offer, rank
-from mappings.language.draft.requests import draft_request
+from mappings.language.draft.places import LOOKED
+from mappings.language.draft.requests import Writer, draft_request
 from mappings.language.draft.text import Draft
 from mappings.language.read import UNDECIDED, read
 from mappings.language.shape import Exchange, Field, Leaf, Message, Record
@@ -90,7 +91,7 @@ def test_every_finding_of_a_draft_is_a_question_to_a_person(reference: Checked) 
         steps = tuple(parsed.source.split("/")[1:]) if real.reads else ()
         wrong = translate(parsed, real.source, real.target, steps)[2]
         assert wrong == [], path
-        assert len(asked) == len(draft.decisions) + bool(draft.unused), path
+        assert len(asked) == len(draft.decisions) + len(draft.confirm) + bool(draft.unused), path
 
 
 # ---- a small system of its own ----------------------------------------------------------------------------------------
@@ -139,14 +140,31 @@ def test_what_a_noun_requires_and_no_field_says_is_decided_by_a_person_and_stops
     assert [d.path for d in draft.decisions] == ["location_id"]
     parsed, found = read(draft.text, "levels.toml")
     assert parsed.undecided == {"location_id"}
-    assert [f.message.partition(":")[0] for f in found] == ["location_id is not decided", "1 left out without a reason"]
+    assert [f.message.partition(":")[0] for f in found] == [
+        "on_hand is only likely (0.80)",
+        "location_id is not decided",
+        "1 left out without a reason",
+    ]
     assert translate(parsed, answer(leaf("sku"), leaf("quantity", "decimal")), message(InventoryLevel), ("rows",))[2] == []
+
+
+def test_of_a_request_with_fifty_thousand_fields_as_many_are_looked_at_as_can_be() -> None:
+    parts = [Field(f"part{n}", Record(f"Part{n}", [leaf(f"note{k}", required=False) for k in range(500)])) for n in range(100)]
+    writer = Writer(OrderReference, "shop.findOrder", Message("shop.findOrder", "json", Record("Asked", [leaf("orderNumber"), *parts])))
+    draft = writer.draft("")
+    assert lines(draft) == {"orderNumber": "order_number"}
+    assert writer.looked <= LOOKED
 
 
 def test_a_decided_draft_has_no_finding() -> None:
     draft = level(leaf("sku"), leaf("quantity", "decimal"))
     text = draft.text.replace("[fields]", "[fields]\nlocation_id = \"'0001'\"", 1).replace(UNDECIDED, "pages are followed by the driver")
-    parsed, found = read(text[: text.index("[decide]")] + text[text.index("[drops]") :], "levels.toml")
+    text = text[: text.index("[decide]")] + text[text.index("[drops]") :]
+    (guess,) = read(text, "levels.toml")[1]
+    assert guess.message == "on_hand is only likely (0.80): the contract says no unit, EA is a guess"
+    assert (text.splitlines()[guess.line - 1].partition(" ")[0], guess.column) == ("on_hand", 11)
+    assert "remove its remark" in guess.suggestion
+    parsed, found = read(text.replace("  # likely (0.80): the contract says no unit, EA is a guess", ""), "levels.toml")
     assert found == []
     assert translate(parsed, answer(leaf("sku"), leaf("quantity", "decimal")), message(InventoryLevel), ("rows",))[2] == []
 
