@@ -26,6 +26,8 @@ TOLERANCE: Final = 0.75
 """Seconds that a loaded machine may add to a limit."""
 LONGEST_DEADLINE: Final = 20.0
 """Seconds; nobody waits longer for one attempt."""
+SMALL: Final = 1_000_000
+"""Bytes that an answer without end may have, in place of a larger limit."""
 SHORTENED: Final = {"deadline": 5.0, "open_for": 3.0, "backoff": 0.2, "backoff_max": 1.0, "max_age": 0.05}
 """Longest times in a proof; what the estate declares longer is shortened to them."""
 
@@ -104,12 +106,12 @@ class Lab:
 
     checked: Checked
     system: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     recordings: tuple[Recorded, ...] = ()
     connections: Callable[[Checked], Mapping[str, Connection]] = lambda _: {}
     """Other connections than the driver's, to what was cut out: for whoever writes a driver, and to prove the catalogue itself."""
     notes: list[str] = field(default_factory=list)
-    options: Any = None
+    options: Any = field(default=None, repr=False)
     subjects: list[Subject] = field(default_factory=list)
     speaker: Speaker = field(init=False)
 
@@ -120,6 +122,8 @@ class Lab:
         self.speaker = speaker(self.checked, self.system, self.options)
         self.subjects = subjects(self.checked, self.system, self.speaker, self.recordings)
         self.notes += sorted({n for s in self.subjects for n in shortened(s.policy)})
+        if self.options.body_limit > SMALL:
+            self.notes.append(f"body_limit {self.options.body_limit} bytes shortened to {SMALL} where an answer has no end")
 
     async def prepare(self) -> None:
         """Everything is known from the start."""
@@ -196,7 +200,13 @@ def _at_most(seconds: float, what: str) -> Duration:
 
 def shortened(policy: Policy) -> list[str]:
     """What a proof does not wait for."""
-    declared = {"deadline": policy.deadline, "open_for": policy.breaker.open_for, "backoff_max": policy.retry.backoff_max}
+    declared = {
+        "deadline": policy.deadline,
+        "open_for": policy.breaker.open_for,
+        "backoff": policy.retry.backoff,
+        "backoff_max": policy.retry.backoff_max,
+        "max_age": policy.freshness.max_age,
+    }
     return [f"{name} {seconds:g} s shortened to {SHORTENED[name]:g} s" for name, seconds in declared.items() if seconds > SHORTENED[name]]
 
 

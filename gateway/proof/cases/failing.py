@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 from contracts.errors import (
     OutcomeUnknown,
@@ -14,11 +14,8 @@ from contracts.errors import (
 from gateway.proof.case import Differs, NotHere, Trial
 from gateway.proof.cases.expected import fails, same
 from gateway.proof.documents import Subject
-from gateway.proof.lab import LONGEST_DEADLINE, SHORTENED, every
+from gateway.proof.lab import LONGEST_DEADLINE, SHORTENED, SMALL, every
 from gateway.proof.stand_in import Fault, Kind
-
-SMALL: Final = 1_000_000
-"""Bytes that an answer without end may have, in place of a larger limit."""
 
 
 async def answers(trial: Trial) -> str:

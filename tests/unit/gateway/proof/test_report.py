@@ -3,9 +3,13 @@ from datetime import UTC, datetime
 import pytest
 from lxml import html as parser
 
+from contracts.policy import Breaker, Duration, Freshness, Policy, Retry
+from gateway.bootstrap import check
 from gateway.proof import report
 from gateway.proof.case import Tier
+from gateway.proof.lab import Lab, shortened
 from gateway.proof.run import Proof, Result, Verdict, awarded
+from tests.docs.demo import ROOT
 
 
 def result(case: str, tier: Tier, verdict: Verdict = "pass", came: str = "5 rows") -> Result:
@@ -68,3 +72,18 @@ def test_chosen_cases_award_no_tier() -> None:
     chosen = proof(result("a", "bronze"), complete=False)
     assert "a tier needs all" in report.headline(chosen)
     assert "tier" not in report.markdown(chosen).splitlines()[0]
+
+
+def test_a_proof_names_every_time_and_size_that_it_shortens() -> None:
+    limits = Policy(
+        deadline=Duration(30.0),
+        retry=Retry(backoff=Duration(2.0), backoff_max=Duration(9.0)),
+        breaker=Breaker(open_for=Duration(60.0)),
+        freshness=Freshness(max_age=Duration(600.0)),
+    )
+    assert [n.partition(" ")[0] for n in shortened(limits)] == ["deadline", "open_for", "backoff", "backoff_max", "max_age"]
+    assert "max_age 600 s shortened to 0.05 s" in shortened(limits)
+    checked = check(ROOT)
+    lab = Lab(checked, "oms", {})
+    assert f"body_limit {checked.options['oms'].body_limit} bytes shortened to 1000000 where an answer has no end" in lab.notes
+    assert "stand-in" not in repr(lab).partition("subjects=")[0]
