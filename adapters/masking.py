@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, cast
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
-from xml.sax.saxutils import escape
 
 import msgspec
 from lxml import etree
@@ -138,7 +138,7 @@ class Masking:
         found = self._body(body, content_type, mask)
         given = {part for name, value in sent.items() if name.lower() not in _PLAIN for part in re.split(r"[\s;=]+", value)}
         for value in self.secret_values | given:
-            for written in (str, _in_json, escape, _in_attribute) if len(value) >= _LONG else ():
+            for written in (str, _in_json, _in_text, _in_attribute) if len(value) >= _LONG else ():
                 found = found.replace(written(value).encode(errors="replace"), written(mask.text(value)).encode(errors="replace"))
         for value in self.secret_values:
             if _SHORTEST <= len(value) < _LONG:
@@ -354,8 +354,12 @@ def _in_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def _in_text(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
 def _in_attribute(text: str) -> str:
-    return escape(text, {'"': "&quot;"})
+    return _in_text(text).replace('"', "&quot;")
 
 
 class _Number(str):
