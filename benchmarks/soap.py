@@ -15,9 +15,10 @@ from typing import Any, cast
 import zeep
 from lxml import etree
 
-from adapters.soap.client import parse_xml, read_body, read_rows
+from adapters.soap.client import parse_xml, read_body
 from adapters.soap.contract import SoapContract
 from adapters.soap.envelope import EnvelopeWriter
+from adapters.soap.rows import read_rows
 from benchmarks.ratio import Ratio, Run, compare, compare_process, show
 from contracts.canonical.inventory import InventoryLevel
 from mappings.language import ReadContext, load

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from typing import Any, Literal
@@ -13,18 +12,15 @@ from typing import Any, Literal
 from lxml import etree
 
 from adapters.soap import mtom
-from adapters.soap.envelope import XSI
 from adapters.soap.errors import SOAP11, SOAP12, Unusable
 from adapters.wire import Wire, WireAnswer
-from mappings.language.rows import Rows, Shortened
-from mappings.language.shape import tag
 
 TYPES = mtom.ENVELOPE_TYPES | {mtom.PACKAGE}
 LARGE = 512 * 1024
 """Bytes from which on an answer is parsed beside the event loop."""
 MAX_COPIES = 20_000
 """Elements that references may add to those that are there."""
-_ENCODINGS = ("http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding")
+ENCODINGS = ("http://schemas.xmlsoap.org/soap/encoding/", "http://www.w3.org/2003/05/soap-encoding")
 
 
 class SoapClient:
@@ -69,14 +65,6 @@ class SoapClient:
             return read_body(answer.body)
         return await asyncio.get_running_loop().run_in_executor(self._worker, _read, answer, limit, opened)
 
-    async def shortened(self, answer: WireAnswer, rows: Rows) -> tuple[etree._Element, Shortened] | None:
-        """See `read_rows`."""
-        if answer.content_type not in mtom.ENVELOPE_TYPES:
-            return None
-        if len(answer.body) < LARGE:
-            return read_rows(answer.body, rows)
-        return await asyncio.get_running_loop().run_in_executor(self._worker, read_rows, answer.body, rows)
-
 
 def _read(answer: WireAnswer, limit: int, opened: Callable[[bytes], etree._Element] | None) -> etree._Element:
     document: bytes | etree._Element = answer.body
@@ -119,51 +107,14 @@ def read_body(document: bytes | etree._Element) -> etree._Element:
     body = envelope.find(f"{{{name.namespace}}}Body")
     if body is None:
         raise Unusable("Envelope", "a Body", "none")
-    if isinstance(document, bytes) and not any(ns.encode() in document for ns in _ENCODINGS):
+    if isinstance(document, bytes) and not any(ns.encode() in document for ns in ENCODINGS):
         return body
     return _resolved(body)
 
 
-def read_rows(document: bytes, rows: Rows) -> tuple[etree._Element, Shortened] | None:
-    """The Body of an envelope whose list is written the regular way, without that list, and the payload (the Body, or the first element in
-    it) with what was cut out. None: `read_body` has to read it; it alone says what is wrong.
-    """
-    if (cut := rows.cut(document)) is None:
-        return None
-    found = None
-    if not any(ns.encode() in cut.rest for ns in _ENCODINGS):
-        with suppress(Unusable):
-            body = read_body(cut.rest)
-            if (payload := _cut_from(body, rows, cut.way.nil)) is not None:
-                found = body, Shortened(payload, cut.rows, cut.way)
-    if found is None:
-        rows.failed()
-    return found
-
-
-def _cut_from(body: etree._Element, rows: Rows, nil: str) -> etree._Element | None:
-    """The payload, where the mark of cut rows stands where the contract has them, no other row beside it, and `nil` (a prefix with colon)
-    means xsi. The mark is taken out.
-    """
-    *above, field = rows.path
-    marks = list(body.iter(f"{{*}}{rows.mark}"))
-    place = marks[0].getparent() if len(marks) == 1 and marks[0].tag == tag(field, rows.mark) else None
-    if place is None or next(place.iterchildren(tag(field)), None) is not None or (nil and place.nsmap.get(nil[:-1]) != XSI):
-        return None
-    payload: etree._Element | None = place
-    for each in reversed(above):
-        if payload is None or payload.tag != tag(each):
-            return None
-        payload = payload.getparent()
-    if payload is not body and payload is not next(body.iterchildren(etree.Element), None):
-        return None
-    place.remove(marks[0])
-    return payload
-
-
 def _resolved(body: etree._Element) -> etree._Element:
     """The same, with what `href="#id"` (1.1) or `enc:ref` (1.2) points at in its place (SOAP encoding, multi-reference values)."""
-    targets = {i: e for e in body.iter(etree.Element) if (i := e.get("id") or e.get(f"{{{_ENCODINGS[1]}}}id"))}
+    targets = {i: e for e in body.iter(etree.Element) if (i := e.get("id") or e.get(f"{{{ENCODINGS[1]}}}id"))}
     if not targets:
         return body
     copies, most = 0, MAX_COPIES + sum(1 for _ in body.iter())
@@ -195,4 +146,4 @@ def _resolved(body: etree._Element) -> etree._Element:
 
 def _reference(element: etree._Element) -> str:
     href = element.get("href") or ""
-    return href[1:] if href.startswith("#") else (element.get(f"{{{_ENCODINGS[1]}}}ref") or "")
+    return href[1:] if href.startswith("#") else (element.get(f"{{{ENCODINGS[1]}}}ref") or "")

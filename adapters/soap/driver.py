@@ -31,6 +31,7 @@ from adapters.soap.declared import constant_fields, has, load_declared, merged, 
 from adapters.soap.envelope import EnvelopeWriter, Unwritable
 from adapters.soap.errors import SOAP11, SOAP12, SoapFault, Unusable, meant, read_fault, translated, value, xpath
 from adapters.soap.mtom import Attaching
+from adapters.soap.rows import shortened
 from adapters.soap.security import MessageSecurity, Sealed, Untrusted
 from adapters.soap.spec import AsOf, Carried, Meaning, Means, OperationOptions, Results, SoapOptions
 from adapters.wire import Wire, WireAnswer, client_tls
@@ -304,7 +305,7 @@ class SoapConnection:
             raise self._error(plan, http, answer, "busy" if busy else "failed")
         if not answer.body and status < 300 and plan.operation.answer is None:
             return None
-        if plan.rows is not None and status < 300 and (short := await client.shortened(answer, plan.rows)) is not None:
+        if plan.rows is not None and status < 300 and (short := await shortened(answer, plan.rows, self._worker)) is not None:
             body, payload = short
             if self._expected(plan, body, next(body.iterchildren(etree.Element), None), answer) is payload.payload:
                 return payload

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.soap.client import read_body, read_rows
+from adapters.soap.client import read_body
 from adapters.soap.contract import SoapContract
 from adapters.soap.errors import Unusable
+from adapters.soap.rows import read_rows
 from contracts.canonical.customer import Customer
 from contracts.canonical.inventory import InventoryLevel
 from contracts.canonical.location import Location
