@@ -152,6 +152,7 @@ async def test_a_request_under_way_ends_on_the_estate_it_began_with(live: Live, 
     await only_one_left(live.product)
 
 
+@pytest.mark.slow
 async def test_edits_that_come_together_are_read_once(live: Live) -> None:
     generation = live.product.generation
     first = asyncio.create_task(live.product.reload())
@@ -161,6 +162,7 @@ async def test_edits_that_come_together_are_read_once(live: Live) -> None:
     assert live.product.generation == generation + 2
 
 
+@pytest.mark.slow
 async def test_an_operator_sees_why_an_estate_was_refused_and_what_waits_for_a_restart(live: Live, tmp_path: Path) -> None:
     estate = tmp_path / "estate"
     admin = await live.client("ops", ("admin:write", "admin:read"))

@@ -39,6 +39,7 @@ def test_causes_reads_standard_input_and_draws_a_table(spans: tuple[Path, str]) 
     assert f"*  1  {spans[1]}" in out
 
 
+@pytest.mark.slow
 def test_causes_finds_the_incident_itself(spans: tuple[Path, str]) -> None:
     code, out, _ = tillgate("causes", "--spans", str(spans[0]), "--detect")
     (found,) = json.loads(out)["incidents"]

@@ -51,7 +51,8 @@ def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["work"], ["demo"], ["tour"], ["check"], ["new"], ["new", "estate"], ["new", "system"],
     ["map"], ["map", "list"], ["map", "show"],
-    ["map", "try"], ["map", "coverage"], ["lineage"], ["impact"], ["drift"], ["prove"], ["stand-in"],
+    ["map", "try"], ["map", "coverage"], ["lineage"], ["impact"], ["drift"],
+    ["causes"], ["prove"], ["stand-in"],
     ["client"], ["client", "add"], ["client", "rotate"], ["client", "pin"],
     ["client", "suspend"], ["client", "list"], ["trace"], ["files"], ["files", "list"], ["files", "show"], ["orders"], ["bench"],
     ["publish"],

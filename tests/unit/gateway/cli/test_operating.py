@@ -110,4 +110,5 @@ def test_a_trace_is_drawn_with_its_steps_and_what_failed(tmp_path: Path, capsys:
     assert drawn.count("█") >= 2
     assert "timeout" in drawn
     spans = json.loads(said(tmp_path, capsys, "trace", trace_id, "--json"))
-    assert len(spans) == drawn.count("\n") - 1
+    assert len(spans) == sum("█" in line for line in drawn.splitlines())
+    assert "call erp.GetPrices: reason: " in drawn
