@@ -52,11 +52,8 @@ def keeping(
         for where, key, words in group:
             text.append(f"{key} = {json.dumps(words)}")
             at[len(text)] = (*place, *where)
-    made, wrong = None, list[Finding]()
-    for rest in ([], ["[drops]", '"*" = "nothing follows from it"']):
-        if made is None:
-            made, wrong = attempt("\n".join([*text, *rest]), source.file, shapes, {"Kept": kept})
-    said = [source.finding(at[f.line], f"operation {full}: {f.message}", f.suggestion) for f in wrong if f.line in at]
+    made, wrong = attempt("\n".join(text), source.file, shapes, {"Kept": kept}, partial=True)
+    said = [source.finding(at.get(f.line, place), f"operation {full}: {f.message}", f.suggestion) for f in wrong]
     return made, found + said
 
 

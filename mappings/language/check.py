@@ -21,16 +21,22 @@ def check(
 
 
 def translate(
-    mapping: MappingFile, source: Message | type[msgspec.Struct], target: Message | type[msgspec.Struct], steps: tuple[str, ...] = ()
+    mapping: MappingFile,
+    source: Message | type[msgspec.Struct],
+    target: Message | type[msgspec.Struct],
+    steps: tuple[str, ...] = (),
+    *,
+    partial: bool = False,
 ) -> tuple[Builder, Builder | None, list[Finding]]:
-    """The translation, the one of the other direction when `reverse = true`, and what is wrong."""
+    """The translation, the one of the other direction when `reverse = true`, and what is wrong. `partial`: it may leave out anything."""
     source, target = (side if isinstance(side, Message) else message(side) for side in (source, target))
     builder = Builder(mapping, source, target, steps)
     if target.form == "struct":
         builder.build_read()
     else:
         builder.build_write()
-    leftovers(builder)
+    if not partial:
+        leftovers(builder)
     findings = list(builder.findings)
     inverse: Builder | None = None
     if mapping.reverse and target.form != "struct":

@@ -306,8 +306,15 @@ def load(
 
 
 def attempt(
-    text: str, file: str, shapes: Callable[[str], Exchange], types: Mapping[str, type[msgspec.Struct]], own: Own = NO_OWN
+    text: str,
+    file: str,
+    shapes: Callable[[str], Exchange],
+    types: Mapping[str, type[msgspec.Struct]],
+    own: Own = NO_OWN,
+    *,
+    partial: bool = False,
 ) -> tuple[CompiledMapping | None, list[Finding]]:
+    """`partial`: what the source holds besides needs no reason."""
     parsed, findings = read(text, file)
     parsed.own, parsed.own_digest = own.functions, own.digest
     if not parsed.target or not parsed.source or (findings and not (parsed.fields.rules or parsed.fields.groups or parsed.fields.broken)):
@@ -316,7 +323,7 @@ def attempt(
     if sides is None:
         return None, findings
     source, target, steps = sides
-    builder, inverse, more = translate(parsed, source, target, steps)
+    builder, inverse, more = translate(parsed, source, target, steps, partial=partial)
     if found := [*findings, *more]:
         return None, sorted(found, key=lambda f: (f.line, f.column))
     return CompiledMapping(parsed, builder, inverse), []

@@ -19,7 +19,8 @@ from contracts.policy import Breaker, Duration
 from gateway.bootstrap import check
 from gateway.bootstrap.replaying import Comparison, replayer
 from gateway.estate import Estate, OrderRules
-from tests.flows.test_orders import draft, line, post, settled
+from sandbox.faults import Rule
+from tests.flows.test_orders import draft, held_by, line, post, settled
 from tests.products import Live, no_limits, own_estate, running
 
 pytestmark = pytest.mark.slow
@@ -315,3 +316,43 @@ async def test_recorded_calls_of_one_order_replay_without_a_difference_and_hold_
                 compared = Comparison()
                 await compared.add(now, taken)
                 assert (compared.changed, taken[-1].failed) == (0, "")
+
+
+async def test_a_read_of_two_calls_over_rest_looks_a_number_up_and_reads_by_it(tmp_path: Path) -> None:
+    """The order management is asked back by a search, and then for the order itself."""
+    root = own_estate(tmp_path / "estate")
+    estate, found = root / "estate.toml", root / "mappings/oms/found.answer.toml"
+    text = estate.read_text(encoding="utf-8")
+    one = text[text.index('[operation."oms.findOrders"]') :].partition("\n\n")[0]
+    steps = """[operation."oms.lookUp"]
+provides = "order.find"
+answer   = "mappings/oms/found.answer.toml"
+
+[[operation."oms.lookUp".steps]]
+calls   = "findOrders"
+request = "mappings/oms/find_orders.request.toml"
+keep    = { number = "(items | first).orderNo" }
+
+[[operation."oms.lookUp".steps]]
+calls   = "getOrder"
+request = "mappings/oms/by_number.request.toml"
+"""
+    estate.write_text(text.replace(one, steps), encoding="utf-8")
+    answer = (root / "mappings/oms/find_orders.answer.toml").read_text(encoding="utf-8").partition("[[example]]")[0]
+    answer = re.sub('.*"root.nextCursor.*\n', "", answer.replace("findOrders/items", "getOrder"))
+    found.write_text(answer, encoding="utf-8")
+    (root / "mappings/oms/by_number.request.toml").write_text(
+        'target = "oms.getOrder"\nsource = "OrderReference"\n\n[parameters]\nnumber = ""\n\n[fields]\norderNo = "parameters.number"\n'
+        '\n[drops]\norder_number = "the search took it"\n',
+        encoding="utf-8",
+    )
+    async with running(tmp_path, root=root, change=hasty) as live:
+        live.sandbox.faults.add(Rule(system="oms", kind="lost_answer", operation="createOrder", count=1))
+        order, process = await settled(live, (await post(live)).json()["id"])
+        assert (process.state, held_by(live, "oms", order.order_number)) == ("done", [(str(order.total_price.amount), True)])
+        assert live.sandbox.oms.calls["findOrders"] == live.sandbox.oms.calls["getOrder"] == 1
+
+        live.sandbox.faults.add(Rule(system="oms", kind="hang", operation="createOrder", count=1))
+        order, process = await settled(live, (await post(live)).json()["id"])  # asked back in vain first: nothing is looked up then
+        assert (process.state, len(held_by(live, "oms", order.order_number))) == ("done", 1)
+        assert (live.sandbox.oms.calls["findOrders"], live.sandbox.oms.calls["getOrder"]) == (3, 1)

@@ -8,6 +8,7 @@ import pytest
 
 from contracts.errors import Findings
 from gateway.bootstrap import check
+from gateway.bootstrap.changing import study
 from tests.flows.test_carts import with_shop
 
 NAME = "operation shop.placeOrder"
@@ -111,3 +112,14 @@ def test_a_parameter_that_is_kept_only_later_is_told(estate: Path) -> None:
 def test_what_contradicts_steps_is_told(estate: Path, old: str, new: str, said: str) -> None:
     changed(estate / "estate.toml", old, new)
     assert any(f"{NAME}: {said}" in f for f in findings(estate)), findings(estate)
+
+
+def test_a_call_that_is_named_otherwise_in_a_new_contract_is_patched_in_its_step(estate: Path, tmp_path: Path) -> None:
+    new = tmp_path / "shop.wsdl"
+    new.write_text(
+        (estate / "contracts/systems/shop/shop.wsdl").read_text(encoding="utf-8").replace("cartOrder", "cartOrders"), encoding="utf-8"
+    )
+    found = study(check(estate), new, "shop")
+    assert (found.decisions, found.left) == ([], [])
+    assert b'+commits  = "cartOrders"' in found.patch
+    assert b'+calls   = "cartOrders"' in found.patch
