@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final, Literal, get_args
 
@@ -65,7 +65,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One call, as the system saw it. `connection` counts from 1; `at` is a reading of the loop's clock."""
+    """One call, as the system saw it, without headers and body: many are kept. `connection` counts from 1; `at` is the loop's clock."""
 
     operation: str
     at: float
@@ -181,7 +181,7 @@ class StandIn:
     async def _exchange(self, asked: Asked, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on."""
         operation = self.speaker.operation(asked)
-        seen = Seen(operation or "", asyncio.get_running_loop().time(), number, asked)
+        seen = Seen(operation or "", asyncio.get_running_loop().time(), number, replace(asked, headers={}, body=b""))
         if operation is None:
             self.unknown += 1
             self._tell(seen, "the contract describes no such operation")

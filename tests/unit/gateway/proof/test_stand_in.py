@@ -48,6 +48,13 @@ async def test_without_our_credentials_nothing_is_carried_out(oms: StandIn) -> N
     assert (oms.executed, oms.turned_away) == ({}, 1)
 
 
+async def test_of_the_calls_that_it_keeps_neither_credentials_nor_bodies_stay(oms: StandIn) -> None:
+    await get(oms)
+    (seen,) = oms.seen
+    assert (seen.operation, seen.asked.method, seen.asked.path) == ("getCustomer", "GET", "/v2/customers/1000001")
+    assert (dict(seen.asked.headers), seen.asked.body) == ({}, b"")
+
+
 async def test_an_operation_that_the_estate_does_not_use_is_answered_from_the_contract(oms: StandIn) -> None:
     status, body = await get(oms, "/v2/orders/SO-000001/shipments")
     assert status == 200
