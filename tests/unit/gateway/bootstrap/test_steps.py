@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,17 @@ def test_a_call_that_is_named_otherwise_in_a_new_contract_is_patched_in_its_step
     assert (found.decisions, found.left) == ([], [])
     assert b'+commits  = "cartOrders"' in found.patch
     assert b'+calls   = "cartOrders"' in found.patch
+
+
+def test_the_manuals_order_fits_the_contract_of_a_shop_in_use(estate: Path, samples: Path, root: Path) -> None:
+    shutil.copy(samples / "wsdl/shop-rpc-encoded.wsdl", estate / "contracts/systems/shop/shop.wsdl")
+    manual = (root / "docs/connect-soap.md").read_text(encoding="utf-8").partition("## An order that takes several calls")[2]
+    operation, add = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)[:2]
+    text = (estate / "estate.toml").read_text(encoding="utf-8").partition('[operation."shop.placeOrder"]')[0]
+    (estate / "estate.toml").write_text(text + operation.replace("order.create", "order.book"), encoding="utf-8")
+    (estate / "mappings/shop/add.request.toml").write_text(add, encoding="utf-8")
+    changed(estate / "mappings/shop/create.request.toml", "shop.cartCreate", "shop.shoppingCartCreate")
+    changed(estate / "mappings/shop/create.request.toml", "store =", "storeId =")
+    for name in ("order.request", "order.answer"):
+        changed(estate / f"mappings/shop/{name}.toml", "shop.cartOrder", "shop.shoppingCartOrder")
+    assert set(check(estate).kept) == {("shop.placeOrder", 0), ("shop.placeOrder", 1)}
