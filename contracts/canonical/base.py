@@ -23,7 +23,12 @@ Text = Annotated[str, Meta(min_length=1, max_length=500)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Key = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{2,256}$(?!\n)")]
 Number = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")]
-Sku = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$(?!\n)", examples=["10000001"])]
+Sku = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 ._/+#:&()*=@-]{0,62}[A-Za-z0-9._/+#:&()*=@-])?$(?!\n)", examples=["10000001"])]
+"""What systems call an article, as they write it: `MA464LL/A`, `Rebel XT`. No comma, which separates values in a query."""
+SkuInPath = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9 ._+#:&()*=@-]{0,62}[A-Za-z0-9._+#:&()*=@-])?$(?!\n)", examples=["10000001"])
+]
+"""Without a slash: servers and proxies take that for a further segment, however it is escaped."""
 LocationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,19}$(?!\n)", examples=["0017"])]
 Gtin = Annotated[str, Meta(pattern=r"^([0-9]{8}|[0-9]{12,14})$(?!\n)")]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", examples=["DE"])]

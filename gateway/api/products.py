@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.canonical.answers import NoParameters, ProductParameters, Products
-from contracts.canonical.base import Sku
+from contracts.canonical.base import SkuInPath
 from contracts.canonical.product import Product
 from contracts.errors import NotFound
 from gateway.api.answering import missing
@@ -67,7 +67,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         answer=Product,
         handle=get_product,
         parameters=NoParameters,
-        path_parameters={"sku": Sku},
+        path_parameters={"sku": SkuInPath},
         errors=(NotFound,),
         cache="private, max-age=300, stale-if-error=86400",
         tag="Products",

@@ -32,8 +32,11 @@ class Orders:
     async def accept(self, draft: OrderDraft, key: str, call: Call) -> Order:
         """Recorded before anything is sent; waits for the process as long as the caller's deadline allows.
 
-        An order with `pendingWrite` is accepted, not yet complete. Raises InvalidBody, InsufficientStock, UpstreamRejected.
+        An order with `pendingWrite` is accepted, not yet complete. Raises InvalidBody, InsufficientStock, UpstreamRejected; NotFound where
+        no system takes orders.
         """
+        if not (self._systems.provides(ports.ORDER_CREATE) or self._systems.provides(ports.ORDER_BOOK)):
+            raise NotFound(what="capability", key=ports.ORDER_CREATE.name)
         now = self._now()
         order = self._new(draft, call.channel)
         flight = current()

@@ -9,7 +9,7 @@ from contracts.canonical.amounts import UNITS
 from tests.products import LOCATION, SKU
 
 KNOWN = {
-    "sku": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}"), SKU),
+    "sku": (re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._/+#:&()*=@-]{0,62}[A-Za-z0-9._/+#:&()*=@-])?"), SKU),
     "requestedLocationId": (re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,19}"), LOCATION),
     "locationId": (re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,19}"), LOCATION),
     "value": (re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,6})?"), "1"),

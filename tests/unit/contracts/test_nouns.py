@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from contracts import canonical
-from contracts.canonical.base import Noun, gtin_is_valid
+from contracts.canonical.base import Noun, Sku, SkuInPath, gtin_is_valid
 from contracts.canonical.product import PackGtin
 from contracts.canonical.sale import PosSale, SaleFlags, SaleKey
 from contracts.events import Event
@@ -89,3 +89,19 @@ def test_an_event_is_a_cloudevent_in_structured_mode():
     assert {"id", "source", "type", "time", "subject", "data", "datacontenttype"} <= document.keys()
     assert all(name.isalnum() and name.islower() for name in document)
     assert msgspec.json.decode(event.encode(), type=Event) == event
+
+
+@pytest.mark.parametrize("sku", ["10000001", "MA464LL/A", "Rebel XT", "n2610-slider", "A+B (2)", "x" * 64])
+def test_skus_are_taken_as_systems_write_them(sku):
+    assert msgspec.convert(sku, Sku) == sku
+
+
+@pytest.mark.parametrize("sku", ["", " a", "a ", "a,b", "a\n", "../x", "x" * 65])
+def test_what_would_not_survive_an_address_is_no_sku(sku):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(sku, Sku)
+
+
+def test_a_sku_with_a_slash_stands_in_a_query_not_in_a_path():
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert("MA464LL/A", SkuInPath)

@@ -16,6 +16,7 @@ from contracts.errors import (
     IdempotencyKeyReused,
     InsufficientStock,
     InvalidBody,
+    NotFound,
     OutcomeUnknown,
     UpstreamBusy,
     UpstreamRejected,
@@ -105,6 +106,13 @@ async def test_an_order_passes_its_steps_and_rests(bench: Bench) -> None:
         ("book", "confirmed", 1, "500"),
         ("announce", "confirmed", 0, ""),
     ]
+
+
+async def test_an_order_that_no_system_takes_is_not_taken_by_us(bench: Bench) -> None:
+    del bench.estate.rows[CREATE], bench.estate.rows[BOOK]
+    with pytest.raises(NotFound, match="no capability"):
+        await bench.accept()
+    assert await bench.books.orders.all_orders() == []
 
 
 async def test_a_refusal_of_the_first_system_gives_the_stock_back(bench: Bench) -> None:
