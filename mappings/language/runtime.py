@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final, NoReturn
 
 from contracts.canonical.amounts import CURRENCIES, MAX_CENTS, UNITS, Money, Quantity, UnitPrice
+from contracts.canonical.base import gtin_is_valid
 
 XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
@@ -422,6 +423,16 @@ def open_cases(value: Any, table: Mapping[Any, Any], otherwise: Any, context: An
         return table[value]
     context.drift("value", where, "***" if personal else str(value)[:80])
     return otherwise
+
+
+def gtin(value: str, context: Any, where: str) -> str | None:
+    """GS1 General Specifications 7.9. Absent, and counted, when it is none."""
+    found = value.strip(BLANKS)
+    if gtin_is_valid(found):
+        return found
+    if found:
+        context.drift("value", where, found[:80])
+    return None
 
 
 def flag(value: str | None, true: frozenset[str], false: frozenset[str]) -> bool:

@@ -128,6 +128,18 @@ def _cases(b: Source, value: Value, table: dict[Any, Any], otherwise: Any) -> Va
     return b.apply(value, template, result, optional=value.optional or None in results)
 
 
+@family.function(
+    "gtin",
+    "string",
+    "string",
+    "A GTIN (EAN, UPC) whose check digit is right, without blanks around it. Anything else becomes absent and is counted as drift.",
+    loss="what is no GTIN",
+)
+def _gtin(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
+    template = f"gtin($, context, {lit('/'.join(value.path))})"
+    return b.apply(value, template, Type("string", Leaf("string", max_length=14, min_length=8)), optional=True)
+
+
 _LOCATION = {f.name: f for f in message(Location).root.fields if isinstance(f.shape, Leaf) and not f.repeated}
 
 
