@@ -125,7 +125,7 @@ class Operation:
 
         async def once(call: Call, seconds: float) -> tuple[Rows, Provenance]:
             reply = await self._ask(self.called[0], document, call, seconds, last=True)
-            return self._read(reply, at or datetime.now(UTC))
+            return self._read(reply, request, at or datetime.now(UTC))
 
         return once
 
@@ -156,9 +156,9 @@ class Operation:
                     if part.keep is not None:
                         found = self._keep(part.keep, reply, self._context(now, kept=kept), kept)
                     if last:
-                        return self._read(reply, now, kept)
+                        return self._read(reply, request, now, kept)
                     if not found:
-                        return self._read(replace(reply, documents=()), now, kept)
+                        return self._read(replace(reply, documents=()), request, now, kept)
                 begun = begun or number >= self.commits
         raise AssertionError("an operation in parts has a last one")
 
@@ -191,7 +191,13 @@ class Operation:
         kept.update(found)
         return not lacks
 
-    def _context(self, received: datetime, source: Provenance | None = None, kept: Mapping[str, Any] | None = None) -> ReadContext:
+    def _context(
+        self,
+        received: datetime,
+        source: Provenance | None = None,
+        kept: Mapping[str, Any] | None = None,
+        asked: msgspec.Struct | None = None,
+    ) -> ReadContext:
         return ReadContext(
             self.system,
             self.name,
@@ -202,9 +208,12 @@ class Operation:
             drift=self.drift.count,
             parameters={**self.parameters, **kept} if kept else self.parameters,
             secrets=self.secrets,
+            asked=asked,
         )
 
-    def _read(self, reply: Reply, received: datetime, kept: Mapping[str, Any] | None = None) -> tuple[Rows, Provenance]:
+    def _read(
+        self, reply: Reply, request: msgspec.Struct, received: datetime, kept: Mapping[str, Any] | None = None
+    ) -> tuple[Rows, Provenance]:
         mapping = self.answer
         source = Provenance(
             source_system=self.system,
@@ -215,7 +224,7 @@ class Operation:
         )
         if mapping is None:
             return (), source
-        context, drifted = self._context(received, source, kept), self.drift.total
+        context, drifted = self._context(received, source, kept, request), self.drift.total
         with step(Step.MAP, system=self.system, operation=self.name, mapping=mapping.name, mapping_version=mapping.version) as hop:
             rows = tuple(row for document in reply.documents for row in mapping.read(document, context))
             hop.set(rows=len(rows), drift=self.drift.total - drifted)

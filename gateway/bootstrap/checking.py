@@ -283,6 +283,13 @@ def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, Compil
             canonical_side, system_side = mapping.file.target, mapping.file.source
             if at[-1] == "request":
                 canonical_side, system_side = system_side, canonical_side
+            if at[-1] == "answer" and mapping.file.asked not in ("", asked.__name__):
+                said = f"operation {name}: {path} says asked = {mapping.file.asked!r}"
+                yield source.finding(at, said, f"{operation.provides} is asked with {asked.__name__}")
+            through, most = f"asked.{capability.keys}.", operation.policy.batch.size
+            if at[-1] == "answer" and most > 1 and any(s.startswith(through) for fed in mapping.lineage.values() for s in fed.sources):
+                said = f"operation {name}: {path} takes {through}… from the request, which may ask for {most} at once"
+                yield source.finding(at, said, "write batch = { size = 1 }, or take it from the answer")
             if canonical_side != noun.__name__ or system_side.partition("/")[0] != f"{system}.{call}":
                 yield source.finding(
                     at,

@@ -54,8 +54,9 @@ def show(settings: Settings, path: str, code: bool) -> None:
 @click.argument("path")
 @click.argument("document", type=click.File("rb"), required=False)
 @click.option("--zone", default="Europe/Berlin", show_default=True, help="Time zone of every location.")
+@click.option("--asked", help="What was asked, as canonical JSON, for an answer mapping that speaks of it.")
 @click.pass_obj
-def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone: str) -> None:
+def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone: str, asked: str | None) -> None:
     """Run a mapping on DOCUMENT (XML, JSON, rows; - for standard input), or run its own examples."""
     chosen = _chosen(check(settings.estate, only=path), path)
     if document is None:
@@ -71,6 +72,13 @@ def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone:
     drift: list[tuple[str, str, str]] = []
     system, _, operation = (chosen.source if chosen.reads else chosen.target).name.partition(".")
     context = ReadContext(system, operation, datetime.now(UTC), zone_of=lambda _: ZoneInfo(zone), drift=lambda *what: drift.append(what))
+    if asked is not None:
+        if chosen.builder.asked is None:
+            raise click.ClickException('this mapping does not speak of what was asked; write asked = "NOUN" at its top')
+        try:
+            context.asked = given(chosen.builder.asked, asked, parse_xml)
+        except ValueError as exc:
+            raise click.ClickException(f"--asked: expected a {chosen.file.asked} in JSON: {str(exc)[:300]}") from exc
     try:
         source = given(chosen.source, raw.decode("utf-8"), parse_xml)
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError) as exc:

@@ -17,9 +17,10 @@ from contracts.canonical.order import Order
 from contracts.errors import TillgateError
 from contracts.policy import Policy
 from contracts.ports import CAPABILITIES, Capability, SkuAt
-from gateway.bootstrap import Checked
+from gateway.bootstrap import Checked, parse_xml
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping, ReadContext
+from mappings.language.examples import given, question
 from mappings.language.expression import Call, Cases, Choice, Const, ExpressionError, Node, Path, parse
 from mappings.language.sample import document as sample
 
@@ -201,6 +202,9 @@ def read(mapping: CompiledMapping | None, document: Any, full: str, zone: str, d
     system, _, name = full.partition(".")
     one = ZoneInfo(zone)
     context = ReadContext(system, name, datetime.now(UTC), zone_of=lambda _: one, drift=lambda *what: drift.append(what))
+    if (noun := mapping.builder.asked) is not None:
+        known = next((question(mapping, e) for e in mapping.file.examples if e.asked is not None), None)
+        context.asked = known or given(noun, REQUESTS.get(noun.name), parse_xml)
     return mapping.read(document, context)
 
 

@@ -27,10 +27,14 @@ def translate(
     steps: tuple[str, ...] = (),
     *,
     partial: bool = False,
+    asked: Message | None = None,
 ) -> tuple[Builder, Builder | None, list[Finding]]:
-    """The translation, the one of the other direction when `reverse = true`, and what is wrong. `partial`: it may leave out anything."""
+    """The translation, the one of the other direction when `reverse = true`, and what is wrong. `partial`: it may leave out anything.
+    `asked`: the request that an answer belongs to.
+    """
     source, target = (side if isinstance(side, Message) else message(side) for side in (source, target))
     builder = Builder(mapping, source, target, steps)
+    builder.asked = asked
     if target.form == "struct":
         builder.build_read()
     else:

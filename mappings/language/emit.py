@@ -148,6 +148,8 @@ class Emitter:
         self.parameters_used: set[str] = set()
         self.secrets: set[str] = set()
         """Names of the secrets that a request needs."""
+        self.asked: Message | None = None
+        """The request that an answer belongs to, where the mapping names its noun."""
         self.hoisted: list[Part] = []
         self.memos: dict[tuple[str, str], str] = {}
         self.blocks: list[int] = []

@@ -90,7 +90,18 @@ def example_context(mapping: CompiledMapping, example: Example, drift: list[tupl
         secrets=_Any(),
         drift=lambda *what: drift.append(what),
         parameters=example.parameters,
+        asked=question(mapping, example),
     )
+
+
+def question(mapping: CompiledMapping, example: Example) -> Any:
+    """The request that an example's answer belongs to, None when it names none. Raises ValueError."""
+    noun = mapping.builder.asked
+    return None if example.asked is None or noun is None else given(noun, example.asked, _no_xml)
+
+
+def _no_xml(text: bytes) -> Any:
+    raise ValueError("a request noun is JSON")
 
 
 def given(message: Message, literal: Any, parse_xml: ParseXml) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 MAX_LENGTH = 2000
 MAX_NODES = 400
 MAX_DEPTH = 40
-ANCHORS = ("this", "parent", "root", "parameters", "secrets", "context")
+ANCHORS = ("this", "parent", "root", "parameters", "secrets", "context", "asked")
 """First words of a path that say where it starts. A source field of that name is written `path("root")`."""
 
 

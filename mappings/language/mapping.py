@@ -55,6 +55,8 @@ class ReadContext:
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the operation, for requests."""
+    asked: msgspec.Struct | None = field(default=None, repr=False)
+    """The request that the answer belongs to."""
 
 
 @dataclass(slots=True)
@@ -323,10 +325,26 @@ def attempt(
     if sides is None:
         return None, findings
     source, target, steps = sides
-    builder, inverse, more = translate(parsed, source, target, steps, partial=partial)
+    asked = _asked(parsed, types, findings)
+    builder, inverse, more = translate(parsed, source, target, steps, partial=partial, asked=asked)
     if found := [*findings, *more]:
         return None, sorted(found, key=lambda f: (f.line, f.column))
     return CompiledMapping(parsed, builder, inverse), []
+
+
+def _asked(parsed: MappingFile, types: Mapping[str, type[msgspec.Struct]], findings: list[Finding]) -> Message | None:
+    """What `asked.FIELD` speaks of."""
+    if not parsed.asked:
+        return None
+    place = parsed.places[("asked",)]
+    if parsed.asked not in types:
+        said, hint = f"unknown noun {parsed.asked}", did_you_mean(parsed.asked, types)
+    elif parsed.source in types:
+        said, hint = "a request is made of its source alone", "remove asked; its fields are named as they are"
+    else:
+        return message(types[parsed.asked])
+    findings.append(Finding(parsed.file, place.line, said, hint, place.column))
+    return None
 
 
 def _sides(

@@ -17,6 +17,7 @@ MAX_FILE = 1_000_000
 TOP = (
     "target",
     "source",
+    "asked",
     "where",
     "group",
     "also",
@@ -36,7 +37,7 @@ GUESS = re.compile(r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^"'#\s]+)[ \t]*# likely \((\d
 """A value and the remark that a draft writes behind a line which it only found likely."""
 GROUP_WORDS = ("each", "of", "where", "when", "group")
 """Words inside [fields.x] that are no target fields. A target field of that name is written with a leading `=`: "=each"."""
-EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "locations", "received_at", "parameters")
+EXAMPLE = ("name", "given", "expect", "error", "zone", "zones", "locations", "received_at", "parameters", "asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ class Example:
     place: Place
     locations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Number -> fields of the canonical location, for `location(…)`."""
+    asked: Any = None
+    """The request it answers, as canonical JSON."""
 
 
 @dataclass(slots=True)
@@ -124,6 +127,8 @@ class MappingFile:
     text: str
     target: str = ""
     source: str = ""
+    asked: str = ""
+    """The noun of the request that the answer belongs to, for `asked.FIELD`."""
     doc: str = ""
     reverse: bool = False
     where: Rule | None = None
@@ -207,6 +212,7 @@ class _Reader:
             self.find(self.place(key), f"unknown key {key}", did_you_mean(key, TOP))
         result.target = self.text("target", required=True)
         result.source = self.text("source", required=True)
+        result.asked = self.text("asked")
         result.doc = self.text("doc")
         result.reverse = self.typed("reverse", bool, "true or false") or False
         if "where" in data:
@@ -371,6 +377,7 @@ class _Reader:
                     parameters,
                     place,
                     locations,
+                    row.get("asked"),
                 )
             )
 

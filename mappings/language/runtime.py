@@ -206,6 +206,22 @@ def secret(context: Any, name: str) -> str:
         raise Bad(f"the secret {name} of the operation", "nothing") from None
 
 
+def question(context: Any, *steps: str) -> Any:
+    """A value of the request that this is the answer to."""
+    value = context.asked
+    if value is None:
+        raise Bad("to know what was asked", "an answer alone")
+    for step in (*steps, ""):
+        if value.__class__ is tuple:
+            if len(value) != 1:
+                raise Bad("one question at a time (batch = { size = 1 } in the policy)", f"{len(value)} of them")
+            value = value[0]
+        if value is None or not step:
+            break
+        value = getattr(value, step)
+    return value
+
+
 def required(value: Any) -> Any:
     if value is None:
         raise Bad("a value, it is required", "nothing")

@@ -38,6 +38,8 @@ class Source(Emitter, ABC):
                 return self.parameter(path)
             case "secrets":
                 return self.secret(path)
+            case "asked":
+                return self.of_request(path)
             case "context":
                 if len(path.steps) != 1 or path.steps[0] not in CONTEXT:
                     raise Problem(f"context holds no {'.'.join(path.steps)}", did_you_mean(".".join(path.steps), CONTEXT), path.column)
@@ -72,6 +74,26 @@ class Source(Emitter, ABC):
         if self.current is not None and (source := f"secrets.{name}") not in self.current.sources:
             self.current.sources.append(source)
         return Value(f"secret(context, {name!r})", STRING, personal=True)
+
+    def of_request(self, path: Path) -> Value:
+        """A single value of the request; a list on the way to it must hold one element when it runs."""
+        if self.asked is None:
+            known = "it is a request itself" if self.target.form != "struct" else "the mapping does not say what is asked"
+            raise Problem(f"{path}: {known}", 'write asked = "NOUN" at the top, the noun of the request', path.column)
+        shape: Record | Leaf = self.asked.root
+        optional, personal = False, False
+        for step in path.steps:
+            field = shape.get(step) if isinstance(shape, Record) else None
+            if field is None:
+                names = [f.name for f in shape.fields] if isinstance(shape, Record) else []
+                raise Problem(f"{path}: what is asked holds no {step}", did_you_mean(step, names), path.column)
+            shape, optional, personal = field.shape, optional or field.nillable, personal or field.personal
+        if isinstance(shape, Record):
+            raise Problem(f"{path} is no single value", did_you_mean("", [f"{path}.{f.name}" for f in shape.fields]), path.column)
+        if self.current is not None and (source := str(path)) not in self.current.sources:
+            self.current.sources.append(source)
+        steps = ", ".join(map(repr, path.steps))
+        return Value(f"question(context, {steps})", leaf_type(shape), optional=optional, personal=personal)
 
     def parameter(self, path: Path) -> Value:
         name = ".".join(path.steps)

@@ -247,3 +247,14 @@ async def test_every_call_is_a_hop_of_its_own_within_the_attempt() -> None:
     with Recorder().flight("request", "POST /orders") as record:
         await perform(operation(Shop()))
     assert [h.operation for h in record.hops if h.kind is Step.ATTEMPT] == ["Order", *CALLS]
+
+
+async def test_an_answer_is_read_with_the_request_that_it_belongs_to() -> None:
+    class Echoing(FakeMapping):
+        def read(self, document: Any, context: ReadContext) -> list[Any]:
+            assert isinstance(context.asked, OrderCancellation)
+            return [OrderReceipt(external_id=context.asked.external_id)]
+
+    for op in (operation(Shop()), replace(operation(Shop()), parts=(), commits=0, call="cancel")):
+        (receipt,) = await perform(replace(op, answer=Echoing()))
+        assert receipt.external_id == "1"

@@ -79,3 +79,17 @@ def test_a_login_by_an_operation_that_the_contract_lacks_is_a_finding_at_its_lin
     (found,) = findings(estate)
     assert found.startswith(f"estate.toml:{line}:")
     assert "no operation 'logIn'" in found
+
+
+def test_an_answer_that_takes_its_key_from_the_request_is_asked_one_at_a_time(estate: Path) -> None:
+    answer = "mappings/erp/get_stock.answer.toml"
+    changed(estate / answer, 'target = "InventoryLevel"', 'target = "InventoryLevel"\nasked = "LevelQuery"')
+    changed(estate / answer, 'location_id     = "WERKS"', 'location_id     = "coalesce(WERKS, asked.pairs.location_id)"')
+    found = findings(estate)
+    assert any(f"operation erp.GetStock: {answer} takes asked.pairs.… from the request, which may ask for 500 at once" in f for f in found)
+
+
+def test_an_answer_that_speaks_of_another_request_is_a_finding(estate: Path) -> None:
+    changed(estate / "mappings/erp/get_stock.answer.toml", 'target = "InventoryLevel"', 'target = "InventoryLevel"\nasked = "PriceQuery"')
+    found = findings(estate)
+    assert any("says asked = 'PriceQuery'; inventory.levels is asked with LevelQuery" in f for f in found), found
