@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -35,6 +35,9 @@ _ORDER: Final = {
     }],
 }  # fmt: skip
 _PAIR: Final = {"sku": "1001", "locationId": "0001"}
+_RECEIVED: Final = timedelta(minutes=5)
+"""No recording, example or contract says a time so close to now."""
+
 REQUESTS: Final[dict[str, Any]] = {
     "LocationQuery": {},
     "ProductPage": {"limit": 10},
@@ -218,11 +221,16 @@ def size(document: Any) -> int:
 
 
 def plain(rows: Iterable[Any]) -> list[Any]:
-    """Rows as plain data, without where and when they were read."""
-    made = msgspec.to_builtins(list(rows), str_keys=True)
+    """Rows as plain data, without where and when they were read: a mapping may also take the time of receipt for one that is not told."""
+    now = datetime.now(UTC)
+    made = msgspec.to_builtins(list(rows), str_keys=True, builtin_types=(datetime,))
     for row in made:
         if isinstance(row, dict):
             row.pop("provenance", None)
+            for name, value in row.items():
+                if isinstance(value, datetime):
+                    received = value.tzinfo is not None and abs(now - value) < _RECEIVED
+                    row[name] = "when it was received" if received else value.isoformat()
     return list(made)
 
 
