@@ -68,7 +68,7 @@ def element(name: str, kind: str, more: str = "") -> str:
 MATNR = element("MATNR", "MATNR")
 WSDL = (
     Change("renamed", swap(('name="LABST"', 'name="LABST_FREE"')), "unknown source field LABST", after="LABST_FREE + INSME"),
-    Change("renamed to another language", swap(('name="KASSE"', 'name="TILL_ID"')), "KASSE", after='workstation_id  = "TILL_ID"'),
+    Change("renamed to another language", swap(('name="KASSE" type', 'name="TILL_ID" type')), "KASSE", after='workstation_id  = "TILL_ID"'),
     Change(
         "the list's own element is renamed", below('name="T_STOCK">', 'name="item"', 'name="row"'), "item", after="erp.GetStock/T_STOCK/row"
     ),
