@@ -10,6 +10,8 @@ import pytest
 from gateway.cli import main
 from tests.traces import BEGIN, Estate, incident
 
+pytestmark = pytest.mark.slow
+
 
 def tillgate(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
     done = subprocess.run([sys.executable, "-m", "gateway.cli", *arguments], input=given, capture_output=True, check=False, timeout=60)

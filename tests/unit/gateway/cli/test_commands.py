@@ -17,6 +17,8 @@ from contracts.versions import HISTORY
 from gateway.cli import main
 from tests.products import own_estate
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[4]
 
 

@@ -23,6 +23,8 @@ from gateway.proof.lab import Lab
 from gateway.proof.run import Result, prove
 from mappings.language import load
 
+pytestmark = pytest.mark.slow
+
 
 class Real:
     """The driver's own connection, and where a bad one begins."""

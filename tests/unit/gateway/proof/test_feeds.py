@@ -15,6 +15,8 @@ from gateway.proof.feeds import CASES, FileLab
 from gateway.proof.run import Result, prove
 from mappings.language import load
 
+pytestmark = pytest.mark.slow
+
 
 async def case(checked: Checked, name: str, keep: Callable[[Path], Books] = books) -> Result:
     lab = FileLab(checked, "pos", keep=keep)

@@ -10,6 +10,8 @@ from observability.rootcause import causes, graph, spans
 from observability.rootcause.detect import incidents
 from tests.traces import BEGIN, Estate, Fault, incident
 
+pytestmark = pytest.mark.slow
+
 STYLES: dict[str, dict[str, bool]] = {
     "calls, kinds and status": {},
     "calls and status": {"kind": False},
