@@ -15,8 +15,9 @@ from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope, Message,
 
 from contracts import errors
 from contracts.errors import TillgateError
-from gateway.edge import door as edge
 from gateway.edge import problems, reading
+from gateway.edge import request as edge
+from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from observability import Recorder, current, get_logger
 
@@ -28,7 +29,7 @@ _PROBES = "/health/"
 
 def application(
     endpoints: Iterable[AnyEndpoint],
-    door: edge.Door,
+    door: Door,
     recorder: Recorder,
     *,
     pages: Sequence[ControllerRouterHandler] = (),
@@ -51,7 +52,7 @@ def application(
     return Flights(app, recorder, max_requests, trusted)
 
 
-def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: edge.Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
+def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
     """Reads and answers below the framework's request and response objects: those cost more than the whole door."""
 
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:

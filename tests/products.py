@@ -31,7 +31,8 @@ from contracts.policy import Duration
 from contracts.versions import HISTORY
 from gateway.bootstrap import Checked, Product, check, pepper, product
 from gateway.cli.serving import demo_keys, sandbox_environment, server
-from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import Estate, Quota, QuotaPolicy
 from gateway.services.clock import Now, utc_now

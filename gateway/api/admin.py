@@ -14,7 +14,8 @@ from litestar.response import Stream
 
 from adapters.recording import EXCHANGES, SECONDS, Captures
 from contracts.errors import InvalidRequest, NotFound, StateConflict
-from gateway.edge import auth
+from gateway.edge.identity import scopes
+from gateway.edge.identity.authenticator import Authenticator
 from observability import current
 from observability.console.data import DriftView
 
@@ -72,7 +73,7 @@ class Controls(Protocol):
         ...
 
 
-def routes(controls: Controls, authenticator: auth.Authenticator, drift: Callable[[], Sequence[DriftView]]) -> list[HTTPRouteHandler]:
+def routes(controls: Controls, authenticator: Authenticator, drift: Callable[[], Sequence[DriftView]]) -> list[HTTPRouteHandler]:
     async def drifted(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(drift()), media_type="application/json", headers={"cache-control": "no-store"})
 
@@ -103,7 +104,7 @@ def routes(controls: Controls, authenticator: auth.Authenticator, drift: Callabl
         async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
             if flight := current():
                 flight.name = f"{method} {path.replace(':str', '')}"
-            auth.require(await authenticator.client(request.headers.get("authorization")), scope)
+            scopes.require(await authenticator.principal(request.headers.get("authorization")), scope)
             return await handle(request)
 
         return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)

@@ -18,7 +18,8 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from contracts.books import Books
 from contracts.errors import NotFound, TillgateError, Unauthenticated
-from gateway.edge import auth
+from gateway.edge.identity import scopes
+from gateway.edge.identity.authenticator import Authenticator
 from gateway.services.overview import Overview
 from observability import current
 from observability.console import pages, portal
@@ -36,14 +37,14 @@ WebRequest = Request[Any, Any, Any]
 class Sessions:
     """A signed cookie instead of the key: HttpOnly, same site only, eight hours."""
 
-    authenticator: auth.Authenticator
+    authenticator: Authenticator
     books: Books
     secret: bytes
 
     async def open(self, key: str) -> str:
         """Raises Unauthenticated, Forbidden."""
-        client = await self.authenticator.client(f"Bearer {key}")
-        auth.require(client, SCOPE)
+        client = await self.authenticator.principal(f"Bearer {key}")
+        scopes.require(client, SCOPE)
         text = f"{client.name}|{int(time.time()) + SESSION_SECONDS}".encode()
         return base64.urlsafe_b64encode(text).decode() + "." + self._sign(text)
 
@@ -169,7 +170,7 @@ class Documents:
     reference: Callable[[str], str]
     ready: Callable[[], Awaitable[dict[str, str]]]
     metrics: Callable[[], Awaitable[bytes]]
-    authenticator: auth.Authenticator
+    authenticator: Authenticator
 
 
 def documents(docs: Documents) -> list[HTTPRouteHandler]:
@@ -209,7 +210,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         return _json(msgspec.json.encode(await docs.ready()))
 
     async def metrics(request: WebRequest) -> Response[bytes]:
-        auth.require(await docs.authenticator.client(request.headers.get("authorization")), SCOPE)
+        scopes.require(await docs.authenticator.principal(request.headers.get("authorization")), SCOPE)
         return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def root(request: WebRequest) -> Response[bytes]:

@@ -8,9 +8,10 @@ from contracts.canonical.base import Key
 from contracts.canonical.order import Order, OrderDraft, OrderLineDraft
 from contracts.canonical.payment import Payment
 from contracts.errors import InsufficientStock, InvalidRequest, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
-from gateway.edge.auth import may_see, require_store
-from gateway.edge.door import cursor_of, position_of, require_match
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
+from gateway.edge.identity.scopes import may_see, require_store
+from gateway.edge.paging import cursor_of, position_of
+from gateway.edge.preconditions import require_match
 from gateway.services.services import Services
 
 

@@ -9,8 +9,8 @@ from contracts.canonical.base import SkuInPath
 from contracts.canonical.product import Product
 from contracts.errors import NotFound
 from gateway.api.answering import missing
-from gateway.edge.door import cursor_of, position_of
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
+from gateway.edge.paging import cursor_of, position_of
 from gateway.services.services import Services
 
 

@@ -9,9 +9,9 @@ from contracts.canonical.answers import NoParameters, Release
 from contracts.canonical.base import Key
 from contracts.canonical.reservation import Reservation, ReservationDraft, ReservationOwner
 from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict
-from gateway.edge.auth import may_see, require_store
-from gateway.edge.door import require_match
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
+from gateway.edge.identity.scopes import may_see, require_store
+from gateway.edge.preconditions import require_match
 from gateway.services.services import Services
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contracts.canonical.answers import SaleParameters, Sales
 from contracts.canonical.sale import SaleKey
 from contracts.errors import InvalidRequest
-from gateway.edge.auth import require_store
-from gateway.edge.door import cursor_of, position_of
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.identity.scopes import require_store
+from gateway.edge.paging import cursor_of, position_of
 from gateway.services.services import Services
 
 

@@ -21,7 +21,7 @@ from contracts.books import Books
 from contracts.ports import Publisher
 from gateway import estate as estates
 from gateway.bootstrap.systems import resolved
-from gateway.edge.auth import Authenticator
+from gateway.edge.identity.authenticator import Authenticator
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id

@@ -16,7 +16,8 @@ from contracts.errors import NotFound
 from contracts.versions import HISTORY
 from gateway.bootstrap import open_books, pepper
 from gateway.cli.settings import Settings
-from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
 from gateway.estate import CHANNELS, nearest, read
 
 T = TypeVar("T")

@@ -25,7 +25,8 @@ from watchfiles import awatch
 from contracts.books import Client
 from contracts.versions import HISTORY
 from gateway.cli.settings import DEMO, Settings
-from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import CHANNELS, Estate, resolve
 from observability.logs import configure

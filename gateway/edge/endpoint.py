@@ -8,10 +8,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from contracts.books import Client
 from contracts.call import Call
 from contracts.canonical.base import Provenance
 from contracts.errors import TillgateError
+from gateway.edge.identity.principal import Principal
 from observability import FlightRecord
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -25,7 +25,7 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 class Ask(Generic[P, B]):
     """A request after the door: authenticated, within quota, decoded into the newest shapes."""
 
-    client: Client
+    client: Principal
     call: Call
     path: dict[str, str]
     parameters: P

@@ -12,10 +12,10 @@ from contracts import errors
 from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
 from contracts.versions import VersionHistory
-from gateway.edge import personal, problems, protocol, reading
-from gateway.edge.auth import SCOPES
-from gateway.edge.door import KEY
+from gateway.edge import personal, preconditions, problems, protocol, reading
 from gateway.edge.endpoint import AnyEndpoint
+from gateway.edge.idempotency import KEY
+from gateway.edge.identity.scopes import SCOPES
 
 _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.InvalidRequest,
@@ -216,7 +216,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "in": "header",
             "required": False,
             "description": "The ETag that the change is meant for; 412 when the resource has moved on.",
-            "schema": {"type": "string", "pattern": f"^{reading.TAGS}$"},
+            "schema": {"type": "string", "pattern": f"^{preconditions.TAGS}$"},
         }
     if endpoint.conditional and endpoint.method == "GET":
         yield {
@@ -224,7 +224,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "in": "header",
             "required": False,
             "description": "An ETag that you have; 304 when nothing is new.",
-            "schema": {"type": "string", "pattern": f"^{reading.TAGS}$"},
+            "schema": {"type": "string", "pattern": f"^{preconditions.TAGS}$"},
         }
     if endpoint.idempotent_key:
         yield {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from contracts import errors
 from contracts.errors import TillgateError
+from gateway.edge.request import Answer
+from observability import FlightRecord
 
 MEDIA_TYPE = "application/problem+json"
 QUOTA_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -56,6 +58,13 @@ def headers(error: TillgateError) -> dict[str, str]:
 
 def encode(error: TillgateError, trace_id: str) -> bytes:
     return msgspec.json.encode(document(error, trace_id))
+
+
+def answer(error: TillgateError, flight: FlightRecord, fields: Mapping[str, str]) -> Answer:
+    """The problem as an answer, and into the flight. `fields` are those that the request has earned already."""
+    flight.failed(error)
+    body = encode(error, flight.trace_id)
+    return Answer(status_of(error), body, {**fields, **headers(error), "content-type": MEDIA_TYPE, "cache-control": "no-store"})
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -64,20 +64,6 @@ def check_accept(accept: str) -> None:
         raise NotAcceptable(got=accept[:80])
 
 
-TAGS = r'(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)'
-"""If-Match and If-None-Match (RFC 9110 §13.1)."""
-_TAGS = re.compile(TAGS)
-
-
-def entity_tags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The tags of a precondition, as they came; empty without one. Raises InvalidRequest."""
-    if (value := headers.get(name)) is None:
-        return ()
-    if not _TAGS.fullmatch(value):
-        raise InvalidRequest(where=f"header:{name}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
-    return tuple(tag.strip() for tag in value.split(","))
-
-
 def check_media(headers: Mapping[str, str]) -> None:
     """Raises UnsupportedMediaType. A body under another media type is refused: browsers send those across sites unasked."""
     encoding = headers.get("content-encoding", "identity").strip().lower()

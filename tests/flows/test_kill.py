@@ -23,7 +23,8 @@ from contracts.books import Books, Client
 from contracts.versions import HISTORY
 from gateway.bootstrap import open_books, pepper
 from gateway.cli.serving import sandbox, sandbox_environment
-from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
 from sandbox.world import World
 from tests.products import ROOT
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from contracts.versions import HISTORY
-from gateway.edge.door import cursor_of
+from gateway.edge.paging import cursor_of
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, EVERYTHING, LOCATION, SKU, Live, no_limits, running
 

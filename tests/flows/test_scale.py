@@ -34,7 +34,8 @@ from contracts.versions import HISTORY
 from gateway.bootstrap import open_books, pepper, trace_folder
 from gateway.cli.serving import sandbox_environment
 from gateway.edge.asyncapi import TOLD, document
-from gateway.edge.auth import SCOPES, new_key
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
 from observability import Recorder
 from observability.ring import Ring
 from sandbox.server import Sandbox

@@ -21,9 +21,12 @@ from contracts.canonical.base import Key, Noun
 from contracts.canonical.order import OrderCustomer, OrderLineDraft
 from contracts.versions import Change, Version, VersionHistory
 from gateway.app import application
-from gateway.edge.auth import SCOPES, Authenticator, new_key
-from gateway.edge.door import Door, require_match
+from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.identity.keys import new_key
+from gateway.edge.identity.scopes import SCOPES
+from gateway.edge.preconditions import require_match
 from gateway.edge.quota import Limit, Quotas
 from observability import Recorder
 

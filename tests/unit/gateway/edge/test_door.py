@@ -10,9 +10,10 @@ from contracts import errors
 from contracts.canonical.base import Provenance
 from contracts.canonical.order import OrderCustomer
 from contracts.errors import TillgateError
-from gateway.edge import door as edge
 from gateway.edge import problems, protocol
 from gateway.edge.endpoint import Ask, Outcome
+from gateway.edge.idempotency import LEASE
+from gateway.edge.paging import cursor_of, position_of
 
 from .conftest import LINE, START, Bench, Thing
 
@@ -272,7 +273,7 @@ async def test_a_request_that_died_between_begin_and_finish_is_taken_over_after_
     with pytest.raises(asyncio.CancelledError):
         await bench.post()
     problem(await bench.post(), 409, "request_in_progress")
-    bench.now += timedelta(seconds=edge.IDEMPOTENCY_LEASE + 1)
+    bench.now += timedelta(seconds=LEASE + 1)
 
     async def live(ask: Ask[Any, Any], runs: int) -> Outcome:
         return Outcome(Thing(key="second life"))
@@ -460,11 +461,11 @@ async def test_a_path_that_can_be_no_id_is_refused(bench: Bench, path: str) -> N
 
 async def test_a_cursor_that_this_api_has_not_made_is_refused(bench: Bench) -> None:
     async def page(ask: Ask[Any, Any], runs: int) -> Outcome:
-        return Outcome(Thing(key=edge.position_of(ask.parameters.cursor) or ""))
+        return Outcome(Thing(key=position_of(ask.parameters.cursor) or ""))
 
     bench.handle = page
-    assert (await bench.get(f"/things?cursor={edge.cursor_of('ord_7')}")).json()["key"] == "ord_7"
-    for wrong in ("a", "_____w", edge.cursor_of("a\x00b")):
+    assert (await bench.get(f"/things?cursor={cursor_of('ord_7')}")).json()["key"] == "ord_7"
+    for wrong in ("a", "_____w", cursor_of("a\x00b")):
         document = problem(await bench.get(f"/things?cursor={wrong}"), 400, "bad_request")
         assert document["errors"][0]["pointer"] == "query:cursor"
 
@@ -512,8 +513,8 @@ async def test_a_change_for_another_version_of_the_resource_is_412_and_runs_not(
 
 async def test_links_lead_to_the_end_and_keep_the_query(bench: Bench) -> None:
     async def page(ask: Ask[Any, Any], runs: int) -> Outcome:
-        at = int(edge.position_of(ask.parameters.cursor) or 0)
-        return Outcome(Thing(key=str(at)), cursor=edge.cursor_of(str(at + 1)) if at < 3 else None)
+        at = int(position_of(ask.parameters.cursor) or 0)
+        return Outcome(Thing(key=str(at)), cursor=cursor_of(str(at + 1)) if at < 3 else None)
 
     bench.handle = page
     seen, url = [], "/things?limit=7"

@@ -1,0 +1,48 @@
+"""API keys: 256 random bits, shown once, stored as a keyed hash, found by prefix."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from datetime import UTC, datetime
+
+from contracts.books import ApiKey, Client, ClientBook
+from contracts.errors import Unauthenticated
+from observability import Step, step
+
+_KEY = re.compile(r"tg_([a-z2-7]{8})_([A-Za-z0-9_-]{43})")
+
+
+def new_key(client: str, pepper: bytes, expires_at: datetime | None = None) -> tuple[str, ApiKey]:
+    """The key as it is shown once, and what is stored of it."""
+    prefix = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    secret = secrets.token_urlsafe(32)
+    return f"tg_{prefix}_{secret}", ApiKey(prefix=prefix, client=client, digest=_digest(secret, pepper), expires_at=expires_at)
+
+
+def _digest(secret: str, pepper: bytes) -> bytes:
+    return hmac.digest(pepper, secret.encode(), hashlib.sha256)
+
+
+class ApiKeys:
+    def __init__(self, clients: ClientBook, pepper: bytes) -> None:
+        self._clients = clients
+        self._pepper = pepper
+
+    async def client(self, text: str) -> Client:
+        """Raises Unauthenticated. Unknown prefixes take the same path as wrong secrets."""
+        found = _KEY.fullmatch(text.strip()) if len(text) < 200 else None
+        if found is None:
+            raise Unauthenticated(reason="expected an API key of the form tg_PREFIX_SECRET", presented=True)
+        with step(Step.AUTH):
+            stored = await self._clients.find_key(found[1])
+        digest = stored[0].digest if stored else bytes(32)
+        if not hmac.compare_digest(digest, _digest(found[2], self._pepper)) or stored is None:
+            raise Unauthenticated(reason="unknown API key", presented=True)
+        key, client = stored
+        if key.expires_at and key.expires_at <= datetime.now(UTC):
+            raise Unauthenticated(reason="this API key has expired", presented=True)
+        return client
