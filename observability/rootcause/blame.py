@@ -60,10 +60,6 @@ class Blame:
     failed: Flags
     met: Floats
     met_before: Floats
-    unknown: float
-    """Share of the bad requests' blame that no part explains."""
-    shape: bool
-    """Failures were told from the shape of traces, since no span has a status."""
     p: float
     """Of the rise of bad requests."""
     slower: Floats
@@ -210,10 +206,9 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
     share, share_before = b1 / max(n1, 1e-9), b0 / max(n0, 1e-9)
     if pvalue <= 0.01 and share - share_before >= 0.02 and share >= 2 * share_before:
         rows = _shared(s, p, bad & (incident | baseline), failed, failed_span, time, changed)
-        unknown = 1.0 - float((rows[2] * weight[rows[0]])[incident[rows[0]]].sum()) / max(b1, 1e-9)
         mode: Mode = "requests"
     else:
-        rows, unknown, mode = time, 0.0, "time"
+        rows, mode = time, "time"
     trace, part, amount = rows
     return Blame(
         mode,
@@ -225,8 +220,6 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
         failed,
         met,
         met_before,
-        min(max(unknown, 0.0), 1.0),
-        shape,
         pvalue,
         slower,
         changed,

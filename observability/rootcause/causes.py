@@ -11,8 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from observability.rootcause import graph as graphs
-from observability.rootcause import statistics
-from observability.rootcause.blame import Blame, Parts, blame, parts
+from observability.rootcause.blame import Blame, blame, parts
 from observability.rootcause.explain import SIGNIFICANT, Candidate, Explainer, Explanation
 from observability.rootcause.scope import scope
 from observability.rootcause.spans import Flags, Spans
@@ -79,9 +78,9 @@ def causes(
     p = parts(s, before)
     blamed = blame(s, p, now, before)
     calls = _numbered(loaded)
-    explainer = Explainer(s, p, blamed, now, before, calls)
+    explainer = Explainer(s, p, blamed, now, before, calls, incident)
     found = explainer.explain(level)
-    onset = _onset(s, p, blamed, found, incident, before)
+    onset = _onset(explainer, found, incident)
     confidence, inputs = _confidence(loaded, blamed, found, now)
     if compared_with_itself:
         confidence = min(confidence, _NO_BASELINE)
@@ -92,7 +91,7 @@ def causes(
         "confidence": round(confidence, 3),
         "onset": onset,
         "window": {"from": written(incident[0]), "to": written(incident[1])},
-        "ranking": [_row(loaded, explainer, c, i + 1, found, attributes, blamed, now) for i, c in enumerate(found.ranking[:top])],
+        "ranking": [_row(loaded, explainer, c, i + 1, found, attributes) for i, c in enumerate(found.ranking[:top])],
         "culprits": list(range(1, len(found.culprits) + 1)) if verdict != "none" else [],
         "why_not": [
             {"rank": i + 1, "reason": c.reason, **({"by": c.by} if c.by else {})} for i, c in enumerate(found.ranking[:top]) if c.reason
@@ -147,20 +146,8 @@ def _numbered(loaded: Loaded) -> set[tuple[int, int]]:
     return {(index[a], index[b]) for a, b in loaded.graph.edges if a in index and b in index}
 
 
-def _onset(s: Structure, p: Parts, b: Blame, found: Explanation, incident: Window, before: Flags) -> dict[str, str] | None:
-    if not found.culprits:
-        return None
-    seconds = (s.began - incident[0]) / 1e9
-    rows = np.isin(b.part, found.culprits[0].parts)
-    amount = statistics.totals(b.trace[rows], b.amount[rows], s.traces)
-    if b.mode == "requests":
-        hit = amount > 0.25
-    else:
-        usual = amount[before]
-        hit = amount > (float(np.quantile(usual, 0.95)) if len(usual) else 0.0)
-    end = min((incident[1] - incident[0]) / 1e9, float(seconds.max()) + 1)
-    begin = max(-900.0, float(seconds.min()))
-    estimate = statistics.onset(seconds, hit, s.spans.weight[s.main], math.floor(begin), math.ceil(end), hint=0.0)
+def _onset(explainer: Explainer, found: Explanation, incident: Window) -> dict[str, str] | None:
+    estimate = explainer.onset(found.culprits[0]) if found.culprits else None
     if estimate is None:
         return None
     at, low, high = (written(incident[0] + int(x * 1e9)) for x in estimate)
@@ -194,7 +181,7 @@ def _verdict(confidence: float, found: Explanation, b: Blame) -> str:
 
 
 def _row(
-    loaded: Loaded, explainer: Explainer, c: Candidate, rank: int, found: Explanation, attributes: Sequence[str], b: Blame, now: Flags
+    loaded: Loaded, explainer: Explainer, c: Candidate, rank: int, found: Explanation, attributes: Sequence[str]
 ) -> dict[str, Any]:  # fmt: skip
     services, operations = loaded.spans.services, loaded.spans.operations
     row: dict[str, Any] = {
@@ -204,7 +191,7 @@ def _row(
         "explains": [services[x] for x in c.explains],
     }  # fmt: skip
     if attributes and c in found.culprits:
-        row["scope"] = scope(loaded.structure, explainer, c, attributes, b, now)
+        row["scope"] = scope(explainer, c, attributes)
     return row
 
 

@@ -15,12 +15,16 @@ from observability.rootcause.spans import Flags, Floats, Ints
 from observability.rootcause.structure import Structure
 
 Evidence = Literal["failures", "own_time", "link_time", "missing", "none"]
-Reason = Literal[
-    "explained_by", "started_later", "normal_for_load", "too_few_requests", "only_retries", "only_waiting", "no_path", "caller_fault",
-]  # fmt: skip
+Reason = Literal["explained_by", "started_later", "normal_for_load", "too_few_requests", "only_waiting", "no_path"]
+Onset = tuple[float, float, float]
+"""Seconds after the begin of the incident: the estimate and its 95 % band."""
 SIGNIFICANT: Final = 0.01
 MOST: Final = 4
 """So many faults at once are told apart."""
+_DATED: Final = 12
+"""Of so many candidates it is asked when they rose."""
+_EARLIER: Final = -900.0
+"""Seconds before the incident in which its onset is looked for."""
 
 
 @dataclass(slots=True)
@@ -106,10 +110,22 @@ class _Cells:
 
 
 class Explainer:
-    """Steps 5, 6 and 8 for one incident window. `calls` are edges (caller, callee) of the dependency graph."""
+    """Steps 5, 6 and 8 for one incident window. `calls` are edges (caller, callee) of the dependency graph; `window` in nanoseconds."""
 
-    def __init__(self, s: Structure, p: Parts, blame: Blame, incident: Flags, baseline: Flags, calls: set[tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        s: Structure,
+        p: Parts,
+        blame: Blame,
+        incident: Flags,
+        baseline: Flags,
+        calls: set[tuple[int, int]],
+        window: tuple[int, int],
+    ) -> None:
         self.s, self.p, self.blame, self.incident, self.baseline, self.calls = s, p, blame, incident, baseline, calls
+        self.seconds = (s.began - window[0]) / 1e9
+        self.length = (window[1] - window[0]) / 1e9
+        self._onsets: dict[int, Onset | None] = {}
         self.weight = s.spans.weight[s.main]
         self.n1, self.n0 = float(self.weight[incident].sum()), float(self.weight[baseline].sum())
         now = incident[blame.trace]
@@ -256,10 +272,11 @@ class Explainer:
         rest = [c for c in ranking if c not in culprits]
         for c in rest:
             self._why_not(c, culprits)
+        order = self._order([*culprits, *(c for c in rest if c.p <= SIGNIFICANT and c.lift >= 1.2)])
         ordered = culprits + rest
         rival = next((c.score for c in rest if c.reason != "explained_by"), 0.0)
         margin = max(0.0, (culprits[0].score - rival) / culprits[0].score) if culprits and culprits[0].score > 0 else 0.0
-        return Explanation(ordered, culprits, total, min(1.0, residual), min(1.0, margin), 1.0)
+        return Explanation(ordered, culprits, total, min(1.0, residual), min(1.0, margin), order)
 
     def _known(self, candidate: Candidate, culprits: list[Candidate]) -> bool:
         return any(c.service == candidate.service and c.operation == candidate.operation for c in culprits)
@@ -341,5 +358,38 @@ class Explainer:
             c.reason, c.by = "explained_by", by + 1
         elif c.coverage < 0.05:
             c.reason = "normal_for_load"
+        elif culprits and self._later(c, culprits[0]):
+            c.reason = "started_later"
         else:
             c.reason = "only_waiting" if c.evidence in ("own_time", "link_time") else "no_path"
+
+    # ---- when ----------------------------------------------------------------------------------------------------------------
+
+    def hit(self, c: Candidate) -> Flags:
+        """Per trace, whether it has more of this candidate's blame than is usual."""
+        mine = np.isin(self.blame.part, c.parts)
+        amount = statistics.totals(self.blame.trace[mine], self.blame.amount[mine], self.s.traces)
+        if self.blame.mode == "requests":
+            return amount > 0.25
+        usual = amount[self.baseline]
+        return amount > (float(np.quantile(usual, 0.95)) if len(usual) else 0.0)
+
+    def onset(self, c: Candidate) -> Onset | None:
+        """When its blame rose; None when there is nothing to tell apart."""
+        if id(c) not in self._onsets:
+            begin = max(_EARLIER, float(self.seconds.min()))
+            end = min(self.length, float(self.seconds.max()) + 1)
+            self._onsets[id(c)] = statistics.onset(self.seconds, self.hit(c), self.weight, math.floor(begin), math.ceil(end), hint=0.0)
+        return self._onsets[id(c)]
+
+    def _order(self, risen: list[Candidate]) -> float:
+        """Share of the calls between risen services whose callee rose no later than its caller, as far as the bands tell."""
+        first: dict[int, Candidate] = {}
+        for c in risen[:_DATED]:
+            first.setdefault(c.service, c)
+        pairs = [(first[a], first[b]) for a, b in self.calls if a in first and b in first]
+        return 1 - sum(self._later(callee, caller) for caller, callee in pairs) / len(pairs) if pairs else 1.0
+
+    def _later(self, c: Candidate, than: Candidate) -> bool:
+        mine, other = self.onset(c), self.onset(than)
+        return mine is not None and other is not None and mine[1] > other[2]

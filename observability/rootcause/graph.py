@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,20 +92,3 @@ def seen(s: Structure) -> frozenset[tuple[str, str]]:
         for p, n in zip(pairs, times, strict=True)
         if n >= SEEN and p // services != p % services
     )
-
-
-def depth(edges: frozenset[tuple[str, str]]) -> dict[str, int]:
-    """Calls between a service and the outermost caller; rings count once."""
-    below: dict[str, list[str]] = {}
-    called = {callee for _, callee in edges}
-    for caller, callee in sorted(edges):
-        below.setdefault(caller, []).append(callee)
-    found = dict.fromkeys(sorted({n for e in edges for n in e} - called), 0) or ({min(n for e in edges for n in e): 0} if edges else {})
-    waiting = deque(found)
-    while waiting:
-        name = waiting.popleft()
-        for callee in below.get(name, ()):
-            if callee not in found:
-                found[callee] = found[name] + 1
-                waiting.append(callee)
-    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 Renames = Sequence[tuple[re.Pattern[str], str]]
@@ -68,8 +68,3 @@ def _renamed(name: str, renames: Renames) -> str | None:
         if pattern.search(name):
             return pattern.sub(replacement, name)
     return None
-
-
-def replicas(names: dict[str, tuple[str, str]]) -> int:
-    """How many services were written in more than one way."""
-    return sum(count > 1 for count in Counter(service for service, _ in names.values()).values())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from observability.rootcause.blame import Blame
 from observability.rootcause.spans import Flags, Floats, Ints
 from observability.rootcause.statistics import totals
 from observability.rootcause.structure import Structure
@@ -22,22 +21,16 @@ _VALUES: Final = 1_000
 """Of one attribute, the most frequent values are searched."""
 
 
-def scope(s: Structure, explainer: Explainer, c: Candidate, attributes: Sequence[str], b: Blame, now: Flags) -> list[dict[str, list[str]]]:
+def scope(explainer: Explainer, c: Candidate, attributes: Sequence[str]) -> list[dict[str, list[str]]]:
     """`[{"store": ["017", "018"]}]`; empty: everywhere this part is used.
 
     Minimises `bits = values named * log2(values there are) + deviance / (2 ln 2)` over conjunctions of at most three attributes.
     """
-    of = s.trace[explainer.p.span[np.isin(explainer.p.part, c.parts)]]
+    s = explainer.s
     met = np.zeros(s.traces, bool)
-    met[of] = True
-    mine = np.isin(b.part, c.parts)
-    amount = totals(b.trace[mine], b.amount[mine], s.traces)
-    if b.mode == "requests":
-        hit = amount > 0.25
-    else:
-        usual = amount[explainer.baseline]
-        hit = amount > (float(np.quantile(usual, 0.95)) if len(usual) else 0.0)
-    traces = np.flatnonzero(met & now)
+    met[s.trace[explainer.p.span[np.isin(explainer.p.part, c.parts)]]] = True
+    hit = explainer.hit(c)
+    traces = np.flatnonzero(met & explainer.incident)
     columns = {key: _per_trace(s, key)[traces] for key in attributes if key in s.spans.attributes}
     found = best(columns, {k: s.spans.attributes[k][1] for k in columns}, hit[traces], s.spans.weight[s.main[traces]])
     return [found] if found else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -60,16 +59,6 @@ def _hypergeometric(bad: int, of: int, bad_before: int, of_before: int) -> float
         if term < found * 1e-12:
             break
     return min(1.0, found)
-
-
-def benjamini_hochberg(ps: Sequence[float], q: float) -> list[bool]:
-    """Which of the tests hold at false discovery rate q."""
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    last = max((rank for rank, i in enumerate(order, 1) if ps[i] <= q * rank / len(ps)), default=0)
-    holds = [False] * len(ps)
-    for i in order[:last]:
-        holds[i] = True
-    return holds
 
 
 def buckets(microseconds: Floats) -> Ints:

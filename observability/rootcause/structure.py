@@ -38,7 +38,6 @@ class Structure:
 
     spans: Spans
     parent: Ints
-    root: Ints
     trace: Ints
     """Consecutive numbers; a trace is what shares an id, or, without ids, what hangs together."""
     main: Ints
@@ -54,7 +53,6 @@ class Structure:
     callee: Ints
     call: Flags
     """The span is nothing but a call: its exclusive time belongs to the way."""
-    failed_below: Flags
     orphans: float
     joined: int
     skewed: int
@@ -87,12 +85,10 @@ def structure(spans: Spans) -> Structure:
     last = remote[np.argsort(spans.start[remote] + spans.duration[remote], kind="stable")]
     callee[parent[last]] = spans.service[last]
     call = _calls(spans, parent, children, remote, callee, node, len(pairs))
-    failed_below = np.zeros(count, bool)
-    failed_below[parent[children[spans.status[children] == 2]]] = True
     main, began = _requests(spans, parent, trace)
     return Structure(
-        spans, parent, root, trace, main, began, exclusive, pauses, duration, node, [(int(p) // base, int(p) % base) for p in pairs],
-        callee, call, failed_below, float(orphan.mean()) if count else 0.0, joined, skewed,
+        spans, parent, trace, main, began, exclusive, pauses, duration, node, [(int(p) // base, int(p) % base) for p in pairs],
+        callee, call, float(orphan.mean()) if count else 0.0, joined, skewed,
     )  # fmt: skip
 
 

@@ -104,6 +104,32 @@ def test_the_onset_lies_within_seconds_of_the_fault(written: Written) -> None:
     assert abs(at - 200) < 10
 
 
+@pytest.mark.parametrize(("caller_at", "callee_at", "order"), [(400, 500, 0.0), (500, 400, 1.0), (400, 400, 1.0)])
+def test_a_callee_that_rose_after_its_caller_speaks_against_the_order(
+    caller_at: int, callee_at: int, order: float, written: Written
+) -> None:
+    chance, rows = random.Random(1), []
+    for n in range(1500):
+        at = n * 0.4
+        stock = chance.uniform(0.01, 0.02) + (0.05 if at >= callee_at and n % 2 else 0.0)
+        shop = chance.uniform(0.01, 0.02) + (0.05 if at >= caller_at and n % 3 else 0.0)
+        for span, parent, service, kind, begin, seconds in (
+            (1, "", "web", "SERVER", 0.0, shop + stock + 0.014),
+            (2, 1, "web", "CLIENT", 0.004, shop + stock + 0.004),
+            (3, 2, "shop", "SERVER", 0.005, shop + stock + 0.002),
+            (4, 3, "shop", "CLIENT", 0.005 + shop, stock + 0.002),
+            (5, 4, "stock", "SERVER", 0.006 + shop, stock),
+        ):
+            rows.append({
+                "trace_id": f"{n + 1:032x}", "span_id": f"{n * 8 + span:016x}", "parent_id": parent and f"{n * 8 + parent:016x}",
+                "service": service, "name": kind, "kind": kind, "start": int((BEGIN + at + begin) * 1e6), "duration": int(seconds * 1e6),
+            })  # fmt: skip
+    window = (int((BEGIN + 400) * 1e9), int((BEGIN + 600) * 1e9))
+    answer = first(written(rows), window)
+    assert {row["service"] for row in answer["ranking"][:2]} == {"shop", "stock"}
+    assert answer["confidence_inputs"]["order"] == order
+
+
 def test_the_same_input_gives_the_same_bytes(written: Written) -> None:
     rows, window, _ = case(11, "network")
     file = written(rows)
