@@ -15,6 +15,7 @@ from adapters.reads import Findings, Reads
 from contracts.call import Call
 from contracts.canonical.base import Provenance
 from contracts.errors import NotFound, OutcomeUnknown, UpstreamError, UpstreamRejected
+from contracts.policy import Freshness
 from contracts.ports import Answer, Capability, Gap
 from observability import Step, current, step
 
@@ -81,6 +82,12 @@ class Switchboard:
 
     def provides(self, capability: Capability[Q, A]) -> bool:
         return capability.name in self._routes
+
+    def freshness(self, capabilities: Iterable[str]) -> Freshness:
+        """What the shortest-lived of the operations behind these capabilities allows."""
+        found = [part.operation.policy.freshness for name in capabilities if name in self._routes for part in self._routes[name][1]]
+        names = Freshness.__struct_fields__
+        return Freshness(**{name: min(getattr(each, name) for each in found) for name in names}) if found else Freshness()
 
     async def ask(self, capability: Capability[Q, A], request: Q, call: Call) -> Answer[A]:
         """See contracts.ports.Systems. Raises NotFound for a capability that nothing provides."""

@@ -25,7 +25,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         answer=Inventory,
         handle=list_inventory,
         parameters=InventoryParameters,
-        cache="private, max-age=1, stale-if-error=600",
+        cache=1.0,
         tag="Inventory",
         capabilities=(
             "inventory.levels",

@@ -9,8 +9,8 @@ from gateway.services.services import Services
 
 
 async def list_prices(ask: Ask[PairParameters, None], services: Services) -> Outcome:
-    answer = await services.catalogue.prices(pairs(ask.parameters.sku, ask.parameters.location), ask.call)
-    return Outcome(Prices(items=answer.items, missing=missing(answer)), sources=answer.sources)
+    answer, until = await services.catalogue.prices(pairs(ask.parameters.sku, ask.parameters.location), ask.call)
+    return Outcome(Prices(items=answer.items, missing=missing(answer)), sources=answer.sources, until=until)
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -23,7 +23,8 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         answer=Prices,
         handle=list_prices,
         parameters=PairParameters,
-        cache="private, max-age=60, stale-if-error=3600",
+        cache=60.0,
+        shared=True,
         tag="Prices",
         capabilities=("price.read",),
     ),

@@ -168,6 +168,7 @@ def _application(
         services=services,
         max_body=estate.edge.max_body_bytes,
         deadlines={name: float(route.deadline) for name, route in estate.route.items()},
+        freshness={e.route: wiring.switchboard.freshness(e.capabilities) for e in ENDPOINTS if e.method == "GET"},
         retention_days=estate.edge.idempotency_retention / 86_400,
         now=base.now,
     )

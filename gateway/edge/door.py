@@ -10,6 +10,7 @@ from contracts import errors
 from contracts.books import Books
 from contracts.call import Call
 from contracts.errors import TillgateError
+from contracts.policy import Freshness
 from contracts.versions import VersionHistory
 from gateway.edge import problems, reading
 from gateway.edge.endpoint import AnyEndpoint, Ask
@@ -49,18 +50,19 @@ class Door:
         services: Any,
         max_body: int,
         deadlines: Mapping[str, float],
+        freshness: Mapping[str, Freshness],
         retention_days: float,
         now: Now = utc_now,
         body_seconds: float = BODY_SECONDS,
     ) -> None:
-        """`deadlines` in seconds by route; `body_seconds`: how long a body may take to arrive."""
+        """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive."""
         self._authenticator = authenticator
         self._quotas = quotas
         self._history = history
         self._services = services
         self._deadlines = deadlines
         self._life_cycle = LifeCycle(history, now)
-        self._representation = Representation(history, now)
+        self._representation = Representation(history, now, freshness)
         longest = max(deadlines.values(), default=0.0) + GRACE + 1
         self._once = Once(books.idempotency, lease=longest, retention_days=retention_days, now=now)
         self.max_body = max_body
@@ -109,7 +111,8 @@ class Door:
                     outcome = await endpoint.handle(ask, self._services)
             except TimeoutError as exc:
                 raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
-            return self._representation.of(outcome, endpoint, request, ask, version, fields)
+            entity = self._representation.entity(outcome, endpoint, request, version, principal, flight)
+            return self._representation.answer(entity, endpoint, ask, fields)
 
         if endpoint.idempotent_key:
             return await self._once.answer(request, raw, ask, extra, perform)

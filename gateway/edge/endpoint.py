@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -49,6 +50,8 @@ class Outcome:
     """Continuation of a collection; the door makes the Link header."""
     location: str | None = None
     retry_after: float | None = None
+    until: datetime | None = None
+    """The first moment at which this may no longer be true, whatever its sources allow: the next change of a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,11 @@ class Endpoint(Generic[P, B, S]):
     idempotent_key: bool = False
     """Unsafe: needs an Idempotency-Key."""
     conditional: bool = False
-    """Answers carry an ETag: GET honours If-None-Match, a change may send If-Match."""
-    cache: str = "no-store"
+    """Answers carry the resource's version as ETag; a change may send If-Match."""
+    cache: float = 0.0
+    """How many seconds a caller may keep an answer at most, where the estate allows longer; 0: not at all."""
+    shared: bool = False
+    """The answer depends on nothing but route, path, query, version and whether the caller may see personal data."""
     tag: str = ""
     example: B | None = None
     """A body that the sample company accepts; each published version shows it in its own shape."""
@@ -89,6 +95,10 @@ class Endpoint(Generic[P, B, S]):
     """What its handler may ask the systems (contracts.ports), feeds that it reads the books of among them."""
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Fields of a capability's answer, by noun and name, that are seen under another name: InventoryLevel.on_hand -> items.available."""
+
+    @property
+    def tagged(self) -> bool:
+        return self.conditional or self.cache > 0
 
     @property
     def route(self) -> str:

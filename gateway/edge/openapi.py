@@ -218,7 +218,7 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "description": "The ETag that the change is meant for; 412 when the resource has moved on.",
             "schema": {"type": "string", "pattern": f"^{preconditions.TAGS}$"},
         }
-    if endpoint.conditional and endpoint.method == "GET":
+    if endpoint.tagged and endpoint.method == "GET":
         yield {
             "name": "If-None-Match",
             "in": "header",
@@ -253,7 +253,7 @@ _FIELDS: dict[str, Any] = {
     "RateLimit": {"description": "What is left: `r` requests, more after `t` seconds.", "schema": {"type": "string"}},
     "RateLimit-Policy": {"description": "The quotas: `q` requests in `w` seconds.", "schema": {"type": "string"}},
 }
-_ETAG = {"ETag": {"description": "The resource's version.", "schema": {"type": "string"}}}
+_ETAG = {"ETag": {"description": "The resource's version, or of what was read.", "schema": {"type": "string"}}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
 _DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
 
@@ -264,13 +264,13 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(status): {
             "description": _DESCRIPTIONS.get(status, "Done"),
-            "headers": {**_FIELDS, **(_ETAG if endpoint.conditional else {})},
+            "headers": {**_FIELDS, **(_ETAG if endpoint.tagged else {})},
             "content": content,
             **(links if endpoint.links else {}),
         }
         for status in endpoint.statuses
     }
-    if endpoint.conditional and endpoint.method == "GET":
+    if endpoint.tagged and endpoint.method == "GET":
         found["304"] = {"description": "Nothing is new", "headers": {**_FIELDS, **_ETAG}}
     kinds = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.body is not None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
+
+import msgspec
 
 from contracts.errors import InvalidRequest, PreconditionFailed
 
@@ -25,9 +29,24 @@ def etag_of(version: int) -> str:
     return f'"v{version}"'
 
 
+def weak_etag_of(value: msgspec.Struct, *shape: str) -> str:
+    """Of what a read says in this `shape` (version, selection). Where it was read and when is no part of it: the same news, read again,
+    is still the same, and fields tell its age (RFC 9110 §8.8.1: weak tags stand for what is equivalent).
+    """
+    rows = getattr(value, "items", None)
+    if rows and hasattr(rows[0], "provenance"):
+        value = msgspec.structs.replace(value, items=tuple([msgspec.structs.replace(row, provenance=()) for row in rows]))
+    elif getattr(value, "provenance", None):
+        value = msgspec.structs.replace(value, provenance=())
+    digest = hashlib.sha256(msgspec.json.encode(value))
+    digest.update("\0".join(("", *shape)).encode())
+    return f'W/"{base64.urlsafe_b64encode(digest.digest()[:15]).decode()}"'
+
+
 def matches_none(tags: tuple[str, ...], etag: str) -> bool:
     """If-None-Match, weak comparison: True means that the caller has it already."""
-    return any(tag.removeprefix("W/") in (etag, "*") for tag in tags)
+    opaque = etag.removeprefix("W/")
+    return any(tag.removeprefix("W/") in (opaque, "*") for tag in tags)
 
 
 def require_match(if_match: tuple[str, ...], what: str, current: int) -> None:

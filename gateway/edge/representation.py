@@ -1,75 +1,141 @@
-"""An outcome as the bytes and fields that one caller gets: version down, personal data veiled, provenance, ETag, links."""
+"""An outcome as bytes and fields: what every caller of a version gets alike (the entity), and what one request adds to it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from contracts.canonical.base import Provenance
+from contracts.policy import Freshness
 from contracts.versions import Version, VersionHistory
 from gateway.edge import personal
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.identity.principal import Principal
 from gateway.edge.paging import next_link
-from gateway.edge.preconditions import etag_of, matches_none
+from gateway.edge.preconditions import etag_of, matches_none, weak_etag_of
 from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now
-from observability import Step, step
+from observability import FlightRecord, Step, step
+
+_NOT_KEPT = "no-store"
+
+
+@dataclass(slots=True)
+class Entity:
+    """One representation, made once: depends on route, path, query, version and whether the caller may see personal data."""
+
+    status: int
+    body: bytes
+    fields: dict[str, str]
+    """The same in every answer with these bytes: content-type, cache-control, vary, etag, location, retry-after."""
+    links: str = ""
+    """RFC 8288, of the collection's pages."""
+    etag: str = ""
+    sources: tuple[Provenance, ...] = ()
+    received: datetime | None = None
+    """When the oldest of its sources was received, if one of them is not of this very moment."""
+    cache_status: str = ""
+    """RFC 9211. Empty for a hit: then the time to live is each answer's own."""
+    fresh_until: datetime | None = None
+    """Until then it is what this request would be answered with from cache. None: it is kept nowhere."""
 
 
 class Representation:
-    def __init__(self, history: VersionHistory, now: Now) -> None:
+    def __init__(self, history: VersionHistory, now: Now, freshness: Mapping[str, Freshness]) -> None:
+        """`freshness` by route: that of the operations behind it."""
         self._history = history
         self._now = now
+        self._freshness = freshness
 
-    def of(
-        self,
-        outcome: Outcome,
-        endpoint: AnyEndpoint,
-        request: Request,
-        ask: Ask[Any, Any],
-        version: Version,
-        extra: dict[str, str],
-    ) -> Answer:
-        headers = {**extra, "content-type": "application/json", "cache-control": endpoint.cache}
-        if outcome.sources:
-            self._provenance(outcome, headers)
-        if outcome.version is not None:
-            headers["etag"] = etag = etag_of(outcome.version)
-            if endpoint.method == "GET" and matches_none(ask.if_none_match, etag):
-                del headers["content-type"]
-                return Answer(304, b"", headers)
-        if outcome.cursor is not None:
-            headers["link"] = ", ".join(filter(None, (extra.get("link"), next_link(request, outcome.cursor))))
-        if outcome.location is not None:
-            headers["location"] = outcome.location
-        if outcome.retry_after is not None:
-            headers["retry-after"] = str(max(1, round(outcome.retry_after)))
+    def entity(
+        self, outcome: Outcome, endpoint: AnyEndpoint, request: Request, version: Version, principal: Principal, flight: FlightRecord
+    ) -> Entity:
+        fields = {"content-type": "application/json"}
+        links = "" if outcome.cursor is None else next_link(request, outcome.cursor)
         with step(Step.MAP):
-            content = self._encode(outcome.value, endpoint, version, ask.client)
-        return Answer(outcome.status, content, headers)
+            value = self._veiled(outcome.value, endpoint, principal)
+            entity = Entity(outcome.status, self._encode(value, endpoint, version), fields, links, sources=outcome.sources)
+        if outcome.location is not None:
+            fields["location"] = outcome.location
+        if outcome.retry_after is not None:
+            fields["retry-after"] = str(max(1, round(outcome.retry_after)))
+        self._age(entity, outcome, endpoint, flight)
+        if outcome.version is not None:
+            entity.etag = etag_of(outcome.version)
+        elif value is not None and fields["cache-control"] != _NOT_KEPT:
+            entity.etag = weak_etag_of(value, version.date)
+        if entity.etag:
+            fields["etag"] = entity.etag
+        return entity
 
-    def _provenance(self, outcome: Outcome, headers: dict[str, str]) -> None:
-        """Cache-Status (RFC 9211) and Age. What is stale or incomplete is kept by no cache: the next answer may be better."""
-        stale = any(s.stale for s in outcome.sources)
-        cached = [s for s in outcome.sources if s.via == "cache"]
-        if stale:
-            headers["cache-status"] = "tillgate; fwd=stale; detail=stale-if-error"
-        elif not cached:
-            headers["cache-status"] = "tillgate; fwd=miss"
-        else:
-            headers["cache-status"] = "tillgate; hit" if len(cached) == len(outcome.sources) else "tillgate; fwd=partial"
+    def fields(self, entity: Entity, now: datetime) -> dict[str, str]:
+        """Those of one answer: the entity's own, and what depends on the moment (Age, RFC 9111 §5.1; Cache-Status, RFC 9211)."""
+        found = dict(entity.fields)
+        if entity.received is not None:
+            found["age"] = str(max(0, int((now - entity.received).total_seconds())))
+        if entity.cache_status:
+            found["cache-status"] = entity.cache_status
+        elif entity.fresh_until is not None:
+            found["cache-status"] = f"tillgate; hit; ttl={int((entity.fresh_until - now).total_seconds())}"
+        return found
+
+    def answer(self, entity: Entity, endpoint: AnyEndpoint, ask: Ask[Any, Any], extra: Mapping[str, str]) -> Answer:
+        """`extra`: the fields that the request has earned before."""
+        headers = {**extra, **self.fields(entity, self._now())}
+        if entity.links:
+            headers["link"] = f"{extra['link']}, {entity.links}" if "link" in extra else entity.links
+        if entity.etag and endpoint.method == "GET" and matches_none(ask.if_none_match, entity.etag):
+            del headers["content-type"]
+            return Answer(304, b"", headers)
+        return Answer(entity.status, entity.body, headers)
+
+    def _age(self, entity: Entity, outcome: Outcome, endpoint: AnyEndpoint, flight: FlightRecord) -> None:
+        """How old it is and how long it may be kept. What is stale or incomplete is kept by no cache: the next answer may be better."""
+        fields, sources = entity.fields, outcome.sources
+        fields["cache-control"] = _NOT_KEPT
+        if not sources:
+            return
+        policy = self._freshness.get(endpoint.route, _NEVER)
+        stale = any(s.stale for s in sources)
+        cached = sum(s.via == "cache" for s in sources)
+        oldest = min(s.received_at for s in sources)
         if stale or cached:
-            oldest = min(s.received_at for s in outcome.sources)
-            headers["age"] = str(max(0, int((self._now() - oldest).total_seconds())))
+            entity.received = oldest
+        if stale:
+            entity.cache_status = "tillgate; fwd=stale; detail=stale-if-error"
+        elif not cached:
+            entity.cache_status = "tillgate; fwd=miss"
+        elif cached < len(sources):
+            entity.cache_status = "tillgate; fwd=partial"
         if stale or bool(getattr(outcome.value, "missing", None)):
-            headers["cache-control"] = "no-store"
+            return
+        end = oldest + timedelta(seconds=policy.max_age)
+        if outcome.until is not None:
+            end = min(end, outcome.until)
+        if not entity.cache_status:
+            entity.fresh_until = end
+        if endpoint.cache:
+            seconds = int(min(max((end - oldest).total_seconds(), 0), endpoint.cache))
+            fields["cache-control"] = f"private, max-age={seconds}" + (
+                f", stale-if-error={int(policy.stale_if_error)}" if policy.stale_if_error else ""
+            )
 
-    def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version, principal: Principal) -> bytes:
+    def _veiled(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, principal: Principal) -> msgspec.Struct | None:
+        if value is not None and personal.SCOPE not in principal.scopes and (hide := personal.veil(endpoint.answer)):
+            found: msgspec.Struct = hide(value)
+            return found
+        return value
+
+    def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version) -> bytes:
         if value is None:
             return b""
-        if personal.SCOPE not in principal.scopes and (hide := personal.veil(endpoint.answer)):
-            value = hide(value)
         if not self._history.differs(endpoint.answer, version.date):
             return msgspec.json.encode(value)
         return msgspec.json.encode(self._history.down(msgspec.to_builtins(value), endpoint.answer, version.date))
+
+
+_NEVER = Freshness()

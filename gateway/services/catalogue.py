@@ -36,15 +36,18 @@ class Catalogue:
     async def page(self, after: str | None, limit: int, call: Call) -> Answer[Product]:
         return await self._systems.ask(ports.PRODUCT_PAGE, ports.ProductPage(limit=limit, after=after), call)
 
-    async def prices(self, pairs: Sequence[SkuAt], call: Call) -> Answer[Price]:
-        """Prices that hold now. More specific scope and later start come first (canonical model §2, Price)."""
+    async def prices(self, pairs: Sequence[SkuAt], call: Call) -> tuple[Answer[Price], datetime | None]:
+        """Prices that hold now, and the moment at which one of them ends or another begins, if one is known. More specific scope and
+        later start come first (canonical model §2, Price).
+        """
         answer = await self._systems.ask(ports.PRICES, ports.PriceQuery(pairs=tuple(dict.fromkeys(pairs))), call)
         now = self._now()
         valid = [
             p for p in answer.items if (p.valid_from is None or p.valid_from <= now) and (p.valid_until is None or now < p.valid_until)
         ]
         valid.sort(key=lambda p: (p.sku, p.location_id or "~", p.price_type != "sale", _descending(p.valid_from)))
-        return replace(answer, items=tuple(valid))
+        until = min((at for p in answer.items for at in (p.valid_from, p.valid_until) if at is not None and at > now), default=None)
+        return replace(answer, items=tuple(valid)), until
 
     @property
     def lists_locations(self) -> bool:

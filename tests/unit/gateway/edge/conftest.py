@@ -19,6 +19,7 @@ from contracts.canonical.amounts import Money, Quantity
 from contracts.canonical.answers import Cancellation, NoParameters, PageParameters
 from contracts.canonical.base import Key, Noun
 from contracts.canonical.order import OrderCustomer, OrderLineDraft
+from contracts.policy import Duration, Freshness
 from contracts.versions import Change, Version, VersionHistory
 from gateway.app import application
 from gateway.edge.door import Door
@@ -121,7 +122,7 @@ def endpoints(bench: Callable[[], Bench]) -> list[AnyEndpoint]:
     keyed: dict[str, Any] = {**common, "path_parameters": {"key": Key}, "conditional": True}
     return [
         Endpoint(method="GET", path="/things", name="list", scope="orders:read", handle=handle, **{**common, "parameters": PageParameters}),
-        Endpoint(method="GET", path="/things/{key}", name="get", scope="orders:read", handle=handle, **keyed),
+        Endpoint(method="GET", path="/things/{key}", name="get", scope="orders:read", handle=handle, cache=30.0, shared=True, **keyed),
         Endpoint(
             method="POST",
             path="/things",
@@ -185,6 +186,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             services=None,
             max_body=self.max_body,
             deadlines={"GET /things/{key}": 0.2},
+            freshness={"GET /things/{key}": Freshness(max_age=Duration(60), stale_if_error=Duration(600))},
             retention_days=7,
             now=lambda: found.now,
             body_seconds=self.body_seconds,

@@ -534,9 +534,9 @@ def source(seconds: float, **more: Any) -> Provenance:
 @pytest.mark.parametrize(
     ("sources", "status", "age", "cache"),
     [
-        ((source(0, via="live"),), "tillgate; fwd=miss", None, "no-store"),
-        ((source(12, via="cache"),), "tillgate; hit", "12", "no-store"),
-        ((source(9, via="cache"), source(0, via="live")), "tillgate; fwd=partial", "9", "no-store"),
+        ((source(0, via="live"),), "tillgate; fwd=miss", None, "private, max-age=30, stale-if-error=600"),
+        ((source(12, via="cache"),), "tillgate; hit; ttl=48", "12", "private, max-age=30, stale-if-error=600"),
+        ((source(9, via="cache"), source(0, via="live")), "tillgate; fwd=partial", "9", "private, max-age=30, stale-if-error=600"),
         ((source(90, via="cache", stale=True),), "tillgate; fwd=stale; detail=stale-if-error", "90", "no-store"),
     ],
 )
@@ -551,6 +551,36 @@ async def test_an_answer_says_where_it_comes_from_and_how_old_it_is(
     assert answer.headers["cache-status"] == status
     assert answer.headers.get("age") == age
     assert answer.headers["cache-control"] == cache
+
+
+async def test_what_was_read_again_and_is_the_same_keeps_its_tag(bench: Bench) -> None:
+    value, sources = Thing(key="a"), (source(12, via="cache"),)
+
+    async def told(ask: Ask[Any, Any], runs: int) -> Outcome:
+        return Outcome(value, sources=sources)
+
+    bench.handle = told
+    tag = (await bench.get()).headers["etag"]
+    assert tag.startswith('W/"')
+    sources = (source(0, via="live"),)
+    again = await bench.get(if_none_match=f'"v1", {tag}')
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert {"cache-control", "vary", "cache-status"} <= set(again.headers)
+    value = Thing(key="b")
+    assert (await bench.get(if_none_match=tag)).status_code == 200
+    value = Thing(key="a")
+    old = await bench.get(if_none_match=tag, api_version="2026-01-01")
+    assert (old.status_code, old.json()["id"]) == (200, "a")
+
+
+async def test_nobody_keeps_an_answer_beyond_the_moment_when_it_changes(bench: Bench) -> None:
+    async def price(ask: Ask[Any, Any], runs: int) -> Outcome:
+        return Outcome(Thing(key="a"), sources=(source(12, via="cache"),), until=START + timedelta(seconds=5))
+
+    bench.handle = price
+    answer = await bench.get()
+    assert answer.headers["cache-status"] == "tillgate; hit; ttl=5"
+    assert answer.headers["cache-control"] == "private, max-age=17, stale-if-error=600", "counted from its Age of 12"
 
 
 async def test_personal_data_leaves_only_for_who_may_read_customers(bench: Bench) -> None:

@@ -40,8 +40,9 @@ async def test_prices_hold_from_their_start_until_before_their_end_the_most_part
         price(clock, 5, "sale"),
         price(clock, 6, location="0017"),
     )
-    answer = await Catalogue(estate, clock).prices([at("10")], asking())
+    answer, until = await Catalogue(estate, clock).prices([at("10")], asking())
     assert [p.value.cent_amount for p in answer.items] == [6, 5, 3, 1]
+    assert until == clock.at + timedelta(seconds=1)
 
 
 async def test_what_no_system_knows_is_not_found() -> None:
