@@ -104,7 +104,7 @@ def routes(controls: Controls, authenticator: Authenticator, drift: Callable[[],
         async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
             if flight := current():
                 flight.name = f"{method} {path.replace(':str', '')}"
-            scopes.require(await authenticator.principal(request.headers.get("authorization")), scope)
+            scopes.require(await authenticator.principal(request.headers), scope)
             return await handle(request)
 
         return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)

@@ -43,7 +43,7 @@ class Sessions:
 
     async def open(self, key: str) -> str:
         """Raises Unauthenticated, Forbidden."""
-        client = await self.authenticator.principal(f"Bearer {key}")
+        client = await self.authenticator.principal({"authorization": f"Bearer {key}"})
         scopes.require(client, SCOPE)
         text = f"{client.name}|{int(time.time()) + SESSION_SECONDS}".encode()
         return base64.urlsafe_b64encode(text).decode() + "." + self._sign(text)
@@ -210,7 +210,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         return _json(msgspec.json.encode(await docs.ready()))
 
     async def metrics(request: WebRequest) -> Response[bytes]:
-        scopes.require(await docs.authenticator.principal(request.headers.get("authorization")), SCOPE)
+        scopes.require(await docs.authenticator.principal(request.headers), SCOPE)
         return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def root(request: WebRequest) -> Response[bytes]:

@@ -120,7 +120,7 @@ class Door:
 
     async def _principal(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Principal:
         try:
-            principal = await self._authenticator.principal(request.headers.get("authorization"))
+            principal = await self._authenticator.principal(request.headers)
         except (errors.Unauthenticated, errors.Forbidden):
             _, refusal = self._quotas.take(ANONYMOUS, request.peer)
             if refusal:

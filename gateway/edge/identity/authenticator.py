@@ -5,39 +5,65 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 
 from contracts.books import Books
 from contracts.errors import Forbidden, Unauthenticated
 from gateway.edge.identity.keys import ApiKeys
 from gateway.edge.identity.principal import Principal
+from gateway.services.clock import Now, utc_now
 
-_REMEMBER_SECONDS = 2.0
 _REMEMBERED = 4096
+_SCHEMES = frozenset({"basic", "digest", "dpop", "negotiate", "apikey", "token"})
 
 
 class Authenticator:
-    """A positive answer is remembered for two seconds, so that a suspension takes effect quickly."""
+    """What it found is believed for two seconds at most, so that a suspension takes effect quickly.
 
-    def __init__(self, books: Books, pepper: bytes) -> None:
-        self._keys = ApiKeys(books.clients, pepper)
+    `used` is told the prefix of each key that was accepted, every two seconds or so per key; it must return at once.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        pepper: bytes,
+        *,
+        used: Callable[[str], None] = lambda prefix: None,
+        now: Now = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys = ApiKeys(books.clients, pepper, now, clock)
+        self._used = used
+        self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
-    async def principal(self, authorization: str | None) -> Principal:
-        """Raises Unauthenticated, Forbidden."""
+    def known(self, authorization: str) -> Principal | None:
+        """Whom these credentials alone stand for, if that was found out a moment ago; else `principal` must be asked."""
+        entry = self._known.get(hashlib.sha256(authorization.encode()).digest())
+        return entry[1] if entry and entry[0] > self._clock() else None
+
+    async def principal(self, headers: Mapping[str, str], certificate: bytes | None = None) -> Principal:
+        """`headers` by lower case name; `certificate` in DER, as the caller proved to hold it. Raises Unauthenticated, Forbidden."""
+        authorization = headers.get("authorization")
         if not authorization:
             raise Unauthenticated
+        if known := self.known(authorization):
+            return known
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise Unauthenticated(reason=f"expected the scheme Bearer, got {scheme[:20]!r}", presented=True)
-        at = hashlib.sha256(token.encode()).digest()
-        now = time.monotonic()
-        if (known := self._known.get(at)) and known[0] > now:
-            return known[1]
-        client = await self._keys.client(token)
+            got = f", got {scheme}" if scheme.lower() in _SCHEMES else ""  # anything else may be a secret without its scheme
+            raise Unauthenticated(reason=f"expected the scheme Bearer{got}", presented=True)
+        client, prefix, until = await self._keys.client(token)
         if client.suspended:
             raise Forbidden(reason="this client is suspended")
-        principal = Principal.of(client, "key")
-        self._known[at] = (now + _REMEMBER_SECONDS, principal)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        principal = Principal.of(client, "key", prefix)
+        self._used(prefix)
+        self._remember(authorization, principal, until)
         return principal
+
+    def _remember(self, authorization: str, principal: Principal, until: float) -> None:
+        at = hashlib.sha256(authorization.encode()).digest()
+        self._known[at] = (until, principal)
+        self._known.move_to_end(at)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)

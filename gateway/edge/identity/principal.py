@@ -22,15 +22,20 @@ class Principal:
     """Pinned version; a request may name another one in `API-Version`."""
     quota: str
     credential: Credential
+    key: str = ""
+    """Prefix of its API key, for audit; empty with other credentials."""
 
     @classmethod
-    def of(cls, client: Client, credential: Credential) -> Principal:
+    def of(cls, client: Client, credential: Credential, key: str = "", scopes: frozenset[str] | None = None) -> Principal:
+        """`scopes`: what the credential grants of the client's; None: all."""
+        granted = frozenset(client.scopes)
         return cls(
             name=client.name,
             channel=client.channel,
-            scopes=frozenset(client.scopes),
+            scopes=granted if scopes is None else granted & scopes,
             stores=frozenset(client.stores),
             api_version=client.api_version,
             quota=client.quota,
             credential=credential,
+            key=key,
         )
