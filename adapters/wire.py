@@ -110,12 +110,16 @@ class Wire:
         keep_alive: float = 4.0,
         body_limit: int = BODY_LIMIT,
         tls: ssl.SSLContext | None = None,
+        deadline_header: str = "",
     ) -> None:
-        """`keep_alive` stays below the five seconds after which many servers drop an idle connection, maybe with our next request in it."""
+        """`keep_alive` stays below the five seconds after which many servers drop an idle connection, maybe with our next request in it.
+        `deadline_header` tells the system how many seconds we wait.
+        """
         if not _ORIGIN.fullmatch(base_url):
             raise ValueError(f"{system}: expected http(s)://host[:port][/path] without user or password")
         self.system, self.base_url, self.body_limit = system, base_url.rstrip("/"), body_limit
         self._connections, self._connect_seconds, self._keep_alive, self._tls = connections, connect_seconds, keep_alive, tls
+        self._deadline_header = deadline_header
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -171,10 +175,14 @@ class Wire:
         try:
             if not _PATH.fullmatch(path):
                 raise ValueError("a path that is not percent-encoded or has dot segments")
+            if traceparent:
+                headers = {**headers, "traceparent": traceparent}
+            if self._deadline_header:
+                headers = {**headers, self._deadline_header: f"{seconds:.3f}"}
             async with self._session.request(
                 method,
                 self.base_url + path,
-                headers={**headers, "traceparent": traceparent} if traceparent else headers,
+                headers=headers,
                 data=body,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds, connect=min(self._connect_seconds, seconds), ceil_threshold=math.inf),

@@ -78,6 +78,7 @@ class RestConnection:
             connect_seconds=options.connect_limit,
             body_limit=options.body_limit,
             tls=tls,
+            deadline_header=options.deadline_header,
         )
         self.login: Login | None = None
         self._token_wire: Wire | None = None

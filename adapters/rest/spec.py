@@ -228,5 +228,7 @@ class RestOptions(Options, frozen=True, kw_only=True):
     body_limit: Annotated[int, Meta(ge=1_000, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
     """Of one answer, all its pages together."""
     connect_limit: Duration = Duration(3)
+    deadline_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,60}$")] = ""
+    """A header in which each call says how long its answer is waited for, in seconds (`2.500`), for a system that stops working then."""
     etags: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
     """How many answers are kept to be asked for conditionally, by ETag or Last-Modified."""

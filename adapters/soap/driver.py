@@ -116,6 +116,7 @@ class SoapConnection:
                     connect_seconds=options.connect_limit,
                     body_limit=options.body_limit,
                     tls=tls,
+                    deadline_header=options.deadline_header,
                 )
             )
             self._paths.append((address.path or "/") + (f"?{address.query}" if address.query else ""))

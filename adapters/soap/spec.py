@@ -282,3 +282,5 @@ class SoapOptions(Options, frozen=True, kw_only=True):
     """Further HTTP headers."""
     body_limit: Annotated[int, Meta(ge=1_000, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
     connect_limit: Duration = Duration(3)
+    deadline_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,60}$")] = ""
+    """A header in which each call says how long its answer is waited for, in seconds (`2.500`), for a system that stops working then."""

@@ -95,6 +95,19 @@ async def test_the_request_carries_traceparent_and_no_cookie_that_an_answer_set(
     assert b"cookie" not in heads[1].lower()
 
 
+async def test_a_system_that_wants_to_know_is_told_how_long_its_answer_is_waited_for() -> None:
+    heads: list[bytes] = []
+
+    async def script(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(head)
+        writer.write(OK)
+
+    async with scripted(script) as url:
+        await ask(url, 2.5, deadline_header="X-Time-Left")
+        await ask(url, 2.5)
+    assert [b"X-Time-Left: 2.500\r\n" in head for head in heads] == [True, False]
+
+
 async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     async with scripted(says(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n")) as url:
         assert (await ask(url)).status == 302
