@@ -44,10 +44,69 @@ class ApiKey(Noun, frozen=True, kw_only=True):
     digest: bytes
     """HMAC-SHA256 of the secret part with the gateway's pepper."""
     expires_at: datetime | None = None
+    created_at: datetime | None = None
+
+
+class KeyRecord(Noun, frozen=True, kw_only=True):
+    """What people see of a key."""
+
+    prefix: str
+    client: str
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    used_at: datetime | None = None
+    """To the minute."""
+
+
+class AuditEntry(Noun, frozen=True, kw_only=True):
+    """Who did what to whom. Holds no secret: `detail` names fields with what they were and became, or why an attempt was denied."""
+
+    id: str
+    at: datetime
+    actor: str
+    """A client, `command line: NAME` of the operating system, or the address of a denied attempt (IPv6: its /64)."""
+    what: str
+    """`client.added`, `key.ended`, `estate.reloaded`, …; `denied` for attempts."""
+    subject: str
+    """Client, key prefix, system: whom it concerns. Of a denied attempt who it claimed to be, as far as that is known."""
+    detail: dict[str, str] = msgspec.field(default_factory=dict)
+    count: int = 1
+    """How often, of denied attempts within a minute."""
+    trace_id: str = ""
 
 
 class ClientBook(Protocol):
+    """A change and the entries that tell of it are one commit."""
+
     async def put(self, client: Client) -> None: ...
+
+    async def create(self, client: Client, key: ApiKey, entries: Sequence[AuditEntry]) -> None:
+        """Raises StateConflict when there is a client of this name."""
+        ...
+
+    async def change(self, before: Client, after: Client, entries: Sequence[AuditEntry]) -> None:
+        """Raises NotFound, and StateConflict when the client is no longer as it was in `before`."""
+        ...
+
+    async def rotate(self, key: ApiKey, overlap_until: datetime, entries: Sequence[AuditEntry]) -> int:
+        """A further key; those without an earlier end end at `overlap_until`. Returns how many. Raises NotFound, StateConflict."""
+        ...
+
+    async def end_key(self, client: str, prefix: str, at: datetime, entries: Sequence[AuditEntry]) -> None:
+        """Raises NotFound when the client has no such key, StateConflict when it ended before `at`."""
+        ...
+
+    async def remove(self, name: str, entries: Sequence[AuditEntry]) -> None:
+        """With its keys and its stored answers, which a later client of the same name must not be given. Raises NotFound."""
+        ...
+
+    async def keys(self, client: str | None) -> Sequence[KeyRecord]:
+        """By client, newest first. None: those of all."""
+        ...
+
+    async def used(self, at: Mapping[str, datetime]) -> None:
+        """Last use by prefix; an earlier one than is known changes nothing."""
+        ...
 
     async def get(self, name: str) -> Client | None: ...
 
@@ -60,6 +119,23 @@ class ClientBook(Protocol):
     async def expire_keys(self, client: str, at: datetime) -> int:
         """Every key of the client that has no earlier end ends at `at` (rotation with overlap). Returns how many."""
         ...
+
+
+# ---- audit --------------------------------------------------------------------------------------------------------
+
+
+class AuditBook(Protocol):
+    async def add(self, entries: Sequence[AuditEntry]) -> None:
+        """An entry that is there already (by its id) is left as it is."""
+        ...
+
+    async def list(
+        self, limit: int, *, since: datetime | None = None, client: str | None = None, before: tuple[datetime, str] | None = None
+    ) -> Sequence[AuditEntry]:
+        """Newest first. `client`: those that it did or that concern it; `before`: time and id of an entry, behind which to go on."""
+        ...
+
+    async def purge(self, before: datetime) -> int: ...
 
 
 # ---- idempotency --------------------------------------------------------------------------------------------------
@@ -385,6 +461,7 @@ class Books(Protocol):
     """The whole store."""
 
     clients: ClientBook
+    audit: AuditBook
     idempotency: IdempotencyBook
     reservations: ReservationBook
     sales: SaleBook

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from adapters.store.books.audit import Audit
 from adapters.store.books.client import Clients
 from adapters.store.books.file import Files
 from adapters.store.books.idempotency import Idempotency
@@ -17,7 +18,19 @@ from adapters.store.books.sale import Sales
 from adapters.store.schema import migrate
 from adapters.store.spec import StoreOptions
 from adapters.store.unit import Engine, Transaction
-from contracts.books import Books, ClientBook, FileBook, IdempotencyBook, LeaseBook, Meta, OrderBook, Outbox, ReservationBook, SaleBook
+from contracts.books import (
+    AuditBook,
+    Books,
+    ClientBook,
+    FileBook,
+    IdempotencyBook,
+    LeaseBook,
+    Meta,
+    OrderBook,
+    Outbox,
+    ReservationBook,
+    SaleBook,
+)
 
 
 class Store:
@@ -29,6 +42,7 @@ class Store:
         self._outbox = EventOutbox(engine, options.source)
         self._sales = Sales(engine)
         self.clients: ClientBook = Clients(engine)
+        self.audit: AuditBook = Audit(engine)
         self.idempotency: IdempotencyBook = Idempotency(engine)
         self.reservations: ReservationBook = Reservations(engine)
         self.sales: SaleBook = self._sales
