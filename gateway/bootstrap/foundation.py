@@ -102,7 +102,12 @@ class Foundation:
 
 @asynccontextmanager
 async def foundation(
-    estate: Estate, data: Path, environment: Mapping[str, str], now: Now, connections: Mapping[str, Connection]
+    estate: Estate,
+    data: Path,
+    environment: Mapping[str, str],
+    now: Now,
+    connections: Mapping[str, Connection],
+    recording: type[Recorder] = Recorder,
 ) -> AsyncIterator[Foundation]:
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
@@ -117,7 +122,7 @@ async def foundation(
         if estate.telemetry.otlp:
             endpoint = estates.resolve(estate.telemetry.otlp, environment).rstrip("/") + "/v1/traces"
             sinks.append(Otlp.over_http(endpoint, resource(VERSION, secrets.token_hex(8))))
-        recorder = Recorder(sinks=sinks)
+        recorder = recording(sinks=sinks)
         stack.push_async_callback(recorder.close)
 
         subscribers = Subscribers()

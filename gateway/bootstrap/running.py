@@ -271,10 +271,13 @@ async def product(
     environment: Mapping[str, str] = os.environ,
     now: Now = utc_now,
     connections: Mapping[str, Connection] | None = None,
+    recording: type[Recorder] = Recorder,
 ) -> AsyncIterator[Product]:
-    """Builds every part, starts it, and closes it in reverse order. `connections`: other ones for some systems (tests)."""
+    """Builds every part, starts it, and closes it in reverse order. `connections`: other ones for some systems (tests); `recording`:
+    another way to remember flights (what it costs is measured against one that does not).
+    """
     _complete(checked, environment)
-    async with foundation(checked.estate, data, environment, now, connections or {}) as base:
+    async with foundation(checked.estate, data, environment, now, connections or {}, recording) as base:
         running = Product(base)
         running.take(await build(checked, base, running))
         try:
