@@ -231,6 +231,13 @@ class Telemetry(Entry, frozen=True, kw_only=True):
     keep_bytes: Annotated[int, Meta(ge=1_000_000)] = 2_000_000_000
 
 
+class AuditLog(Entry, frozen=True, kw_only=True):
+    """Who changed what, and who was denied."""
+
+    keep_for: Duration = Duration(365 * 86_400)
+    """Older entries are removed by housekeeping."""
+
+
 class Edge(Entry, frozen=True, kw_only=True):
     host: Setting = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
@@ -256,6 +263,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     orders: OrderRules = OrderRules()
     events: Events = Events()
     telemetry: Telemetry = Telemetry()
+    audit: AuditLog = AuditLog()
     edge: Edge = Edge()
 
 

@@ -67,10 +67,15 @@ class Steady:
     run: Loop
 
 
-def housekeeping(books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, now: Now) -> list[Every | Steady]:
+def housekeeping(
+    books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, audit: timedelta, now: Now
+) -> list[Every | Steady]:
+    """`retention` of stored answers and delivered events, `audit` of the audit log."""
+
     async def purge() -> int:
         await books.idempotency.purge(now() - retention)
         await books.outbox.purge(now() - retention)
+        await books.audit.purge(now() - audit)
         return 0
 
     return [

@@ -64,7 +64,8 @@ class Generation:
     async def work(self) -> None:
         """What has no caller, until `stop`. Each loop is restarted when it fails."""
         retention = timedelta(seconds=self.checked.estate.edge.idempotency_retention)
-        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, self.base.now)
+        audit = timedelta(seconds=self.checked.estate.audit.keep_for)
+        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, self.base.now)
         loops: list[tuple[str, Loop]] = [*((job.name, job.run) for job in housework), *((f"intake {i.feed}", i.run) for i in self.intakes)]
         async with asyncio.TaskGroup() as group:
             for name, loop in loops:

@@ -21,6 +21,7 @@ from contracts.books import Books
 from contracts.ports import Publisher
 from gateway import estate as estates
 from gateway.bootstrap.systems import resolved
+from gateway.edge.audit import Audit
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
@@ -91,6 +92,7 @@ class Foundation:
     source: str
     books: Books
     secret: bytes
+    audit: Audit
     authenticator: Authenticator
     recorder: Recorder
     ring: Ring
@@ -133,6 +135,8 @@ async def foundation(
             stack.push_async_callback(broker.close)
             publishers.append(broker)
         secret = await pepper(books)
+        audit = Audit(books.audit, books.clients, now)
+        await stack.enter_async_context(audit.kept())
         yield Foundation(
             environment=environment,
             connections=connections,
@@ -140,7 +144,8 @@ async def foundation(
             source=_source(estate),
             books=books,
             secret=secret,
-            authenticator=Authenticator(books, secret),
+            audit=audit,
+            authenticator=Authenticator(books, secret, used=audit.used, now=now),
             recorder=recorder,
             ring=ring,
             subscribers=subscribers,
