@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
@@ -139,6 +139,36 @@ class AuditBook(Protocol):
 
 
 # ---- idempotency --------------------------------------------------------------------------------------------------
+# ---- usage --------------------------------------------------------------------------------------------------------
+
+
+class Used(Noun, frozen=True, kw_only=True):
+    """How often a client asked a route in a version, or (with `field`) used something there that another version has otherwise."""
+
+    version: str
+    client: str
+    channel: str
+    route: str
+    field: str = ""
+    """`query:store`, `body:/lines/*/unitPrice`, `answer:/items/*/storeId`, in the names of the version; empty: the request itself."""
+    times: int
+    seen_at: datetime
+
+
+class UsageBook(Protocol):
+    """Counts per day (UTC)."""
+
+    async def add(self, day: date, counts: Sequence[Used]) -> None:
+        """Adds up with what stands, whoever wrote it. Each combination of what is told apart comes once."""
+        ...
+
+    async def since(self, day: date) -> Sequence[Used]:
+        """From that day on, summed up over the days, by version (newest first), client, channel, route and field."""
+        ...
+
+    async def purge(self, before: date) -> int: ...
+
+
 
 
 class StoredAnswer(Noun, frozen=True, kw_only=True):
@@ -478,3 +508,4 @@ class Books(Protocol):
     async def check(self) -> dict[str, Any]:
         """Answers quickly whether the store can write; raises StoreUnavailable."""
         ...
+    usage: UsageBook

@@ -15,6 +15,7 @@ from adapters.store.books.order import Orders
 from adapters.store.books.outbox import EventOutbox
 from adapters.store.books.reservation import Reservations
 from adapters.store.books.sale import Sales
+from adapters.store.books.usage import Usage
 from adapters.store.schema import migrate
 from adapters.store.spec import StoreOptions
 from adapters.store.unit import Engine, Transaction
@@ -30,6 +31,7 @@ from contracts.books import (
     Outbox,
     ReservationBook,
     SaleBook,
+    UsageBook,
 )
 
 
@@ -43,6 +45,7 @@ class Store:
         self._sales = Sales(engine)
         self.clients: ClientBook = Clients(engine)
         self.audit: AuditBook = Audit(engine)
+        self.usage: UsageBook = Usage(engine)
         self.idempotency: IdempotencyBook = Idempotency(engine)
         self.reservations: ReservationBook = Reservations(engine)
         self.sales: SaleBook = self._sales

@@ -1,0 +1,115 @@
+"""Who asks for what in which version: counted in memory as requests pass, and added to the books from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from contracts.books import Used, UsageBook
+from contracts.errors import TillgateError
+from gateway.edge.identity.principal import Principal
+from gateway.services.clock import Now
+from observability import get_logger
+
+log = get_logger(__name__)
+
+FLUSH_SECONDS = 10.0
+MOST = 50_000
+"""Different counts between two flushes. Only known clients are counted, by declared routes, versions and fields; what comes on top of
+this many is not counted, and the log says so."""
+SELECTED = "answer:"
+"""The field that counts requests which named the fields that they want: the others read all of them."""
+
+_Key = tuple[str, str, str, str, str]
+
+
+class Usage:
+    """One per process. What was counted since the last flush is lost when the process is killed."""
+
+    def __init__(self, book: UsageBook, now: Now, most: int = MOST) -> None:
+        self._book, self._now, self._most = book, now, most
+        self._counts: dict[_Key, int] = {}
+        self._uncounted = 0
+        self._flushing = asyncio.Lock()
+
+    def seen(
+        self,
+        version: str,
+        client: Principal,
+        route: str,
+        request_fields: Iterable[str] = (),
+        answer_fields: Iterable[str] | None = None,
+    ) -> None:
+        """A request. `request_fields`: what it used of that which differs between versions (`VersionHistory.touched`); `answer_fields`:
+        those of the answer's that it asked for, None if it asked for all.
+        """
+        name, channel, counts = client.name, client.channel, self._counts
+        key = (version, name, channel, route, "")
+        if key in counts:
+            counts[key] += 1
+        else:
+            self._first(key)
+        for field in request_fields:
+            self._add((version, name, channel, route, field), 1)
+        if answer_fields is not None:
+            self._add((version, name, channel, route, SELECTED), 1)
+            for field in answer_fields:
+                self._add((version, name, channel, route, field), 1)
+
+    def _add(self, key: _Key, times: int) -> None:
+        if key in self._counts:
+            self._counts[key] += times
+        else:
+            self._first(key, times)
+
+    def _first(self, key: _Key, times: int = 1) -> None:
+        if len(self._counts) < self._most:
+            self._counts[key] = times
+        else:
+            self._uncounted += times
+
+    async def flush(self) -> None:
+        """Writes what was counted until now. Raises StoreUnavailable; then it is counted on and written later."""
+        async with self._flushing:
+            counts, self._counts = self._counts, {}
+            if self._uncounted:
+                log.warning("requests were not counted: too many different ones", uncounted=self._uncounted, most=self._most)
+                self._uncounted = 0
+            if not counts:
+                return
+            now = self._now()
+            try:
+                await self._book.add(
+                    now.date(),
+                    [
+                        Used(version=version, client=client, channel=channel, route=route, field=field, times=times, seen_at=now)
+                        for (version, client, channel, route, field), times in counts.items()
+                    ],
+                )
+            except TillgateError:
+                for key, times in counts.items():
+                    self._add(key, times)
+                raise
+
+    @asynccontextmanager
+    async def kept(self, seconds: float = FLUSH_SECONDS) -> AsyncIterator[None]:
+        """Flushes from time to time, and at the end."""
+        task = asyncio.create_task(self._keep(seconds), name="usage")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._try()
+
+    async def _keep(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.flush()
+        except TillgateError as error:
+            log.warning("counts of usage wait for the store", reason=str(error)[:200])
