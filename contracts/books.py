@@ -5,7 +5,7 @@ Times are aware datetimes handed in by the caller, so that books hold no clock. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from contracts.canonical.inventory import TillPosition
 from contracts.canonical.order import Order
 from contracts.canonical.reservation import Reservation, ReservationState
 from contracts.canonical.sale import PosSale, SaleKey
+from contracts.errors import PreconditionFailed
 from contracts.events import Event
 from contracts.ports import SkuAt
 
@@ -183,6 +184,8 @@ class KeyState:
 
     state: Literal["new", "running", "done", "other_payload"]
     answer: StoredAnswer | None = None
+    repeated: bool = False
+    """It began before and never came to an answer: what it changes may be changed already."""
 
 
 class IdempotencyBook(Protocol):
@@ -193,10 +196,20 @@ class IdempotencyBook(Protocol):
     async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None: ...
 
     async def abandon(self, scope: str, key: str) -> None:
-        """Nothing happened (refused before any effect): the key may be used again."""
+        """It came to no answer: the same payload may try again at once."""
         ...
 
     async def purge(self, before: datetime) -> int: ...
+
+
+# ---- what is changed only from a known version --------------------------------------------------------------------
+
+
+def require_version(expected: Collection[int] | None, stands: int) -> None:
+    """None expects nothing. Raises PreconditionFailed."""
+    if expected is not None and stands not in expected:
+        wanted = ", ".join(f"version {v}" for v in sorted(expected)) or "no version of this resource"
+        raise PreconditionFailed(expected=wanted[:80], actual=f"version {stands}")
 
 
 # ---- reservations -------------------------------------------------------------------------------------------------
@@ -223,8 +236,11 @@ class ReservationBook(Protocol):
         *,
         reason: str | None = None,
         expires_at: datetime | None = None,
+        expected: Collection[int] | None = None,
     ) -> Reservation:
-        """A conditional change along canonical model §5; a repeat changes nothing. Raises NotFound, StateConflict."""
+        """A conditional change along canonical model §5; a repeat changes nothing. Only from one of the versions `expected`, if given.
+        Raises NotFound, PreconditionFailed, StateConflict.
+        """
         ...
 
     async def get(self, key: str) -> Reservation | None: ...

@@ -11,7 +11,7 @@ from contracts.errors import InsufficientStock, InvalidRequest, NotFound, Precon
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.edge.identity.scopes import may_see, require_store
 from gateway.edge.paging import cursor_of, position_of
-from gateway.edge.preconditions import require_match
+from gateway.edge.preconditions import versions
 from gateway.services.services import Services
 
 
@@ -45,8 +45,8 @@ async def cancel_order(ask: Ask[NoParameters, Cancellation], services: Services)
         raise NotFound(what="order", key=ask.path["id"])
     for location in _places(stored):
         require_store(ask.client, location)
-    require_match(ask.if_match, "order", stored.version)
-    order = await services.orders.cancel(stored.id, ask.body.reason, ask.call)
+    expected = versions(ask.if_match)
+    order = await services.orders.cancel(stored.id, ask.body.reason, ask.call, expected=expected, repeated=ask.repeated)
     return _outcome(order, done=200)
 
 

@@ -11,7 +11,7 @@ from contracts.canonical.reservation import Reservation, ReservationDraft, Reser
 from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.edge.identity.scopes import may_see, require_store
-from gateway.edge.preconditions import require_match
+from gateway.edge.preconditions import versions
 from gateway.services.services import Services
 
 
@@ -27,8 +27,9 @@ async def get_reservation(ask: Ask[NoParameters, None], services: Services) -> O
 
 
 async def release_reservation(ask: Ask[NoParameters, Release], services: Services) -> Outcome:
-    require_match(ask.if_match, "reservation", (await _seen(ask, services)).version)
-    reservation = await services.reservations.release(ask.path["key"], ask.body.reason, ask.call)
+    await _seen(ask, services)
+    expected = versions(ask.if_match)
+    reservation = await services.reservations.release(ask.path["key"], ask.body.reason, ask.call, expected=expected, repeated=ask.repeated)
     return Outcome(reservation, version=reservation.version)
 
 

@@ -105,7 +105,7 @@ class Door:
             if_none_match=entity_tags(request.headers, "if-none-match"),
         )
 
-        async def perform(fields: dict[str, str]) -> Answer:
+        async def perform(ask: Ask[Any, Any], fields: dict[str, str]) -> Answer:
             try:
                 async with asyncio.timeout_at(ask.call.deadline + GRACE):
                     outcome = await endpoint.handle(ask, self._services)
@@ -116,7 +116,7 @@ class Door:
 
         if endpoint.idempotent_key:
             return await self._once.answer(request, raw, ask, extra, perform)
-        return await perform(extra)
+        return await perform(ask, extra)
 
     async def _principal(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Principal:
         try:

@@ -34,6 +34,8 @@ class Ask(Generic[P, B]):
     flight: FlightRecord
     idempotency_key: str = ""
     if_match: tuple[str, ...] = ()
+    repeated: bool = False
+    """Under its Idempotency-Key it began before and came to no answer: what it changes may be changed already."""
     if_none_match: tuple[str, ...] = ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from contracts import errors
@@ -50,7 +51,7 @@ class Once:
         raw: bytes,
         ask: Ask[Any, Any],
         extra: dict[str, str],
-        perform: Callable[[dict[str, str]], Awaitable[Answer]],
+        perform: Callable[[Ask[Any, Any], dict[str, str]], Awaitable[Answer]],
     ) -> Answer:
         """`perform` is given the fields that belong to the stored answer. The key is the client's own, per method and path; `raw`, the
         query and the version are its payload.
@@ -67,7 +68,7 @@ class Once:
             return Answer(state.answer.status, state.answer.body, {**extra, **dict(state.answer.headers), "idempotency-replayed": "true"})
         fixed: dict[str, str] = {}
         try:
-            answer = await perform(fixed)
+            answer = await perform(replace(ask, repeated=True) if state.repeated else ask, fixed)
         except TillgateError as error:
             if problems.status_of(error) >= 500 or error.retryable:  # nothing was decided: the same key may try again
                 await self._book.abandon(scope, ask.idempotency_key)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from contracts.errors import InvalidRequest, PreconditionFailed
+from contracts.errors import InvalidRequest
 
 TAGS = r'(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)'
 """If-Match and If-None-Match."""
 _TAGS = re.compile(TAGS)
+_VERSION = re.compile(r'"v(0|[1-9][0-9]{0,17})"')
 
 
 def entity_tags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -49,8 +50,8 @@ def matches_none(tags: tuple[str, ...], etag: str) -> bool:
     return any(tag.removeprefix("W/") in (opaque, "*") for tag in tags)
 
 
-def require_match(if_match: tuple[str, ...], what: str, current: int) -> None:
-    """If-Match on a change (§13.1.1, strong comparison). Raises PreconditionFailed."""
-    etag = etag_of(current)
-    if if_match and not {"*", etag} & set(if_match):
-        raise PreconditionFailed(expected=", ".join(if_match)[:80], actual=f"{etag} of this {what}")
+def versions(if_match: tuple[str, ...]) -> frozenset[int] | None:
+    """The versions from which a change may start (§13.1.1, strong comparison: weak tags name none). None: from any."""
+    if not if_match or "*" in if_match:
+        return None
+    return frozenset(int(found[1]) for tag in if_match if (found := _VERSION.fullmatch(tag)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 import msgspec
 
 from contracts import ports
-from contracts.books import Books, Process, StepRecord
+from contracts.books import Books, Process, StepRecord, require_version
 from contracts.call import Call
 from contracts.canonical.amounts import Money
 from contracts.canonical.base import Provenance
@@ -179,18 +179,30 @@ class Orders:
     async def list(self, call: Call, before: str | None, limit: int) -> Sequence[Order]:
         return [_public(o) for o in await self._books.orders.list(call.channel, before, limit)]
 
-    async def cancel(self, order_id: str, reason: str, call: Call) -> Order:
-        """Undoes every confirmed step. Raises NotFound, StateConflict while a step is open or when goods have left."""
+    async def cancel(
+        self, order_id: str, reason: str, call: Call, *, expected: Collection[int] | None = None, repeated: bool = False
+    ) -> Order:
+        """Undoes every confirmed step. From one of the versions `expected`, if given; one that is known to be `repeated` may find its own
+        cancellation instead (RFC 9110 §13.1.1). Raises NotFound, PreconditionFailed, StateConflict while a step is open or when goods have
+        left.
+        """
         order = await self._stored(order_id, call)
+        process = await self._books.orders.process_of(order_id)
+        begun = order.order_state == "cancelled" or (process is not None and process.state == "compensating")
+        if not (repeated and begun):
+            require_version(expected, order.version)
         if order.order_state == "cancelled":
             return _public(order)
-        process = await self._books.orders.process_of(order_id)
         if process is not None and process.state == "compensating":  # it is being cancelled: a repeat waits for the same end
             order = await self._follow(order, call)
         elif process is None or process.state != "done":
             raise StateConflict(what="order", key=order_id, state="being processed", why="a step towards a system is still open")
         else:
-            order = await self._process.cancel(process, order, reason, call)
+            try:
+                order = await self._process.cancel(process, order, reason, call)
+            except StateConflict:  # somebody was faster
+                require_version(expected, (await self._stored(order_id, call)).version)
+                raise
         process = await self._books.orders.process_of(order_id)
         if order.order_state != "cancelled" and process is not None and process.state == "done":
             raise StateConflict(what="order", key=order_id, state=order.order_state, why="the system that owns it no longer lets go of it")

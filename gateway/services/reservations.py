@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
 
-from contracts.books import Books
+from contracts.books import Books, require_version
 from contracts.call import Call
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.reservation import Reservation, ReservationDraft
@@ -71,16 +72,22 @@ class Reservations:
             raise NotFound(what="reservation", key=key)
         return _shown(reservation, call)
 
-    async def release(self, key: str, reason: str, call: Call) -> Reservation:
-        """A repeat changes nothing. Raises NotFound, StateConflict (an order holds it)."""
+    async def release(
+        self, key: str, reason: str, call: Call, *, expected: Collection[int] | None = None, repeated: bool = False
+    ) -> Reservation:
+        """From one of the versions `expected`, if given. A repeat changes nothing; one that is known to be `repeated` may find its own
+        change where it expected a version before it (RFC 9110 §13.1.1). Raises NotFound, PreconditionFailed, StateConflict (an order holds it).
+        """
         stored = await self.get(key, call)
         if stored.state == "released":
+            if not repeated:
+                require_version(expected, stored.version)
             return stored
         if stored.owner.type == "order" and await self._books.orders.get(stored.owner.id) is not None:
             raise StateConflict(what="reservation", key=key, state=stored.state, why="an order holds it; cancel the order")
         released = msgspec.structs.replace(stored, state="released", release_reason=reason, version=stored.version + 1)
         changed = await self._books.reservations.change(
-            _own(key, call), "released", self._now(), (self._event(released, call),), reason=reason
+            _own(key, call), "released", self._now(), (self._event(released, call),), reason=reason, expected=expected
         )
         return _shown(changed, call)
 

@@ -42,7 +42,7 @@ class Idempotency:
                 scope,
                 key,
             )
-            return KeyState("new" if taken else "running")
+            return KeyState("new", repeated=True) if taken else KeyState("running")
 
         return await self._engine.write(unit)
 
@@ -62,7 +62,7 @@ class Idempotency:
 
     async def abandon(self, scope: str, key: str) -> None:
         async def unit(tx: Transaction) -> None:
-            await tx.execute("delete from idempotency where scope = $1 and key = $2 and answer is null", scope, key)
+            await tx.execute("update idempotency set lease_until = 0 where scope = $1 and key = $2 and answer is null", scope, key)
 
         await self._engine.write(unit)
 

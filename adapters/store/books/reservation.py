@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 
@@ -11,6 +11,7 @@ import msgspec
 from adapters.store.books.outbox import append, subjects
 from adapters.store.forms import decode, encode, micros, millionths, text, units
 from adapters.store.unit import Engine, Transaction
+from contracts.books import require_version
 from contracts.canonical.reservation import Reservation, ReservationState
 from contracts.errors import InsufficientStock, NotFound, StateConflict
 from contracts.events import Event
@@ -71,12 +72,14 @@ class Reservations:
         *,
         reason: str | None = None,
         expires_at: datetime | None = None,
+        expected: Collection[int] | None = None,
     ) -> Reservation:
         async def unit(tx: Transaction) -> Reservation:
             await tx.lock(f"reservation {key}", *subjects(events))
             if not (rows := await tx.query(_BY_KEY, text(key))):
                 raise NotFound(what="reservation", key=key)
             stands = decode(rows[0][0], Reservation)
+            require_version(expected, stands.version)
             overdue = stands.expires_at <= now
             if stands.state == to and (to != "active" or expires_at is None or (expires_at == stands.expires_at and not overdue)):
                 return stands

@@ -22,6 +22,7 @@ async def test_key_of_a_dead_owner_is_new_again_for_one_caller(books: Books) -> 
     await books.idempotency.begin(SCOPE, "k", b"f", NOW, 30)
     states = await asyncio.gather(*(books.idempotency.begin(SCOPE, "k", b"f", later(31), 30) for _ in range(10)))
     assert sorted(s.state for s in states) == ["new"] + ["running"] * 9
+    assert [s.repeated for s in states if s.state == "new"] == [True]
 
 
 async def test_first_of_many_concurrent_callers_runs(books: Books) -> None:
@@ -29,13 +30,14 @@ async def test_first_of_many_concurrent_callers_runs(books: Books) -> None:
     assert sorted(s.state for s in states) == ["new"] + ["running"] * 19
 
 
-async def test_abandoned_key_is_new_and_an_answered_one_stays(books: Books) -> None:
+async def test_abandoned_key_is_new_to_its_payload_and_an_answered_one_stays(books: Books) -> None:
     await books.idempotency.begin(SCOPE, "k", b"f", NOW, 30)
     await books.idempotency.abandon(SCOPE, "k")
-    assert (await books.idempotency.begin(SCOPE, "k", b"g", NOW, 30)).state == "new"
+    assert (await books.idempotency.begin(SCOPE, "k", b"g", NOW, 30)).state == "other_payload"
+    assert await books.idempotency.begin(SCOPE, "k", b"f", NOW, 30) == KeyState("new", repeated=True)
     await books.idempotency.finish(SCOPE, "k", ANSWER, NOW)
     await books.idempotency.abandon(SCOPE, "k")
-    assert (await books.idempotency.begin(SCOPE, "k", b"g", NOW, 30)).state == "done"
+    assert (await books.idempotency.begin(SCOPE, "k", b"f", NOW, 30)).state == "done"
 
 
 async def test_purge_removes_old_keys_and_keeps_running_ones(books: Books) -> None:

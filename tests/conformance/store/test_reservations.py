@@ -4,7 +4,8 @@ from decimal import Decimal
 import pytest
 
 from contracts.books import Books
-from contracts.errors import InsufficientStock, NotFound, StateConflict
+from contracts.canonical.reservation import Reservation
+from contracts.errors import InsufficientStock, NotFound, PreconditionFailed, StateConflict
 from contracts.ports import SkuAt
 from tests.conformance.store.conftest import Open
 from tests.conformance.store.make import NOW, event, later, reservation
@@ -77,6 +78,26 @@ async def test_changes_follow_the_state_machine(books: Books) -> None:
         await book.change("nobody", "released", NOW, [])
     assert await book.get("r-1") == released
     assert await books.outbox.depth() == 2
+
+
+async def test_of_many_changes_that_expect_one_version_exactly_one_happens(books: Books, another: Open) -> None:
+    await hold(books, "r-1")
+    stores = (books, await another(), await another(), await another())
+    ends = await asyncio.gather(
+        *(
+            stores[n % 4].reservations.change("r-1", "released", NOW, [event(f"e{n}", "r-1")], reason=str(n), expected={1})
+            for n in range(40)
+        ),
+        return_exceptions=True,
+    )
+    won = [x for x in ends if isinstance(x, Reservation)]
+    assert [(x.version, x.state) for x in won] == [(2, "released")]
+    assert {type(x) for x in ends} == {Reservation, PreconditionFailed}
+    assert await books.reservations.get("r-1") == won[0]
+    assert await books.outbox.depth() == 2, "the hold and the one release"
+    with pytest.raises(PreconditionFailed, match="names version 1, the resource is at version 2"):
+        await books.reservations.change("r-1", "released", NOW, [], expected={1})
+    assert await books.reservations.change("r-1", "released", NOW, [], expected={1, 2}) == won[0]
 
 
 async def test_late_commit_is_refused_and_early_expiry_too(books: Books) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
-from contracts.books import Books, Client
+from contracts.books import Books, Client, require_version
 from contracts.canonical.amounts import Money, Quantity
 from contracts.canonical.answers import Cancellation, NoParameters, PageParameters
 from contracts.canonical.base import Key, Noun
@@ -115,7 +115,7 @@ def endpoints(bench: Callable[[], Bench]) -> list[AnyEndpoint]:
         return await it.handle(ask, it.runs)
 
     async def change(ask: Ask[Any, Any], services: Any) -> Outcome:
-        require_match(ask.if_match, "thing", bench().runs)
+        require_version(versions(ask.if_match), bench().runs)
         return await handle(ask, services)
 
     common: dict[str, Any] = {"summary": "", "answer": Thing, "parameters": NoParameters}

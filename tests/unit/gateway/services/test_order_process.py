@@ -1,5 +1,6 @@
 """The order's process against systems that say exactly what a test wants: refusals, our own mistakes, and what is stored around them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from contracts.errors import (
     InvalidBody,
     NotFound,
     OutcomeUnknown,
+    PreconditionFailed,
     UpstreamBusy,
     UpstreamRejected,
 )
@@ -223,6 +225,21 @@ async def test_a_refused_second_half_of_a_cancellation_is_a_persons_case(bench: 
     assert (told.order_state, told.pending_write) == ("confirmed", True)
     process = await bench.stands()
     assert (process.state, states(process)["cancel_order"], states(process)["cancel_booking"]) == ("manual", "confirmed", "manual")
+
+
+async def test_of_many_cancellations_from_one_version_exactly_one_happens_and_its_repeat_finds_it(bench: Bench) -> None:
+    order = await bench.accept()
+    ends = await asyncio.gather(
+        *(bench.orders.cancel(order.id, f"reason {n}", asking(), expected={order.version}) for n in range(20)), return_exceptions=True
+    )
+    assert sorted(type(x).__name__ for x in ends) == ["Order"] + ["PreconditionFailed"] * 19
+    assert (await bench.stands()).state == "compensated"
+    cancelled = next(x for x in ends if isinstance(x, Order))
+    assert cancelled.order_state == "cancelled"
+    assert await bench.orders.cancel(order.id, "again", asking(), expected={order.version}, repeated=True) == cancelled
+    assert await bench.orders.cancel(order.id, "again", asking(), expected={cancelled.version}) == cancelled
+    with pytest.raises(PreconditionFailed):
+        await bench.orders.cancel(order.id, "again", asking(), expected={order.version})
 
 
 async def test_rounding_of_parts_of_a_unit_is_no_conflict_but_a_cent_of_whole_ones_is(bench: Bench) -> None:

@@ -12,7 +12,7 @@ import pytest
 from contracts.books import Books
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.reservation import ReservationDraft, ReservationOwner
-from contracts.errors import InsufficientStock, InvalidBody, NotFound, StateConflict
+from contracts.errors import InsufficientStock, InvalidBody, NotFound, PreconditionFailed, StateConflict
 from gateway.services.availability import AvailabilityReader
 from gateway.services.reservations import Reservations
 from tests.conformance.store.make import order, process
@@ -55,6 +55,16 @@ async def test_a_repeat_with_the_same_key_changes_nothing(bench: Bench) -> None:
     bench.clock.on(60)
     assert await bench.service.hold(wanted("same", "4"), asking()) == first
     assert (await bench.service.hold(wanted("rest", "6"), asking())).state == "active"
+
+
+async def test_a_release_from_another_version_is_refused_unless_it_repeats_itself(bench: Bench) -> None:
+    held = await bench.service.hold(wanted("r"), asking())
+    with pytest.raises(PreconditionFailed):
+        await bench.service.release("r", "x", asking(), expected={held.version + 1}, repeated=True)
+    released = await bench.service.release("r", "x", asking(), expected={held.version})
+    with pytest.raises(PreconditionFailed):
+        await bench.service.release("r", "x", asking(), expected={held.version})
+    assert await bench.service.release("r", "x", asking(), expected={held.version}, repeated=True) == released
 
 
 async def test_the_same_key_for_something_else_is_refused_and_names_what_differs(bench: Bench) -> None:
