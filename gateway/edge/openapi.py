@@ -12,7 +12,7 @@ from contracts import errors
 from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
 from contracts.versions import VersionHistory
-from gateway.edge import personal, preconditions, problems, protocol, reading
+from gateway.edge import deadline, personal, preconditions, problems, protocol, reading
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.idempotency import KEY
 from gateway.edge.identity.scopes import SCOPES
@@ -234,6 +234,13 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "description": "Repeat it with every retry: the stored answer comes back, nothing happens twice.",
             "schema": {"type": "string", "pattern": f'^({KEY}|"{KEY}")$'},
         }
+    yield {
+        "name": deadline.FIELD,
+        "in": "header",
+        "required": False,
+        "description": "Seconds that you wait for the answer, when that is shorter than this API would take; then 504 or what is known.",
+        "schema": {"type": "string", "pattern": f"^{deadline.PATTERN}$", "examples": ["2.5"]},
+    }
     yield {
         "name": "API-Version",
         "in": "header",

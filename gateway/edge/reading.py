@@ -22,7 +22,9 @@ from contracts.versions import Misshapen, VersionHistory
 MAX_QUERY_BYTES = 16_384
 MAX_QUERY_FIELDS = 400
 
-_ONCE = frozenset(("accept", "api-version", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match"))
+_ONCE = frozenset(
+    ("accept", "api-version", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "request-timeout")
+)
 """Two of these would leave it to chance which one counts."""
 
 UNFIT = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff"

@@ -11,6 +11,7 @@ from contracts.canonical.base import Provenance
 from contracts.canonical.order import OrderCustomer
 from contracts.errors import TillgateError
 from gateway.edge import problems, protocol
+from gateway.edge.door import DEADLINE
 from gateway.edge.endpoint import Ask, Outcome
 from gateway.edge.idempotency import LEASE
 from gateway.edge.paging import cursor_of, position_of
@@ -600,6 +601,41 @@ async def test_a_handler_that_forgets_time_is_ended(bench: Bench) -> None:
 
     bench.handle = forget
     problem(await bench.get(), 504, "deadline_exceeded")
+
+
+async def test_a_caller_may_shorten_its_time_and_never_lengthen_it(bench: Bench) -> None:
+    loop, given = asyncio.get_running_loop(), []
+
+    async def measure(ask: Ask[Any, Any], runs: int) -> Outcome:
+        given.append(ask.call.deadline - loop.time())
+        return Outcome(Thing(key="aa"))
+
+    bench.handle = measure
+    for asked in ("5", "0.9", "9999"):
+        assert (await bench.get("/things", request_timeout=asked)).status_code == 200
+    assert given[0] <= 5
+    assert given[1] <= 0.9
+    assert given[2] <= DEADLINE, "the route's, not the caller's"
+
+
+async def test_time_that_is_up_before_anything_is_done_is_504_and_nothing_is_done(bench: Bench) -> None:
+    document = problem(await bench.get(request_timeout="0"), 504, "deadline_exceeded")
+    assert document["type"] == "/problems/deadline_exceeded"
+    problem(await bench.post(request_timeout="0.000"), 504, "deadline_exceeded")
+    assert bench.runs == 0
+    assert (await bench.post()).status_code == 200, "the key is free: nothing was begun under it"
+
+
+@pytest.mark.parametrize("sent", ["", "-1", "1e3", "2s", "99999", ".5", "1,2", "inf", "٣"])
+async def test_a_time_that_is_no_number_of_seconds_is_refused_with_its_place(bench: Bench, sent: str) -> None:
+    fields = [*bench.auth.items(), ("Request-Timeout", sent.encode())]
+    document = problem(await bench.http.get("/things/aa", headers=fields), 400, "bad_request")
+    assert document["errors"][0]["pointer"] == "header:Request-Timeout"
+
+
+async def test_two_times_in_one_request_are_refused(bench: Bench) -> None:
+    fields = [*bench.auth.items(), ("Request-Timeout", "1"), ("Request-Timeout", "2")]
+    problem(await bench.http.get("/things/aa", headers=fields), 400, "bad_request")
 
 
 async def test_beyond_its_limit_the_gateway_sheds_but_answers_probes(tmp_path, build) -> None:
