@@ -37,6 +37,8 @@ class Client(Noun, frozen=True, kw_only=True):
     stores: tuple[str, ...] = ()
     """Empty: all stores."""
     suspended: bool = False
+    certificates: tuple[str, ...] = ()
+    """Fingerprints of client certificates that stand for it: `x5t#S256` (RFC 8705 §3.1)."""
 
 
 class ApiKey(Noun, frozen=True, kw_only=True):

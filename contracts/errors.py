@@ -85,7 +85,7 @@ class Unauthenticated(CallerError):
     status: ClassVar[int] = 401
     code: ClassVar[str] = "unauthenticated"
     title: ClassVar[str] = "No valid credentials"
-    advice: ClassVar[str] = "Send `Authorization: Bearer <API key>`."
+    advice: ClassVar[str] = "Send `Authorization: Bearer <API key or access token>`."
     text: ClassVar[str] = "{reason}"
     reason: str = "the request carries no credentials"
     presented: bool = False
@@ -402,6 +402,20 @@ class Overloaded(TillgateError):
     retryable: ClassVar[bool] = True
     error_type: ClassVar[str] = "guard.rejected"
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
+    retry_after: float = 1.0
+
+
+@dataclass(eq=False, kw_only=True)
+class KeysUnavailable(TillgateError):
+    """No key of the issuer has been read yet, so that its tokens are neither good nor bad."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "keys_unavailable"
+    title: ClassVar[str] = "Access tokens cannot be verified at the moment"
+    retryable: ClassVar[bool] = True
+    advice: ClassVar[str] = "Repeat the request with the same token after the seconds in Retry-After."
+    text: ClassVar[str] = "no keys of the issuer {issuer}"
+    issuer: str
     retry_after: float = 1.0
 
 
