@@ -11,6 +11,7 @@ import rich_click as click
 from contracts.versions import HISTORY
 from gateway import estate
 from gateway.api import ENDPOINTS
+from gateway.cli import generating
 from gateway.cli.settings import Settings
 from gateway.edge import asyncapi, openapi, problems
 
@@ -30,6 +31,7 @@ def generated(title: str) -> dict[str, bytes]:
     found["docs/estate.md"] = estate_reference.text().encode()
     found["docs/reference/nouns.md"] = noun_reference.text().encode()
     found["docs/reference/cases.md"] = report.reference().encode()
+    found |= {path: text.encode() for path, text in generating.example()}
     return found
 
 
@@ -54,4 +56,4 @@ def publish(settings: Settings, only_check: bool) -> None:
         sys.exit(1)
 
 
-COMMANDS: list[click.Command] = [publish]
+COMMANDS: list[click.Command] = [publish, generating.generate]

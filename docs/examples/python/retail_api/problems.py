@@ -1,0 +1,212 @@
+"""Everything that can go wrong, one class per code of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from .transport import Problem
+
+
+class BadRequest(Problem):
+    """The request cannot be understood (400, the fault of the caller). Correct the request; sending it again unchanged gives the same
+    answer.
+    """
+
+
+class BodyTooLarge(Problem):
+    """The body is too large (413, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+
+
+class DeadlineExceeded(Problem):
+    """No answer within the request's deadline (504, the fault of the system). Try again later; a write with its Idempotency-Key may be
+    repeated safely.
+    """
+
+
+class Forbidden(Problem):
+    """This client may not do that (403, the fault of the caller). Ask the operator for the scope named in the answer."""
+
+
+class HeadTooLarge(Problem):
+    """The request's head is too large (431, the fault of the caller). Correct the request; sending it again unchanged gives the same
+    answer.
+    """
+
+
+class IdempotencyKeyMissing(Problem):
+    """This request needs an Idempotency-Key (400, the fault of the caller). Send `Idempotency-Key: "<a UUID of your own>"` and repeat
+    it with every retry.
+    """
+
+
+class IdempotencyKeyReused(Problem):
+    """This Idempotency-Key was used for another request (422, the fault of the caller). Correct the request; sending it again
+    unchanged gives the same answer.
+    """
+
+
+class InsufficientStock(Problem):
+    """Not enough stock (409, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+
+
+class InternalError(Problem):
+    """Something went wrong inside the gateway (500, the fault of the gateway). Report the trace id to the operator of this API."""
+
+
+class MethodNotAllowed(Problem):
+    """This method is not offered here (405, the fault of the caller). Correct the request; sending it again unchanged gives the same
+    answer.
+    """
+
+
+class NotAcceptable(Problem):
+    """No such representation (406, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+
+
+class NotFound(Problem):
+    """There is nothing here (404, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+
+
+class OutcomeUnknown(Problem):
+    """Whether the system did it is not known yet (503, the fault of the system). Try again later; a write with its Idempotency-Key may
+    be repeated safely.
+    """
+
+
+class Overloaded(Problem):
+    """The gateway is at its limit (503, the fault of the gateway). Wait for the seconds in Retry-After."""
+
+
+class PreconditionFailed(Problem):
+    """The resource has changed (412, the fault of the caller). Read the resource again and repeat the change with its new ETag."""
+
+
+class QuotaExceeded(Problem):
+    """Quota exceeded (429, the fault of the caller). Wait for the seconds in Retry-After."""
+
+
+class RejectedBySystem(Problem):
+    """The owning system does not accept this (422, the fault of the system). Change the request: the system that owns this data
+    refuses it.
+    """
+
+
+class RequestInProgress(Problem):
+    """The first request with this Idempotency-Key is still running (409, the fault of the caller). Wait for the seconds in Retry-
+    After, then repeat the same request.
+    """
+
+
+class RequestTooSlow(Problem):
+    """The request did not arrive in time (408, the fault of the caller). Send head and body without pauses."""
+
+
+class StateConflict(Problem):
+    """The resource does not allow this change now (409, the fault of the caller). Correct the request; sending it again unchanged
+    gives the same answer.
+    """
+
+
+class StoreUnavailable(Problem):
+    """The gateway cannot record this now (503, the fault of the gateway). Nothing was accepted; try again."""
+
+
+class TemporarilyUnavailable(Problem):
+    """This part of the API is temporarily unavailable (503, the fault of the system). Try again later; a write with its Idempotency-
+    Key may be repeated safely.
+    """
+
+
+class Unauthenticated(Problem):
+    """No valid credentials (401, the fault of the caller). Send `Authorization: Bearer <API key>`."""
+
+
+class UnknownVersion(Problem):
+    """There is no such API version (400, the fault of the caller). Correct the request; sending it again unchanged gives the same
+    answer.
+    """
+
+
+class Unprocessable(Problem):
+    """The request breaks a rule of this resource (422, the fault of the caller). Correct the request; sending it again unchanged gives
+    the same answer.
+    """
+
+
+class UnsupportedMediaType(Problem):
+    """The body's media type or encoding is not supported (415, the fault of the caller). Correct the request; sending it again
+    unchanged gives the same answer.
+    """
+
+
+class UpstreamBusy(Problem):
+    """A system behind this API is busy (503, the fault of the system). Try again later; a write with its Idempotency-Key may be
+    repeated safely.
+    """
+
+
+class UpstreamContract(Problem):
+    """A system behind this API gave an unusable answer (502, the fault of the system). Try again later; a write with its Idempotency-
+    Key may be repeated safely.
+    """
+
+
+class UpstreamFailed(Problem):
+    """A system behind this API failed (502, the fault of the system). Try again later; a write with its Idempotency-Key may be
+    repeated safely.
+    """
+
+
+class UpstreamTimeout(Problem):
+    """A system behind this API did not answer in time (504, the fault of the system). Try again later; a write with its Idempotency-
+    Key may be repeated safely.
+    """
+
+
+class UpstreamUnreachable(Problem):
+    """A system behind this API failed (503, the fault of the system). Try again later; a write with its Idempotency-Key may be
+    repeated safely.
+    """
+
+
+class VersionRetired(Problem):
+    """This API version has been switched off (410, the fault of the caller). Correct the request; sending it again unchanged gives the
+    same answer.
+    """
+
+
+BY_CODE: Final[Mapping[str, type[Problem]]] = {
+    "bad_request": BadRequest,
+    "body_too_large": BodyTooLarge,
+    "deadline_exceeded": DeadlineExceeded,
+    "forbidden": Forbidden,
+    "head_too_large": HeadTooLarge,
+    "idempotency_key_missing": IdempotencyKeyMissing,
+    "idempotency_key_reused": IdempotencyKeyReused,
+    "insufficient_stock": InsufficientStock,
+    "internal_error": InternalError,
+    "method_not_allowed": MethodNotAllowed,
+    "not_acceptable": NotAcceptable,
+    "not_found": NotFound,
+    "outcome_unknown": OutcomeUnknown,
+    "overloaded": Overloaded,
+    "precondition_failed": PreconditionFailed,
+    "quota_exceeded": QuotaExceeded,
+    "rejected_by_system": RejectedBySystem,
+    "request_in_progress": RequestInProgress,
+    "request_too_slow": RequestTooSlow,
+    "state_conflict": StateConflict,
+    "store_unavailable": StoreUnavailable,
+    "temporarily_unavailable": TemporarilyUnavailable,
+    "unauthenticated": Unauthenticated,
+    "unknown_version": UnknownVersion,
+    "unprocessable": Unprocessable,
+    "unsupported_media_type": UnsupportedMediaType,
+    "upstream_busy": UpstreamBusy,
+    "upstream_contract": UpstreamContract,
+    "upstream_failed": UpstreamFailed,
+    "upstream_timeout": UpstreamTimeout,
+    "upstream_unreachable": UpstreamUnreachable,
+    "version_retired": VersionRetired,
+}
