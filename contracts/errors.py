@@ -247,11 +247,13 @@ class QuotaExceeded(CallerError):
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
     text: ClassVar[str] = "policy {policy} allows no further request for {retry_after:.0f} s"
     policy: str
+    """The one that is waited for longest."""
     retry_after: float
+    violated: tuple[str, ...] = ()
 
     @property
     def extensions(self) -> dict[str, Any]:
-        return {"violated-policies": [self.policy]}
+        return {"violated-policies": self.violated or (self.policy,)}
 
 
 # ---- a legacy system's fault --------------------------------------------------------------------------------------

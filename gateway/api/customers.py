@@ -26,6 +26,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         name="getCustomer",
         summary="One customer",
         scope="customers:read",
+        route_class="personal",
         answer=Customer,
         handle=get_customer,
         parameters=NoParameters,

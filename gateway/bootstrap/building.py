@@ -24,7 +24,7 @@ from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
-from gateway.edge.quota import Limit, Quotas
+from gateway.edge.quota import ANONYMOUS, Limit, MemoryQuotas, Quota
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake import Intake
@@ -49,7 +49,7 @@ class Generation:
     services: Services
     process: OrderProcess
     intakes: tuple[Intake, ...]
-    quotas: Quotas
+    quotas: MemoryQuotas
     app: ASGIApp
     stack: AsyncExitStack
     """Its feeds."""
@@ -118,9 +118,9 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
-        limits = {n: [Limit(p.name, p.requests, float(p.window)) for p in q.policies] for n, q in estate.quota.items()}
-        limits["anonymous"] = [Limit("anonymous", 60, 60.0)]
-        quotas = Quotas(limits, time.monotonic, before=before.quotas if before else None)
+        limits = {n: Quota(tuple(Limit(p.name, p.requests, float(p.window)) for p in q.policies)) for n, q in estate.quota.items()}
+        limits.setdefault(ANONYMOUS, Quota((Limit("anonymous", 60, 60.0),)))
+        quotas = MemoryQuotas(limits, _microseconds, before=before.quotas if before else None)
         app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, drifts, controls)
     except BaseException:
         await stack.aclose()
@@ -128,6 +128,10 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         raise
     number = before.number + 1 if before else 1
     return Generation(number, checked, base, wiring, services, process, tuple(intakes), quotas, app, stack)
+
+
+def _microseconds() -> int:
+    return time.monotonic_ns() // 1000
 
 
 async def _intakes(
@@ -155,7 +159,7 @@ def _application(
     base: Foundation,
     wiring: Wiring,
     services: Services,
-    quotas: Quotas,
+    quotas: MemoryQuotas,
     drifts: dict[str, Drift],
     controls: admin.Controls,
 ) -> ASGIApp:

@@ -20,16 +20,14 @@ from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.preconditions import entity_tags
-from gateway.edge.quota import Quotas
+from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
+from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
 from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now, utc_now
 from observability import FlightRecord
 
 BODY_SECONDS = 10.0
-
-ANONYMOUS = "anonymous"
-"""The quota of callers without valid credentials, by address. Always declared."""
 
 DEADLINE = 10.0
 """Seconds, for routes that declare none."""
@@ -116,6 +114,11 @@ class Door:
                     outcome = await endpoint.handle(ask, self._services)
             except TimeoutError as exc:
                 raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
+            except errors.UpstreamError as exc:
+                self._charge(endpoint, request, principal, reached=exc.sent)
+                raise
+            reached = endpoint.route_class == "write" or any(s.via == "live" for s in outcome.sources)
+            self._charge(endpoint, request, principal, reached=reached)
             entity = self._representation.entity(outcome, endpoint, request, version, principal, flight)
             return self._representation.answer(entity, endpoint, ask, fields)
 
@@ -127,15 +130,28 @@ class Door:
         try:
             principal = await self._authenticator.principal(request.headers)
         except (errors.Unauthenticated, errors.Forbidden):
-            _, refusal = self._quotas.take(ANONYMOUS, request.peer)
-            if refusal:
+            if refusal := (await self._take(ANONYMOUS, address(request.peer), "", endpoint)).refusal:
                 raise refusal from None
             raise
         flight.channel, flight.client = principal.channel, principal.name
-        quota = principal.quota if principal.quota in self._quotas else ANONYMOUS  # a quota that the estate has dropped: the narrowest
-        fields, refusal = self._quotas.take(quota, principal.name)
-        extra.update(fields)
-        if refusal:
-            raise refusal
+        taken = await self._take(*self._counted(request, principal), endpoint)
+        extra.update(taken.fields)
+        if taken.refusal:
+            raise taken.refusal
         scopes.require(principal, endpoint.scope)
         return principal
+
+    def _counted(self, request: Request, principal: Principal) -> tuple[str, str, str]:
+        """Quota, client and store. A quota that the estate has dropped: the narrowest."""
+        quota = principal.quota if principal.quota in self._quotas else ANONYMOUS
+        return quota, principal.name, store_of(principal, request.query) if self._quotas.by_store(quota) else ""
+
+    async def _take(self, quota: str, client: str, store: str, endpoint: AnyEndpoint) -> Taken:
+        taken = self._quotas.take_now(quota, client, store, endpoint.route_class)
+        return taken or await self._quotas.take(quota, client, store, endpoint.route_class)
+
+    def _charge(self, endpoint: AnyEndpoint, request: Request, principal: Principal, *, reached: bool) -> None:
+        """What the call costs beyond an answer from memory."""
+        quota, client, store = self._counted(request, principal)
+        if rest := self._quotas.rest(quota, endpoint.route_class, reached=reached):
+            self._quotas.charge(quota, client, store, endpoint.route_class, rest)

@@ -12,6 +12,7 @@ import msgspec
 from contracts.call import Call
 from contracts.canonical.base import Provenance
 from contracts.errors import TillgateError
+from contracts.quota import RouteClass
 from gateway.edge.identity.principal import Principal
 from observability import FlightRecord
 
@@ -97,6 +98,13 @@ class Endpoint(Generic[P, B, S]):
     """What its handler may ask the systems (contracts.ports), feeds that it reads the books of among them."""
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Fields of a capability's answer, by noun and name, that are seen under another name: InventoryLevel.on_hand -> items.available."""
+
+    route_class: RouteClass = "read"
+    """As what it counts in quotas; by default a GET is a read and all else a write."""
+
+    def __post_init__(self) -> None:
+        if self.method != "GET":
+            object.__setattr__(self, "route_class", "write")
 
     @property
     def tagged(self) -> bool:

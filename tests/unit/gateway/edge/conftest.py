@@ -27,8 +27,8 @@ from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
-from gateway.edge.preconditions import require_match
-from gateway.edge.quota import Limit, Quotas
+from gateway.edge.preconditions import versions
+from gateway.edge.quota import Limit, MemoryQuotas, Quota
 from observability import Recorder
 
 PEPPER = b"p" * 32
@@ -157,7 +157,11 @@ def endpoints(bench: Callable[[], Bench]) -> list[AnyEndpoint]:
 
 
 LINE = OrderLineDraft(line_number=1, sku="1", quantity=Quantity("1", "EA"), unit_price=Money(1, "EUR", 2), requested_location_id="0001")
-QUOTAS = {"standard": [Limit("burst", 1000, 1.0)], "small": [Limit("burst", 2, 10.0)], "anonymous": [Limit("anonymous", 60, 60.0)]}
+QUOTAS = {
+    "standard": Quota((Limit("burst", 1000, 1.0),)),
+    "small": Quota((Limit("burst", 2, 10.0),)),
+    "anonymous": Quota((Limit("anonymous", 60, 60.0),)),
+}
 
 
 @pytest.fixture
@@ -181,7 +185,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
         door = Door(
             books=self.books,
             authenticator=Authenticator(self.books, PEPPER),
-            quotas=Quotas(QUOTAS, lambda: found.seconds),
+            quotas=MemoryQuotas(QUOTAS, lambda: round(found.seconds * 1_000_000)),
             history=HISTORY,
             services=None,
             max_body=self.max_body,

@@ -1,0 +1,8 @@
+"""Who may ask how often: the port, the ledgers that fulfil it, and what callers and operators are told."""
+
+from contracts.quota import Costs, Limit, Quota
+from gateway.edge.quota.memory import MemoryQuotas
+from gateway.edge.quota.port import ANONYMOUS, Near, Quotas, Taken
+from gateway.edge.quota.subject import address, store
+
+__all__ = ["ANONYMOUS", "Costs", "Limit", "MemoryQuotas", "Near", "Quota", "Quotas", "Taken", "address", "store"]

@@ -1,0 +1,59 @@
+"""A decision as the caller gets it: RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-11), and the refusal."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from contracts.errors import QuotaExceeded
+from contracts.quota import Limit, Plan
+
+
+class Form(NamedTuple):
+    """What answers of one plan have in common. Policies that nobody enforces are not told to callers."""
+
+    policy: str
+    """RateLimit-Policy. Its unit is `requests`, also where calls weigh more: how many units one takes is ours to say (draft, `qu`)."""
+    states: tuple[tuple[int, int, int, int, str, str], ...]
+    """Of each policy its position, weight, leak and capacity, and what stands around `r`."""
+
+    def state(self, levels: Sequence[int]) -> str:
+        """RateLimit. `r` units could follow at once; after `t` seconds one more, rounded up."""
+        parts = []
+        for i, weight, leak, capacity, head, tail in self.states:
+            level = levels[i]
+            left = max(0, (capacity - level) // weight)
+            if level > 0:
+                seconds = -(-(level + (left + 1) * weight - capacity) // leak)
+                parts.append(f"{head}{left};t={seconds}{tail}")
+            else:
+                parts.append(f"{head}{left}{tail}")
+        return ", ".join(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def form(plan: Plan, store: str) -> Form:
+    policies, states = [], []
+    for i, (limit, applies) in enumerate(zip(plan.limits, plan.applies, strict=True)):
+        if not (applies and limit.enforce):
+            continue
+        parts = {"client": (), "store": (store,), "route": (plan.route_class,), "store+route": (store, plan.route_class)}[limit.per]
+        tail = f";pk=:{base64.b64encode(' '.join(parts).encode()).decode()}:" if parts else ""
+        policies.append(f'"{limit.name}";q={limit.requests};w={math.ceil(limit.window)}{tail}')
+        states.append((i, limit.weight, limit.leak * 1_000_000, limit.capacity, f'"{limit.name}";r=', tail))
+    return Form(", ".join(policies), tuple(states))
+
+
+def refusal(plan: Plan, levels: Sequence[int], cost: int) -> QuotaExceeded:
+    """Of a call that was not granted: it names all policies that had no room, and waits for the last of them."""
+    over = {limit.name: (level + cost * limit.weight - limit.capacity) / limit.leak / 1e6 for limit, level in enforced(plan, levels)}
+    violated = tuple(name for name, seconds in over.items() if seconds > 0)
+    last = max(violated, key=over.__getitem__)
+    return QuotaExceeded(policy=last, retry_after=over[last], violated=violated)
+
+
+def enforced(plan: Plan, levels: Sequence[int]) -> Iterator[tuple[Limit, int]]:
+    return ((x, level) for x, applies, level in zip(plan.limits, plan.applies, levels, strict=True) if applies and x.enforce)
