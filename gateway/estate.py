@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +24,7 @@ from adapters.options import Tls
 from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
 from contracts.ports import CAPABILITIES, Capability
+from gateway.edge.identity.scopes import SCOPES
 
 MAX_ESTATE_BYTES = 1_000_000
 MAX_SECRET_BYTES = 64_000
@@ -238,6 +240,58 @@ class AuditLog(Entry, frozen=True, kw_only=True):
     """Older entries are removed by housekeeping."""
 
 
+Signature = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"]
+
+
+class ClaimNames(Entry, frozen=True, kw_only=True):
+    """Which claims of a token say what the books would say of a registered client."""
+
+    channel: str = ""
+    """With it clients need not be registered; what only tokens describe is never granted administration."""
+    quota: str = ""
+    api_version: str = ""
+    stores: str = ""
+    """Narrows registered clients too: a list, or words with blanks between. A token without it is refused."""
+
+
+class Issuer(Entry, frozen=True, kw_only=True):
+    """An issuer of access tokens (OAuth 2.0, OpenID Connect). Its metadata and keys are read from its own well-known addresses."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[!-~]+$", max_length=500)]
+    """Character for character as its tokens name it (`iss`)."""
+    audiences: Annotated[tuple[str, ...], Meta(min_length=1)]
+    """A token must be meant for one of them (`aud`)."""
+    algorithms: Annotated[tuple[Signature, ...], Meta(min_length=1)] = ("RS256", "ES256")
+    """With which its tokens may be signed."""
+    type: Literal["at+jwt", "JWT"] = "at+jwt"
+    """`JWT` for issuers that do not mark access tokens (RFC 9068): their audience must then be no client's own name."""
+    leeway: Duration = Duration(30)
+    """By how much its clock may be off: five minutes at most."""
+    client: str = "client_id"
+    """The claim that names the client: `azp` with some."""
+    clients: Annotated[tuple[str, ...], Meta(min_length=1)] = ("*",)
+    """For which clients it speaks, `*` standing for any text."""
+    scope: str = "scope"
+    """The claim that lists what the token grants: `scp` or `roles` with some."""
+    scopes: dict[str, tuple[str, ...]] = {}
+    """Its words for our scopes. Without the table it uses ours; a registered client never gets more than its own scopes."""
+    claims: ClaimNames = ClaimNames()
+    bound: bool = False
+    """Only tokens that are bound to a client certificate (RFC 8705)."""
+    refresh: Duration = Duration(600)
+    """How long its keys are used before they are read again: ten seconds at least."""
+    ca: str = ""
+    """A file with the authority of its certificate, instead of the machine's."""
+    insecure: bool = False
+    """http on this machine, for trials."""
+
+
+class Identity(Entry, frozen=True, kw_only=True):
+    """Who may say who a caller is, besides the books of clients: `[[identity.issuer]]`, one table for each."""
+
+    issuer: tuple[Issuer, ...] = ()
+
+
 class Edge(Entry, frozen=True, kw_only=True):
     host: Setting = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
@@ -265,6 +319,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     telemetry: Telemetry = Telemetry()
     audit: AuditLog = AuditLog()
     edge: Edge = Edge()
+    identity: Identity = Identity()
 
 
 CHANNELS = ("web", "mobile", "store", "call_centre", "marketplace")
@@ -627,10 +682,38 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     f"route {name}: nothing provides {capability!r}",
                     nearest(capability, offered),
                 )
+    yield from _lint_identity(estate.identity, source)
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
         )
+
+
+def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
+    for number, issuer in enumerate(identity.issuer):
+        at = ("identity", "issuer", str(number))
+        local = urlsplit(issuer.url).hostname in ("localhost", "127.0.0.1", "::1")
+        if issuer.url.startswith("http://") and not (issuer.insecure and local):
+            yield source.finding(
+                (*at, "url"), f"issuer {issuer.url}: expected https", "http is for trials on this machine, with insecure = true"
+            )
+        if "?" in issuer.url or "#" in issuer.url or "@" in urlsplit(issuer.url).netloc:
+            yield source.finding((*at, "url"), f"issuer {issuer.url}: a user, query or fragment", "write its name and nothing else")
+        if issuer.leeway > 300:
+            yield source.finding((*at, "leeway"), f"issuer {issuer.url}: expected at most 5m, got more", "let its clock be set")
+        if issuer.refresh < 10:
+            yield source.finding((*at, "refresh"), f"issuer {issuer.url}: expected at least 10s, got less", 'write refresh = "10m"')
+        if any(other.url == issuer.url for other in identity.issuer[:number]):
+            yield source.finding((*at, "url"), f"issuer {issuer.url}: a second table for it", "keep one of them")
+        if len(identity.issuer) > 1 and "*" in issuer.clients:
+            yield source.finding(
+                (*at, "clients"),
+                f"issuer {issuer.url}: speaks for every client, although there are several issuers",
+                'say which ones: clients = ["partner-*"]',
+            )
+        for word, scopes in issuer.scopes.items():
+            for unknown in set(scopes) - SCOPES.keys():
+                yield source.finding((*at, "scopes", word), f"issuer {issuer.url}: unknown scope {unknown!r}", nearest(unknown, SCOPES))
 
 
 def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any] | None, source: Source) -> Iterator[Finding]:

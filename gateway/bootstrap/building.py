@@ -21,9 +21,11 @@ from gateway.app import application
 from gateway.bootstrap.checking import Checked
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
+from gateway.bootstrap.identity import Rings, authenticator_of, key_rings
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
+from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.quota import ANONYMOUS, Limit, MemoryQuotas, Quota
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
@@ -50,9 +52,10 @@ class Generation:
     process: OrderProcess
     intakes: tuple[Intake, ...]
     quotas: MemoryQuotas
+    rings: Rings
     app: ASGIApp
     stack: AsyncExitStack
-    """Its feeds."""
+    """Its feeds, and who reads the keys of issuers."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     requests: int = 0
     """In work, or answering."""
@@ -121,13 +124,15 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         limits = {n: Quota(tuple(Limit(p.name, p.requests, float(p.window)) for p in q.policies)) for n, q in estate.quota.items()}
         limits.setdefault(ANONYMOUS, Quota((Limit("anonymous", 60, 60.0),)))
         quotas = MemoryQuotas(limits, _microseconds, before=before.quotas if before else None)
-        app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, drifts, controls)
+        rings = await key_rings(estate, before.rings if before else {}, stack)
+        authenticator = authenticator_of(estate, base, rings)
+        app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, drifts, controls)
     except BaseException:
         await stack.aclose()
         await wiring.close(used)
         raise
     number = before.number + 1 if before else 1
-    return Generation(number, checked, base, wiring, services, process, tuple(intakes), quotas, app, stack)
+    return Generation(number, checked, base, wiring, services, process, tuple(intakes), quotas, rings, app, stack)
 
 
 def _microseconds() -> int:
@@ -160,6 +165,7 @@ def _application(
     wiring: Wiring,
     services: Services,
     quotas: MemoryQuotas,
+    authenticator: Authenticator,
     drifts: dict[str, Drift],
     controls: admin.Controls,
 ) -> ASGIApp:
@@ -167,7 +173,7 @@ def _application(
     openapi.check(ENDPOINTS, HISTORY)
     door = Door(
         books=base.books,
-        authenticator=base.authenticator,
+        authenticator=authenticator,
         quotas=quotas,
         history=HISTORY,
         services=services,
@@ -186,7 +192,7 @@ def _application(
         reference=functools.cache(lambda version: portal.render_reference(published[version], changelog, catalogue)),
         ready=controls.ready,
         metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls),
-        authenticator=base.authenticator,
+        authenticator=authenticator,
     )
     overview = Overview(
         facts(checked, wiring.switchboard, drifts),
@@ -195,7 +201,7 @@ def _application(
         base.ring,
         lambda: (*controls.notices(), *wiring.notices()),
     )
-    sessions = console_pages.Sessions(base.authenticator, base.books, base.secret)
+    sessions = console_pages.Sessions(authenticator, base.books, base.secret)
     return application(
         ENDPOINTS,
         door,
@@ -203,7 +209,7 @@ def _application(
         pages=[
             *console_pages.documents(documents),
             *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https),
-            *admin.routes(controls, base.authenticator, overview.drift),
+            *admin.routes(controls, authenticator, overview.drift),
         ],
         max_requests=estate.edge.max_requests,
         trusted=frozenset(estate.edge.trusted_proxies).__contains__,

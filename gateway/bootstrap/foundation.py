@@ -22,7 +22,6 @@ from contracts.ports import Publisher
 from gateway import estate as estates
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
-from gateway.edge.identity.authenticator import Authenticator
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id
@@ -93,7 +92,6 @@ class Foundation:
     books: Books
     secret: bytes
     audit: Audit
-    authenticator: Authenticator
     recorder: Recorder
     ring: Ring
     subscribers: Subscribers
@@ -145,7 +143,6 @@ async def foundation(
             books=books,
             secret=secret,
             audit=audit,
-            authenticator=Authenticator(books, secret, used=audit.used, now=now),
             recorder=recorder,
             ring=ring,
             subscribers=subscribers,

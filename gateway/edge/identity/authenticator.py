@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 
 from contracts.books import Books
 from contracts.errors import Forbidden, Unauthenticated
+from gateway.edge.identity.certificates import Certificates
 from gateway.edge.identity.keys import ApiKeys
 from gateway.edge.identity.principal import Principal
+from gateway.edge.identity.tokens import Tokens
 from gateway.services.clock import Now, utc_now
 
 _REMEMBERED = 4096
@@ -20,7 +22,8 @@ _SCHEMES = frozenset({"basic", "digest", "dpop", "negotiate", "apikey", "token"}
 class Authenticator:
     """What it found is believed for two seconds at most, so that a suspension takes effect quickly.
 
-    `used` is told the prefix of each key that was accepted, every two seconds or so per key; it must return at once.
+    `used` is told the prefix of each key that was accepted, every two seconds or so per key; it must return at once. `tokens`: None where
+    no issuer is declared.
     """
 
     def __init__(
@@ -28,11 +31,14 @@ class Authenticator:
         books: Books,
         pepper: bytes,
         *,
+        tokens: Tokens | None = None,
         used: Callable[[str], None] = lambda prefix: None,
         now: Now = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = ApiKeys(books.clients, pepper, now, clock)
+        self._certificates = Certificates(books.clients, clock)
+        self._tokens = tokens
         self._used = used
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
@@ -43,23 +49,41 @@ class Authenticator:
         return entry[1] if entry and entry[0] > self._clock() else None
 
     async def principal(self, headers: Mapping[str, str], certificate: bytes | None = None) -> Principal:
-        """`headers` by lower case name; `certificate` in DER, as the caller proved to hold it. Raises Unauthenticated, Forbidden."""
+        """`headers` by lower case name; `certificate` in DER, as the caller has proved to hold it.
+
+        Raises Unauthenticated, Forbidden, KeysUnavailable, Overloaded.
+        """
         authorization = headers.get("authorization")
         if not authorization:
-            raise Unauthenticated
+            return await self._of_certificate(certificate)
         if known := self.known(authorization):
             return known
-        scheme, _, token = authorization.partition(" ")
+        scheme, _, secret = authorization.partition(" ")
         if scheme.lower() != "bearer":
             got = f", got {scheme}" if scheme.lower() in _SCHEMES else ""  # anything else may be a secret without its scheme
             raise Unauthenticated(reason=f"expected the scheme Bearer{got}", presented=True)
-        client, prefix, until = await self._keys.client(token)
-        if client.suspended:
-            raise Forbidden(reason="this client is suspended")
-        principal = Principal.of(client, "key", prefix)
-        self._used(prefix)
+        if self._tokens is not None and not secret.startswith("tg_"):
+            principal, until, bound = await self._tokens.principal(secret.strip(), certificate)
+            if bound:
+                return principal  # good with this certificate only
+        else:
+            client, prefix, until = await self._keys.client(secret)
+            if client.suspended:
+                raise Forbidden(reason="this client is suspended")
+            principal = Principal.of(client, "key", prefix)
+            self._used(prefix)
         self._remember(authorization, principal, until)
         return principal
+
+    async def _of_certificate(self, certificate: bytes | None) -> Principal:
+        if certificate is None:
+            raise Unauthenticated
+        client = await self._certificates.client(certificate)
+        if client is None:
+            raise Unauthenticated(reason="the request carries no credentials but a client certificate that stands for no client here")
+        if client.suspended:
+            raise Forbidden(reason="this client is suspended")
+        return Principal.of(client, "certificate")
 
     def _remember(self, authorization: str, principal: Principal, until: float) -> None:
         at = hashlib.sha256(authorization.encode()).digest()

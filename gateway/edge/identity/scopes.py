@@ -15,8 +15,8 @@ SCOPES = {
     "orders:write": "place and cancel orders",
     "customers:read": "customers, with personal data",
     "sales:read": "POS sales",
-    "admin:read": "traces, systems, files and processes of the gateway itself",
-    "admin:write": "make the gateway read its estate again, and record exchanges",
+    "admin:read": "traces, systems, files, processes, clients and the audit log of the gateway itself",
+    "admin:write": "change clients and their keys, make the gateway read its estate again, and record exchanges",
 }
 """Every scope there is; a route that names another one fails the start."""
 

@@ -54,6 +54,18 @@ class InternalError(Problem):
     """Something went wrong inside the gateway (500, the fault of the gateway). Report the trace id to the operator of this API."""
 
 
+class KeyShownOnce(Problem):
+    """The key was shown once and is stored nowhere (409, the fault of the caller). If the first answer is lost, end the key named here
+    and give the client a new one.
+    """
+
+
+class KeysUnavailable(Problem):
+    """Access tokens cannot be verified at the moment (503, the fault of the gateway). Repeat the request with the same token after the
+    seconds in Retry-After.
+    """
+
+
 class MethodNotAllowed(Problem):
     """This method is not offered here (405, the fault of the caller). Correct the request; sending it again unchanged gives the same
     answer.
@@ -119,7 +131,7 @@ class TemporarilyUnavailable(Problem):
 
 
 class Unauthenticated(Problem):
-    """No valid credentials (401, the fault of the caller). Send `Authorization: Bearer <API key>`."""
+    """No valid credentials (401, the fault of the caller). Send `Authorization: Bearer <API key or access token>`."""
 
 
 class UnknownVersion(Problem):
@@ -186,6 +198,8 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "idempotency_key_reused": IdempotencyKeyReused,
     "insufficient_stock": InsufficientStock,
     "internal_error": InternalError,
+    "key_shown_once": KeyShownOnce,
+    "keys_unavailable": KeysUnavailable,
     "method_not_allowed": MethodNotAllowed,
     "not_acceptable": NotAcceptable,
     "not_found": NotFound,
