@@ -239,6 +239,19 @@ class RequestInProgress(CallerError):
 
 
 @dataclass(eq=False, kw_only=True)
+class KeyShownOnce(CallerError):
+    """The repeat of a request whose answer held an API key."""
+
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "key_shown_once"
+    title: ClassVar[str] = "The key was shown once and is stored nowhere"
+    advice: ClassVar[str] = "If the first answer is lost, end the key named here and give the client a new one."
+    text: ClassVar[str] = "this request was carried out before: client {client!r} has the key tg_{prefix}_…, which is not shown again"
+    client: str
+    prefix: str
+
+
+@dataclass(eq=False, kw_only=True)
 class QuotaExceeded(CallerError):
     status: ClassVar[int] = 429
     code: ClassVar[str] = "quota_exceeded"

@@ -15,10 +15,11 @@ from litestar.types import ASGIApp
 
 from adapters.drift import Drift
 from contracts.versions import HISTORY
-from gateway.api import ENDPOINTS, admin
+from gateway.api import ADMIN, ENDPOINTS, admin
 from gateway.api import console as console_pages
 from gateway.app import application
 from gateway.bootstrap.checking import Checked
+from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings
@@ -118,6 +119,8 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             reservations=Reservations(availability, base.books, base.source, base.now),
             orders=Orders(wiring.switchboard, base.books, process, base.now),
             books=base.books,
+            desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
+            audit=base.audit,
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
@@ -170,7 +173,7 @@ def _application(
     controls: admin.Controls,
 ) -> ASGIApp:
     estate = checked.estate
-    openapi.check(ENDPOINTS, HISTORY)
+    openapi.check((*ENDPOINTS, *ADMIN), HISTORY)
     door = Door(
         books=base.books,
         authenticator=authenticator,
@@ -182,6 +185,7 @@ def _application(
         freshness={e.route: wiring.switchboard.freshness(e.capabilities) for e in ENDPOINTS if e.method == "GET"},
         retention_days=estate.edge.idempotency_retention / 86_400,
         now=base.now,
+        denied=base.audit.denied,
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
     changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
@@ -203,7 +207,7 @@ def _application(
     )
     sessions = console_pages.Sessions(authenticator, base.books, base.secret)
     return application(
-        ENDPOINTS,
+        (*ENDPOINTS, *ADMIN),
         door,
         base.recorder,
         pages=[

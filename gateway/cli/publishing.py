@@ -10,7 +10,7 @@ import rich_click as click
 
 from contracts.versions import HISTORY
 from gateway import estate
-from gateway.api import ENDPOINTS
+from gateway.api import ADMIN, ENDPOINTS
 from gateway.cli import generating
 from gateway.cli.settings import Settings
 from gateway.edge import asyncapi, openapi, problems
@@ -24,6 +24,9 @@ def generated(title: str) -> dict[str, bytes]:
     found = {
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
     }
+    admin = openapi.document(ADMIN, HISTORY, HISTORY.newest.date, "Tillgate for operators")
+    admin["info"]["description"] = "Clients, their keys and the audit log. Channels never meet it."
+    found["contracts/published/openapi-admin.json"] = _pretty(admin)
     found["contracts/published/problems.json"] = _pretty(problems.catalogue())
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))
     found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())

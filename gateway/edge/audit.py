@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from contracts.books import AuditBook, AuditEntry, ClientBook
 from contracts.errors import TillgateError
+from gateway.edge.quota.subject import address as of_network
 from gateway.services.clock import Now, new_id
-from observability import current, get_logger
+from gateway.services.trail import entry_of, tell
+from observability import get_logger
 
 log = get_logger(__name__)
 
@@ -40,22 +41,13 @@ class Audit:
 
     async def changed(self, actor: str, what: str, subject: str, detail: dict[str, str] | None = None) -> None:
         """Raises StoreUnavailable. `detail` holds no secret."""
-        flight = current()
-        entry = AuditEntry(
-            id=new_id("aud"),
-            at=self._now(),
-            actor=actor,
-            what=what,
-            subject=subject,
-            detail=detail or {},
-            trace_id=flight.trace_id if flight else "",
-        )
+        entry = entry_of(self._now, actor, what, subject, detail or {})
         await self._book.add([entry])
         tell(entry)
 
     def denied(self, code: str, claimed: str, address: str, route: str) -> None:
         """`claimed`: the client or the prefix of the key, never more of a credential; empty if there was none."""
-        network = _network(address)
+        network = of_network(address)[:64]
         key = (code, claimed, network, route)
         if key not in self._denied:
             if self._claims.get(network, 0) >= MOST_CLAIMS:
@@ -72,6 +64,13 @@ class Audit:
         """A key with this prefix has just opened the door."""
         if prefix in self._used or len(self._used) < MOST_KEYS:
             self._used[prefix] = self._now()
+
+    async def read(
+        self, limit: int, *, since: datetime | None = None, client: str | None = None, before: tuple[datetime, str] | None = None
+    ) -> Sequence[AuditEntry]:
+        """Newest first, with what this process has counted until now."""
+        await self.flush()
+        return await self._book.list(limit, since=since, client=client, before=before)
 
     async def flush(self) -> None:
         """Writes what was counted until now. Raises StoreUnavailable; then it is counted on and written later."""
@@ -125,21 +124,3 @@ class Audit:
             await self.flush()
         except TillgateError as error:
             log.warning("the audit log waits for the store", reason=str(error)[:200])
-
-
-def tell(entry: AuditEntry) -> None:
-    """The log line of a change."""
-    log.info("changed", actor=entry.actor, what=entry.what, subject=entry.subject, detail=entry.detail)
-
-
-def _network(address: str) -> str:
-    """An IPv6 caller has a /64 of its own; an IPv4 one its address."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from contracts import errors
@@ -17,6 +17,7 @@ from gateway.edge.endpoint import AnyEndpoint, Ask
 from gateway.edge.idempotency import Once, key_of
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.identity.keys import prefix_of
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.preconditions import entity_tags
@@ -52,9 +53,13 @@ class Door:
         retention_days: float,
         now: Now = utc_now,
         body_seconds: float = BODY_SECONDS,
+        denied: Callable[[str, str, str, str], None] = lambda code, claimed, address, route: None,
     ) -> None:
-        """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive."""
+        """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive;
+        `denied` is told of each attempt that is not let in (see Audit), and must return at once.
+        """
         self._authenticator = authenticator
+        self._denied = denied
         self._quotas = quotas
         self._history = history
         self._services = services
@@ -72,6 +77,9 @@ class Door:
         try:
             return await self._answer(endpoint, request, flight, extra)
         except TillgateError as error:
+            if error.status in (401, 403) or (error.status == 429 and not flight.client):
+                claimed = flight.client or prefix_of(request.headers.get("authorization", "").rpartition(" ")[2])
+                self._denied(error.code, claimed, request.peer, endpoint.route)
             return problems.answer(error, flight, extra)
 
     async def _answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Answer:
@@ -120,7 +128,9 @@ class Door:
             reached = endpoint.route_class == "write" or any(s.via == "live" for s in outcome.sources)
             self._charge(endpoint, request, principal, reached=reached)
             entity = self._representation.entity(outcome, endpoint, request, version, principal, flight)
-            return self._representation.answer(entity, endpoint, ask, fields)
+            answer = self._representation.answer(entity, endpoint, ask, fields)
+            answer.repeat = outcome.repeat
+            return answer
 
         if endpoint.idempotent_key:
             return await self._once.answer(request, raw, ask, extra, perform)

@@ -53,6 +53,8 @@ class Outcome:
     """Continuation of a collection; the door makes the Link header."""
     location: str | None = None
     retry_after: float | None = None
+    repeat: TillgateError | None = None
+    """What a repeat under the same Idempotency-Key is told, where the answer holds a secret and so must not be stored."""
     until: datetime | None = None
     """The first moment at which this may no longer be true, whatever its sources allow: the next change of a price."""
 

@@ -77,7 +77,8 @@ class Once:
         except Exception:  # our own mistake: handlers are safe to repeat under their key
             await self._book.abandon(scope, ask.idempotency_key)
             raise
-        stored = StoredAnswer(status=answer.status, headers=tuple(answer.headers.items()), body=answer.body)
+        kept = answer if answer.repeat is None else problems.document_of(answer.repeat, ask.flight.trace_id, fixed)
+        stored = StoredAnswer(status=kept.status, headers=tuple(kept.headers.items()), body=kept.body)
         await self._book.finish(scope, ask.idempotency_key, stored, self._now())
         answer.headers = {**extra, **answer.headers}
         return answer

@@ -63,7 +63,11 @@ def encode(error: TillgateError, trace_id: str) -> bytes:
 def answer(error: TillgateError, flight: FlightRecord, fields: Mapping[str, str]) -> Answer:
     """The problem as an answer, and into the flight. `fields` are those that the request has earned already."""
     flight.failed(error)
-    body = encode(error, flight.trace_id)
+    return document_of(error, flight.trace_id, fields)
+
+
+def document_of(error: TillgateError, trace_id: str, fields: Mapping[str, str]) -> Answer:
+    body = encode(error, trace_id)
     return Answer(status_of(error), body, {**fields, **headers(error), "content-type": MEDIA_TYPE, "cache-control": "no-store"})
 
 

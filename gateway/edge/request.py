@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.errors import TillgateError
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -25,3 +27,5 @@ class Answer:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+    repeat: TillgateError | None = None
+    """Stored in its place under an Idempotency-Key."""

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
-from contracts.books import Books
+from contracts.books import AuditEntry, Books
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
+from gateway.services.clients import Actor, Desk
 from gateway.services.orders import Orders
 from gateway.services.reservations import Reservations
+
+
+class AuditReader(Protocol):
+    async def read(
+        self, limit: int, *, since: datetime | None = None, client: str | None = None, before: tuple[datetime, str] | None = None
+    ) -> Sequence[AuditEntry]:
+        """Newest first, from behind the entry with the time and id `before`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,3 +30,5 @@ class Services:
     reservations: Reservations
     orders: Orders
     books: Books
+    desk: Callable[[Actor], Desk]
+    audit: AuditReader

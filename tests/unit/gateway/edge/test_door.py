@@ -1,6 +1,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -58,6 +59,23 @@ async def test_without_a_valid_key_the_answer_is_401_and_says_what_was_expected(
 async def test_a_right_prefix_with_another_secret_is_unknown(bench: Bench) -> None:
     key = bench.auth["Authorization"]
     problem(await bench.get(Authorization=key[:-1] + ("A" if key[-1] != "A" else "B")), 401, "unauthenticated")
+
+
+async def test_an_answer_with_a_secret_is_given_once_and_its_repeat_says_so(bench: Bench, tmp_path: Path) -> None:
+    async def issue(ask: Ask[Any, Any], runs: int) -> Outcome:
+        return Outcome(Thing(key="the-secret-itself"), repeat=errors.KeyShownOnce(client="shop", prefix="abcdefgh"))
+
+    bench.handle = issue
+    first = await bench.post()
+    assert first.json()["key"] == "the-secret-itself"
+    assert first.headers["cache-control"] == "no-store"
+    for _ in range(2):
+        again = await bench.post()
+        assert (again.status_code, again.json()["code"]) == (409, "key_shown_once")
+        assert "tg_abcdefgh_" in again.json()["detail"]
+        assert again.headers["idempotency-replayed"] == "true"
+    assert bench.runs == 1
+    assert b"the-secret-itself" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 async def test_an_expired_key_and_a_suspended_client_are_refused(bench: Bench) -> None:
@@ -716,7 +734,7 @@ ELSEWHERE = {
         "precondition_failed",
     ),
     *("body_too_large", "request_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
-    *("idempotency_key_reused", "request_in_progress", "quota_exceeded", "overloaded"),
+    *("idempotency_key_reused", "request_in_progress", "key_shown_once", "quota_exceeded", "overloaded"),
 }
 """Reached by the tests above, each by what a caller does."""
 
