@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -92,8 +92,15 @@ class Plan:
     counts: tuple[Count, ...]
     limits: tuple[Limit, ...]
     """Of all `counts`, in their order; a level stands beside each."""
-    applies: tuple[bool, ...]
-    """Whether a limit holds for this class; others are in `limits` because they share a row."""
+    rules: tuple[tuple[int, int, int, bool, bool], ...]
+    """Of each limit weight, leak, capacity, whether it holds for this class (others are in `limits` because they share a row), and whether
+    it is enforced.
+    """
+
+    empty: tuple[int, ...]
+    """Levels of who has not asked yet."""
+    simple: bool
+    """All is counted per client: there is one row."""
 
     def keys(self, client: str, store: str) -> tuple[tuple[str, ...], ...]:
         return tuple([count.key(client, store, self.route_class) for count in self.counts])
@@ -113,39 +120,51 @@ def _plan(name: str, quota: Quota, route_class: RouteClass) -> Plan:
         for per in dict.fromkeys(limit.per for limit in quota.limits if holds(limit))
     )
     limits = tuple(limit for count in counts for limit in count.limits)
-    return Plan(name, route_class, quota.costs, counts, limits, tuple(map(holds, limits)))
+    rules = tuple((x.weight, x.leak, x.capacity, holds(x), x.enforce) for x in limits)
+    return Plan(name, route_class, quota.costs, counts, limits, rules, (0,) * len(limits), [c.per for c in counts] == ["client"])
 
 
 class Decision(NamedTuple):
     """What a ledger says to a call."""
 
     granted: bool
-    levels: tuple[int, ...]
+    levels: Sequence[int]
     """Of each limit of the plan, afterwards. A refused call has poured nothing in."""
     surpassed: tuple[int, ...] = ()
     """Positions of limits that nobody enforces and that would have refused it; it has poured nothing into them."""
 
 
-def decide(plan: Plan, levels: Iterable[int], cost: int) -> Decision:
-    """`levels`: before the call. All enforced limits have room, or none is filled."""
-    after, surpassed, granted = [], [], True
-    for i, (limit, applies, level) in enumerate(zip(plan.limits, plan.applies, levels, strict=True)):
-        poured = level + cost * limit.weight
-        if not applies:
-            poured = level
-        elif poured > limit.capacity:
-            if limit.enforce:
+def decide(plan: Plan, levels: Sequence[int], passed: int, cost: int) -> Decision:
+    """`levels`: as they were `passed` microseconds ago. All enforced limits have room, or none is filled."""
+    after: list[int] = []
+    granted = True
+    surpassed: tuple[int, ...] = ()
+    for (weight, leak, capacity, applies, enforce), level in zip(plan.rules, levels, strict=True):
+        level -= passed * leak
+        if level < 0:  # noqa: PLR1730 - a call of max() costs as much as all the rest here
+            level = 0
+        if applies:
+            poured = level + cost * weight
+            if poured <= capacity:
+                level = poured
+            elif enforce:
                 granted = False
             else:
-                surpassed.append(i)
-            poured = level
-        after.append(poured)
-    return Decision(granted, tuple(after), tuple(surpassed))
+                surpassed = (*surpassed, len(after))
+        after.append(level)
+    return Decision(True, after, surpassed) if granted else Decision(False, leaked(plan, levels, passed))
 
 
-def charged(limit: Limit, level: int, cost: int) -> int:
-    """The level after a cost that is not asked for. A debt is never more than one window."""
-    return max(level, min(level + cost * limit.weight, 2 * limit.capacity))
+def leaked(plan: Plan, levels: Sequence[int], passed: int) -> list[int]:
+    return [max(0, level - passed * rule[1]) for rule, level in zip(plan.rules, levels, strict=True)]
+
+
+def charged(plan: Plan, levels: Sequence[int], passed: int, cost: int) -> list[int]:
+    """The levels after a cost that is not asked for. A debt is never more than one window."""
+    return [
+        max(level, min(level + cost * weight, 2 * capacity)) if applies else level
+        for (weight, _, capacity, applies, _), level in zip(plan.rules, leaked(plan, levels, passed), strict=True)
+    ]
 
 
 class LedgerAway(Exception):

@@ -24,10 +24,12 @@ from adapters.options import Tls
 from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
 from contracts.ports import CAPABILITIES, Capability
+from contracts.quota import Per, RouteClass
 from gateway.edge.identity.scopes import SCOPES
 
 MAX_ESTATE_BYTES = 1_000_000
 MAX_SECRET_BYTES = 64_000
+MOST_WINDOW = 31 * 86_400
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,17 +63,32 @@ class Channel(Entry, frozen=True, kw_only=True):
 
 
 class QuotaPolicy(Entry, frozen=True, kw_only=True):
-    """GCRA: `requests` per `window`, with at most `requests` at once."""
+    """`requests` per `window`, as many at once: what was used comes back evenly (GCRA). All policies of a quota hold at once."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-    requests: Annotated[int, Meta(ge=1)]
+    requests: Annotated[int, Meta(ge=1, le=10_000_000)]
     window: Duration
+    per: Per = "client"
+    """What counts for itself, always within one client: each of its stores, each class of routes, or both."""
+    routes: tuple[RouteClass, ...] = ()
+    """Only calls of these classes: `read`, `personal` (reads that name a person), `write`. None: all."""
+    enforce: bool = True
+    """`false`: counted, and what it would have refused is in log and metrics; nobody is refused, and callers are not told of it."""
+
+
+class QuotaCosts(Entry, frozen=True, kw_only=True):
+    """What a call takes of every policy. It is admitted at `cached`; what it costs beyond that is charged once it has reached a system."""
+
+    cached: Annotated[int, Meta(ge=1)] = 1
+    upstream: Annotated[int, Meta(ge=1)] = 1
+    write: Annotated[int, Meta(ge=1)] = 1
 
 
 class Quota(Entry, frozen=True, kw_only=True):
     policies: Annotated[tuple[QuotaPolicy, ...], Meta(min_length=1)]
 
 
+    costs: QuotaCosts = QuotaCosts()
 class Shares(Entry, frozen=True, kw_only=True):
     """What a system has in common with others; one cause behind several systems is looked for here."""
 
@@ -686,6 +703,8 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
+    for name, quota in estate.quota.items():
+        yield from _lint_quota(name, quota, source)
         )
 
 
@@ -719,6 +738,35 @@ def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
 def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any] | None, source: Source) -> Iterator[Finding]:
     at, calls = ("operation", name), operation.called(name)
     if not operation.steps:
+def _lint_quota(name: str, quota: Quota, source: Source) -> Iterator[Finding]:
+    costs = quota.costs
+    if (dearest := max(costs.upstream, costs.write)) and costs.cached > min(costs.upstream, costs.write):
+        at, hint = ("quota", name, "costs", "cached"), "an answer from memory is the cheapest"
+        yield source.finding(at, f"quota {name}: an answer from memory costs {costs.cached}, more than a call of a system", hint)
+    for number, policy in enumerate(quota.policies):
+        at, who = ("quota", name, "policies", str(number)), f"quota {name}: policy {policy.name!r}"
+        if policy.name in [p.name for p in quota.policies[:number]]:
+            yield source.finding(at, f"{who} is declared twice", "callers tell policies apart by their names")
+        if policy.window < 1:
+            hint = f'requests = {max(1, round(policy.requests / policy.window))}, window = "1s"'
+            yield source.finding(at, f"{who}: a window shorter than a second cannot be told to callers", hint)
+        elif policy.window > MOST_WINDOW:
+            yield source.finding(at, f"{who}: a window longer than 31 days", "several policies may hold at once: a daily one, for example")
+        if policy.requests < dearest:
+            hint = f"requests = {dearest} or more, or a smaller cost"
+            yield source.finding(at, f"{who}: a call may cost {dearest}, more than the {policy.requests} that it allows at once", hint)
+        if name == "anonymous" and "store" in policy.per:
+            yield source.finding(at, f"{who}: callers without credentials act for no store", 'per = "client" counts by address')
+        for other in quota.policies:
+            same = (policy.per, policy.routes, policy.enforce) == (other.per, other.routes, other.enforce)
+            if same and policy.requests > other.requests and policy.requests * other.window > other.requests * policy.window:
+                hint = f"{other.name!r} allows less at once and less in the long run: change one of them, or remove this"
+                yield source.finding(at, f"{who} is never reached", hint)
+    if name != "anonymous" and all("store" in p.per for p in quota.policies):
+        hint = 'add a policy with per = "client": who names another store with each call would have no limit'
+        yield source.finding(("quota", name), f"quota {name}: all its policies count by store", hint)
+
+
         if operation.commits:
             yield source.finding((*at, "commits"), f"operation {name}: commits says nothing without steps", "remove it")
         return

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 
 import msgspec
 from litestar.types import ASGIApp
@@ -23,11 +22,12 @@ from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings
+from gateway.bootstrap.quotas import declared, microseconds
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
-from gateway.edge.quota import ANONYMOUS, Limit, MemoryQuotas, Quota
+from gateway.edge.quota import MemoryQuotas
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake import Intake
@@ -124,9 +124,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
-        limits = {n: Quota(tuple(Limit(p.name, p.requests, float(p.window)) for p in q.policies)) for n, q in estate.quota.items()}
-        limits.setdefault(ANONYMOUS, Quota((Limit("anonymous", 60, 60.0),)))
-        quotas = MemoryQuotas(limits, _microseconds, before=before.quotas if before else None)
+        quotas = MemoryQuotas(declared(estate), microseconds, before=before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
         app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, drifts, controls)
@@ -136,10 +134,6 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         raise
     number = before.number + 1 if before else 1
     return Generation(number, checked, base, wiring, services, process, tuple(intakes), quotas, rings, app, stack)
-
-
-def _microseconds() -> int:
-    return time.monotonic_ns() // 1000
 
 
 async def _intakes(

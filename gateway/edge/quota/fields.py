@@ -25,20 +25,21 @@ class Form(NamedTuple):
         parts = []
         for i, weight, leak, capacity, head, tail in self.states:
             level = levels[i]
-            left = max(0, (capacity - level) // weight)
-            if level > 0:
-                seconds = -(-(level + (left + 1) * weight - capacity) // leak)
-                parts.append(f"{head}{left};t={seconds}{tail}")
+            if level:
+                left = (capacity - level) // weight
+                if left < 0:  # noqa: PLR1730 - a call of max() costs as much as all the rest here
+                    left = 0
+                parts.append(f"{head}{left};t={-(-(level + (left + 1) * weight - capacity) // leak)}{tail}")
             else:
-                parts.append(f"{head}{left}{tail}")
+                parts.append(f"{head}{capacity // weight}{tail}")
         return ", ".join(parts)
 
 
 @functools.lru_cache(maxsize=4096)
 def form(plan: Plan, store: str) -> Form:
     policies, states = [], []
-    for i, (limit, applies) in enumerate(zip(plan.limits, plan.applies, strict=True)):
-        if not (applies and limit.enforce):
+    for i, (limit, (*_, applies, enforce)) in enumerate(zip(plan.limits, plan.rules, strict=True)):
+        if not (applies and enforce):
             continue
         parts = {"client": (), "store": (store,), "route": (plan.route_class,), "store+route": (store, plan.route_class)}[limit.per]
         tail = f";pk=:{base64.b64encode(' '.join(parts).encode()).decode()}:" if parts else ""
@@ -56,4 +57,4 @@ def refusal(plan: Plan, levels: Sequence[int], cost: int) -> QuotaExceeded:
 
 
 def enforced(plan: Plan, levels: Sequence[int]) -> Iterator[tuple[Limit, int]]:
-    return ((x, level) for x, applies, level in zip(plan.limits, plan.applies, levels, strict=True) if applies and x.enforce)
+    return ((limit, level) for limit, rule, level in zip(plan.limits, plan.rules, levels, strict=True) if rule[3] and rule[4])

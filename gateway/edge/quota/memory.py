@@ -9,7 +9,7 @@ from contracts.quota import Plan, Quota, charged, decide, plans
 from gateway.edge.quota.port import Near, Taken
 from gateway.edge.quota.telling import Telling
 
-Row = list[int]
+Row = tuple[int, Sequence[int]]
 """When it was written, in microseconds, and the level of each limit then."""
 
 
@@ -42,10 +42,11 @@ class MemoryQuotas:
         plan = self._plans[quota][route_class]
         if cost is None:
             cost = plan.costs.cached
-        rows, levels = self._read(plan, client, store)
-        decision = decide(plan, levels, cost)
+        now = self._clock()
+        levels, passed = self._read(plan, client, store, now)
+        decision = decide(plan, levels, passed, cost)
         if decision.granted:
-            self._write(plan, rows, decision.levels)
+            self._write(plan, client, store, now, decision.levels)
         return self.telling.taken(plan, client, store, decision, cost)
 
     async def take(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken:
@@ -53,9 +54,9 @@ class MemoryQuotas:
 
     def charge(self, quota: str, client: str, store: str, route_class: str, cost: int) -> None:
         plan = self._plans[quota][route_class]
-        rows, levels = self._read(plan, client, store)
-        after = [charged(x, level, cost) if applies else level for x, applies, level in zip(plan.limits, plan.applies, levels, strict=True)]
-        self._write(plan, rows, after)
+        now = self._clock()
+        levels, passed = self._read(plan, client, store, now)
+        self._write(plan, client, store, now, charged(plan, levels, passed, cost))
 
     def rest(self, quota: str, route_class: str, *, reached: bool) -> int:
         costs = self._quotas[quota].costs
@@ -67,29 +68,31 @@ class MemoryQuotas:
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)
 
-    def _read(self, plan: Plan, client: str, store: str) -> tuple[list[Row], list[int]]:
-        """The rows of a call, and the levels of now."""
-        now, known = self._clock(), self._rows[plan.quota]
-        rows, levels = [], []
-        for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
-            row = known.get(key)
+    def _read(self, plan: Plan, client: str, store: str, now: int) -> tuple[Sequence[int], int]:
+        """Levels, and how many microseconds ago they were so."""
+        known = self._rows[plan.quota]
+        if plan.simple:
+            row = known.get(key := (client,))
             if row is None:
-                row = known[key] = [now, *[0] * len(count.limits)]
-                if len(known) > self._most:
-                    known.popitem(last=False)
+                return plan.empty, 0
+            known.move_to_end(key)
+            return row[1], now - row[0]
+        levels: list[int] = []
+        for count, parts in zip(plan.counts, plan.keys(client, store), strict=True):
+            if (row := known.get(parts)) is None:
+                levels += [0] * len(count.limits)
             else:
-                known.move_to_end(key)
-                if passed := now - row[0]:
-                    for i, limit in enumerate(count.limits, 1):
-                        row[i] = max(0, row[i] - passed * limit.leak)
-                    row[0] = now
-            rows.append(row)
-            levels += row[1:]
-        return rows, levels
+                known.move_to_end(parts)
+                levels += [max(0, level - (now - row[0]) * limit.leak) for limit, level in zip(count.limits, row[1], strict=True)]
+        return levels, 0
 
-    @staticmethod
-    def _write(plan: Plan, rows: Sequence[Row], levels: Sequence[int]) -> None:
-        at = 0
-        for count, row in zip(plan.counts, rows, strict=True):
-            row[1:] = levels[at : at + len(count.limits)]
-            at += len(count.limits)
+    def _write(self, plan: Plan, client: str, store: str, now: int, levels: Sequence[int]) -> None:
+        known, at = self._rows[plan.quota], 0
+        if plan.simple:
+            known[client,] = now, levels
+        else:
+            for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
+                known[key] = now, levels[at : at + len(count.limits)]
+                at += len(count.limits)
+        while len(known) > self._most:
+            known.popitem(last=False)

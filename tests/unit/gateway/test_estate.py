@@ -94,6 +94,35 @@ def test_each_mistake_is_named_with_its_line_and_what_to_write_instead(tmp_path:
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
+def policy(name: str = "a", requests: int = 5, window: str = "1s", more: str = "") -> str:
+    return f'{{ name = "{name}", requests = {requests}, window = "{window}"{more} }}'
+
+
+@pytest.mark.parametrize(
+    ("policies", "says", "hint"),
+    [
+        (policy(requests=0), "requests: Expected `int` >= 1", ""),
+        (policy(window="100ms"), "a window shorter than a second", 'requests = 50, window = "1s"'),
+        (policy(window="32d"), "a window longer than 31 days", "several policies"),
+        (policy(more=', routes = ["reads"]'), "routes.0: Invalid enum value 'reads'", "did you mean 'read'?"),
+        (policy(more=', per = "stores"'), "per: Invalid enum value 'stores'", "did you mean 'store'?"),
+        (policy(more=', per = "store"'), "all its policies count by store", 'per = "client"'),
+        (policy() + "," + policy(requests=6, window="1m"), "'a' is declared twice", "by their names"),
+        (policy(requests=9) + "," + policy("b", 99), "'b' is never reached", "'a' allows less"),
+        (policy() + "]\ncosts = { upstream = 6 }\nx = [", "a call may cost 6, more than the 5", "requests = 6"),
+        (policy() + "]\ncosts = { cached = 2 }\nx = [", "an answer from memory costs 2", "the cheapest"),
+        (policy() + "]\n[quota.anonymous]\npolicies = [" + policy(more=', per = "store"'), "act for no store", "by address"),
+    ],
+)
+def test_a_quota_that_cannot_do_what_it_says_is_found(tmp_path: Path, policies: str, says: str, hint: str) -> None:
+    text = re.sub(r"(?s)(\[quota.standard\]\n)policies = \[.*?\n\]", lambda m: f"{m[1]}policies = [{policies}]", TEXT)
+    text = text.replace("\nx = []", "")
+    one = the(found(tmp_path, text))
+    assert says in one.message
+    assert hint in one.suggestion
+    assert one.line in range(line_of(text, "[quota.standard]"), line_of(text, "[quota.partner]"))
+
+
     text = TEXT.replace("safety_stock = 1", "safety_stock = -1").replace('protocol    = "rest"', 'protocol    = "soap2"')
     text = text.replace('deadline = "15s"', "deadline = 15").replace('deadline     = "15s"', "deadline     = 15") + '\n[edg]\nhost = "x"\n'
     findings = found(tmp_path, text)

@@ -211,7 +211,7 @@ def test_a_policy_that_is_not_enforced_refuses_nobody_is_not_told_and_is_counted
     taken = [take(found) for _ in range(6)]
     assert [t.refusal is None for t in taken] == [True] * 5 + [False]
     assert taken[0].fields["ratelimit"] == '"now";r=4;t=12'
-    assert found.telling.surpassed == {("q", "next"): 4}
+    assert found.telling.surpassed == {("q", "next"): 3}
     assert found.telling.refused == {("q", "now"): 1}
 
 
