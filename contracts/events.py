@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from contracts.canonical.base import Noun
+from contracts.canonical.file import QuarantinedFile
+from contracts.canonical.inventory import InventoryChange
+from contracts.canonical.order import Order
+from contracts.canonical.reservation import Reservation
+from contracts.canonical.sale import PosSale
 
 TYPE_PREFIX = "io.tillgate."
 
@@ -19,11 +27,29 @@ EventType = Literal[
     "io.tillgate.file.quarantined.v1",
 ]
 
+DATA: Mapping[str, type[Noun]] = {
+    "io.tillgate.sale.committed.v1": PosSale,
+    "io.tillgate.inventory.changed.v1": InventoryChange,
+    "io.tillgate.order.accepted.v1": Order,
+    "io.tillgate.order.state_changed.v1": Order,
+    "io.tillgate.reservation.state_changed.v1": Reservation,
+    "io.tillgate.file.quarantined.v1": QuarantinedFile,
+}
+"""What each type of event carries."""
+
+
+def schema_id(kind: str, version: str) -> str:
+    """CloudEvents `dataschema`, an absolute URI that another shape must not share: a tag (RFC 4151), since we do not know where a
+    retailer publishes the contract.
+    """
+    return f"tag:tillgate.io,{version}:{DATA[kind].__name__}"
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One event. `source` + `id` identify it; a consumer drops a repeated pair. Ordered per `subject` by `sequence`.
 
-    `data` is the canonical noun in its newest version, already plain (dicts, lists, strings, numbers).
+    `data` is the canonical noun, already plain (dicts, lists, strings, numbers): in its newest shape in the books and for subscribers in
+    the process; consumers outside get it in the version that they are pinned to, which `dataschema` names.
     Extension attributes are lower case letters and digits only (CloudEvents 1.0.2, naming convention).
     """
 

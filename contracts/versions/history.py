@@ -12,7 +12,8 @@ from msgspec import Meta
 from contracts.canonical.amounts import CURRENCIES, CurrencyCode, Money, Quantity
 from contracts.canonical.base import Instant, LocationId, Noun, Provenance, Sku
 from contracts.canonical.inventory import Availability, Term
-from contracts.versions.change import Change, Misshapen, Plain, Version, VersionHistory
+from contracts.versions.change import Change, Misshapen, Plain, Version
+from contracts.versions.conversion import VersionHistory
 
 
 class OldMoney(Noun, frozen=True, kw_only=True):
@@ -21,29 +22,31 @@ class OldMoney(Noun, frozen=True, kw_only=True):
 
 
 class MoneyInTheSmallestUnit(Change):
-    """Amounts are integers in the currency's smallest unit, `{"centAmount": 1299, "currencyCode": "EUR", "fractionDigits": 2}`;
-    before, they were decimal strings, `{"amount": "12.99", "currency": "EUR"}`.
-    """
+    """Amounts are integers in the currency's smallest unit, with the number of its decimals; before, they were decimal strings."""
 
     of = Money
     old = OldMoney
+    renamed = {"centAmount": "amount", "currencyCode": "currency"}  # noqa: RUF012  # read only, as the base class declares it
+    example = Money(1299, "EUR", 2)
 
-    @staticmethod
-    def down(value: Plain) -> Plain:
+    @classmethod
+    def down(cls, value: Plain) -> Plain:
         return {"amount": f"{Decimal(value['centAmount']).scaleb(-value['fractionDigits']):f}", "currency": value["currencyCode"]}
 
-    @staticmethod
-    def up(value: Plain) -> Plain:
+    @classmethod
+    def up(cls, value: Plain) -> Plain:
         try:
             old = msgspec.convert(value, OldMoney)
         except msgspec.ValidationError as exc:
             raise Misshapen('an amount such as {"amount": "12.99", "currency": "EUR"}', str(exc)[:100]) from None
         if old.currency not in CURRENCIES:
-            raise Misshapen("an ISO 4217 currency code", repr(old.currency))
+            raise Misshapen("an ISO 4217 currency code", repr(old.currency), "currency")
         try:
             return msgspec.to_builtins(Money.of(Decimal(old.amount), old.currency))  # type: ignore[no-any-return]  # a Struct becomes a dict
         except ValueError:
-            raise Misshapen(f"a moderate amount with at most {CURRENCIES[old.currency]} decimals for {old.currency}", old.amount) from None
+            raise Misshapen(
+                f"a moderate amount with at most {CURRENCIES[old.currency]} decimals for {old.currency}", old.amount, "amount"
+            ) from None
 
 
 class OldAvailability(Noun, frozen=True, kw_only=True):
@@ -66,15 +69,11 @@ class StockLivesAtLocations(Change):
 
     of = Availability
     old = OldAvailability
-    parameters = {"location": "store"}  # noqa: RUF012  # read only, declared as a Mapping in the base class
-
-    @staticmethod
-    def down(value: Plain) -> Plain:
-        return {("storeId" if k == "locationId" else k): v for k, v in value.items()}
-
-    @staticmethod
-    def up(value: Plain) -> Plain:
-        return {("locationId" if k == "storeId" else k): v for k, v in value.items()}
+    renamed = {"locationId": "storeId"}  # noqa: RUF012  # read only, as the base class declares it
+    parameters = {"location": "store"}  # noqa: RUF012
+    example = Availability(
+        sku="10000001", location_id="0017", available=Quantity("3", "EA"), as_of=datetime(2026, 3, 2, 8, tzinfo=UTC), stale=False
+    )
 
 
 HISTORY = VersionHistory(

@@ -29,7 +29,8 @@ def generated(title: str) -> dict[str, bytes]:
     found["contracts/published/openapi-admin.json"] = _pretty(admin)
     found["contracts/published/problems.json"] = _pretty(problems.catalogue())
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))
-    found["contracts/published/asyncapi.json"] = _pretty(asyncapi.document())
+    for v in HISTORY.versions:
+        found[f"contracts/published/asyncapi-{v.date}.json"] = _pretty(asyncapi.document(HISTORY, v.date))
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     found["docs/estate.md"] = estate_reference.text().encode()
     found["docs/reference/nouns.md"] = noun_reference.text().encode()

@@ -1,4 +1,4 @@
-"""The published contract of events: one AsyncAPI 3.0 document, made from the event types and the nouns that they carry."""
+"""The published contract of events: one AsyncAPI 3.0 document per version, made from the event types and the nouns that they carry."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from contracts.canonical.base import Noun
-from contracts.canonical.file import QuarantinedFile
-from contracts.canonical.inventory import InventoryChange
-from contracts.canonical.order import Order
-from contracts.canonical.reservation import Reservation
-from contracts.canonical.sale import PosSale
-from contracts.events import TYPE_PREFIX, Event, EventType
-from contracts.versions import HISTORY
+from contracts.events import DATA, TYPE_PREFIX, Event, EventType, schema_id
+from contracts.versions import VersionHistory
 from gateway.edge.openapi import component_schemas
 
 MEDIA_TYPE = "application/cloudevents+json"
@@ -24,7 +19,6 @@ EXCHANGE = "tillgate.events"
 class Told:
     """What one type of event says."""
 
-    data: type[Noun]
     summary: str
     subject: str
     """What identifies its subject; events of one subject come in the order of their `sequence`."""
@@ -32,19 +26,16 @@ class Told:
 
 TOLD: dict[EventType, Told] = {
     "io.tillgate.sale.committed.v1": Told(
-        PosSale, "A transaction of a till is booked and counts as a sale.", "store/workstation/business date/sequence number"
+        "A transaction of a till is booked and counts as a sale.", "store/workstation/business date/sequence number"
     ),
     "io.tillgate.inventory.changed.v1": Told(
-        InventoryChange,
         "Booked sales moved the stock of a sku at a location; sales that are booked together are one change.",
         "sku@location",
     ),
-    "io.tillgate.order.accepted.v1": Told(Order, "An order is on record; its way to the systems begins.", "orders/{id}"),
-    "io.tillgate.order.state_changed.v1": Told(Order, "An order is confirmed, or cancelled.", "orders/{id}"),
-    "io.tillgate.reservation.state_changed.v1": Told(Reservation, "Stock is held, or no longer held.", "reservations/{reservationKey}"),
-    "io.tillgate.file.quarantined.v1": Told(
-        QuarantinedFile, "A file was refused, or transactions of it were set aside.", "the file's name"
-    ),
+    "io.tillgate.order.accepted.v1": Told("An order is on record; its way to the systems begins.", "orders/{id}"),
+    "io.tillgate.order.state_changed.v1": Told("An order is confirmed, or cancelled.", "orders/{id}"),
+    "io.tillgate.reservation.state_changed.v1": Told("Stock is held, or no longer held.", "reservations/{reservationKey}"),
+    "io.tillgate.file.quarantined.v1": Told("A file was refused, or transactions of it were set aside.", "the file's name"),
 }
 
 _DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in structured JSON.
@@ -53,17 +44,19 @@ _DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in str
 - In order **per `subject`**; `sequence` grows with it. There is no order between subjects.
 - Published to the durable topic exchange `{EXCHANGE}` (unless the estate names another one) with the event's type as routing key:
   bind a queue to `io.tillgate.order.#`, or to `#` for all.
-- Fields may be added to a type; what would break a reader becomes a new type (`.v2`).
+- `data` has the shape of the API version that the consumers are pinned to (the estate's `[events] version`, else the newest);
+  `dataschema` names it, and changes with every shape that would break a reader.
+- Fields may be added to a type; another meaning becomes a new type (`.v2`).
 - `traceparent` continues the trace of the request or file that caused the event."""
 
 
-def document() -> dict[str, Any]:
+def document(history: VersionHistory, version: str) -> dict[str, Any]:
     """JSON-ready and stable. Raises KeyError for an event type that nobody has described here."""
     kinds: tuple[EventType, ...] = get_args(EventType)
     told = {_name(kind): (kind, TOLD[kind]) for kind in kinds}
     return {
         "asyncapi": "3.0.0",
-        "info": {"title": "Retail events", "version": "1.0.0", "description": _DESCRIPTION},
+        "info": {"title": "Retail events", "version": version, "description": _DESCRIPTION},
         "defaultContentType": MEDIA_TYPE,
         "channels": {name: _channel(name, kind, each) for name, (kind, each) in told.items()},
         "operations": {
@@ -76,8 +69,8 @@ def document() -> dict[str, Any]:
             for name, (_, each) in told.items()
         },
         "components": {
-            "messages": {name: _message(name, kind, each) for name, (kind, each) in told.items()},
-            "schemas": _components([each.data for _, each in told.values()]),
+            "messages": {name: _message(name, kind, each, version) for name, (kind, each) in told.items()},
+            "schemas": _components([DATA[kind] for kind in kinds], history, version),
         },
     }
 
@@ -98,13 +91,14 @@ def _channel(name: str, kind: EventType, told: Told) -> dict[str, Any]:
     }
 
 
-def _message(name: str, kind: EventType, told: Told) -> dict[str, Any]:
+def _message(name: str, kind: EventType, told: Told, version: str) -> dict[str, Any]:
     own = {
         "type": "object",
         "properties": {
             "type": {"const": kind},
             "subject": {"type": "string", "description": told.subject},
-            "data": {"$ref": f"#/components/schemas/{told.data.__name__}"},
+            "dataschema": {"const": schema_id(kind, version)},
+            "data": {"$ref": f"#/components/schemas/{DATA[kind].__name__}"},
         },
     }
     return {
@@ -118,10 +112,10 @@ def _message(name: str, kind: EventType, told: Told) -> dict[str, Any]:
     }
 
 
-def _components(kinds: list[type[Noun]]) -> dict[str, Any]:
+def _components(kinds: list[type[Noun]], history: VersionHistory, version: str) -> dict[str, Any]:
     """Open to further fields, as a reader must be: we may add some."""
-    found = component_schemas([Event, *kinds], HISTORY, HISTORY.newest.date)
+    found = component_schemas([Event, *kinds], history, version)
     for schema in found.values():
         schema.pop("additionalProperties", None)
-    found["Event"]["required"] += ["specversion", "datacontenttype"]
+    found["Event"]["required"] += ["specversion", "datacontenttype", "dataschema"]
     return dict(sorted(found.items()))

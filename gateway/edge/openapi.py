@@ -11,7 +11,8 @@ import msgspec
 from contracts import errors
 from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
-from contracts.versions import VersionHistory
+from contracts.events import DATA
+from contracts.versions import Change, VersionHistory
 from gateway.edge import deadline, personal, preconditions, problems, protocol, reading
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.idempotency import KEY
@@ -81,7 +82,7 @@ def _description(history: VersionHistory, version: str) -> str:
     newer = history.newer_than(version)
     if newer:
         lines.append("Newer versions changed:")
-        lines.extend(f"- {change.sentence()}" for change in newer)
+        lines.extend(f"- {change.sentence()}{_example_of(change)}" for change in newer)
     return "\n\n".join(lines)
 
 
@@ -92,10 +93,29 @@ def changelog(history: VersionHistory) -> list[dict[str, Any]]:
             "summary": v.summary,
             "deprecated": v.deprecated.date().isoformat() if v.deprecated else None,
             "sunset": v.sunset.date().isoformat() if v.sunset else None,
-            "changes": [{"name": c.__name__, "type": c.of.__name__, "sentence": c.sentence()} for c in v.changes],
+            "changes": [_change(c) for c in v.changes],
         }
         for v in history.versions
     ]
+
+
+def _change(change: type[Change]) -> dict[str, Any]:
+    shown = change.shown()
+    return {
+        "name": change.__name__,
+        "type": change.of.__name__,
+        "sentence": change.sentence(),
+        **({"parameters": {old: new for new, old in change.parameters.items()}} if change.parameters else {}),
+        **({"before": shown[0], "after": shown[1]} if shown else {}),
+    }
+
+
+def _example_of(change: type[Change]) -> str:
+    shown = change.shown()
+    if shown is None:
+        return ""
+    before, after = (msgspec.json.encode(each).decode() for each in shown)
+    return f" Before: `{before}`, after: `{after}`."
 
 
 def component_schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version: str) -> dict[str, Any]:
@@ -329,4 +349,5 @@ def check(endpoints: Iterable[AnyEndpoint], history: VersionHistory) -> None:
         raise ValueError("expected each operation name once")
     if lost := [x.operation for e in endpoints for x in e.links if x.operation not in names]:
         raise ValueError(f"links lead to {lost[0]!r}, which is no operation")
-    history.check(k for e in endpoints for k in typing.cast("tuple[Any, ...]", (e.answer, e.body)) if k is not None)
+    kinds = (k for e in endpoints for k in typing.cast("tuple[Any, ...]", (e.answer, e.body)) if k is not None)
+    history.check([*kinds, *DATA.values()])
