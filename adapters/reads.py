@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import re
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,8 +25,12 @@ from contracts.errors import (
 )
 from contracts.policy import Policy
 from contracts.ports import SkuAt
-from observability import Hop, Step, current_hop, step
+from observability import Hop, Recorder, Step, current_hop, get_logger, step
 
+log = get_logger(__name__)
+
+RENEWALS = 8
+"""Readings behind the back of answers that one operation has under way at most."""
 _INDEX = re.compile(r"/\d+")
 
 Ask = Callable[[tuple[Hashable, ...], Call], Awaitable[tuple[Rows, Provenance]]]
@@ -54,11 +59,13 @@ class _Shared:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a read brought: an entry or an error for every key. `cached`: which entries were there before."""
+    """What a read brought: an entry or an error for every key. `cached`: which entries were there before; `stale`: which of those are
+    past their time and are being read again."""
 
     entries: dict[Hashable, Entry]
     errors: dict[Hashable, Exception]
     cached: frozenset[Hashable] = frozenset()
+    stale: frozenset[Hashable] = frozenset()
 
 
 class Reads:
@@ -79,20 +86,27 @@ class Reads:
         key_of: Callable[[msgspec.Struct], Hashable] | None,
         cache_rows: int,
         spend: Callable[[], bool],
+        recorder: Recorder | None = None,
     ) -> None:
         self._system, self._operation, self._policy, self._ask = system, operation, policy, ask
         self._key_of, self._spend = key_of, spend
         self._size = policy.batch.size if key_of else 1
-        self._keep = max(policy.freshness.max_age, policy.freshness.stale_if_error)
+        self._recorder = recorder
+        freshness = policy.freshness
+        self._served = max(freshness.max_age, freshness.stale_while_revalidate)
+        """Age up to which a cached answer is one at once."""
+        self._keep = max(self._served, freshness.stale_if_error)
         self.cache = Cache(cache_rows)
         self.unasked = 0
         self._flying: dict[Hashable, _Shared] = {}
         self._open: dict[Hashable, _Shared] = {}
         """Calls that still take keys, by group; each has a waiter, and departs or is left within `linger`."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._renewed: set[Hashable] = set()
+        self._renewals: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._renewals]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -105,14 +119,22 @@ class Reads:
         """Raises nothing of the system's: errors are returned by key, so that the other keys keep their answers."""
         entries: dict[Hashable, Entry] = {}
         missing: Iterable[Hashable] = dict.fromkeys(keys)
-        max_age = self._policy.freshness.max_age
-        if max_age and not call.fresh:
-            since = asyncio.get_running_loop().time() - max_age
-            entries = {key: entry for key in missing if (entry := self.cache.get(key, since))}
+        stale: list[Hashable] = []
+        if self._served and not call.fresh:
+            now = asyncio.get_running_loop().time()
+            entries = {key: entry for key in missing if (entry := self.cache.get(key, now - self._served))}
             missing = [key for key in missing if key not in entries]
-            if entries:
-                with step(Step.CACHE, system=self._system, operation=self._operation, cache="hit", keys=len(entries)):
+            if self._served > (max_age := self._policy.freshness.max_age):
+                stale = [key for key, entry in entries.items() if entry.received < now - max_age]
+            if len(stale) < len(entries):
+                with step(Step.CACHE, system=self._system, operation=self._operation, cache="hit", keys=len(entries) - len(stale)):
                     pass
+            if stale:
+                age = now - min(entries[key].received for key in stale)
+                with step(
+                    Step.CACHE, system=self._system, operation=self._operation, cache="stale", stale=True, age_s=age, keys=len(stale)
+                ) as hop:
+                    self._renew([key for key in stale if key not in self._renewed], call, hop.traceparent if hop.record else None)
         cached = frozenset(entries)
         errors: dict[Hashable, Exception] = {}
         if missing:
@@ -123,7 +145,38 @@ class Reads:
             for key, error in errors.items():
                 if isinstance(error, InvalidRequest):  # its place counts within the batch that travelled, not within what was asked here
                     error.where = _INDEX.sub(f"/{list(dict.fromkeys(keys)).index(key)}", error.where, count=1)
-        return Findings(entries, errors, cached)
+        return Findings(entries, errors, cached, frozenset(stale))
+
+    def _renew(self, keys: Sequence[Hashable], call: Call, origin: str | None) -> None:
+        """Reads them again for whoever asks next, each once at a time. With too many such reads under way it is left to a later caller."""
+        if not keys or len(self._renewals) >= RENEWALS:
+            return
+        self._renewed.update(keys)
+        # In a context of its own: the flight that asked goes on without it.
+        task = asyncio.get_running_loop().create_task(self._read_again(keys, call, origin), context=contextvars.Context())
+        self._renewals.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._renewals.discard(task)
+            self._renewed.difference_update(keys)
+            if not task.cancelled() and (error := task.exception()):
+                log.error("reading again failed", operation=f"{self._system}.{self._operation}", exc_info=error)
+
+        task.add_done_callback(ended)
+
+    async def _read_again(self, keys: Sequence[Hashable], call: Call, origin: str | None) -> None:
+        """A flight of its own, linked to the one that was answered with what was there."""
+        deadline = asyncio.get_running_loop().time() + self._policy.deadline
+        call = msgspec.structs.replace(call, deadline=deadline)
+        name = f"renew {self._system}.{self._operation}"
+        recorder, errors = self._recorder, dict[Hashable, Exception]()
+        with (
+            recorder.flight("task", name, channel=call.channel, client=call.client, parent=origin) if recorder else nullcontext(),
+            step(Step.CALL, system=self._system, operation=self._operation) as hop,
+        ):
+            await self._fetch(keys, call, hop, {}, errors)
+            if errors:
+                hop.failed(next(iter(errors.values())))
 
     async def _fetch(
         self, keys: Iterable[Hashable], call: Call, hop: Hop, entries: dict[Hashable, Entry], errors: dict[Hashable, Exception]

@@ -17,7 +17,7 @@ from contracts.canonical.base import Provenance
 from contracts.errors import NotFound, OutcomeUnknown, UpstreamError, UpstreamRejected
 from contracts.policy import Freshness
 from contracts.ports import Answer, Capability, Gap
-from observability import Step, current, step
+from observability import Recorder, Step, current, step
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 A = TypeVar("A", bound=msgspec.Struct)
@@ -58,12 +58,16 @@ class Switchboard:
     kind of reading, with the oldest times in it.
     """
 
-    def __init__(self, routes: Iterable[Route], *, cache_rows: int = 50_000, before: Switchboard | None = None) -> None:
-        """Operations that are the same objects as those of `before` go on with its caches and its calls under way."""
+    def __init__(
+        self, routes: Iterable[Route], *, cache_rows: int = 50_000, before: Switchboard | None = None, recorder: Recorder | None = None
+    ) -> None:
+        """`recorder` keeps the flights of what no caller waits for. Operations that are the same objects as those of `before` go on with
+        its caches and its calls under way.
+        """
         self._routes: dict[str, tuple[Route, tuple[_Part, ...]]] = {}
         known = {id(part.operation): part for part in before.parts} if before else {}
         for route in routes:
-            parts = tuple(known.get(id(op)) or _Part(op, _reads(op, route.capability, cache_rows)) for op in route.operations)
+            parts = tuple(known.get(id(op)) or _Part(op, _reads(op, route.capability, cache_rows, recorder)) for op in route.operations)
             self._routes[route.capability.name] = route, parts
 
     @property
@@ -103,7 +107,7 @@ class Switchboard:
         return cast("Answer[A]", answer)
 
 
-def _reads(operation: Operation, capability: Capability[Any, Any], cache_rows: int) -> Reads:
+def _reads(operation: Operation, capability: Capability[Any, Any], cache_rows: int, recorder: Recorder | None) -> Reads:
     keyed = capability.keys
 
     async def ask(keys: tuple[Hashable, ...], call: Call) -> tuple[Rows, Provenance]:
@@ -118,6 +122,7 @@ def _reads(operation: Operation, capability: Capability[Any, Any], cache_rows: i
         key_of=capability.key_of if keyed else None,
         cache_rows=cache_rows,
         spend=operation.guard.budget.spend,
+        recorder=recorder,
     )
 
 
@@ -172,7 +177,9 @@ async def _all(route: Route, parts: Sequence[_Part], keys: Sequence[Hashable], c
 
 def _taken(found: Findings) -> dict[Hashable, _Taken]:
     return {
-        key: _Taken(entry.rows, *entry.aged(stale=False)) if key in found.cached else _Taken(entry.rows, entry.rows, entry.source)
+        key: _Taken(entry.rows, *entry.aged(stale=key in found.stale))
+        if key in found.cached
+        else _Taken(entry.rows, entry.rows, entry.source)
         for key, entry in found.entries.items()
     }
 

@@ -43,9 +43,12 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Freshness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How old an answer may be: served from cache up to `max_age`; instead of an error up to `stale_if_error`."""
+    """How old an answer may be: served from cache up to `max_age`; up to `stale_while_revalidate` served too, and read again behind the
+    answer's back; instead of an error up to `stale_if_error`.
+    """
 
     max_age: Duration = Duration(0)
+    stale_while_revalidate: Duration = Duration(0)
     stale_if_error: Duration = Duration(0)
 
 

@@ -647,6 +647,7 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         yield from _lint_steps(name, operation, provided, source)
         if provided is not None:
             yield from _lint_batch(name, operation, provided, source)
+        yield from _lint_freshness(name, operation, source)
     for name, operation in estate.operation.items():
         listed = estate.capability.get(operation.provides)
         if listed is not None and name not in listed.operations:
@@ -808,6 +809,14 @@ def element(capability: Capability[Any, Any], name: str) -> type[msgspec.Struct]
 
 def _lint_batch(name: str, operation: Operation, capability: Capability[Any, Any], source: Source) -> Iterator[Finding]:
     batch, at = operation.policy.batch, ("operation", name, "policy", "batch")
+def _lint_freshness(name: str, operation: Operation, source: Source) -> Iterator[Finding]:
+    freshness, at = operation.policy.freshness, ("operation", name, "policy", "freshness")
+    for key in ("stale_while_revalidate", "stale_if_error"):
+        if 0 < getattr(freshness, key) <= freshness.max_age:
+            message = f"operation {name}: {key} says nothing, for it ends before max_age does"
+            yield source.finding((*at, key), message, "both count from when an answer was read: make it longer, or remove it")
+
+
     if capability.keys is None:
         if batch.size > 1:
             yield source.finding(

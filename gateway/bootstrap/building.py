@@ -106,8 +106,9 @@ class Generation:
 async def build(checked: Checked, base: Foundation, controls: admin.Controls, before: Generation | None = None) -> Generation:
     """Raises LookupError, OSError, ValueError, TillgateError; then nothing stays open, and `before` is as it was."""
     estate = checked.estate
-    wiring = await wire(checked, base.environment, base.connections, base.zones, before.wiring if before else None, base.captures)
-    stack, used = AsyncExitStack(), [before.wiring] if before else []
+    old = before.wiring if before else None
+    wiring = await wire(checked, base.environment, base.connections, base.zones, old, base.captures, base.recorder)
+    stack, used = AsyncExitStack(), [old] if old else []
     try:
         catalogue = Catalogue(wiring.switchboard, base.now)
         availability = AvailabilityReader(wiring.switchboard, base.books, {n: c.safety_stock for n, c in estate.channel.items()}, base.now)

@@ -29,6 +29,7 @@ from gateway.bootstrap.masks import masking, parts, texts
 from gateway.estate import System
 from gateway.services.catalogue import Zones
 from mappings.language import CompiledMapping
+from observability import Recorder
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ async def wire(
     zones: Zones,
     before: Wiring | None = None,
     captures: Captures | None = None,
+    recorder: Recorder | None = None,
 ) -> Wiring:
     """`connections`: other ones for some systems. Of `before` goes on what is made of the same: connections with their logins, breakers,
     retry budgets, what caches hold. Raises LookupError, OSError, ValueError, TillgateError; then nothing that is new stays open.
@@ -150,7 +152,9 @@ async def wire(
                 )
             )
         switchboard = Switchboard(
-            _routes(checked, {n: k.part for n, k in operations.items()}), before=before.switchboard if before else None
+            _routes(checked, {n: k.part for n, k in operations.items()}),
+            before=before.switchboard if before else None,
+            recorder=recorder,
         )
         new.pop_all()
     return Wiring(switchboard, held, guards, operations)

@@ -37,8 +37,13 @@ def document(error: TillgateError, trace_id: str) -> dict[str, Any]:
     }
 
 
-def status_of(error: TillgateError) -> int:
+def status_of(error: TillgateError | type[TillgateError]) -> int:
     return error.status if error.status >= 400 else 503
+
+
+def status_named(name: str) -> int:
+    """Of the error with this class name, as a flight keeps it; 502 for one of nobody's."""
+    return next((status_of(c) for c in _leaves(TillgateError) if c.__qualname__ == name), 502)
 
 
 def headers(error: TillgateError) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ import msgspec
 from contracts.canonical.base import Provenance
 from contracts.policy import Freshness
 from contracts.versions import Version, VersionHistory
-from gateway.edge import personal
+from gateway.edge import personal, problems
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.identity.principal import Principal
 from gateway.edge.paging import next_link
@@ -41,7 +42,9 @@ class Entity:
     cache_status: str = ""
     """RFC 9211. Empty for a hit: then the time to live is each answer's own."""
     fresh_until: datetime | None = None
-    """Until then it is what this request would be answered with from cache. None: it is kept nowhere."""
+    """Of an answer from cache: when its time is over, or was."""
+    kept: bool = False
+    """Until `fresh_until` the same request may be answered with these bytes again."""
 
 
 class Representation:
@@ -100,28 +103,25 @@ class Representation:
         if not sources:
             return
         policy = self._freshness.get(endpoint.route, _NEVER)
-        stale = any(s.stale for s in sources)
-        cached = sum(s.via == "cache" for s in sources)
+        cached, stale = sum(s.via == "cache" for s in sources), any(s.stale for s in sources)
         oldest = min(s.received_at for s in sources)
-        if stale or cached:
+        if cached:
             entity.received = oldest
-        if stale:
-            entity.cache_status = "tillgate; fwd=stale; detail=stale-if-error"
-        elif not cached:
-            entity.cache_status = "tillgate; fwd=miss"
-        elif cached < len(sources):
-            entity.cache_status = "tillgate; fwd=partial"
-        if stale or bool(getattr(outcome.value, "missing", None)):
-            return
-        end = oldest + timedelta(seconds=policy.max_age)
-        if outcome.until is not None:
-            end = min(end, outcome.until)
+        if cached < len(sources) or stale:
+            entity.cache_status = _forwarded(flight, policy, cached, stale)
         if not entity.cache_status:
-            entity.fresh_until = end
+            entity.fresh_until = oldest + timedelta(seconds=policy.max_age)
+            if outcome.until is not None:
+                entity.fresh_until = min(entity.fresh_until, outcome.until)
+        if stale or getattr(outcome.value, "missing", None):
+            return
+        entity.kept = not entity.cache_status
         if endpoint.cache:
-            seconds = int(min(max((end - oldest).total_seconds(), 0), endpoint.cache))
-            fields["cache-control"] = f"private, max-age={seconds}" + (
-                f", stale-if-error={int(policy.stale_if_error)}" if policy.stale_if_error else ""
+            changes = math.inf if outcome.until is None else max((outcome.until - oldest).total_seconds(), 0)
+            seconds = int(min(policy.max_age, changes, endpoint.cache))
+            allowed = {name: int(min(getattr(policy, name), changes)) - seconds for name in ("stale_while_revalidate", "stale_if_error")}
+            fields["cache-control"] = ", ".join(  # those count from the end of max-age (RFC 5861), ours are ages
+                [f"private, max-age={seconds}", *(f"{name.replace('_', '-')}={more}" for name, more in allowed.items() if more > 0)]
             )
 
     def _veiled(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, principal: Principal) -> msgspec.Struct | None:
@@ -139,3 +139,17 @@ class Representation:
 
 
 _NEVER = Freshness()
+
+
+def _forwarded(flight: FlightRecord, policy: Freshness, cached: int, stale: bool) -> str:
+    """Cache-Status of what was not answered from cache alone, by what the flight knows of its calls. Empty: it was, if past its time."""
+    calls = [hop for hop in flight.hops if hop.kind is Step.CALL]
+    if stale:
+        failed = next((hop for hop in calls if hop.error_type), None)
+        if failed is None and cached:
+            return ""
+        status = f"; fwd-status={problems.status_named(failed.error)}" if failed else ""
+        return f"tillgate; fwd=stale{status}; detail=stale-if-error"
+    joined = any(hop.attributes.get("cache") in ("collapsed", "batched") for hop in calls)
+    kept = "; stored" if policy.max_age else ""
+    return f"tillgate; fwd={'partial' if cached else 'miss'}{kept}{'; collapsed' if joined else ''}"

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.guard import Guard
 from adapters.operation import Operation
+from adapters.reads import RENEWALS
 from adapters.switchboard import Route, Switchboard
 from contracts.call import Call
 from contracts.canonical.amounts import Money, Quantity
@@ -50,11 +51,13 @@ AT: dict[str, Any] = {"system": "erp", "operation": "Levels"}
 ONE = Quantity("1", "EA")
 
 
-def policy(max_age: float = 0, stale: float = 0, size: int = 1, linger: float = 0.005, same: str = "", **more: Any) -> Policy:
+def policy(
+    max_age: float = 0, stale: float = 0, size: int = 1, linger: float = 0.005, same: str = "", renewed: float = 0, **more: Any
+) -> Policy:
     return Policy(
         retry=Retry(attempts=1),
         breaker=Breaker(minimum_calls=10**6),
-        freshness=Freshness(max_age=Duration(max_age), stale_if_error=Duration(stale)),
+        freshness=Freshness(max_age=Duration(max_age), stale_while_revalidate=Duration(renewed), stale_if_error=Duration(stale)),
         batch=Batch(size=size, linger=Duration(linger), same=same),
         **more,
     )
@@ -76,10 +79,11 @@ class Estate:
         capability: Capability[Any, Any] = LEVELS,
         answer: Callable[..., Any] = levels,
         request: FakeMapping | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.connection = FakeConnection(answer)
         self.operation = replace(operation(self.connection, capability, limits), request=request or FakeMapping())
-        self.board = Switchboard([Route(capability, (self.operation,))])
+        self.board = Switchboard([Route(capability, (self.operation,))], recorder=recorder)
 
 
 def call(seconds: float = 5.0, *, fresh: bool = False, channel: str = "web") -> Call:
@@ -150,6 +154,53 @@ async def test_a_stale_answer_stands_in_for_an_error_and_says_so() -> None:
         await estate.board.ask(LEVELS, at("b"), call())
     with pytest.raises(UpstreamFault):
         await estate.board.ask(LEVELS, at("a"), call(fresh=True))
+
+
+async def test_past_its_time_an_answer_comes_at_once_and_is_read_again_behind_it_once() -> None:
+    recorder = Recorder()
+    estate = Estate(policy(max_age=0.05, renewed=60, stale=60), recorder=recorder)
+    with recorder.flight("request", "GET /inventory", channel="web"):
+        first = await estate.board.ask(LEVELS, at("a"), call())
+    await asyncio.sleep(0.06)
+    estate.connection.gate = asyncio.Event()
+    with recorder.flight("request", "GET /inventory", channel="web") as asked:
+        for _ in range(3):
+            answer = await estate.board.ask(LEVELS, at("a"), call(0.01))
+            assert (answer.stale, answer.sources[0].via, answer.sources[0].received_at) == (True, "cache", first.sources[0].received_at)
+    await asyncio.sleep(0)
+    (renewing,) = recorder.open_flights
+    assert (renewing.kind, renewing.name, renewing.channel) == ("task", "renew erp.Levels", "web")
+    assert [(x.kind, x.trace_id) for x in renewing.root.links or ()] == [("caller_trace", asked.trace)]
+    estate.connection.gate.set()
+    await asyncio.sleep(0.02)
+    assert (recorder.open_flights, len(estate.connection.requests)) == ([], 2)
+    assert not (await estate.board.ask(LEVELS, at("a"), call())).stale
+    await estate.board.close()
+
+
+async def test_readings_behind_answers_are_bounded_and_end_with_the_board() -> None:
+    estate = Estate(policy(max_age=0.01, renewed=60))
+    skus = [f"s{n}" for n in range(RENEWALS + 4)]
+    for sku in skus:
+        await estate.board.ask(LEVELS, at(sku), call())
+    await asyncio.sleep(0.02)
+    estate.connection.gate = asyncio.Event()
+    for sku in skus:
+        assert (await estate.board.ask(LEVELS, at(sku), call())).stale
+    await asyncio.sleep(0.02)
+    assert len(estate.connection.requests) == len(skus) + RENEWALS
+    await estate.board.close()
+
+
+async def test_what_cannot_be_read_again_is_served_until_its_end_and_then_fails() -> None:
+    estate = Estate(policy(max_age=0.01, renewed=0.1))
+    await estate.board.ask(LEVELS, at("a"), call())
+    await asyncio.sleep(0.02)
+    estate.connection.error = UpstreamTimeout(system="erp", operation="Levels")
+    assert (await estate.board.ask(LEVELS, at("a"), call())).stale
+    await asyncio.sleep(0.1)
+    with pytest.raises(UpstreamTimeout):
+        await estate.board.ask(LEVELS, at("a"), call())
 
 
 async def test_a_refusal_is_an_answer_and_no_stale_row_replaces_it() -> None:

@@ -81,6 +81,7 @@ def test_the_reference_estate_is_read_with_its_types() -> None:
         ("[events]", "[[events]]", "expected a table", ""),
         ('combine    = "first"', 'combine    = "first"\npartial = true', "partial says nothing without parts", 'add combine = "all"'),
         ('same = "location_id"', 'same = "location"', "have no field 'location'", "did you mean 'location_id'?"),
+        ('"1m", stale_if', '"1m", stale_while_revalidate = "30s", stale_if', "stale_while_revalidate says nothing", "longer"),
         ("batch = { size = 100 }", 'batch = { size = 100, same = "sku" }', "have no field 'sku'", "remove same"),
     ],
 )  # fmt: skip
@@ -159,7 +160,7 @@ def test_a_write_is_not_spread_over_systems(tmp_path: Path) -> None:
 
 
 def test_what_is_not_asked_by_keys_cannot_travel_together(tmp_path: Path) -> None:
-    text = changed('max_age = "10m", stale_if_error = "7d" }', 'max_age = "10m", stale_if_error = "7d" }, batch = { size = 5 }')
+    text = changed('stale_if_error = "7d" }', 'stale_if_error = "7d" }, batch = { size = 5 }')
     finding = the(found(tmp_path, text))
     assert "location.list is not asked by keys" in finding.message
     assert finding.line == line_of(text, "batch = { size = 5 }")

@@ -190,7 +190,9 @@ class make:  # noqa: N801  # reads as a verb where it is used
             services=None,
             max_body=self.max_body,
             deadlines={"GET /things/{key}": 0.2},
-            freshness={"GET /things/{key}": Freshness(max_age=Duration(60), stale_if_error=Duration(600))},
+            freshness={
+                "GET /things/{key}": Freshness(max_age=Duration(60), stale_while_revalidate=Duration(90), stale_if_error=Duration(600))
+            },
             retention_days=7,
             now=lambda: found.now,
             body_seconds=self.body_seconds,

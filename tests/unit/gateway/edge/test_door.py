@@ -16,6 +16,7 @@ from gateway.edge.door import DEADLINE
 from gateway.edge.endpoint import Ask, Outcome
 from gateway.edge.idempotency import LEASE
 from gateway.edge.paging import cursor_of, position_of
+from observability import Step, step
 
 from .conftest import LINE, START, Bench, Thing
 
@@ -550,13 +551,16 @@ def source(seconds: float, **more: Any) -> Provenance:
     return Provenance(source_system="erp", as_of=moment, received_at=moment, **more)
 
 
+KEEP = "private, max-age=30, stale-while-revalidate=60, stale-if-error=570"
+
+
 @pytest.mark.parametrize(
     ("sources", "status", "age", "cache"),
     [
-        ((source(0, via="live"),), "tillgate; fwd=miss", None, "private, max-age=30, stale-if-error=600"),
-        ((source(12, via="cache"),), "tillgate; hit; ttl=48", "12", "private, max-age=30, stale-if-error=600"),
-        ((source(9, via="cache"), source(0, via="live")), "tillgate; fwd=partial", "9", "private, max-age=30, stale-if-error=600"),
-        ((source(90, via="cache", stale=True),), "tillgate; fwd=stale; detail=stale-if-error", "90", "no-store"),
+        ((source(0, via="live"),), "tillgate; fwd=miss; stored", None, KEEP),
+        ((source(12, via="cache"),), "tillgate; hit; ttl=48", "12", KEEP),
+        ((source(9, via="cache"), source(0, via="live")), "tillgate; fwd=partial; stored", "9", KEEP),
+        ((source(75, via="cache", stale=True),), "tillgate; hit; ttl=-15", "75", "no-store"),
     ],
 )
 async def test_an_answer_says_where_it_comes_from_and_how_old_it_is(
@@ -599,7 +603,37 @@ async def test_nobody_keeps_an_answer_beyond_the_moment_when_it_changes(bench: B
     bench.handle = price
     answer = await bench.get()
     assert answer.headers["cache-status"] == "tillgate; hit; ttl=5"
-    assert answer.headers["cache-control"] == "private, max-age=17, stale-if-error=600", "counted from its Age of 12"
+    assert answer.headers["cache-control"] == "private, max-age=17", "counted from its Age of 12"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.UpstreamTimeout(system="erp", operation="GetStock"), 504),
+        (errors.ConnectFailed(system="erp", operation="GetStock"), 503),
+        (ValueError("ours"), 502),
+    ],
+)
+async def test_a_stale_answer_names_the_failure_that_it_stands_in_for(bench: Bench, error: Exception, status: int) -> None:
+    async def failing(ask: Ask[Any, Any], runs: int) -> Outcome:
+        with step(Step.CALL, system="erp", operation="GetStock") as hop:
+            hop.failed(error)
+        return Outcome(Thing(key="a"), sources=(source(90, via="cache", stale=True),))
+
+    bench.handle = failing
+    answer = await bench.get()
+    assert answer.headers["cache-status"] == f"tillgate; fwd=stale; fwd-status={status}; detail=stale-if-error"
+    assert (answer.headers["age"], answer.headers["cache-control"]) == ("90", "no-store")
+
+
+async def test_an_answer_that_shared_the_call_of_another_says_so(bench: Bench) -> None:
+    async def joined(ask: Ask[Any, Any], runs: int) -> Outcome:
+        with step(Step.CALL, system="erp", operation="GetStock") as hop:
+            hop.set(cache="collapsed")
+        return Outcome(Thing(key="a"), sources=(source(0, via="live"),))
+
+    bench.handle = joined
+    assert (await bench.get()).headers["cache-status"] == "tillgate; fwd=miss; stored; collapsed"
 
 
 async def test_personal_data_leaves_only_for_who_may_read_customers(bench: Bench) -> None:
