@@ -201,6 +201,10 @@ class Guard:
             except (UpstreamRejected, OutcomeUnknown):  # it answered properly: "no", or "that I have taken already"
                 self._report(ticket, began, None, hop)
                 raise
+            except asyncio.CancelledError:  # who asked went away: no failure, but what was slow by then was slow
+                if self._clock() - began >= self.policy.breaker.slow_call:
+                    self._breaker.report(ticket, self._clock() - began, None, hop.traceparent if hop.record else "")
+                raise
             except GuardRefused:
                 raise  # another guard's no, inside the attempt: no news about this system
             except TillgateError as exc:

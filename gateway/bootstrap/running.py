@@ -21,6 +21,7 @@ from gateway.bootstrap.building import Generation, build
 from gateway.bootstrap.checking import Checked, check
 from gateway.bootstrap.foundation import Foundation, foundation, needs_restart
 from gateway.bootstrap.systems import missing
+from gateway.edge.protocol import GONE
 from gateway.estate import Estate
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, utc_now
@@ -120,6 +121,9 @@ class Product:
         generation.requests += 1
         try:
             await generation.app(scope, receive, send)
+        except asyncio.CancelledError as exc:
+            if GONE not in exc.args:
+                raise
         finally:
             generation.requests -= 1
             if not generation.requests:

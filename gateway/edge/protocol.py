@@ -1,4 +1,6 @@
-"""uvicorn's protocol with what it leaves open: heads are bounded in size and time, connections in number, and each refusal is a problem."""
+"""uvicorn's protocol with what it leaves open: heads are bounded in size and time, connections in number, each refusal is a problem, and
+reading ends when nobody waits for the answer.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import http
 import secrets
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from contracts import errors
 from contracts.errors import CallerError, TillgateError
@@ -16,6 +19,11 @@ from gateway.edge.reading import RequestTooSlow
 from observability import get_logger
 
 MAX_HEAD_BYTES = 32_768
+READS = ("GET", "HEAD")
+GONE = "the caller went away"
+"""Why a request's task was cancelled."""
+PIPELINE = 16
+"""Requests that may wait behind the one at work on their connection; after those the connection is closed."""
 log = get_logger(__name__)
 
 
@@ -35,11 +43,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._most, self.limit_concurrency = self.limit_concurrency, None
-        self._in_head = self._completed = False
+        self._in_head = self._completed = self._deaf = False
         self._head = 0
         """Bytes of the head that is on its way, as far as it came in earlier pieces."""
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: TillgateError | None = None
+        self._working: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -50,9 +59,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
         super().connection_lost(exc)
+        if self._working is not None:
+            cycle, task = self._working
+            if not cycle.response_complete:
+                cycle.disconnected = True  # uvicorn tells only the newest of a pipeline
+                if cycle.scope["method"] in READS:  # a change goes on: its outcome is kept for the repeat
+                    task.cancel(GONE)
+            self._working = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """As uvicorn's, and remembers what is being worked on."""
+        task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+        self._working = cycle, task
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._deaf:
             return
         self._completed = False
         super().data_received(data)
@@ -77,7 +100,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(k) + len(v) + 4 for k, v in self.headers) > MAX_HEAD_BYTES:
             self._refusal = HeadTooLarge()
             raise self._refusal
+        if len(self.pipeline) >= PIPELINE:
+            raise RuntimeError("a longer pipeline than is served")
         super().on_headers_complete()
+        if self.pipeline and self.scope["method"] in READS:
+            self.flow.resume_reading()  # else nobody would see the connection end while its requests wait
 
     def on_message_complete(self) -> None:
         self._completed = True
@@ -102,7 +129,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(RequestTooSlow())
 
     def _refuse(self, error: TillgateError) -> None:
-        """No flight is open yet: the trace id leads to the log line."""
+        """No flight is open yet: the trace id leads to the log line. Requests before it that wait get their answers instead."""
+        self._end()
+        if self.cycle is not None and not self.cycle.response_complete and (self.pipeline or not self.cycle.more_body):
+            self._deaf = True
+            self.cycle.keep_alive = False
+            return
         trace_id = secrets.token_hex(16)
         log.info("request_refused", trace_id=trace_id, code=error.code, peer=self.client[0] if self.client else "")
         status, body = problems.status_of(error), problems.encode(error, trace_id)
@@ -116,4 +148,3 @@ class BoundedProtocol(HttpToolsProtocol):
         head = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", *(f"{k}: {v}" for k, v in fields.items())]
         self.transport.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
         self.transport.close()
-        self._end()

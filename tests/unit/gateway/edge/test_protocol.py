@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,18 @@ async def test_a_large_body_after_a_small_head_is_no_large_head(live: Live) -> N
     answer = await said(live, head.encode() + b" " * 90_000)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"a JSON document" in answer
+
+
+async def test_a_pipeline_is_answered_in_order_and_a_flood_of_requests_only_as_far_as_is_kept(live: Live) -> None:
+    one = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    short = await said(live, one * 5 + b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", short) == [b"200"] * 5 + [b"404"]
+    flood = await said(live, one * 5_000)
+    assert flood.count(b"HTTP/1.1 200 ") == flood.count(b"HTTP/1.1 ") == protocol.PIPELINE + 1
+    assert flood.count(b"connection: close") == 1, "the last one says that the rest must be sent again"
+
+
+async def test_a_mistake_behind_requests_that_wait_does_not_answer_in_their_place(live: Live) -> None:
+    answer = await said(live, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"nonsense\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200"] * 3
+    assert answer.count(b"connection: close") == 1
