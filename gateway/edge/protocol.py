@@ -131,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, error: TillgateError) -> None:
         """No flight is open yet: the trace id leads to the log line. Requests before it that wait get their answers instead."""
         self._end()
-        if self.cycle is not None and not self.cycle.response_complete and (self.pipeline or not self.cycle.more_body):
+        if self._working is not None and not self.cycle.response_complete and (self.pipeline or not self.cycle.more_body):
             self._deaf = True
             self.cycle.keep_alive = False
             return
