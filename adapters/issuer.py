@@ -46,14 +46,14 @@ class IssuerDocuments:
     Reads the file of `ca`: build it at start, in a thread.
     """
 
-    def __init__(self, url: str, *, ca: str = "", insecure: bool = False) -> None:
-        self.url = url
+    def __init__(self, url: str, *, ca: str = "", insecure: bool = False, seconds: float = SECONDS) -> None:
+        self.url, self._seconds = url, seconds
         self._tls = client_tls(Tls(ca=ca or None))
         self._insecure = insecure
 
     async def keys(self) -> list[dict[str, Any]]:
-        """The JSON Web Keys (RFC 7517) that the issuer signs with now. Raises UpstreamError within SECONDS."""
-        until = asyncio.get_running_loop().time() + SECONDS
+        """The JSON Web Keys (RFC 7517) that the issuer signs with now. Raises UpstreamError."""
+        until = asyncio.get_running_loop().time() + self._seconds
         metadata = await self._metadata(until)
         answer = await self._get(metadata.jwks_uri, until)
         if answer.status != 200:

@@ -45,7 +45,7 @@ class Authenticator:
 
     def known(self, authorization: str) -> Principal | None:
         """Whom these credentials alone stand for, if that was found out a moment ago; else `principal` must be asked."""
-        entry = self._known.get(hashlib.sha256(authorization.encode()).digest())
+        entry = self._known.get(_digest(authorization))
         return entry[1] if entry and entry[0] > self._clock() else None
 
     async def principal(self, headers: Mapping[str, str], certificate: bytes | None = None) -> Principal:
@@ -86,8 +86,13 @@ class Authenticator:
         return Principal.of(client, "certificate")
 
     def _remember(self, authorization: str, principal: Principal, until: float) -> None:
-        at = hashlib.sha256(authorization.encode()).digest()
+        at = _digest(authorization)
         self._known[at] = (until, principal)
         self._known.move_to_end(at)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _digest(authorization: str) -> bytes:
+    """Credentials themselves are not kept, and no comparison of them takes a time that tells something."""
+    return hashlib.sha256(authorization.encode("utf-8", "surrogatepass")).digest()

@@ -100,7 +100,7 @@ class Tokens:
 
         Raises Unauthenticated, Forbidden, KeysUnavailable, Overloaded.
         """
-        at = hashlib.sha256(token.encode()).digest()
+        at = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         verified = self._verified.get(at)
         if verified is None or verified.ring.known(verified.kid) is not verified.key:  # a key that was taken back takes its tokens along
             verified = await self._verify(token)

@@ -142,12 +142,12 @@ async def test_wrong_keys_ask_the_books_once_per_prefix(it: Bench) -> None:
 async def test_a_flood_of_unknown_prefixes_forgets_no_known_key(it: Bench) -> None:
     key = await it.key()
     await it.ask(key)
-    for n in range(5000):
+    for n in range(4200):
         prefix = "".join("abcdefghijklmnopqrstuvwxyz234567"[n >> s & 31] for s in range(0, 40, 5))
         with pytest.raises(Unauthenticated):
             await it.ask(f"tg_{prefix}_" + "A" * 43)
     it.asked.clear()
-    await it.ask(key[:-1] + key[-1])
+    await it.ask(key)
     assert it.asked == []
 
 
