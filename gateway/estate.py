@@ -85,10 +85,12 @@ class QuotaCosts(Entry, frozen=True, kw_only=True):
 
 
 class Quota(Entry, frozen=True, kw_only=True):
+    """Limits of the clients that have it. `anonymous` is the one of callers without valid credentials, by address (of IPv6 by /64)."""
+
     policies: Annotated[tuple[QuotaPolicy, ...], Meta(min_length=1)]
-
-
     costs: QuotaCosts = QuotaCosts()
+
+
 class Shares(Entry, frozen=True, kw_only=True):
     """What a system has in common with others; one cause behind several systems is looked for here."""
 
@@ -645,9 +647,9 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
         if not files and not operation.requests and (provided is None or provided.request.__struct_fields__):
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
         yield from _lint_steps(name, operation, provided, source)
+        yield from _lint_freshness(name, operation, source)
         if provided is not None:
             yield from _lint_batch(name, operation, provided, source)
-        yield from _lint_freshness(name, operation, source)
     for name, operation in estate.operation.items():
         listed = estate.capability.get(operation.provides)
         if listed is not None and name not in listed.operations:
@@ -701,11 +703,11 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     nearest(capability, offered),
                 )
     yield from _lint_identity(estate.identity, source)
+    for name, quota in estate.quota.items():
+        yield from _lint_quota(name, quota, source)
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
-    for name, quota in estate.quota.items():
-        yield from _lint_quota(name, quota, source)
         )
 
 
@@ -736,9 +738,6 @@ def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
                 yield source.finding((*at, "scopes", word), f"issuer {issuer.url}: unknown scope {unknown!r}", nearest(unknown, SCOPES))
 
 
-def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any] | None, source: Source) -> Iterator[Finding]:
-    at, calls = ("operation", name), operation.called(name)
-    if not operation.steps:
 def _lint_quota(name: str, quota: Quota, source: Source) -> Iterator[Finding]:
     costs = quota.costs
     if (dearest := max(costs.upstream, costs.write)) and costs.cached > min(costs.upstream, costs.write):
@@ -768,6 +767,9 @@ def _lint_quota(name: str, quota: Quota, source: Source) -> Iterator[Finding]:
         yield source.finding(("quota", name), f"quota {name}: all its policies count by store", hint)
 
 
+def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any] | None, source: Source) -> Iterator[Finding]:
+    at, calls = ("operation", name), operation.called(name)
+    if not operation.steps:
         if operation.commits:
             yield source.finding((*at, "commits"), f"operation {name}: commits says nothing without steps", "remove it")
         return
@@ -807,8 +809,6 @@ def element(capability: Capability[Any, Any], name: str) -> type[msgspec.Struct]
     return held if isinstance(held, type) and issubclass(held, msgspec.Struct) else None
 
 
-def _lint_batch(name: str, operation: Operation, capability: Capability[Any, Any], source: Source) -> Iterator[Finding]:
-    batch, at = operation.policy.batch, ("operation", name, "policy", "batch")
 def _lint_freshness(name: str, operation: Operation, source: Source) -> Iterator[Finding]:
     freshness, at = operation.policy.freshness, ("operation", name, "policy", "freshness")
     for key in ("stale_while_revalidate", "stale_if_error"):
@@ -817,6 +817,8 @@ def _lint_freshness(name: str, operation: Operation, source: Source) -> Iterator
             yield source.finding((*at, key), message, "both count from when an answer was read: make it longer, or remove it")
 
 
+def _lint_batch(name: str, operation: Operation, capability: Capability[Any, Any], source: Source) -> Iterator[Finding]:
+    batch, at = operation.policy.batch, ("operation", name, "policy", "batch")
     if capability.keys is None:
         if batch.size > 1:
             yield source.finding(
