@@ -1,16 +1,22 @@
-"""A full GET, from the bytes of the request to the bytes of the answer, against a bare Litestar handler that answers the same bytes.
+"""A full GET at the edge: from stored bytes, and through the SOAP driver, against what one would put there instead.
 
-Both run under uvicorn's protocol and event loop, without a socket in front; the sandbox behind is another process. What is counted is
-the CPU time of this process: key, quota, version, flight record, provenance and encoding, and for the uncached read the call to the ERP.
+`bare litestar`, `hand-written` and `recording off` stand beside ours in this process, under uvicorn's protocol and event loop without a
+socket in front, and the CPU time of this process counts. `envoy` and `node` are processes of their own, as ours is then; the same load
+goes to each over loopback in turn, and the CPU time of that process counts: what one core can do is its reciprocal. Systems behind and
+what makes the load are other processes. Ours always includes key, quota, version, provenance and flight record; Envoy has a key and a
+local rate limit; the other peers have nothing of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +24,23 @@ from typing import Any
 import msgspec
 import uvicorn
 import uvloop
-from litestar import Litestar, Response, get
+from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from benchmarks.ratio import Ratio, compare, show
+from benchmarks.edge_peers import Absent, Peer, bare, by_hand, cost, envoy, node, process
+from benchmarks.ratio import Ratio, compare, compare_processes, show
 from contracts.policy import Duration
-from gateway.bootstrap import check, product
-from gateway.cli.serving import demo_keys, sandbox, sandbox_environment
+from gateway.bootstrap import Product, check, product
+from gateway.cli.serving import demo_keys, listening, run, sandbox, sandbox_environment
 from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import Quota, QuotaPolicy
+from observability import FlightRecord, Recorder
 
 ROOT = Path(__file__).resolve().parents[1]
-AT_ONCE = 20
-"""Requests of one timed run, one after the other, so that entering and leaving the loop does not count."""
+WSDL = ROOT / "contracts/systems/erp/retail.wsdl"
+CACHED, UNCACHED = "edge cached product", "edge uncached prices, 20 rows"
+PRODUCT = "/products/10000001"
 
 
 class Client(asyncio.Transport):
@@ -70,69 +79,209 @@ class Client(asyncio.Transport):
         return b"".join(self._written)
 
 
+class Off(Recorder):
+    """Remembers nothing: flights have the ids that an answer shows, and that is all. Steps find a flight that is over."""
+
+    def flight(self, *args: Any, **kwargs: Any) -> FlightRecord:
+        record = super().flight(*args, **kwargs)
+        record.t1 = 1
+        return record
+
+    def begin(self, record: FlightRecord) -> None: ...
+
+    def end(self, record: FlightRecord) -> None: ...
+
+
 def request(target: str, key: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: api.example.com\r\nAccept: application/json\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
-def bare(body: bytes) -> Litestar:
-    @get("/{path:path}")
-    async def handle() -> Response[bytes]:
-        return Response(body, media_type="application/json")
-
-    return Litestar([handle], openapi_config=None, logging_config=None)
+def twenty() -> Iterator[str]:
+    """Twenty skus at one location, never the same twice; what follows another is at another location, so that nothing is batched."""
+    for first, store in itertools.product(range(10_000_001, 10_019_900, 20), range(1, 191)):
+        yield f"/prices?sku={','.join(str(n) for n in range(first, first + 20))}&location={store:04}"
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[tuple[Any, str]]:
-    """The reference estate over a sandbox in a child process, with quotas that nobody reaches; the application and a key."""
+async def gateway(folder: Path, systems: Mapping[str, str], recording: type[Recorder] = Recorder) -> AsyncIterator[tuple[Product, str]]:
+    """The reference estate with quotas that nobody reaches, and a key."""
     checked = check(ROOT)
     wide = Quota(policies=(QuotaPolicy(name="burst", requests=10_000_000, window=Duration(1)),))
     checked = replace(checked, estate=msgspec.structs.replace(checked.estate, quota=dict.fromkeys(checked.estate.quota, wide)))
-    async with sandbox(folder / "sandbox") as found, product(checked, folder / "data", environment=sandbox_environment(found)) as running:
-        yield running.app, (await demo_keys(running))["web"]
+    async with product(checked, folder, environment=systems, recording=recording) as running:
+        yield running, (await demo_keys(running))["web"]
 
 
-def twenty() -> Iterator[str]:
-    """Twenty skus at one location, never the same twice."""
-    for store, first in itertools.product(range(1, 191), range(10_000_001, 10_019_900, 20)):
-        yield f"/inventory?sku={','.join(str(n) for n in range(first, first + 20))}&location={store:04}"
+async def serve(folder: Path) -> None:
+    """As a process of its own: prints port and key, and ends with its standard input. The systems are those of the environment."""
+    with listening("127.0.0.1", 0) as door:
+        async with gateway(folder, os.environ) as (running, key):
+            print(door.getsockname()[1], key, flush=True)
+            server = asyncio.create_task(run(running, door))
+            await asyncio.to_thread(sys.stdin.read)
+            running.stop.set()
+            await server
+
+
+# ---- in this process ----------------------------------------------------------------------------------------------
+
+
+class Contenders:
+    """Applications behind protocols in memory, on one event loop."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def client(self, app: Any, protocol: type[HttpToolsProtocol] = HttpToolsProtocol) -> Client:
+        async def made() -> Client:
+            return Client(app, protocol)
+
+        return self._runner.run(made())
+
+    def answer(self, client: Client, asked: bytes) -> bytes:
+        """The body of a 200."""
+        head, _, body = self._runner.run(client.ask(asked)).partition(b"\r\n\r\n")
+        if b" 200 " not in head[:20]:
+            raise RuntimeError(f"{head[:500]!r}{body[:500]!r}")
+        return body
+
+    def asking(self, client: Client, requests: Iterator[bytes], times: int) -> Callable[[], None]:
+        """A run of several requests, one after the other, so that entering and leaving the loop does not count."""
+
+        async def several() -> None:
+            for _ in range(times):
+                if b" 200 " not in (answer := await client.ask(next(requests)))[:20]:
+                    raise RuntimeError(f"{answer[:1000]!r}")
+
+        return lambda: self._runner.run(several())
+
+    def compared(
+        self,
+        name: str,
+        ours: Iterator[bytes],
+        client: Client,
+        others: Mapping[str, tuple[Client, Iterator[bytes]]],
+        bars: Mapping[str, str],
+        times: int,
+    ) -> list[Ratio]:
+        runs = {peer: self.asking(*each, times) for peer, each in others.items()}
+        per_run = compare(name, self.asking(client, ours, times), runs, bars)
+        return [replace(r, ours_us=r.ours_us / times, theirs_us=r.theirs_us / times) for r in per_run]
+
+
+def in_memory(runner: asyncio.Runner, app: ASGIApp, off: ASGIApp, hand: ASGIApp, keys: tuple[str, str]) -> Iterator[Ratio]:
+    here = Contenders(runner)
+    ours, silent, written = here.client(app, BoundedProtocol), here.client(off, BoundedProtocol), here.client(hand)
+    key, other = keys
+    cached, also = itertools.repeat(request(PRODUCT, key)), itertools.repeat(request(PRODUCT, other))
+    body, _ = [(here.answer(ours, next(cached)), here.answer(silent, next(also))) for _ in range(3)][-1]
+    plain = here.client(bare(body))
+    same = itertools.repeat(request("/same", "k" * 55))
+    bars = {"bare litestar": "<=1.3", "recording off": "<=1.08"}
+    yield from here.compared(CACHED, cached, ours, {"bare litestar": (plain, same), "recording off": (silent, also)}, bars, 20)
+
+    targets = twenty()
+    first = next(targets)
+    if canonical(here.answer(ours, request(first, key))) != canonical(here.answer(written, request(first, key))):
+        raise RuntimeError("the handler that was written by hand answers something else")
+    asked, asked_off, asked_hand = ((request(t, k) for t in twenty()) for k in (key, other, key))
+    for each in (asked, asked_off, asked_hand):
+        next(each)
+    bars = {"hand-written": "<=1.6", "recording off": "<=1.08"}
+    yield from here.compared(UNCACHED, asked, ours, {"hand-written": (written, asked_hand), "recording off": (silent, asked_off)}, bars, 2)
+
+
+def canonical(body: bytes) -> Any:
+    """Without what is each answer's own: when it was asked, and the gateway's mapping version."""
+    found = json.loads(body)
+    if len(found["items"]) < 20:
+        raise RuntimeError(f"expected twenty rows, got {len(found['items'])}")
+    for item in found["items"]:
+        item["provenance"] = [{k: v for k, v in p.items() if k in ("sourceSystem", "via")} for p in item["provenance"]]
+    return found
+
+
+# ---- between processes --------------------------------------------------------------------------------------------
+
+
+def between_processes(runner: asyncio.Runner, ours: Peer, systems: Mapping[str, str], folder: Path) -> Iterator[Ratio]:
+    key = ours.told
+    cached = [request(PRODUCT, key)] * 2_000
+    with peer(CACHED, "envoy") as found, ExitStack() as stack:
+        body = runner.run(fetched(ours.port, cached[0]))
+        there = stack.enter_context(envoy(folder, key, body))
+        runs = cost(runner, ours, lambda: cached), cost(runner, there, lambda: cached)
+        found.append(compare_processes(CACHED, runs[0], "envoy", runs[1], "<=1.0"))
+    yield from found
+    with peer(UNCACHED, "node") as found, ExitStack() as stack:
+        erp = (systems["TILLGATE_ERP_URL"], systems["TILLGATE_ERP_USER"], systems["TILLGATE_ERP_PASSWORD"])
+        there = stack.enter_context(node(folder, WSDL, *erp))
+        targets = twenty()
+
+        def asked() -> list[bytes]:
+            return [request(target, key) for target in itertools.islice(targets, 100)]
+
+        runner.run(same_prices(ours.port, there.port, request(next(targets), key)))
+        found.append(compare_processes(UNCACHED, cost(runner, ours, asked), "node", cost(runner, there, asked), ">=4"))
+    yield from found
+
+
+@contextmanager
+def peer(name: str, against: str) -> Iterator[list[Ratio]]:
+    """What is found; one line that says so when the peer is absent."""
+    found: list[Ratio] = []
+    try:
+        yield found
+    except Absent as why:
+        print(f"{name}: {against} is not present, nothing is compared: {why}", file=sys.stderr)
+        found.append(Ratio(name, against, 0, (0, 0), 0, 0, note=f"not present: {why}"))
+
+
+async def fetched(port: int, asked: bytes) -> bytes:
+    """The body of one answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(asked)
+    head = await reader.readuntil(b"\r\n\r\n")
+    fields = head.lower()
+    body = await reader.readexactly(int(fields[fields.index(b"content-length: ") + 16 :].split(b"\r", 1)[0]))
+    writer.close()
+    if b" 200 " not in head[:20]:
+        raise RuntimeError(f"{head!r}{body[:500]!r}")
+    return body
+
+
+async def same_prices(one: int, other: int, asked: bytes) -> None:
+    ours, theirs = canonical(await fetched(one, asked)), canonical(await fetched(other, asked))
+    if ours != theirs:
+        raise RuntimeError(
+            f"node answers something else: {next((a, b) for a, b in zip(ours['items'], theirs['items'], strict=True) if a != b)}"
+        )
+
+
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
     ratios: list[Ratio] = []
     with tempfile.TemporaryDirectory() as name, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        stack = gateway(Path(name))
-        app, key = runner.run(stack.__aenter__())
+        folder = Path(name)
+        stack = AsyncExitStack()
         try:
-            ratios += compared(runner, app, "cached product", itertools.repeat(request("/products/10000001", key)), AT_ONCE)
-            ratios += compared(runner, app, "uncached inventory, 20 rows", (request(target, key) for target in twenty()), 1)
+            systems = {**os.environ, **sandbox_environment(runner.run(stack.enter_async_context(sandbox(folder / "sandbox"))))}
+            erp = (systems["TILLGATE_ERP_URL"], systems["TILLGATE_ERP_USER"], systems["TILLGATE_ERP_PASSWORD"])
+            with process([sys.executable, "-m", "benchmarks.edge", "serve", str(folder / "process")], systems) as ours:
+                ratios += between_processes(runner, ours, systems, folder)
+            here, key = runner.run(stack.enter_async_context(gateway(folder / "here", systems)))
+            off, other = runner.run(stack.enter_async_context(gateway(folder / "off", systems, Off)))
+            hand = runner.run(stack.enter_async_context(by_hand(*erp)))
+            ratios += in_memory(runner, here.app, off.app, hand, (key, other))
         finally:
-            runner.run(stack.__aexit__(None, None, None))
+            runner.run(stack.aclose())
     show(ratios)
 
 
-def compared(runner: asyncio.Runner, app: Any, name: str, requests: Iterator[bytes], most: int) -> list[Ratio]:
-    async def prepared() -> tuple[Client, Client]:
-        ours = Client(app, BoundedProtocol)
-        answer = await ours.ask(next(requests))
-        head, _, body = answer.partition(b"\r\n\r\n")
-        if b" 200 " not in head[:20]:
-            raise RuntimeError(f"{name}: {answer[:500]!r}")
-        return ours, Client(bare(body), HttpToolsProtocol)
-
-    ours, theirs = runner.run(prepared())
-    asked = request("/same", "k" * 55)
-
-    def run(client: Client, bytes_of: Callable[[], bytes]) -> Callable[[], None]:
-        async def several() -> None:
-            for _ in range(most):
-                await client.ask(bytes_of())
-
-        return lambda: runner.run(several())
-
-    per_run = compare(f"edge {name}", run(ours, lambda: next(requests)), {"bare litestar": run(theirs, lambda: asked)})
-    return [replace(r, ours_us=r.ours_us / most, theirs_us=r.theirs_us / most) for r in per_run]
-
-
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["serve"]:
+        uvloop.run(serve(Path(sys.argv[2])))
+    else:
+        main()

@@ -60,6 +60,14 @@ def compare_process(name: str, ours: Run, peer: str, theirs: Callable[[int], flo
     return _ratio(name, peer, [a for a, _ in times], [b for _, b in times], bar)
 
 
+def compare_processes(name: str, ours: Callable[[], float], peer: str, theirs: Callable[[], float], bar: str, *, rounds: int = 11) -> Ratio:
+    """Two other processes in turn: each run gives the CPU seconds of one request there."""
+    for run in (ours, theirs):
+        run()  # it gets warm
+    pairs = [(ours(), theirs()) if n % 2 else (theirs(), ours())[::-1] for n in range(rounds)]
+    return _ratio(name, peer, [a for a, _ in pairs], [b for _, b in pairs], bar)
+
+
 def _repeats(run: Run, seconds: float) -> int:
     """How often a run fits into the time; the first ones warm caches up."""
     for _ in range(3):
