@@ -168,6 +168,8 @@ class Documents:
     problems: bytes
     changelog: bytes
     reference: Callable[[str], str]
+    problem: Callable[[dict[str, Any]], str]
+    """A problem's entry -> its page."""
     ready: Callable[[], Awaitable[dict[str, str]]]
     metrics: Callable[[], Awaitable[bytes]]
     authenticator: Authenticator
@@ -189,7 +191,10 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         code = request.path_params["code"]
         for entry in msgspec.json.decode(docs.problems):
             if entry["code"] == code:
-                return _json(msgspec.json.encode(entry))
+                page = "text/html" in request.headers.get("accept", "")  # a browser; whoever says nothing gets what a program reads
+                found = _html(docs.problem(entry)) if page else _json(msgspec.json.encode(entry))
+                found.set_header("vary", "accept")
+                return found
         raise NotFound(what="problem", key=code[:40])
 
     async def versions(request: WebRequest) -> Response[bytes]:

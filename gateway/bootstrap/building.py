@@ -184,11 +184,17 @@ def _application(
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
     changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
+
+    @functools.lru_cache(maxsize=2 * len(published))
+    def reference(version: str, today: date, offered: str) -> str:
+        return portal.render_reference(published[version], changelog, catalogue, documents=published, today=today, demo_key=offered)
+
     documents = console_pages.Documents(
         openapi={version: msgspec.json.encode(document) for version, document in published.items()},
         problems=msgspec.json.encode(catalogue),
         changelog=msgspec.json.encode(changelog),
-        reference=functools.cache(lambda version: portal.render_reference(published[version], changelog, catalogue)),
+        reference=lambda version: reference(version, base.now().date(), base.offered),
+        problem=lambda entry: portal.render_problem(entry, published[HISTORY.newest.date], catalogue),
         ready=controls.ready,
         metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls),
         authenticator=authenticator,

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -98,6 +98,8 @@ class Foundation:
     relay: Relay
     zones: Zones
     captures: Captures
+    offered: str = field(default="", repr=False)
+    """A key that the reference offers to whoever reads it: a demo's, and nothing else's."""
 
 
 @asynccontextmanager

@@ -86,6 +86,10 @@ class Product:
     def books(self) -> Books:
         return self._base.books
 
+    def offer(self, key: str) -> None:
+        """Shows a key to everybody who reads the reference: for a demo on one machine."""
+        self._base.offered = key
+
     @property
     def recorder(self) -> Recorder:
         return self._base.recorder

@@ -285,6 +285,7 @@ async def _demo(settings: Settings, port: int | None, seed: int) -> None:
             environment = {**os.environ, **sandbox_environment(found)}
             async with product(checked, data, environment=environment) as running:
                 keys = await demo_keys(running)
+                running.offer(keys["web"])
                 started: Started = asyncio.get_running_loop().create_future()
                 task = asyncio.create_task(run(running, door, started=started))
                 waited: set[asyncio.Future[Any]] = {task, started}

@@ -38,7 +38,11 @@ class Asset(NamedTuple):
     etag: str
 
 
-_MEDIA: Final = {"console.css": "text/css", "portal.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_MEDIA: Final = {
+    **dict.fromkeys(("console.css", "portal.css"), "text/css"),
+    **dict.fromkeys(("console.js", "portal.js"), "text/javascript"),
+    "icon.svg": "image/svg+xml",
+}
 
 
 @cache

@@ -1,10 +1,11 @@
-"""Two pages for people outside the console: the sign-in form, and the API reference made from a version's OpenAPI document."""
+"""Pages for people outside the console: the sign-in form, the API reference of a version, where calls can be tried, a page per problem."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,7 @@ _DEPTH: Final = 8
 _SAMPLES: Final = {
     "amount": "12.99", "email": "ada@example.com", "phone": "+493012345678", "name": "Ada Lovelace", "street": "Unter den Linden 1",
     "postalCode": "10117", "city": "Berlin", "locale": "de-DE", "channel": "web", "last4": "4242", "rate": "19", "gln": "4006381000000",
+    "currency": "EUR", "currencyCode": "EUR",
 }  # fmt: skip
 _FORMATS: Final = {
     "date-time": "2026-10-01T09:30:00Z", "date": "2026-10-01", "email": "ada@example.com", "uri": "https://example.com/",
@@ -55,6 +57,8 @@ class Field(NamedTuple):
     anchor: str
     """Where the fields of a named type stand: here, or where it was opened before."""
     fields: tuple[Field, ...]
+    sample: str = ""
+    """What a form begins with, for a parameter that must be given."""
 
 
 class Status(NamedTuple):
@@ -89,6 +93,24 @@ class OperationView(NamedTuple):
     curl: str
 
 
+class ChangeView(NamedTuple):
+    type: str
+    sentence: Markup
+    before: str
+    after: str
+    """Examples of the type in the version before and in this one: the fields that differ. Empty where nothing of it can be shown."""
+
+
+class VersionView(NamedTuple):
+    version: str
+    state: str
+    """`newest`, `current`, `deprecated` or `off`."""
+    summary: Markup
+    deprecated: str
+    sunset: str
+    changes: tuple[ChangeView, ...]
+
+
 class TagView(NamedTuple):
     name: str
     anchor: str
@@ -100,15 +122,26 @@ def render_login(problem: str = "") -> str:
     return _environment().get_template("login.html").render(problem=problem, action=f"{BASE}/login")
 
 
-def render_reference(document: dict[str, Any], changelog: list[dict[str, Any]], problems: list[dict[str, Any]]) -> str:
+def render_reference(
+    document: dict[str, Any],
+    changelog: list[dict[str, Any]],
+    problems: list[dict[str, Any]],
+    *,
+    documents: Mapping[str, Schema] | None = None,
+    today: date | None = None,
+    demo_key: str = "",
+) -> str:
     """The API reference of the version that `document` (OpenAPI 3.1) describes. `changelog`: all versions, newest first;
-    `problems`: code, title, status, fault, retryable, advice of everything that can go wrong. All of it may hold hostile text.
+    `problems`: code, title, status, fault, retryable, advice of everything that can go wrong. `documents`: those of all versions, for
+    what a change made of a type; `today` decides which versions are off. `demo_key` is offered to whoever reads: a demo's, nobody
+    else's. All of it may hold hostile text.
     """
     info = document.get("info", {})
     version = str(info.get("version", ""))
-    tags = tuple(_tags(document, {str(p.get("code", "")): str(p.get("title", "")) for p in problems}))
+    tags = tuple(_tags(document, _titles(problems)))
     operations = [o for tag in tags for o in tag.operations]
     easy = [o for o in operations if o.method == "GET" and not any(where != "header" and p.required for where, p in o.parameters)]
+    versions = tuple(_versions(changelog, documents or {}, today or datetime.now(UTC).date()))
     return (
         _environment()
         .get_template("reference.html")
@@ -116,17 +149,76 @@ def render_reference(document: dict[str, Any], changelog: list[dict[str, Any]], 
             title=str(info.get("title", "API")),
             version=version,
             summary=_prose(str(info.get("description", "")).partition("\n\n")[0]),
-            current=next((v for v in changelog if v.get("version") == version), {"deprecated": None, "sunset": None}),
-            changelog=changelog,
+            current=next((v for v in versions if v.version == version), None),
+            versions=versions,
             problems=problems,
             tags=tags,
             scopes=tuple({o.scope: o.scope_meaning for o in operations if o.scope}.items()),
             first=next(iter(easy or operations), None),
+            demo_key=demo_key,
             prose=_prose,
             anchor=_anchor,
             segment=_segment,
         )
     )
+
+
+def render_problem(problem: Mapping[str, Any], document: dict[str, Any], problems: Sequence[Mapping[str, Any]]) -> str:
+    """One problem of the catalogue: whose fault it is, what to do, which operations of `document` can answer it. Where its `type` leads."""
+    code = str(problem.get("code", ""))
+    operations = [o for tag in _tags(document, _titles(problems)) for o in tag.operations]
+    shown = {
+        "type": problem.get("type"), "title": problem.get("title"), "status": problem.get("status"), "detail": "…", "code": code,
+        "fault": problem.get("fault"), "retryable": problem.get("retryable"), "advice": problem.get("advice"),
+        "traceId": _CANDIDATES[-1],
+    }  # fmt: skip
+    return (
+        _environment()
+        .get_template("problem.html")
+        .render(
+            title=str(document.get("info", {}).get("title", "API")),
+            problem=problem,
+            example=json.dumps(shown, indent=2, ensure_ascii=False),
+            operations=[o for o in operations if any(code == c for status in o.statuses for c, _ in status.codes)],
+            everywhere=len(operations),
+            others=[p for p in problems if p.get("status") == problem.get("status") and p.get("code") != code],
+            prose=_prose,
+            segment=_segment,
+        )
+    )
+
+
+def _titles(problems: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {str(p.get("code", "")): str(p.get("title", "")) for p in problems}
+
+
+def _versions(changelog: Sequence[Mapping[str, Any]], documents: Mapping[str, Schema], today: date) -> Iterator[VersionView]:
+    for number, entry in enumerate(changelog):
+        version, sunset, deprecated = (str(entry.get(k) or "") for k in ("version", "sunset", "deprecated"))
+        older = str(changelog[number + 1].get("version", "")) if number + 1 < len(changelog) else ""
+        off = bool(sunset) and sunset < today.isoformat()
+        yield VersionView(
+            version=version,
+            state="off" if off else "deprecated" if deprecated or sunset else "current" if number else "newest",
+            summary=_prose(entry.get("summary", "")),
+            deprecated=deprecated,
+            sunset=sunset,
+            changes=tuple(_change(c, documents.get(older), documents.get(version)) for c in entry.get("changes", ())),
+        )
+
+
+def _change(change: Mapping[str, Any], older: Schema | None, newer: Schema | None) -> ChangeView:
+    name = str(change.get("type", ""))
+    before, after = ({}, {}) if older is None or newer is None else (_sample(older, name), _sample(newer, name))
+    parts = [{k: v for k, v in one.items() if other.get(k) != v} for one, other in ((before, after), (after, before))]
+    texts = [json.dumps(part, indent=2, ensure_ascii=False) if part else "" for part in parts]
+    return ChangeView(name, _prose(change.get("sentence", "")), *texts)
+
+
+def _sample(document: Schema, name: str) -> dict[str, Any]:
+    schemas = document.get("components", {}).get("schemas", {})
+    found = _Shaper(schemas, "").example(name, schemas.get(name, {}), complete=True)
+    return found if isinstance(found, dict) else {}
 
 
 def _prose(text: object) -> Markup:
@@ -312,7 +404,11 @@ class _Shaper:
 
     def parameter(self, given: Schema) -> Field:
         schema = {**given.get("schema", {}), **_text(given)}
-        found = self.field(str(given.get("name", "")), schema, required=bool(given.get("required")))
+        name, required = str(given.get("name", "")), bool(given.get("required"))
+        found = self.field(name, schema, required=required)
+        if required:
+            values = self.example(name, schema)
+            found = found._replace(sample=",".join(map(_plain, values if isinstance(values, list) else [values])))
         if given.get("in") == "query" and self.resolve(schema)[1].get("type") == "array":
             return found._replace(limits=("repeat it, or separate values by commas", *found.limits))
         return found
@@ -360,6 +456,8 @@ class _Shaper:
         named, found = self.resolve(schema)
         kind = found.get("type")
         self._left -= 1
+        if (usual := _SAMPLES.get(name)) in found.get("enum", ()) and "default" not in found:
+            return usual
         for values in (_listed(found), [found["const"]] if "const" in found else [], [found.get("default")], found.get("enum", ())):
             if values and values[0] not in (None, [], {}):
                 return values[0]

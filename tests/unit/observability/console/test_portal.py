@@ -3,6 +3,7 @@ import re
 import shlex
 import threading
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +24,7 @@ from tests.servers import chromium
 
 VERSIONS = [v.date for v in HISTORY.versions]
 NEWEST, OLDEST = VERSIONS[0], VERSIONS[-1]
+TODAY = date(2026, 11, 22)
 VOID = {"meta", "link", "input", "img", "br"}
 STATIC = files("observability.console").joinpath("static")
 
@@ -67,7 +69,15 @@ def document(version: str) -> dict[str, Any]:
 
 @cache
 def reference(version: str) -> Page:
-    return Page(portal.render_reference(document(version), openapi.changelog(HISTORY), problems.catalogue()))
+    documents = {v: document(v) for v in VERSIONS}
+    return Page(
+        portal.render_reference(document(version), openapi.changelog(HISTORY), problems.catalogue(), documents=documents, today=TODAY)
+    )
+
+
+def problem_page(code: str) -> Page:
+    entry = next(p for p in problems.catalogue() if p["code"] == code)
+    return Page(portal.render_problem(entry, document(NEWEST), problems.catalogue()))
 
 
 def small(schemas: dict[str, Any], answer: Any, **operation: Any) -> dict[str, Any]:
@@ -160,7 +170,8 @@ def test_curl_lines_pass_the_gateways_own_reading(version: str) -> None:
 
 
 def test_example_answers_are_values_of_their_types() -> None:
-    examples = [json.loads(p) for p in reference(NEWEST).pre if p.startswith("{")]
+    page = Page(portal.render_reference(document(NEWEST), openapi.changelog(HISTORY), problems.catalogue()))
+    examples = [json.loads(p) for p in page.pre if p.startswith("{")]
     assert len(examples) == len(ENDPOINTS)
     by_path = [
         e
@@ -274,16 +285,18 @@ def test_hostile_texts_stay_texts() -> None:
 
 
 def test_pages_hold_nothing_that_the_content_security_policy_forbids() -> None:
-    for html in (reference(NEWEST).html, portal.render_login("x")):
+    for html in (reference(NEWEST).html, portal.render_login("x"), problem_page("not_found").html):
         page = Page(html)
-        assert not {"script", "style", "iframe", "object"} & {tag for tag, _ in page.found}
+        assert not {"style", "iframe", "object"} & {tag for tag, _ in page.found}
+        assert all(a["src"].startswith("/console/static/") for tag, a in page.found if tag == "script")
+        assert re.search(r"<script[^>]*>[^<]", html) is None
         assert not page.attributes("style")
 
 
 @pytest.fixture
 def served() -> Iterator[str]:
     """The pages and their assets under the console's own policy, on a free port."""
-    kinds = {"css": "text/css", "svg": "image/svg+xml"}
+    kinds = {"css": "text/css", "svg": "image/svg+xml", "js": "text/javascript"}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -341,3 +354,52 @@ async def test_reference_works_in_a_browser_by_keyboard_wide_and_narrow(chromium
         assert await target.is_visible()
         await browser.close()
     assert not complaints
+
+
+def test_versions_show_what_a_change_made_of_a_type() -> None:
+    page = reference(NEWEST)
+    before = next(p for p in page.pre if '"amount": "12.99"' in p)
+    after = page.pre[page.pre.index(before) + 1]
+    assert json.loads(before) == {"amount": "12.99", "currency": "EUR"}
+    assert json.loads(after) == {"centAmount": 1299, "currencyCode": "EUR", "fractionDigits": 2}
+    moved = next(p for p in page.pre if "storeId" in p)
+    assert set(json.loads(moved)) == {"storeId"}
+    assert set(json.loads(page.pre[page.pre.index(moved) + 1])) == {"locationId"}
+
+
+def test_a_version_after_its_last_day_is_shown_as_off() -> None:
+    html = portal.render_reference(document(OLDEST), openapi.changelog(HISTORY), problems.catalogue(), today=date(2027, 10, 1))
+    assert "This version is off since 2027-09-30: it is answered with 410" in Page(html).text
+    on_its_last_day = portal.render_reference(document(OLDEST), openapi.changelog(HISTORY), problems.catalogue(), today=date(2027, 9, 30))
+    assert "is switched off on 2027-09-30" in Page(on_its_last_day).text
+
+
+@pytest.mark.parametrize("code", [p["code"] for p in problems.catalogue()])
+def test_each_problem_has_a_page_that_says_whose_fault_it_is_and_what_to_do(code: str) -> None:
+    entry = next(p for p in problems.catalogue() if p["code"] == code)
+    page = problem_page(code)
+    assert entry["title"] in page.text
+    assert entry["advice"].replace("`", "") in page.text
+    assert {"caller": "yours", "system": "a system behind", "gateway": "the gateway's"}[entry["fault"]] in page.text
+    assert json.loads(page.pre[0])["type"] == entry["type"]
+    ids = reference(NEWEST).attributes("id")
+    assert {h.partition("#")[2] for h in page.attributes("href") if h.startswith("/docs#")} <= set(ids)
+
+
+def test_every_operation_has_a_form_for_all_that_it_takes_and_no_form_has_the_key() -> None:
+    page = reference(NEWEST)
+    forms = [a for tag, a in page.found if tag == "form" and "data-path" in a]
+    assert {(f["data-method"].lower(), f["data-path"]) for f in forms} == {
+        (m, p) for p, item in document(NEWEST)["paths"].items() for m in item
+    }
+    assert not page.attributes("action")
+    (home,) = [part for part in re.findall(r"<form.*?</form>", page.html, re.DOTALL) if "try-key" in part]
+    assert 'method="dialog"' in home, "a form of that method is sent nowhere, with or without scripts"
+    assert 'name="' not in home
+
+
+def test_a_key_is_offered_by_a_demo_only() -> None:
+    assert "data-key" not in reference(NEWEST).html
+    offered = portal.render_reference(document(NEWEST), openapi.changelog(HISTORY), problems.catalogue(), demo_key='tg_"><script>')
+    (button,) = [a for tag, a in Page(offered).found if "data-key" in a]
+    assert button["data-key"] == 'tg_"><script>'
