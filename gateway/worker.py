@@ -16,6 +16,9 @@ from observability import get_logger
 
 log = get_logger(__name__)
 
+USAGE_KEPT = timedelta(days=400)
+"""Longer than a version lives on after its deprecation."""
+
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 
 
@@ -76,6 +79,7 @@ def housekeeping(
         await books.idempotency.purge(now() - retention)
         await books.outbox.purge(now() - retention)
         await books.audit.purge(now() - audit)
+        await books.usage.purge((now() - USAGE_KEPT).date())
         return 0
 
     return [

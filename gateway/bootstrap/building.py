@@ -174,6 +174,7 @@ def _application(
         authenticator=authenticator,
         quotas=quotas,
         history=HISTORY,
+        usage=base.usage,
         services=services,
         max_body=estate.edge.max_body_bytes,
         deadlines={name: float(route.deadline) for name, route in estate.route.items()},

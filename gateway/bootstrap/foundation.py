@@ -22,6 +22,7 @@ from contracts.ports import Publisher
 from gateway import estate as estates
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
+from gateway.edge.usage import Usage
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id
@@ -92,6 +93,7 @@ class Foundation:
     books: Books
     secret: bytes
     audit: Audit
+    usage: Usage
     recorder: Recorder
     ring: Ring
     subscribers: Subscribers
@@ -137,6 +139,8 @@ async def foundation(
         secret = await pepper(books)
         audit = Audit(books.audit, books.clients, now)
         await stack.enter_async_context(audit.kept())
+        usage = Usage(books.usage, now)
+        await stack.enter_async_context(usage.kept())
         yield Foundation(
             environment=environment,
             connections=connections,
@@ -145,6 +149,7 @@ async def foundation(
             books=books,
             secret=secret,
             audit=audit,
+            usage=usage,
             recorder=recorder,
             ring=ring,
             subscribers=subscribers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from contracts import errors
@@ -25,6 +26,7 @@ from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
 from gateway.edge.request import Answer, Request
+from gateway.edge.usage import Usage
 from gateway.services.clock import Now, utc_now
 from observability import FlightRecord
 
@@ -46,6 +48,7 @@ class Door:
         authenticator: Authenticator,
         quotas: Quotas,
         history: VersionHistory,
+        usage: Usage,
         services: Any,
         max_body: int,
         deadlines: Mapping[str, float],
@@ -62,6 +65,7 @@ class Door:
         self._denied = denied
         self._quotas = quotas
         self._history = history
+        self._usage = usage
         self._services = services
         self._deadlines = deadlines
         self._life_cycle = LifeCycle(history, now)
@@ -90,13 +94,16 @@ class Door:
         flight.api_version = version.date
         reading.check_accept(request.headers.get("accept", ""))
         seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
-        parameters = reading.parameters(request.query, endpoint.parameters, endpoint.answer, version.date, self._history)
-        path = reading.path(request.path_values, endpoint.path_parameters)
-        raw, body = b"", None
-        if endpoint.body is not None:
-            reading.check_media(request.headers)
-            raw = await request.read()
-            body = reading.body(raw, endpoint.body, version.date, self._history)
+        raw, body, used = b"", None, set[str]()
+        try:
+            parameters = reading.parameters(request.query, endpoint.parameters, endpoint.answer, version.date, self._history, used)
+            path = reading.path(request.path_values, endpoint.path_parameters)
+            if endpoint.body is not None:
+                reading.check_media(request.headers)
+                raw = await request.read()
+                body = reading.body(raw, endpoint.body, version.date, self._history, used)
+        finally:
+            self._usage.seen(version.date, principal, endpoint.route, used)
         ask = Ask(
             client=principal,
             call=Call(
@@ -121,6 +128,8 @@ class Door:
                 async with asyncio.timeout_at(ask.call.deadline + (GRACE if endpoint.idempotent_key else min(GRACE, seconds / 5))):
                     outcome = await endpoint.handle(ask, self._services)
             except TimeoutError as exc:
+            except errors.InvalidRequest as exc:
+                raise replace(exc, where=self._life_cycle.as_sent(exc.where, endpoint, version)) from exc
                 raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
             except errors.UpstreamError as exc:
                 self._charge(endpoint, request, principal, reached=exc.sent)

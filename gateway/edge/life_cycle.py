@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 from contracts import errors
 from contracts.versions import Version, VersionHistory
+from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.identity.principal import Principal
 from gateway.edge.request import Request
 from gateway.services.clock import Now
@@ -37,3 +38,11 @@ class LifeCycle:
         if version.sunset and self._now() >= version.sunset:
             raise errors.RetiredVersion(version=version.date, sunset=version.sunset.date().isoformat(), newest=self._history.newest.date)
         return version
+
+    def as_sent(self, where: str, endpoint: AnyEndpoint, version: Version) -> str:
+        """A place that a handler named (see InvalidRequest), in the words of the version that its caller speaks."""
+        if where.startswith("/") and endpoint.body is not None:
+            return self._history.as_sent(where, endpoint.body, version.date)
+        if where.startswith("query:"):
+            return "query:" + self._history.parameter(where.removeprefix("query:"), endpoint.answer, version.date)
+        return where

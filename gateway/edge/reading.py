@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import types
@@ -106,16 +107,20 @@ async def received(receive: Receive, headers: Mapping[str, str], limit: int, sec
 # ---- body ---------------------------------------------------------------------------------------------------------
 
 
-def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory) -> Any:
-    """Raises InvalidRequest (not JSON, 400) or InvalidBody (breaks a rule, 422)."""
+def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory, used: set[str] | None = None) -> Any:
+    """Raises InvalidRequest (not JSON, 400) or InvalidBody (breaks a rule, 422). Notes in `used` what a newer version has otherwise."""
     try:
         if history.differs(kind, version):
-            value = msgspec.convert(history.up(msgspec.json.decode(raw), kind, version), kind)
+            sent = msgspec.json.decode(raw)
+            if used is not None:
+                used.update(f"body:{place}" for place in history.used(sent, kind, version))
+            value = msgspec.convert(history.up(sent, kind, version), kind)
         else:
             value = msgspec.json.decode(raw, type=kind)
         json.loads(raw, object_pairs_hook=_members, parse_int=str, parse_float=str)
     except msgspec.ValidationError as exc:
-        raise _invalid(exc) from exc
+        invalid = _invalid(exc)
+        raise dataclasses.replace(invalid, where=history.as_sent(invalid.where, kind, version)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise InvalidRequest(where="", expected="a JSON document in UTF-8", got=str(exc).removeprefix("JSON is malformed: ")[:200]) from exc
     except RecursionError as exc:
@@ -206,8 +211,12 @@ def _base(hint: Any) -> type:
     return typing.cast("type", origin or hint)
 
 
-def parameters(query: bytes, kind: type[msgspec.Struct], answer: Any, version: str, history: VersionHistory) -> Any:
-    """The query string as `kind`. A repeated parameter or commas make a list; unknown and doubled ones are refused."""
+def parameters(
+    query: bytes, kind: type[msgspec.Struct], answer: Any, version: str, history: VersionHistory, used: set[str] | None = None
+) -> Any:
+    """The query string as `kind`. A repeated parameter or commas make a list; unknown and doubled ones are refused. Notes in `used` those
+    that a newer version calls otherwise.
+    """
     names = _known(kind, answer, version, history)
     values: dict[str, Any] = {}
     for name, value in _pairs(query):
@@ -215,6 +224,8 @@ def parameters(query: bytes, kind: type[msgspec.Struct], answer: Any, version: s
         if known is None:
             allowed = ", ".join(names) or "none"
             raise InvalidRequest(where=f"query:{name[:40]}", expected=f"a known parameter ({allowed})", got="an unknown one")
+        if used is not None and known.name != name:
+            used.add(f"query:{name}")
         if known.kind is tuple:
             values.setdefault(known.name, []).extend(value.split(","))
         elif known.name in values:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from contracts.books import Used, UsageBook
+from contracts.books import UsageBook, Used
 from contracts.errors import TillgateError
 from gateway.edge.identity.principal import Principal
 from gateway.services.clock import Now
@@ -95,21 +95,20 @@ class Usage:
     @asynccontextmanager
     async def kept(self, seconds: float = FLUSH_SECONDS) -> AsyncIterator[None]:
         """Flushes from time to time, and at the end."""
-        task = asyncio.create_task(self._keep(seconds), name="usage")
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._keep(seconds, stop), name="usage")
         try:
             yield
         finally:
-            task.cancel()
+            stop.set()  # not cancelled: what is being written would be in doubt
             await asyncio.gather(task, return_exceptions=True)
-            await self._try()
 
-    async def _keep(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await self._try()
-
-    async def _try(self) -> None:
-        try:
-            await self.flush()
-        except TillgateError as error:
-            log.warning("counts of usage wait for the store", reason=str(error)[:200])
+    async def _keep(self, seconds: float, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await stop.wait()
+            try:
+                await self.flush()
+            except TillgateError as error:
+                log.warning("counts of usage wait for the store", reason=str(error)[:200])

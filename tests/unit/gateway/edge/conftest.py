@@ -29,6 +29,7 @@ from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.preconditions import versions
 from gateway.edge.quota import Limit, MemoryQuotas, Quota
+from gateway.edge.usage import Usage
 from observability import Recorder
 
 PEPPER = b"p" * 32
@@ -44,7 +45,7 @@ class Thing(Noun, frozen=True, kw_only=True):
 
 class OldThing(Noun, frozen=True, kw_only=True):
     id: str
-    price: Money
+    price: Money = Money(100, "EUR", 2)
     runs: int = 0
 
 
@@ -53,14 +54,7 @@ class KeysReplaceIds(Change):
 
     of = Thing
     old = OldThing
-
-    @staticmethod
-    def down(value: dict[str, Any]) -> dict[str, Any]:
-        return {("id" if k == "key" else k): v for k, v in value.items()}
-
-    @staticmethod
-    def up(value: dict[str, Any]) -> dict[str, Any]:
-        return {("key" if k == "id" else k): v for k, v in value.items()}
+    renamed = {"key": "id"}  # noqa: RUF012  # read only
 
 
 HISTORY = VersionHistory(
@@ -82,6 +76,7 @@ class Bench:
     books: Books
     app: Any
     recorder: Recorder
+    usage: Usage
     auth: dict[str, str]
     now: datetime = START
     seconds: float = 0.0
@@ -182,11 +177,13 @@ class make:  # noqa: N801  # reads as a verb where it is used
         self.books = open_store(StoreOptions(url=f"sqlite:///{self.folder}/books.db", source="/test"))
         await self.books.start()
         recorder = Recorder()
+        usage = Usage(self.books.usage, lambda: found.now)
         door = Door(
             books=self.books,
             authenticator=Authenticator(self.books, PEPPER),
             quotas=MemoryQuotas(QUOTAS, lambda: round(found.seconds * 1_000_000)),
             history=HISTORY,
+            usage=usage,
             services=None,
             max_body=self.max_body,
             deadlines={"GET /things/{key}": 0.2},
@@ -199,7 +196,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
         )
         app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, trusted=self.trusted.__contains__)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://gateway")
-        found = Bench(self.http, self.books, app, recorder, {})
+        found = Bench(self.http, self.books, app, recorder, usage, {})
         found.auth = await found.client("shop")
         return found
 
