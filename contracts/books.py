@@ -195,7 +195,9 @@ class IdempotencyBook(Protocol):
         """`scope` = client + method + route. Durable before it returns. `lease` in seconds."""
         ...
 
-    async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None: ...
+    async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> StoredAnswer:
+        """Returns the answer that stands: the first one."""
+        ...
 
     async def abandon(self, scope: str, key: str) -> None:
         """It came to no answer: the same payload may try again at once."""

@@ -70,8 +70,7 @@ class Door:
         self._deadlines = deadlines
         self._life_cycle = LifeCycle(history, now)
         self._representation = Representation(history, now, freshness)
-        longest = max(deadlines.values(), default=0.0) + GRACE + 1
-        self._once = Once(books.idempotency, lease=longest, retention_days=retention_days, now=now)
+        self._once = Once(books.idempotency, grace=GRACE, retention_days=retention_days, now=now)
         self.max_body = max_body
         self.body_seconds = body_seconds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -16,9 +17,8 @@ from gateway.edge.endpoint import Ask
 from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now
 
-LEASE = 20.0
-"""Seconds after which a request that never finished may be taken over, at least; handlers are safe to repeat under their key, and none
-runs longer than its deadline and the grace."""
+MARGIN = 1.0
+"""Seconds for storing an answer. After them a request that never finished may be taken over: handlers are safe to repeat under their key."""
 
 KEY = r"[!#-\[\]-~]{1,128}"
 """Idempotency-Key, bare or in quotes: printable ASCII without spaces, quotes and backslashes."""
@@ -37,11 +37,13 @@ def key_of(request: Request) -> str:
 
 
 class Once:
-    """`lease` in seconds; keys are kept for `retention_days`."""
+    """Keys are kept for `retention_days`. What has begun goes on when its caller goes away: the answer is there for the repeat."""
 
-    def __init__(self, book: IdempotencyBook, *, lease: float, retention_days: float, now: Now) -> None:
+    def __init__(self, book: IdempotencyBook, *, grace: float, retention_days: float, now: Now) -> None:
+        """`grace`: seconds that a handler may take beyond its deadline."""
         self._book = book
-        self._lease = max(LEASE, lease)
+        self._grace = grace + MARGIN
+        self._running: set[asyncio.Task[Answer]] = set()
         self._retention = f"{retention_days:g} days"
         self._now = now
 
@@ -59,16 +61,31 @@ class Once:
         scope = f"{ask.client.name} {request.method} {request.path}"
         fingerprint = hashlib.sha256(b"\0".join((request.query, ask.call.api_version.encode(), raw))).digest()
         extra["idempotency-retention"] = self._retention
-        state = await self._book.begin(scope, ask.idempotency_key, fingerprint, self._now(), self._lease)
+        lease = max(0.0, ask.call.deadline - asyncio.get_running_loop().time()) + self._grace
+        state = await self._book.begin(scope, ask.idempotency_key, fingerprint, self._now(), lease)
         if state.state == "other_payload":
             raise errors.IdempotencyKeyReused(key=ask.idempotency_key)
         if state.state == "running":
             raise errors.RequestInProgress
         if state.answer is not None:
-            return Answer(state.answer.status, state.answer.body, {**extra, **dict(state.answer.headers), "idempotency-replayed": "true"})
+            ask.flight.root.set(replayed=True)
+            return _replayed(state.answer, extra)
+        task = asyncio.create_task(self._first(scope, replace(ask, repeated=True) if state.repeated else ask, extra, perform))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the caller; of one who is gone nobody asks
+
+    async def _first(
+        self, scope: str, ask: Ask[Any, Any], extra: dict[str, str], perform: Callable[[Ask[Any, Any], dict[str, str]], Awaitable[Answer]]
+    ) -> Answer:
         fixed: dict[str, str] = {}
         try:
-            answer = await perform(replace(ask, repeated=True) if state.repeated else ask, fixed)
+            answer = await perform(ask, fixed)
         except TillgateError as error:
             if problems.status_of(error) >= 500 or error.retryable:  # nothing was decided: the same key may try again
                 await self._book.abandon(scope, ask.idempotency_key)
@@ -79,6 +96,12 @@ class Once:
             raise
         kept = answer if answer.repeat is None else problems.document_of(answer.repeat, ask.flight.trace_id, fixed)
         stored = StoredAnswer(status=kept.status, headers=tuple(kept.headers.items()), body=kept.body)
-        await self._book.finish(scope, ask.idempotency_key, stored, self._now())
+        stands = await self._book.finish(scope, ask.idempotency_key, stored, self._now())
+        if stands != stored:  # somebody took over, and was faster
+            return _replayed(stands, extra)
         answer.headers = {**extra, **answer.headers}
         return answer
+
+
+def _replayed(answer: StoredAnswer, extra: dict[str, str]) -> Answer:
+    return Answer(answer.status, answer.body, {**extra, **dict(answer.headers), "idempotency-replayed": "true"})

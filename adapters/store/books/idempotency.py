@@ -46,19 +46,20 @@ class Idempotency:
 
         return await self._engine.write(unit)
 
-    async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> None:
-        """The first answer stands."""
-
-        async def unit(tx: Transaction) -> None:
-            await tx.execute(
+    async def finish(self, scope: str, key: str, answer: StoredAnswer, now: datetime) -> StoredAnswer:
+        async def unit(tx: Transaction) -> StoredAnswer:
+            if await tx.execute(
                 "update idempotency set answer = $1, touched_at = $2 where scope = $3 and key = $4 and answer is null",
                 encode(answer),
                 micros(now),
                 scope,
                 key,
-            )
+            ):
+                return answer
+            rows = await tx.query("select answer from idempotency where scope = $1 and key = $2", scope, key)
+            return decode(rows[0][0], StoredAnswer) if rows else answer
 
-        await self._engine.write(unit)
+        return await self._engine.write(unit)
 
     async def abandon(self, scope: str, key: str) -> None:
         async def unit(tx: Transaction) -> None:

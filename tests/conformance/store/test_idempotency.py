@@ -11,8 +11,8 @@ async def test_answer_is_replayed_to_the_same_payload_only(books: Books) -> None
     book = books.idempotency
     assert await book.begin(SCOPE, "k", b"f", NOW, 30) == KeyState("new")
     assert await book.begin(SCOPE, "k", b"f", later(1), 30) == KeyState("running")
-    await book.finish(SCOPE, "k", ANSWER, later(2))
-    await book.finish(SCOPE, "k", StoredAnswer(status=500, headers=(), body=b""), later(3))
+    assert await book.finish(SCOPE, "k", ANSWER, later(2)) == ANSWER
+    assert await book.finish(SCOPE, "k", StoredAnswer(status=500, headers=(), body=b""), later(3)) == ANSWER, "the first one stands"
     assert await book.begin(SCOPE, "k", b"f", later(4), 30) == KeyState("done", ANSWER)
     assert await book.begin(SCOPE, "k", b"other", later(4), 30) == KeyState("other_payload")
     assert await book.begin("app POST /orders", "k", b"other", later(4), 30) == KeyState("new")

@@ -12,9 +12,9 @@ from contracts.canonical.base import Provenance
 from contracts.canonical.order import OrderCustomer
 from contracts.errors import TillgateError
 from gateway.edge import problems, protocol
-from gateway.edge.door import DEADLINE
+from gateway.edge.door import DEADLINE, GRACE
 from gateway.edge.endpoint import Ask, Outcome
-from gateway.edge.idempotency import LEASE
+from gateway.edge.idempotency import MARGIN
 from gateway.edge.paging import cursor_of, position_of
 from observability import Step, step
 
@@ -293,13 +293,53 @@ async def test_a_request_that_died_between_begin_and_finish_is_taken_over_after_
     with pytest.raises(asyncio.CancelledError):
         await bench.post()
     problem(await bench.post(), 409, "request_in_progress")
-    bench.now += timedelta(seconds=LEASE + 1)
+    bench.now += timedelta(seconds=DEADLINE + GRACE + MARGIN)
 
     async def live(ask: Ask[Any, Any], runs: int) -> Outcome:
         return Outcome(Thing(key="second life"))
 
     bench.handle = live
     assert (await bench.post()).json()["key"] == "second life"
+
+
+async def test_what_has_begun_goes_on_without_its_caller_and_is_there_for_the_repeat(bench: Bench) -> None:
+    go, started = asyncio.Event(), asyncio.Event()
+
+    async def slow(ask: Ask[Any, Any], runs: int) -> Outcome:
+        started.set()
+        await go.wait()
+        return Outcome(Thing(key="slow"))
+
+    bench.handle = slow
+    caller = asyncio.create_task(bench.post())
+    await started.wait()
+    caller.cancel()
+    await asyncio.wait([caller])
+    go.set()
+    again = await bench.post()
+    for _ in range(100):
+        if again.status_code == 409:
+            again = await bench.post()
+    assert (again.json()["key"], again.headers["idempotency-replayed"], bench.runs) == ("slow", "true", 1)
+
+
+async def test_of_two_who_finish_under_one_key_the_first_is_what_both_are_told(bench: Bench) -> None:
+    stalled, woken = asyncio.Event(), asyncio.Event()
+
+    async def once_stalled(ask: Ask[Any, Any], runs: int) -> Outcome:
+        if runs == 1:
+            stalled.set()
+            await woken.wait()
+        return Outcome(Thing(key=f"run-{runs}-{ask.repeated}"))
+
+    bench.handle = once_stalled
+    first = asyncio.create_task(bench.post())
+    await stalled.wait()
+    bench.now += timedelta(seconds=DEADLINE + GRACE + MARGIN)
+    second = await bench.post()
+    woken.set()
+    assert second.json()["key"] == "run-2-True", "it took over, and knows it"
+    assert (await first).content == second.content
 
 
 async def test_a_replay_comes_before_preconditions(bench: Bench) -> None:
