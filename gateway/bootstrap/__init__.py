@@ -2,6 +2,7 @@
 
 from adapters.files.spec import FeedOptions
 from gateway.bootstrap.checking import SPECS, Checked, check, goes_by, parse_xml, types
+from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.foundation import open_books, pepper, store_options, trace_folder
 from gateway.bootstrap.running import Product, product
 
@@ -11,6 +12,7 @@ __all__ = [
     "FeedOptions",
     "Product",
     "check",
+    "client_desk",
     "goes_by",
     "open_books",
     "parse_xml",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -16,7 +14,7 @@ import rich_click as click
 from contracts.books import Books, FileRecord, Process, Quarantined
 from contracts.errors import NotFound
 from gateway.bootstrap import trace_folder
-from gateway.cli.clients import in_books
+from gateway.cli.clients import in_books, who
 from gateway.cli.settings import Settings
 from gateway.services.clock import utc_now
 from gateway.services.order_decisions import OrderDecisions
@@ -125,7 +123,7 @@ def orders(context: click.Context) -> None:
 @click.pass_obj
 def ask(settings: Settings, number: str) -> None:
     """Ask the system again, now. NUMBER is an order's number or id."""
-    _decide(settings, lambda d: d.ask(number, _who()))
+    _decide(settings, lambda d: d.ask(number, who()))
 
 
 @orders.command("confirm")
@@ -135,7 +133,7 @@ def ask(settings: Settings, number: str) -> None:
 @click.pass_obj
 def confirm(settings: Settings, number: str, external_id: str, reason: str) -> None:
     """The open step is done: somebody has seen EXTERNAL_ID in the system (cancelled there, if the order is being undone)."""
-    _decide(settings, lambda d: d.confirm(number, external_id, reason, _who()))
+    _decide(settings, lambda d: d.confirm(number, external_id, reason, who()))
 
 
 @orders.command("undo")
@@ -144,7 +142,7 @@ def confirm(settings: Settings, number: str, external_id: str, reason: str) -> N
 @click.pass_obj
 def undo(settings: Settings, number: str, reason: str) -> None:
     """Give the open step up and cancel whatever the systems have of the order."""
-    _decide(settings, lambda d: d.undo(number, reason, _who()))
+    _decide(settings, lambda d: d.undo(number, reason, who()))
 
 
 def _decide(settings: Settings, decision: Callable[[OrderDecisions], Awaitable[Process]]) -> None:
@@ -154,14 +152,6 @@ def _decide(settings: Settings, decision: Callable[[OrderDecisions], Awaitable[P
         return await decision(OrderDecisions(books, utc_now))
 
     click.echo(_steps(in_books(settings, job)))
-
-
-def _who() -> str:
-    """Of the operating system; a container may have no name for its user."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"
 
 
 def _steps(process: Process) -> str:

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import tomllib
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -40,20 +41,23 @@ def of_gateway(command: Any) -> Any:
 
 @asynccontextmanager
 async def asked(
-    settings: Settings, url: str | None, key: str, path: str, query: Mapping[str, str], method: str = "POST"
+    settings: Settings, url: str | None, key: str, path: str, query: Mapping[str, str], method: str = "POST", content: bytes | None = None
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A request to the gateway. Raises ClickException with its own words when it refuses."""
+    """A request to the gateway, each change under a key of its own. Raises ClickException with its own words when it refuses."""
     if url is None:
         estate, _ = read(settings.estate)
         host = resolve(estate.edge.host)
         url = f"http://{f'[{host}]' if ':' in host else host}:{estate.edge.port}"
     limits = aiohttp.ClientTimeout(total=None, connect=5)
+    headers = {"Authorization": f"Bearer {key}"}
+    if method != "GET":
+        headers |= {"Idempotency-Key": uuid.uuid4().hex, "Content-Type": "application/json"}
     try:
         async with (
             aiohttp.ClientSession(timeout=limits, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=2 * _LINE) as session,
-            session.request(method, url.rstrip("/") + path, params=query, headers={"Authorization": f"Bearer {key}"}) as answer,
+            session.request(method, url.rstrip("/") + path, params=query, headers=headers, data=content) as answer,
         ):
-            if answer.status != 200:
+            if answer.status not in (200, 201):
                 problem = msgspec.json.decode(await answer.read() or b"{}", type=dict[str, Any])
                 raise click.ClickException(f"{url}{path}: {problem.get('detail') or problem.get('title') or f'HTTP {answer.status}'}")
             yield answer

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import shutil
 import signal
@@ -56,7 +58,8 @@ COMMANDS: tuple[list[str], ...] = (
     ["map", "try"], ["map", "coverage"], ["lineage"], ["impact"], ["drift"],
     ["causes"], ["prove"], ["stand-in"],
     ["client"], ["client", "add"], ["client", "rotate"], ["client", "pin"],
-    ["client", "suspend"], ["client", "list"], ["trace"], ["files"], ["files", "list"], ["files", "show"], ["orders"], ["bench"],
+    ["client", "suspend"], ["client", "resume"], ["client", "change"], ["client", "revoke"], ["client", "remove"], ["client", "show"],
+    ["client", "list"], ["audit"], ["trace"], ["files"], ["files", "list"], ["files", "show"], ["orders"], ["bench"],
     ["publish"],
 )  # fmt: skip
 
@@ -318,7 +321,7 @@ def test_a_client_is_added_pinned_suspended_and_its_key_is_shown_once(call: Call
     assert call("client", "suspend", "shop").code == 0
     listed = call("client", "list").out
     assert re.search(rf"shop +web +{HISTORY.versions[-1].date} +standard +suspended +orders:write", listed)
-    assert call("client", "suspend", "shop", "--resume").code == 0
+    assert call("client", "resume", "shop").code == 0
     listed += call("client", "list").out
     assert "active" in listed
     assert key not in listed
@@ -333,7 +336,7 @@ def test_a_client_is_added_pinned_suspended_and_its_key_is_shown_once(call: Call
         (["add", "a b", "--channel", "web"], 2, "expected 2 to 256 letters"),
         (["add", "shop"], 2, "--channel"),
         (["add", "shop", "--channel", "fax"], 2, "fax"),
-        (["add", "shop", "--channel", "web", "--quota", "partners"], 2, "did you mean 'partner'?"),
+        (["add", "shop", "--channel", "web", "--quota", "partners"], 1, "did you mean 'partner'?"),
         (["add", "shop", "--channel", "web", "--store", "../x"], 2, "a location such as 0017"),
         (["add", "shop", "--channel", "web", "--scope", "everything"], 2, "everything"),
         (["add", "shop", "--channel", "web", "--version", "2020-01-01"], 2, "2020-01-01"),
@@ -347,6 +350,44 @@ def test_a_client_is_added_pinned_suspended_and_its_key_is_shown_once(call: Call
 def test_a_mistake_about_clients_is_a_sentence(call: Call, arguments: list[str], code: int, says: str) -> None:
     said = call("client", *arguments)
     assert (said.code, said.out) == (code, "")
+    assert says in re.sub(r"\s+", " ", said.err)
+
+
+def test_a_key_is_revoked_a_client_changed_and_removed_and_the_audit_log_tells_by_whom(call: Call) -> None:
+    key = call("client", "add", "shop", "--channel", "web", "--scope", "orders:write", "--expires", "90").out.strip()
+    assert call("client", "change", "shop", "--scope", "orders:read", "--store", "0001", "--quota", "partner").code == 0
+    assert call("client", "revoke", "shop", key).code == 0
+    assert "tg_" not in call("client", "list").out
+    shown = call("client", "show", "shop").out
+    assert "orders:read  only 0001" in shown
+    assert re.search(rf"tg_{key.split('_')[1]}_…  ended +made 20\d\d-", shown)
+    assert call("client", "remove", "shop").code == 0
+    assert call("client", "list") == Said(0, "", "")
+    entries = [json.loads(line) for line in call("audit", "--client", "shop", "--json").out.splitlines()]
+    assert [e["what"] for e in entries] == ["client.removed", "key.ended", "client.changed", "client.added"]
+    assert {e["actor"] for e in entries} == {f"command line: {pwd.getpwuid(os.getuid()).pw_name}"}
+    assert entries[2]["detail"] == {
+        "scopes": "orders:write -> orders:read",
+        "stores": "all -> 0001",
+        "quota": "standard -> partner",
+    }
+    assert key.split("_", 2)[2] not in json.dumps(entries)
+    assert re.search(r"key\.ended shop +prefix", call("audit", "--limit", "2").out)
+    assert call("audit", "--since", "2999-01-01") == Said(0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["client", "change", "shop"], "say what changes"),
+        (["client", "change", "shop", "--store", "1", "--all-stores"], "not both"),
+        (["client", "list", "--url", "http://127.0.0.1:1"], "the key of an operator"),
+        (["audit", "--since", "yesterday"], "yesterday"),
+    ],
+)
+def test_a_command_without_what_it_needs_says_so(call: Call, arguments: list[str], says: str) -> None:
+    said = call(*arguments)
+    assert said.code == 2
     assert says in re.sub(r"\s+", " ", said.err)
 
 
