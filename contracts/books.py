@@ -103,6 +103,10 @@ class ClientBook(Protocol):
         """With its keys and its stored answers, which a later client of the same name must not be given. Raises NotFound."""
         ...
 
+    async def purge_keys(self, before: datetime) -> int:
+        """Keys that ended before."""
+        ...
+
     async def keys(self, client: str | None) -> Sequence[KeyRecord]:
         """By client, newest first. None: those of all."""
         ...
@@ -135,7 +139,7 @@ class AuditBook(Protocol):
     async def list(
         self, limit: int, *, since: datetime | None = None, client: str | None = None, before: tuple[datetime, str] | None = None
     ) -> Sequence[AuditEntry]:
-        """Newest first. `client`: those that it did or that concern it; `before`: time and id of an entry, behind which to go on."""
+        """Newest first. `client`: those that it did or that concern it or one of its keys; `before`: time and id of an entry, behind which to go on."""
         ...
 
     async def purge(self, before: datetime) -> int: ...

@@ -73,12 +73,13 @@ class Steady:
 def housekeeping(
     books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, audit: timedelta, now: Now
 ) -> list[Every | Steady]:
-    """`retention` of stored answers and delivered events, `audit` of the audit log."""
+    """`retention` of stored answers and delivered events, `audit` of the audit log and of keys that have ended."""
 
     async def purge() -> int:
         await books.idempotency.purge(now() - retention)
         await books.outbox.purge(now() - retention)
         await books.audit.purge(now() - audit)
+        await books.clients.purge_keys(now() - audit)
         await books.usage.purge((now() - USAGE_KEPT).date())
         return 0
 

@@ -53,7 +53,8 @@ class Audit:
             wanted.append(f"at >= ${len(given)}")
         if client is not None:
             given.append(text(client))
-            wanted.append(f"(actor = ${len(given)} or subject = ${len(given)})")
+            n = len(given)
+            wanted.append(f"(actor = ${n} or subject = ${n} or subject in (select prefix from api_key where client = ${n}))")
         if before is not None:
             given += [micros(before[0]), before[1]]
             wanted.append(f"(at, id) < (${len(given) - 1}, ${len(given)})")

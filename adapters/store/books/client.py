@@ -93,6 +93,12 @@ class Clients:
 
         await self._engine.write(unit)
 
+    async def purge_keys(self, before: datetime) -> int:
+        async def unit(tx: Transaction) -> int:
+            return await tx.execute("delete from api_key where expires_at < $1", micros(before))
+
+        return await self._engine.write(unit)
+
     async def keys(self, client: str | None) -> Sequence[KeyRecord]:
         async def unit(tx: Transaction) -> Sequence[KeyRecord]:
             whose = ("where client = $1", text(client)) if client is not None else ("",)

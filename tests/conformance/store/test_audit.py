@@ -46,6 +46,20 @@ async def test_entries_are_found_by_time_and_by_whom_they_concern(books: Books) 
     assert await ids(books, since=later(2), client="shop", before=(later(3), "c")) == ["b"]
 
 
+async def test_attempts_with_its_keys_concern_a_client(books: Books) -> None:
+    await books.clients.create(WEB, api_key("abcdefgh"), [])
+    await books.audit.add([entry("a", 1, subject="abcdefgh"), entry("b", 2, subject="zzzzzzzz")])
+    assert await ids(books, client="shop") == ["a"]
+
+
+async def test_keys_that_ended_long_ago_are_forgotten(books: Books) -> None:
+    await books.clients.create(WEB, api_key("abc"), [])
+    await books.clients.rotate(api_key("xyz", made=5), later(60), [])
+    assert await books.clients.purge_keys(later(60)) == 0
+    assert await books.clients.purge_keys(later(61)) == 1
+    assert [k.prefix for k in await books.clients.keys("shop")] == ["xyz"]
+
+
 async def test_purge_takes_what_is_older(books: Books) -> None:
     await books.audit.add([entry("a", 1), entry("b", 2)])
     assert await books.audit.purge(later(2)) == 1
