@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope, Message, Method, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Message, Method, Receive, Scope, Send
 
 from contracts import errors
 from contracts.errors import TillgateError
@@ -19,6 +19,7 @@ from gateway.edge import problems, reading
 from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
+from gateway.edge.peer import Proxies, certificate_of
 from observability import Recorder, current, get_logger
 
 log = get_logger(__name__)
@@ -34,25 +35,25 @@ def application(
     *,
     pages: Sequence[ControllerRouterHandler] = (),
     max_requests: int,
-    trusted: Callable[[str], bool],
+    proxies: Proxies,
 ) -> ASGIApp:
-    """`pages` are documents and console routes of their own; `trusted` says which peers' trace context and forwarded address count."""
+    """`pages` are documents and console routes of their own; `proxies`: whose trace context and forwarded address count."""
     by_path: dict[str, dict[Method, AnyEndpoint]] = {}
     for e in endpoints:
         by_path.setdefault(e.path, {})[e.method] = e
         if e.method == "GET":
             by_path[e.path]["HEAD"] = e
     app = Litestar(
-        route_handlers=[*(_route(path, each, door, trusted) for path, each in by_path.items()), *pages],
+        route_handlers=[*(_route(path, each, door) for path, each in by_path.items()), *pages],
         openapi_config=None,
         exception_handlers={HTTPException: partial(_http_refused, door.max_body), TillgateError: _refused, Exception: _unexpected},
         request_max_body_size=door.max_body,
         logging_config=None,
     )
-    return Flights(app, recorder, max_requests, trusted)
+    return Flights(app, recorder, max_requests, proxies)
 
 
-def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door, trusted: Callable[[str], bool]) -> HTTPRouteHandler:
+def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door) -> HTTPRouteHandler:
     """Reads and answers below the framework's request and response objects: those cost more than the whole door."""
 
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
@@ -72,7 +73,8 @@ def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door, trust
                 headers=headers,
                 path_values=scope["path_params"],
                 read=partial(reading.received, request.receive, headers, door.max_body, door.body_seconds),
-                peer=_caller(scope, headers, trusted),
+                peer=client[0] if (client := scope.get("client")) else "",
+                certificate=certificate_of(scope),
             ),
             flight,
         )
@@ -87,14 +89,6 @@ def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door, trust
         return respond
 
     return HTTPRouteHandler(re.sub(r"\{(\w+)\}", r"{\1:str}", path), http_method=[*endpoints], status_code=200)(handle)
-
-
-def _caller(scope: HTTPScope, headers: Mapping[str, str], trusted: Callable[[str], bool]) -> str:
-    """The address that speaks to us; behind a declared proxy the last one that it names."""
-    peer = client[0] if (client := scope.get("client")) else ""
-    if (forwarded := headers.get("x-forwarded-for")) and trusted(peer):
-        return forwarded.rpartition(",")[2].strip()[:64]
-    return peer
 
 
 def _http_refused(max_body: int, request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
@@ -134,18 +128,18 @@ def problem(error: TillgateError) -> Response[bytes]:
 class Flights:
     """Wraps the application itself, so that 404 and 405 are seen too. Beyond `most` requests at once the answer is 503."""
 
-    def __init__(self, app: ASGIApp, recorder: Recorder, most: int, trusted: Callable[[str], bool]) -> None:
+    def __init__(self, app: ASGIApp, recorder: Recorder, most: int, proxies: Proxies) -> None:
         self._app = app
         self._recorder = recorder
         self._most = most
-        self._trusted = trusted
+        self._proxies = proxies
         self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
             await self._app(scope, receive, send)
             return
-        client = scope.get("client")
+        trusted = self._proxies.admit(scope)
         parents = [v for k, v in scope["headers"] if k == b"traceparent"]
         state = b",".join([v for k, v in scope["headers"] if k == b"tracestate"])
         with self._recorder.flight(
@@ -153,7 +147,7 @@ class Flights:
             f"{_known(scope['method'])} unmatched",
             parent=parents[0].decode("ascii", "replace") if len(parents) == 1 else None,  # repeated is invalid: a new trace
             tracestate=state.decode("ascii", "replace"),
-            trusted=self._trusted(client[0] if client else ""),
+            trusted=trusted,
         ) as flight:
             added = [*((k.encode(), v.encode()) for k, v in flight.response_headers), *_SECURE]
 

@@ -7,6 +7,7 @@ every mistake with file, line and a suggestion; a bad estate never starts.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 import tomllib
@@ -311,6 +312,20 @@ class Identity(Entry, frozen=True, kw_only=True):
     issuer: tuple[Issuer, ...] = ()
 
 
+class EdgeTls(Entry, frozen=True, kw_only=True):
+    """TLS at the gateway's own port. Files in PEM form; renewed ones are taken over by a reload, connections stay."""
+
+    certificate: str
+    """The gateway's own, with the authorities between."""
+    key: str
+    password: Reference | None = None
+    client_ca: str = ""
+    """Authorities whose client certificates are accepted."""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """`required`: a connection without one is not made."""
+    minimum: Literal["1.2", "1.3"] = "1.2"
+
+
 class Edge(Entry, frozen=True, kw_only=True):
     host: Setting = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
@@ -319,6 +334,12 @@ class Edge(Entry, frozen=True, kw_only=True):
     max_requests: Annotated[int, Meta(ge=1)] = 500
     """Requests in work at once; beyond that 503 with Retry-After."""
     trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks (`10.1.0.0/16`) whose `X-Forwarded-For`, trace context and certificate header are believed."""
+    certificate_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]*$", max_length=100)] = ""
+    """Where trusted proxies write the caller's certificate: `Client-Cert` (RFC 9440), or a header with it as escaped PEM."""
+    public_url: Annotated[str, Meta(pattern=r"^(https?://[!-~]+)?$", max_length=500)] = ""
+    """How callers reach the gateway, without a slash at the end: the name of this resource towards issuers of tokens (RFC 9728)."""
+    tls: EdgeTls | None = None
     https: bool = False
     """Whether people reach the gateway by https (TLS ends at a proxy): the console's cookie then travels by https only."""
     idempotency_retention: Duration = Duration(7 * 86_400)
@@ -702,12 +723,29 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     f"route {name}: nothing provides {capability!r}",
                     nearest(capability, offered),
                 )
+    yield from _lint_edge(estate.edge, source)
     yield from _lint_identity(estate.identity, source)
     for name, quota in estate.quota.items():
         yield from _lint_quota(name, quota, source)
     if "standard" not in names.get("quota", set()):
         yield source.finding(
             ("quota",), 'no quota "standard"', 'add [quota.standard] policies = [{ name = "burst", requests = 50, window = "1s" }]'
+        )
+
+
+def _lint_edge(edge: Edge, source: Source) -> Iterator[Finding]:
+    for number, proxy in enumerate(edge.trusted_proxies):
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as exc:
+            yield source.finding(
+                ("edge", "trusted_proxies", str(number)), f"edge.trusted_proxies: {exc}", 'write an address or a network: "10.1.0.0/16"'
+            )
+    if edge.certificate_header and not edge.trusted_proxies:
+        yield source.finding(("edge", "certificate_header"), "edge.certificate_header: nobody may send it", "add trusted_proxies")
+    if edge.tls is not None and bool(edge.tls.client_ca) != (edge.tls.client_certificates != "off"):
+        yield source.finding(
+            ("edge", "tls"), "edge.tls: client_ca and client_certificates belong together", 'client_certificates = "optional" or "required"'
         )
 
 

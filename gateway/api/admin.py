@@ -16,6 +16,7 @@ from adapters.recording import EXCHANGES, SECONDS, Captures
 from contracts.errors import InvalidRequest, NotFound, StateConflict
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.peer import certificate_of
 from observability import current
 from observability.console.data import DriftView
 
@@ -104,7 +105,7 @@ def routes(controls: Controls, authenticator: Authenticator, drift: Callable[[],
         async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
             if flight := current():
                 flight.name = f"{method} {path.replace(':str', '')}"
-            scopes.require(await authenticator.principal(request.headers), scope)
+            scopes.require(await authenticator.principal(request.headers, certificate_of(request.scope)), scope)
             return await handle(request)
 
         return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)

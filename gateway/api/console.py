@@ -20,6 +20,7 @@ from contracts.books import Books
 from contracts.errors import NotFound, TillgateError, Unauthenticated
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.peer import certificate_of
 from gateway.services.overview import Overview
 from observability import current
 from observability.console import pages, portal
@@ -215,7 +216,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         return _json(msgspec.json.encode(await docs.ready()))
 
     async def metrics(request: WebRequest) -> Response[bytes]:
-        scopes.require(await docs.authenticator.principal(request.headers), SCOPE)
+        scopes.require(await docs.authenticator.principal(request.headers, certificate_of(request.scope)), SCOPE)
         return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def root(request: WebRequest) -> Response[bytes]:

@@ -27,6 +27,7 @@ from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.peer import Proxies
 from gateway.edge.quota import MemoryQuotas
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
@@ -214,9 +215,9 @@ def _application(
         base.recorder,
         pages=[
             *console_pages.documents(documents),
-            *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https),
+            *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https or estate.edge.tls is not None),
             *admin.routes(controls, authenticator, overview.drift),
         ],
         max_requests=estate.edge.max_requests,
-        trusted=frozenset(estate.edge.trusted_proxies).__contains__,
+        proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),
     )

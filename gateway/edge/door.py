@@ -146,7 +146,7 @@ class Door:
 
     async def _principal(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Principal:
         try:
-            principal = await self._authenticator.principal(request.headers)
+            principal = await self._authenticator.principal(request.headers, request.certificate)
         except (errors.Unauthenticated, errors.Forbidden):
             if refusal := (await self._take(ANONYMOUS, address(request.peer), "", endpoint)).refusal:
                 raise refusal from None

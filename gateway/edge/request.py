@@ -20,6 +20,9 @@ class Request:
     path_values: Mapping[str, Any]
     read: Callable[[], Awaitable[bytes]]
     peer: str
+    """Address of the caller."""
+    certificate: bytes | None = None
+    """That the caller has proved to hold, in DER."""
 
 
 @dataclass(slots=True)

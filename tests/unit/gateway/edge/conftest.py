@@ -25,6 +25,7 @@ from gateway.app import application
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.peer import Proxies
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.preconditions import versions
@@ -194,7 +195,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             now=lambda: found.now,
             body_seconds=self.body_seconds,
         )
-        app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, trusted=self.trusted.__contains__)
+        app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, proxies=Proxies(self.trusted))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://gateway")
         found = Bench(self.http, self.books, app, recorder, usage, {})
         found.auth = await found.client("shop")
