@@ -18,7 +18,7 @@ from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now
 
 MARGIN = 1.0
-"""Seconds for storing an answer. After them a request that never finished may be taken over: handlers are safe to repeat under their key."""
+"""Seconds for storing an answer. After them what never finished may be taken over: handlers are safe to repeat under their key."""
 
 KEY = r"[!#-\[\]-~]{1,128}"
 """Idempotency-Key, bare or in quotes: printable ASCII without spaces, quotes and backslashes."""
