@@ -54,7 +54,8 @@ class Audit:
         if client is not None:
             given.append(text(client))
             n = len(given)
-            wanted.append(f"(actor = ${n} or subject = ${n} or subject in (select prefix from api_key where client = ${n}))")
+            keys = "select prefix from api_key where client"
+            wanted.append(f"(actor = ${n} or subject = ${n} or subject in ({keys} = ${n}))")
         if before is not None:
             given += [micros(before[0]), before[1]]
             wanted.append(f"(at, id) < (${len(given) - 1}, ${len(given)})")

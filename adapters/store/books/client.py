@@ -44,7 +44,8 @@ class Clients:
             if not await tx.query(
                 "insert into client (name, body) values ($1, $2) on conflict do nothing returning name", client.name, encode(client)
             ):
-                raise StateConflict(what="client", key=client.name, state="there", why=f"give it a new key: tillgate client rotate {client.name}")
+                why = f"give it a new key: tillgate client rotate {client.name}"
+                raise StateConflict(what="client", key=client.name, state="there", why=why)
             await _add_key(tx, key)
             await write_entries(tx, entries)
 
