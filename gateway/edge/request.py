@@ -23,6 +23,8 @@ class Request:
     """Address of the caller."""
     certificate: bytes | None = None
     """That the caller has proved to hold, in DER."""
+    target: bytes = b""
+    """Path and query as they came, percent-encoded; empty: nothing is stored under it."""
 
 
 @dataclass(slots=True)
