@@ -127,9 +127,9 @@ class Door:
                 async with asyncio.timeout_at(ask.call.deadline + (GRACE if endpoint.idempotent_key else min(GRACE, seconds / 5))):
                     outcome = await endpoint.handle(ask, self._services)
             except TimeoutError as exc:
+                raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
             except errors.InvalidRequest as exc:
                 raise replace(exc, where=self._life_cycle.as_sent(exc.where, endpoint, version)) from exc
-                raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
             except errors.UpstreamError as exc:
                 self._charge(endpoint, request, principal, reached=exc.sent)
                 raise
