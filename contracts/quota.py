@@ -48,6 +48,10 @@ class Limit:
         for name, value in (("weight", weight), ("leak", leak), ("capacity", weight * self.requests)):
             object.__setattr__(self, name, value)
 
+    def part(self, of: int) -> Limit:
+        """One of `of` equal shares, rounded down; but a request at least."""
+        return Limit(self.name, max(1, self.requests // of), self.window, self.per, self.routes, self.enforce)
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -101,6 +105,11 @@ class Plan:
     """Levels of who has not asked yet."""
     simple: bool
     """All is counted per client: there is one row."""
+
+    def rest(self, *, reached: bool) -> int:
+        """What a call costs beyond `costs.cached`, once it is known whether it reached a system."""
+        dear = self.costs.write if self.route_class == "write" else self.costs.upstream
+        return dear - self.costs.cached if reached else 0
 
     def keys(self, client: str, store: str) -> tuple[tuple[str, ...], ...]:
         return tuple([count.key(client, store, self.route_class) for count in self.counts])

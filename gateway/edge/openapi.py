@@ -36,6 +36,7 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.GuardRefused,
     errors.Overloaded,
     errors.StoreUnavailable,
+    errors.QuotaUnavailable,
     errors.UpstreamTimeout,
     errors.DeadlineExceeded,
 )

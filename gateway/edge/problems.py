@@ -14,12 +14,14 @@ from gateway.edge.request import Answer
 from observability import FlightRecord
 
 MEDIA_TYPE = "application/problem+json"
-QUOTA_TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+REGISTERED: dict[type[TillgateError], str] = {errors.QuotaExceeded: "quota-exceeded", errors.QuotaUnavailable: "temporary-reduced-capacity"}
+"""https://iana.org/assignments/http-problem-types"""
 
 
 def type_of(error: type[TillgateError]) -> str:
     """The problem's stable `type`: the registered one for quotas, else our catalogue's page."""
-    return QUOTA_TYPE if error is errors.QuotaExceeded else f"/problems/{error.code}"
+    registered = REGISTERED.get(error)
+    return f"https://iana.org/assignments/http-problem-types#{registered}" if registered else f"/problems/{error.code}"
 
 
 def document(error: TillgateError, trace_id: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
-from contracts.quota import Plan, Quota, charged, decide, plans
+from contracts.quota import Plan, Quota, charged, decide, leaked, plans
 from gateway.edge.quota.port import Near, Taken
 from gateway.edge.quota.telling import Telling
 
@@ -29,7 +29,7 @@ class MemoryQuotas:
         self._plans = plans(quotas)
         self._clock = clock
         self._most = most_keys
-        self.telling = telling or Telling(clock)
+        self.telling: Telling = telling or (before.telling if before else Telling(clock))
         kept = before._rows if before else {}  # noqa: SLF001  # of its own kind
         same = {n for n, q in quotas.items() if before and n in before._quotas and before._quotas[n].limits == q.limits}  # noqa: SLF001  # likewise
         self._rows: dict[str, OrderedDict[tuple[str, ...], Row]] = {n: kept[n] if n in same else OrderedDict() for n in quotas}
@@ -59,11 +59,17 @@ class MemoryQuotas:
         self._write(plan, client, store, now, charged(plan, levels, passed, cost))
 
     def rest(self, quota: str, route_class: str, *, reached: bool) -> int:
-        costs = self._quotas[quota].costs
-        return ((costs.write if route_class == "write" else costs.upstream) - costs.cached) if reached else 0
+        return self._plans[quota][route_class].rest(reached=reached)
 
     def by_store(self, quota: str) -> bool:
         return any("store" in limit.per for limit in self._quotas[quota].limits)
+
+    def resume(self, whole: Plan, client: str, store: str, at: int, levels: Sequence[int]) -> None:
+        """Where somebody else stopped counting, at a microsecond of our clock: the same part of each limit is used here."""
+        plan, now = self._plans[whole.quota][whole.route_class], self._clock()
+        theirs = [level * x.capacity // y.capacity for level, x, y in zip(levels, plan.limits, whole.limits, strict=True)]
+        ours = leaked(plan, *self._read(plan, client, store, now))
+        self._write(plan, client, store, now, list(map(max, ours, leaked(plan, theirs, now - at))))
 
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)

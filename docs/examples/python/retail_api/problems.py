@@ -98,6 +98,12 @@ class QuotaExceeded(Problem):
     """Quota exceeded (429, the fault of the caller). Wait for the seconds in Retry-After."""
 
 
+class QuotaUnavailable(Problem):
+    """Calls cannot be counted at the moment, and none passes uncounted (503, the fault of the gateway). Wait for the seconds in Retry-
+    After.
+    """
+
+
 class RejectedBySystem(Problem):
     """The owning system does not accept this (422, the fault of the system). Change the request: the system that owns this data
     refuses it.
@@ -213,6 +219,7 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "state_conflict": StateConflict,
     "store_unavailable": StoreUnavailable,
     "temporarily_unavailable": TemporarilyUnavailable,
+    "quota_unavailable": QuotaUnavailable,
     "unauthenticated": Unauthenticated,
     "unknown_version": UnknownVersion,
     "unprocessable": Unprocessable,

@@ -1,0 +1,1 @@
+"""How Redis and Valkey are spoken: quotas that several processes count together, decided by one script."""

@@ -1,0 +1,107 @@
+"""Quotas that several processes count together, and what holds while they cannot."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from contracts.errors import QuotaUnavailable
+from contracts.quota import Ledger, LedgerAway, Plan, Quota, plans
+from gateway.edge.quota import fields
+from gateway.edge.quota.memory import MemoryQuotas
+from gateway.edge.quota.port import Near, Taken
+from gateway.edge.quota.telling import Telling
+
+WhenUnreachable = Literal["local", "open", "closed"]
+REMEMBERED = 20_000
+"""Clients whose last levels in the ledger are kept, for when it goes away."""
+
+
+class SharedQuotas:
+    """`open`: calls pass uncounted. `closed`: none passes. `local`: each process grants its share, from where the ledger was last seen."""
+
+    def __init__(
+        self,
+        quotas: Mapping[str, Quota],
+        ledger: Ledger,
+        when_unreachable: WhenUnreachable,
+        clock: Callable[[], int],
+        processes: int | None = None,
+        telling: Telling | None = None,
+    ) -> None:
+        """`processes`: that share the ledger; else as many as it was last seen to have. `clock`: microseconds that never go back."""
+        self._quotas = dict(quotas)
+        self._plans = plans(quotas)
+        self._ledger = ledger
+        self._choice = when_unreachable
+        self._clock = clock
+        self._processes = processes
+        self.telling = telling or Telling(clock)
+        self._local: tuple[int, MemoryQuotas] | None = None
+        """Of the last outage, with the share it was made for."""
+        self._seen: OrderedDict[tuple[Plan, str, str], tuple[int, Sequence[int]]] = OrderedDict()
+        self.alone = 0
+        """Calls that were decided without the ledger."""
+
+    def __contains__(self, quota: str) -> bool:
+        return quota in self._plans
+
+    @property
+    def share(self) -> int:
+        """One part of so many is what this process grants while it is alone."""
+        return self._processes or self._ledger.processes
+
+    def take_now(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken | None:
+        return None if self._ledger.reachable else self._without(self._plans[quota][route_class], client, store, cost)
+
+    async def take(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken:
+        plan = self._plans[quota][route_class]
+        price = plan.costs.cached if cost is None else cost
+        try:
+            decision = await self._ledger.take(plan, client, store, price)
+        except LedgerAway:
+            return self._without(plan, client, store, cost)
+        if self._choice == "local":
+            self._seen[plan, client, store] = self._clock(), decision.levels
+            if len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
+        return self.telling.taken(plan, client, store, decision, price)
+
+    def charge(self, quota: str, client: str, store: str, route_class: str, cost: int) -> None:
+        if self._ledger.reachable:
+            self._ledger.charge(self._plans[quota][route_class], client, store, cost)
+        elif self._choice == "local":
+            self._alone().charge(quota, client, store, route_class, cost)
+
+    def rest(self, quota: str, route_class: str, *, reached: bool) -> int:
+        return self._plans[quota][route_class].rest(reached=reached)
+
+    def by_store(self, quota: str) -> bool:
+        return any("store" in limit.per for limit in self._quotas[quota].limits)
+
+    def near(self, most: int) -> Sequence[Near]:
+        return self.telling.near(most)
+
+    def _without(self, plan: Plan, client: str, store: str, cost: int | None) -> Taken:
+        self.alone += 1
+        form = fields.form(plan, store)
+        told = {"ratelimit-policy": form.policy} if form.policy else {}
+        match self._choice:
+            case "open":
+                return Taken(told)
+            case "closed":
+                return Taken(told, QuotaUnavailable(policies=tuple(limit.name for limit in plan.limits if limit.enforce)))
+        local = self._alone()
+        if seen := self._seen.pop((plan, client, store), None):
+            local.resume(plan, client, store, *seen)
+        return local.take_now(plan.quota, client, store, plan.route_class, cost)
+
+    def _alone(self) -> MemoryQuotas:
+        share = self.share
+        if self._local is None or self._local[0] != share:
+            before = self._local[1] if self._local else None
+            part = {name: replace(quota, limits=tuple(x.part(share) for x in quota.limits)) for name, quota in self._quotas.items()}
+            self._local = share, MemoryQuotas(part, self._clock, before=before, telling=self.telling)
+        return self._local[1]
