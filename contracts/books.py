@@ -145,7 +145,6 @@ class AuditBook(Protocol):
     async def purge(self, before: datetime) -> int: ...
 
 
-# ---- idempotency --------------------------------------------------------------------------------------------------
 # ---- usage --------------------------------------------------------------------------------------------------------
 
 
@@ -176,6 +175,7 @@ class UsageBook(Protocol):
     async def purge(self, before: date) -> int: ...
 
 
+# ---- idempotency --------------------------------------------------------------------------------------------------
 
 
 class StoredAnswer(Noun, frozen=True, kw_only=True):
@@ -516,6 +516,7 @@ class Books(Protocol):
 
     clients: ClientBook
     audit: AuditBook
+    usage: UsageBook
     idempotency: IdempotencyBook
     reservations: ReservationBook
     sales: SaleBook
@@ -532,4 +533,3 @@ class Books(Protocol):
     async def check(self) -> dict[str, Any]:
         """Answers quickly whether the store can write; raises StoreUnavailable."""
         ...
-    usage: UsageBook

@@ -34,9 +34,9 @@ class Ask(Generic[P, B]):
     body: B
     flight: FlightRecord
     idempotency_key: str = ""
-    if_match: tuple[str, ...] = ()
     repeated: bool = False
     """Under its Idempotency-Key it began before and came to no answer: what it changes may be changed already."""
+    if_match: tuple[str, ...] = ()
     if_none_match: tuple[str, ...] = ()
 
 
