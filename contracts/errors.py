@@ -269,6 +269,23 @@ class QuotaExceeded(CallerError):
         return {"violated-policies": self.violated or (self.policy,)}
 
 
+@dataclass(eq=False, kw_only=True)
+class QuotaUnavailable(TillgateError):
+    """Nobody can say what is left, and the estate wants no call to pass uncounted."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "quota_unavailable"
+    title: ClassVar[str] = "Calls cannot be counted at the moment, and none passes uncounted"
+    retryable: ClassVar[bool] = True
+    advice: ClassVar[str] = "Wait for the seconds in Retry-After."
+    policies: tuple[str, ...] = ()
+    retry_after: float = 2.0
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"violated-policies": self.policies}
+
+
 # ---- a legacy system's fault --------------------------------------------------------------------------------------
 
 
@@ -289,23 +306,6 @@ class UpstreamError(TillgateError):
     reason: str = "failed"
     sent: bool = True
     retry_after: float | None = None
-@dataclass(eq=False, kw_only=True)
-class QuotaUnavailable(TillgateError):
-    """Nobody can say what is left, and the estate wants no call to pass uncounted."""
-
-    status: ClassVar[int] = 503
-    code: ClassVar[str] = "quota_unavailable"
-    title: ClassVar[str] = "Calls cannot be counted at the moment, and none passes uncounted"
-    retryable: ClassVar[bool] = True
-    advice: ClassVar[str] = "Wait for the seconds in Retry-After."
-    policies: tuple[str, ...] = ()
-    retry_after: float = 2.0
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        return {"violated-policies": self.policies}
-
-
 
 
 @dataclass(eq=False, kw_only=True)
