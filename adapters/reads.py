@@ -195,7 +195,8 @@ class Reads:
                 if self._open.get(shared.group) is shared and len(shared.keys) >= self._size:
                     self._depart(shared)
             left = call.deadline - asyncio.get_running_loop().time()
-            await asyncio.wait([shared.done for shared in trips], timeout=max(left, 0))
+            with call.waiting:
+                await asyncio.wait([shared.done for shared in trips], timeout=max(left, 0))
             for shared, wanted in trips.items():
                 self._tell(shared, hop)
                 for key in wanted:

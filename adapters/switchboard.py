@@ -129,7 +129,8 @@ def _reads(operation: Operation, capability: Capability[Any, Any], cache_rows: i
 async def _write(operation: Operation, request: msgspec.Struct, call: Call) -> Answer[Any]:
     with step(Step.CALL, system=operation.system, operation=operation.name) as hop:
         try:
-            rows, source = await operation.perform(request, call)
+            with call.waiting:
+                rows, source = await operation.perform(request, call)
         except OutcomeUnknown:
             hop.set(in_doubt=True)
             raise

@@ -236,7 +236,7 @@ class Guard:
                 holders=f"{self.system}:{places.in_flight}",
             ):
                 async with asyncio.timeout(max(left, 0)):
-                    await places.enter(call.channel)
+                    await places.enter(call.channel, call.client, call.priority)
         except TimeoutError:
             raise DeadlineExceeded(
                 system=self.system, operation=self.operation, reason=f"all {places.limit} places busy until the deadline", sent=False
