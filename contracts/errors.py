@@ -213,6 +213,26 @@ class RetiredVersion(CallerError):
 
 
 @dataclass(eq=False, kw_only=True)
+class VersionBrownOut(CallerError):
+    """503 and not 410: it ends, and says when (RFC 9110 §15.6.4); 410 would tell caches and callers that it never comes back."""
+
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "version_brown_out"
+    title: ClassVar[str] = "This deprecated API version is switched off for some announced minutes"
+    retryable: ClassVar[bool] = True
+    advice: ClassVar[str] = "Move to a newer version before the sunset of this one; until then it is back after the seconds in Retry-After."
+    text: ClassVar[str] = "API version {version} is switched off until {until}, as announced; the newest is {newest}"
+    version: str
+    until: str
+    newest: str
+    retry_after: float
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"version": self.version, "until": self.until, "newestVersion": self.newest}
+
+
+@dataclass(eq=False, kw_only=True)
 class IdempotencyKeyMissing(CallerError):
     code: ClassVar[str] = "idempotency_key_missing"
     title: ClassVar[str] = "This request needs an Idempotency-Key"

@@ -14,9 +14,11 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +28,8 @@ from contracts.errors import Finding, Findings
 from contracts.policy import Duration, Policy
 from contracts.ports import CAPABILITIES, Capability
 from contracts.quota import Per, RouteClass
+from contracts.versions import HISTORY
+from gateway.edge.brown_out import LONGEST, BrownOut, Weekly, overlap
 from gateway.edge.identity.scopes import SCOPES
 
 MAX_ESTATE_BYTES = 1_000_000
@@ -241,6 +245,8 @@ class Events(Entry, frozen=True, kw_only=True):
     rabbitmq: Setting | None = None
     """`amqp(s)://user:password@host:port/vhost`, by reference."""
     exchange: str = "tillgate.events"
+    version: str = ""
+    """The API version in whose shapes consumers outside get events; none: the newest."""
     unroutable: Literal["accept", "refuse"] = "accept"
     """An event that no queue asked for: fine, or held back until one does."""
     tls: Tls = Tls()
@@ -251,6 +257,29 @@ class Telemetry(Entry, frozen=True, kw_only=True):
     """OTLP/HTTP endpoint, for example http://collector:4318."""
     keep_for: Duration = Duration(86_400)
     keep_bytes: Annotated[int, Meta(ge=1_000_000)] = 2_000_000_000
+
+
+class BrownOutEntry(Entry, frozen=True, kw_only=True):
+    """Announced minutes in which a deprecated version answers 503, so that whoever still uses it notices before its sunset.
+
+    Times without an offset are local ones of the estate (`time_zone`).
+    """
+
+    version: str
+    from_: datetime | None = msgspec.field(default=None, name="from")
+    """When it begins; with `every`: from when on the rule holds."""
+    until: datetime | None = None
+    """When it ends; with `every`: no window begins from then on."""
+    every: str = ""
+    """`"tue 10:00-10:15"`, `"mon,thu 23:50-00:10"`, `"day 06:00-06:05"`."""
+    announcement: str = ""
+    """A page for people, which answers link to."""
+
+
+class Versions(Entry, frozen=True, kw_only=True):
+    """How old API versions end."""
+
+    brown_out: tuple[BrownOutEntry, ...] = ()
 
 
 class AuditLog(Entry, frozen=True, kw_only=True):
@@ -358,6 +387,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     events: Events = Events()
     telemetry: Telemetry = Telemetry()
     audit: AuditLog = AuditLog()
+    versions: Versions = Versions()
     edge: Edge = Edge()
     identity: Identity = Identity()
 
@@ -725,6 +755,7 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                 )
     yield from _lint_edge(estate.edge, source)
     yield from _lint_identity(estate.identity, source)
+    yield from _lint_versions(estate, source)
     for name, quota in estate.quota.items():
         yield from _lint_quota(name, quota, source)
     if "standard" not in names.get("quota", set()):
@@ -774,6 +805,78 @@ def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
         for word, scopes in issuer.scopes.items():
             for unknown in set(scopes) - SCOPES.keys():
                 yield source.finding((*at, "scopes", word), f"issuer {issuer.url}: unknown scope {unknown!r}", nearest(unknown, SCOPES))
+
+
+def brown_outs(estate: Estate) -> tuple[BrownOut, ...]:
+    """As they are written. Raises ValueError for a rule that is none, ZoneInfoNotFoundError."""
+    zone = ZoneInfo(estate.estate.time_zone)
+
+    def moment(at: datetime | None) -> datetime | None:
+        return at.replace(tzinfo=zone) if at is not None and at.tzinfo is None else at
+
+    return tuple(
+        BrownOut(b.version, zone, moment(b.from_), moment(b.until), Weekly.parse(b.every) if b.every else None, b.announcement)
+        for b in estate.versions.brown_out
+    )
+
+
+def past_brown_outs(estate: Estate, now: datetime) -> Iterator[str]:
+    """Entries that do nothing any more, as sentences."""
+    for one in brown_outs(estate):
+        if next(one.windows(now), None) is None:
+            yield f"[[versions.brown_out]] of {one.version}: it is over, the entry may go"
+
+
+_ADDRESS = re.compile(r"(https?://|/)[!#-;=?-~]*")
+"""It stands between < and > in a header."""
+
+
+def _lint_versions(estate: Estate, source: Source) -> Iterator[Finding]:
+    """Whether a window is over already is no mistake: the estate must still start."""
+    if estate.events.version and estate.events.version not in HISTORY.by_date:
+        hint = nearest(estate.events.version, HISTORY.by_date)
+        yield source.finding(("events", "version"), f"[events]: no API version {estate.events.version!r}", hint)
+    known: list[BrownOut] = []
+    for number, entry in enumerate(estate.versions.brown_out):
+        at, who = ("versions", "brown_out", str(number)), f"brown-out of {entry.version}"
+        version = HISTORY.by_date.get(entry.version)
+        if version is None:
+            yield source.finding((*at, "version"), f"{who}: no such API version", nearest(entry.version, HISTORY.by_date))
+            continue
+        if version.deprecated is None:
+            hint = "deprecate it first"
+            yield source.finding((*at, "version"), f"{who}: the version is not deprecated, nobody was told to leave it", hint)
+            continue
+        try:
+            (one,) = brown_outs(msgspec.structs.replace(estate, versions=Versions(brown_out=(entry,))))
+        except ValueError as exc:
+            yield source.finding((*at, "every"), f"{who}: {exc}")
+            continue
+        except ZoneInfoNotFoundError:
+            return
+        if one.weekly is None and (one.since is None or one.until is None):
+            yield source.finding(at, f"{who}: it has no time", 'write from and until, or every = "tue 10:00-10:15"')
+            continue
+        if one.since and one.until and one.since >= one.until:
+            yield source.finding((*at, "until"), f"{who}: it ends before it begins")
+            continue
+        if one.announcement and not _ADDRESS.fullmatch(one.announcement):
+            yield source.finding((*at, "announcement"), f"{who}: expected an address such as https://…, got {one.announcement!r:.60}")
+        first = next(one.windows(one.since or version.deprecated), None)
+        if first is None:
+            yield source.finding(at, f"{who}: no window is in its time", "widen from and until, or change every")
+            continue
+        if first.end - first.start > LONGEST:
+            yield source.finding(at, f"{who}: {first} is longer than a day", "several short ones are noticed as well and hurt less")
+        if one.since and first.start < version.deprecated:
+            hint = f"it may begin on {version.deprecated:%Y-%m-%d}"
+            yield source.finding(at, f"{who}: {first} is before its deprecation, nobody was told", hint)
+        if version.sunset and first.start >= version.sunset:
+            yield source.finding(at, f"{who}: {first} is after its sunset, it is off by then", f"before {version.sunset:%Y-%m-%d %H:%M}")
+        for other in known:
+            if other.version == one.version and (shared := overlap(one, other, one.since or version.deprecated)):
+                yield source.finding(at, f"{who}: {shared} overlaps another one", "keep one of them")
+        known.append(one)
 
 
 def _lint_quota(name: str, quota: Quota, source: Source) -> Iterator[Finding]:

@@ -28,6 +28,7 @@ from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import Proxies
+from gateway.estate import brown_outs
 from gateway.edge.quota import MemoryQuotas
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
@@ -182,6 +183,7 @@ def _application(
         freshness={e.route: wiring.switchboard.freshness(e.capabilities) for e in ENDPOINTS if e.method == "GET"},
         retention_days=estate.edge.idempotency_retention / 86_400,
         now=base.now,
+        brown_outs=brown_outs(estate),
         denied=base.audit.denied,
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}

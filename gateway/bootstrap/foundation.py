@@ -20,13 +20,14 @@ from adapters.store.spec import StoreOptions
 from contracts.books import Books
 from contracts.ports import Publisher
 from gateway import estate as estates
+from contracts.versions import HISTORY
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
 from gateway.edge.usage import Usage
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id
-from gateway.services.relay import Relay, Subscribers, announced
+from gateway.services.relay import Relay, Subscribers, Versioned, announced
 from observability import Recorder
 from observability.export import Otlp
 from observability.recorder import Sink
@@ -135,7 +136,7 @@ async def foundation(
             broker = RabbitPublisher(_broker(estate.events, environment))
             await broker.start()
             stack.push_async_callback(broker.close)
-            publishers.append(broker)
+            publishers.append(Versioned(broker, HISTORY, estate.events.version or HISTORY.newest.date))
         secret = await pepper(books)
         audit = Audit(books.audit, books.clients, now)
         await stack.enter_async_context(audit.kept())

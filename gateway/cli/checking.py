@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import rich_click as click
 
 from gateway.bootstrap import check as check_estate
 from gateway.cli.settings import Settings, reference_estate
+from gateway.estate import past_brown_outs
 
 MAX_NOTES = 20
 
@@ -27,9 +29,10 @@ def check(settings: Settings) -> None:
         f"{len(checked.mappings)} mappings, {len(estate.channel)} channels, {len(estate.route)} routes: no finding "
         f"({time.monotonic() - began:.1f} s)"
     )
-    for note in checked.notes[:MAX_NOTES]:
+    notes = [*past_brown_outs(estate, datetime.now(UTC)), *checked.notes]
+    for note in notes[:MAX_NOTES]:
         click.echo(f"note: {note}")
-    if (more := len(checked.notes) - MAX_NOTES) > 0:
+    if (more := len(notes) - MAX_NOTES) > 0:
         click.echo(f"note: {more} more of this kind")
 
 

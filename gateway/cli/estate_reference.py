@@ -8,6 +8,7 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -40,7 +41,15 @@ _NAMES = {
 _OPTIONS: dict[str, type[msgspec.Struct]] = bootstrap.SPECS
 _FEED_OPTIONS: type[msgspec.Struct] = bootstrap.FeedOptions
 """Only the composition root may know the drivers; what their options are is asked there."""
-_WORDS = {str: "text", int: "number", float: "number", bool: "true or false", Duration: "duration", Any: "anything"}
+_WORDS = {
+    str: "text",
+    int: "number",
+    float: "number",
+    bool: "true or false",
+    Duration: "duration",
+    datetime: "date and time",
+    Any: "anything",
+}
 
 
 def text() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from contracts.errors import TillgateError
 from contracts.policy import Freshness
 from contracts.versions import VersionHistory
 from gateway.edge import deadline, problems, reading
+from gateway.edge.brown_out import BrownOut
 from gateway.edge.endpoint import AnyEndpoint, Ask
 from gateway.edge.idempotency import Once, key_of
 from gateway.edge.identity import scopes
@@ -57,6 +58,7 @@ class Door:
         now: Now = utc_now,
         body_seconds: float = BODY_SECONDS,
         denied: Callable[[str, str, str, str], None] = lambda code, claimed, address, route: None,
+        brown_outs: Sequence[BrownOut] = (),
     ) -> None:
         """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive;
         `denied` is told of each attempt that is not let in (see Audit), and must return at once.
@@ -68,7 +70,7 @@ class Door:
         self._usage = usage
         self._services = services
         self._deadlines = deadlines
-        self._life_cycle = LifeCycle(history, now)
+        self._life_cycle = LifeCycle(history, now, brown_outs)
         self._representation = Representation(history, now, freshness)
         self._once = Once(books.idempotency, grace=GRACE, retention_days=retention_days, now=now)
         self.max_body = max_body
@@ -89,7 +91,11 @@ class Door:
         loop = asyncio.get_running_loop()
         arrived = loop.time()
         principal = await self._principal(endpoint, request, flight, extra)
-        version = self._life_cycle.version(request, principal, extra)
+        try:
+            version = self._life_cycle.version(request.headers, principal, extra)
+        except (errors.RetiredVersion, errors.VersionBrownOut) as exc:
+            self._usage.seen(exc.version, principal, endpoint.route)
+            raise
         flight.api_version = version.date
         reading.check_accept(request.headers.get("accept", ""))
         seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))

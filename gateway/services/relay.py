@@ -15,6 +15,7 @@ from contracts.books import Books, Outbox, OutboxRow
 from contracts.errors import Overloaded, TillgateError
 from contracts.events import Event
 from contracts.ports import Publisher
+from contracts.versions import VersionHistory
 from gateway.services.clock import Now
 from observability import Recorder, get_logger
 
@@ -100,6 +101,17 @@ class Subscribers:
         for reader in tuple(self._readers):
             if event.type.startswith(reader.prefixes):
                 reader.put(event)
+
+
+class Versioned:
+    """A publisher whose readers are pinned to an API version: they get events in its shapes."""
+
+    def __init__(self, publisher: Publisher, history: VersionHistory, version: str) -> None:
+        self.name = publisher.name
+        self._publisher, self._history, self._version = publisher, history, version
+
+    async def publish(self, event: Event) -> None:
+        await self._publisher.publish(self._history.down_event(event, self._version))
 
 
 ANNOUNCING = {

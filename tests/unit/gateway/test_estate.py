@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,74 @@ def test_the_reference_estate_is_read_with_its_types() -> None:
     assert read.route["POST /orders"].deadline == pytest.approx(15)
 
 
+def test_a_brown_out_is_read_in_the_time_zone_of_the_estate(tmp_path: Path) -> None:
+    (tmp_path / "estate.toml").write_text(
+        TEXT
+        + """
+[[versions.brown_out]]
+version = "2025-09-01"
+from = 2027-03-02T10:00:00
+until = 2027-03-02T10:15:00+01:00
+announcement = "https://shop.example/news?a=1"
+
+[[versions.brown_out]]
+version = "2025-09-01"
+every = "thu 10:00-10:15"
+"""
+    )
+    read, _ = estate.read(tmp_path)
+    once, weekly = estate.brown_outs(read)
+    now = datetime(2027, 3, 1, tzinfo=UTC)
+    assert [str(next(one.windows(now))) for one in (once, weekly)] == [
+        "2027-03-02T09:00Z/2027-03-02T09:15Z",
+        "2027-03-04T09:00Z/2027-03-04T09:15Z",
+    ]
+    assert list(estate.past_brown_outs(read, now)) == []
+    assert list(estate.past_brown_outs(read, now + timedelta(days=2))) == [
+        "[[versions.brown_out]] of 2025-09-01: it is over, the entry may go"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "says", "hint"),
+    [
+        ('version = "2025-09-02"\nevery = "tue 10:00-10:15"', "no such API version", "did you mean '2025-09-01'?"),
+        ('version = "2026-03-01"\nevery = "tue 10:00-10:15"', "the version is not deprecated", "deprecate it first"),
+        ('version = "2025-09-01"', "it has no time", "write from and until"),
+        ('version = "2025-09-01"\nfrom = 2027-03-02T10:00:00', "it has no time", "write from and until"),
+        ('version = "2025-09-01"\nevery = "tuesdays"', "expected weekdays and hours", ""),
+        ('version = "2025-09-01"\nevery = 7', "Expected `str`, got `int`", ""),
+        ('version = "2025-09-01"\nfrom = "tomorrow"\nuntil = "later"', "Invalid RFC3339 encoded datetime, got 'tomorrow'", ""),
+        ('version = "2025-09-01"\nfrom = 2027-03-02T10:00:00Z\nuntil = 2027-03-02T10:00:00Z', "it ends before it begins", ""),
+        ('version = "2025-09-01"\nfrom = 2027-03-02T10:00:00Z\nuntil = 2027-03-04T10:00:00Z', "is longer than a day", "several short ones"),
+        ('version = "2025-09-01"\nfrom = 2026-03-02T10:00:00Z\nuntil = 2026-03-02T10:10:00Z', "before its deprecation", "2026-10-01"),
+        ('version = "2025-09-01"\nfrom = 2028-03-02T10:00:00Z\nuntil = 2028-03-02T10:10:00Z', "after its sunset", "before 2027-09-30"),
+        (
+            'version = "2025-09-01"\nevery = "tue 10:00-10:15"\nfrom = 2027-03-02T12:00:00Z\nuntil = 2027-03-08T12:00:00Z',
+            "no window is in its time",
+            "widen",
+        ),
+        ('version = "2025-09-01"\nevery = "tue 10:00-10:15"\nannouncement = "ftp://x"', "expected an address such as https://", ""),
+        ('version = "2025-09-01"\nevery = "tue 10:00-10:15"\nannouncement = "https://x> y"', "expected an address such as https://", ""),
+        (
+            'version = "2025-09-01"\nevery = "tue 10:00-10:15"\n[[versions.brown_out]]\nversion = "2025-09-01"\nevery = "day 10:10-10:20"',
+            "overlaps another one",
+            "keep one",
+        ),
+    ],
+)
+def test_a_brown_out_that_cannot_be_meant_is_found(entry: str, says: str, hint: str, tmp_path: Path) -> None:
+    findings = found(tmp_path, f"{TEXT}\n[[versions.brown_out]]\n{entry}\n")
+    assert says in findings[0].message
+    assert hint in findings[0].suggestion
+    assert findings[0].line > TEXT.count("\n")
+
+
+def test_events_are_told_in_a_version_that_there_is(tmp_path: Path) -> None:
+    text = changed('exchange = "tillgate.events"', 'version = "2026-03-02"')
+    assert "no API version '2026-03-02'" in the(found(tmp_path, text)).message
+
+
 # ---- findings ------------------------------------------------------------------------------------------------------
 
 
@@ -94,7 +163,6 @@ def test_each_mistake_is_named_with_its_line_and_what_to_write_instead(tmp_path:
     assert 1 <= named[0].line <= text.count("\n") + 1
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
 def policy(name: str = "a", requests: int = 5, window: str = "1s", more: str = "") -> str:
     return f'{{ name = "{name}", requests = {requests}, window = "{window}"{more} }}'
 
@@ -124,6 +192,7 @@ def test_a_quota_that_cannot_do_what_it_says_is_found(tmp_path: Path, policies: 
     assert one.line in range(line_of(text, "[quota.standard]"), line_of(text, "[quota.partner]"))
 
 
+def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
     text = TEXT.replace("safety_stock = 1", "safety_stock = -1").replace('protocol    = "rest"', 'protocol    = "soap2"')
     text = text.replace('deadline = "15s"', "deadline = 15").replace('deadline     = "15s"', "deadline     = 15") + '\n[edg]\nhost = "x"\n'
     findings = found(tmp_path, text)

@@ -188,6 +188,12 @@ class UpstreamUnreachable(Problem):
     """
 
 
+class VersionBrownOut(Problem):
+    """This deprecated API version is switched off for some announced minutes (503, the fault of the caller). Move to a newer version
+    before the sunset of this one; until then it is back after the seconds in Retry-After.
+    """
+
+
 class VersionRetired(Problem):
     """This API version has been switched off (410, the fault of the caller). Correct the request; sending it again unchanged gives the
     same answer.
@@ -213,13 +219,13 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "overloaded": Overloaded,
     "precondition_failed": PreconditionFailed,
     "quota_exceeded": QuotaExceeded,
+    "quota_unavailable": QuotaUnavailable,
     "rejected_by_system": RejectedBySystem,
     "request_in_progress": RequestInProgress,
     "request_too_slow": RequestTooSlow,
     "state_conflict": StateConflict,
     "store_unavailable": StoreUnavailable,
     "temporarily_unavailable": TemporarilyUnavailable,
-    "quota_unavailable": QuotaUnavailable,
     "unauthenticated": Unauthenticated,
     "unknown_version": UnknownVersion,
     "unprocessable": Unprocessable,
@@ -229,5 +235,6 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "upstream_failed": UpstreamFailed,
     "upstream_timeout": UpstreamTimeout,
     "upstream_unreachable": UpstreamUnreachable,
+    "version_brown_out": VersionBrownOut,
     "version_retired": VersionRetired,
 }
