@@ -139,10 +139,43 @@ class AuditBook(Protocol):
     async def list(
         self, limit: int, *, since: datetime | None = None, client: str | None = None, before: tuple[datetime, str] | None = None
     ) -> Sequence[AuditEntry]:
-        """Newest first. `client`: those that it did or that concern it or one of its keys; `before`: time and id of an entry, behind which to go on."""
+        """Newest first. `client`: those that it did or that concern it or one of its keys; `before`: time and id of an entry, behind which
+        to go on.
+        """
         ...
 
     async def purge(self, before: datetime) -> int: ...
+
+
+# ---- sessions of the console --------------------------------------------------------------------------------------
+
+
+class ConsoleSession(Noun, frozen=True, kw_only=True):
+    """Somebody who has signed in with a key. It is found by the `mark` of its cookie, which is stored nowhere."""
+
+    mark: str
+    """SHA-256 of the cookie's value, in hexadecimal."""
+    client: str
+    prefix: str
+    """Of the key that opened it: it lives no longer than that."""
+    scopes: tuple[str, ...]
+    """What the key was good for then."""
+    opened_at: datetime
+    seen_at: datetime
+
+
+class SessionBook(Protocol):
+    async def open(self, session: ConsoleSession, most: int) -> None:
+        """Of one client's sessions the `most` that were opened last stay."""
+        ...
+
+    async def get(self, mark: str) -> ConsoleSession | None: ...
+
+    async def seen(self, mark: str, at: datetime) -> None: ...
+
+    async def end(self, mark: str) -> None: ...
+
+    async def purge(self, opened_before: datetime) -> int: ...
 
 
 # ---- usage --------------------------------------------------------------------------------------------------------
@@ -516,6 +549,7 @@ class Books(Protocol):
 
     clients: ClientBook
     audit: AuditBook
+    sessions: SessionBook
     usage: UsageBook
     idempotency: IdempotencyBook
     reservations: ReservationBook

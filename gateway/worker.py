@@ -80,6 +80,7 @@ def housekeeping(
         await books.outbox.purge(now() - retention)
         await books.audit.purge(now() - audit)
         await books.clients.purge_keys(now() - audit)
+        await books.sessions.purge(now() - timedelta(days=1))  # they live for some hours
         await books.usage.purge((now() - USAGE_KEPT).date())
         return 0
 

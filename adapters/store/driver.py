@@ -15,6 +15,7 @@ from adapters.store.books.order import Orders
 from adapters.store.books.outbox import EventOutbox
 from adapters.store.books.reservation import Reservations
 from adapters.store.books.sale import Sales
+from adapters.store.books.session import Sessions
 from adapters.store.books.usage import Usage
 from adapters.store.schema import migrate
 from adapters.store.spec import StoreOptions
@@ -31,6 +32,7 @@ from contracts.books import (
     Outbox,
     ReservationBook,
     SaleBook,
+    SessionBook,
     UsageBook,
 )
 
@@ -45,6 +47,7 @@ class Store:
         self._sales = Sales(engine)
         self.clients: ClientBook = Clients(engine)
         self.audit: AuditBook = Audit(engine)
+        self.sessions: SessionBook = Sessions(engine)
         self.usage: UsageBook = Usage(engine)
         self.idempotency: IdempotencyBook = Idempotency(engine)
         self.reservations: ReservationBook = Reservations(engine)

@@ -14,3 +14,13 @@ create table audit (
 create index audit_at on audit (at, id);
 create index audit_actor on audit (actor, at, id);
 create index audit_subject on audit (subject, at, id);
+
+create table console_session (
+  mark {text} primary key,
+  client {text} not null,
+  prefix {text} not null,
+  scopes {blob} not null,
+  opened_at {int} not null,
+  seen_at {int} not null
+) {strict};
+create index console_session_client on console_session (client, opened_at);
