@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from gateway import estate as estates
 from contracts.versions import HISTORY
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
+from gateway.edge.tls import ServerTls, server_context
 from gateway.edge.usage import Usage
 from gateway.estate import Estate, Events
 from gateway.services.catalogue import Zones
@@ -94,6 +96,8 @@ class Foundation:
     books: Books
     secret: bytes
     audit: Audit
+    tls: ServerTls | None
+    """Of the gateway's own port."""
     usage: Usage
     recorder: Recorder
     ring: Ring
@@ -150,6 +154,7 @@ async def foundation(
             books=books,
             secret=secret,
             audit=audit,
+            tls=ServerTls(tls) if (tls := await own_tls(estate, environment)) else None,
             usage=usage,
             recorder=recorder,
             ring=ring,
@@ -158,6 +163,11 @@ async def foundation(
             zones=Zones(ZoneInfo(estate.estate.time_zone)),
             captures=Captures(),
         )
+
+
+async def own_tls(estate: Estate, environment: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Raises LookupError."""
+    return await asyncio.to_thread(server_context, estate.edge.tls, environment) if estate.edge.tls else None
 
 
 def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
@@ -170,6 +180,12 @@ def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
         "[telemetry]": (old.telemetry, new.telemetry),
         "[edge] host": (old.edge.host, new.edge.host),
         "[edge] port": (old.edge.port, new.edge.port),
+        "[edge.tls]": (_handshake(old), _handshake(new)),
         "[edge] max_connections": (old.edge.max_connections, new.edge.max_connections),
     }
     return tuple(name for name, (before, after) in tables.items() if before != after)
+
+
+def _handshake(estate: Estate) -> tuple[str, str] | None:
+    """What no renewal changes."""
+    return (estate.edge.tls.client_certificates, estate.edge.tls.minimum) if estate.edge.tls else None

@@ -19,9 +19,10 @@ from contracts.errors import Findings, StoreUnavailable, TillgateError, Upstream
 from gateway.api.admin import Reloaded
 from gateway.bootstrap.building import Generation, build
 from gateway.bootstrap.checking import Checked, check
-from gateway.bootstrap.foundation import Foundation, foundation, needs_restart
+from gateway.bootstrap.foundation import Foundation, foundation, needs_restart, own_tls
 from gateway.bootstrap.systems import missing
 from gateway.edge.protocol import GONE
+from gateway.edge.tls import ServerTls
 from gateway.estate import Estate
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, utc_now
@@ -109,6 +110,10 @@ class Product:
     @property
     def relay(self) -> Relay:
         return self._base.relay
+
+    @property
+    def tls(self) -> ServerTls | None:
+        return self._base.tls
 
     @property
     def now(self) -> Now:
@@ -233,7 +238,10 @@ class Product:
     async def _replace(self, old: Generation) -> None:
         checked = await asyncio.to_thread(check, old.checked.root)
         _complete(checked, self._base.environment)
+        tls = await own_tls(checked.estate, self._base.environment)
         self.take(await build(checked, self._base, self, old))
+        if tls is not None and self._base.tls is not None:
+            self._base.tls.renew(tls)
         task = asyncio.create_task(self._retire(old, old.patience), name=f"retire {old.number}")
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)

@@ -55,7 +55,7 @@ class Server(uvicorn.Server):
 
 
 def server(product: Product) -> Server:
-    estate = product.checked.estate
+    estate, tls = product.checked.estate, product.tls
     config = uvicorn.Config(
         product.app,
         http=BoundedProtocol,
@@ -69,6 +69,7 @@ def server(product: Product) -> Server:
         timeout_keep_alive=15,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=65_536,
+        ssl_context_factory=(lambda config, default: tls.context) if tls else None,
     )
     return Server(config, product)
 
@@ -156,10 +157,11 @@ async def _announce(http: Server, started: Started | None) -> None:
         await asyncio.sleep(0.02)
     host, port = http.servers[0].sockets[0].getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
+    base = f"{'https' if http.config.is_ssl else 'http'}://{host}:{port}"
     if started is None:
-        click.echo(f"listening on http://{host}:{port}", err=True)
+        click.echo(f"listening on {base}", err=True)
     elif not started.done():
-        started.set_result(f"http://{host}:{port}")
+        started.set_result(base)
 
 
 @click.command("work")

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from contracts import errors
 from contracts.errors import CallerError, TillgateError
 from gateway.edge import problems
+from gateway.edge.peer import CERTIFICATE
 from gateway.edge.reading import RequestTooSlow
 from observability import get_logger
 
@@ -52,6 +53,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        if connection := transport.get_extra_info("ssl_object"):
+            self.app_state = {**self.app_state, CERTIFICATE: connection.getpeercert(binary_form=True)}
         self._begin()
         if self._most is not None and len(self.connections) > self._most:
             self._refuse(errors.Overloaded())
