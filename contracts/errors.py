@@ -90,6 +90,8 @@ class Unauthenticated(CallerError):
     reason: str = "the request carries no credentials"
     presented: bool = False
     """Whether credentials were sent at all (RFC 6750 §3.1: only then is an error code given)."""
+    resource_metadata: str = ""
+    """URL that says who issues tokens for this API (RFC 9728 §5.1)."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -21,7 +21,7 @@ from gateway.bootstrap.checking import Checked
 from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
-from gateway.bootstrap.identity import Rings, authenticator_of, key_rings
+from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of
 from gateway.bootstrap.quotas import declared, microseconds
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
@@ -217,6 +217,7 @@ def _application(
         base.recorder,
         pages=[
             *console_pages.documents(documents),
+            *metadata_of(estate),
             *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https or estate.edge.tls is not None),
             *admin.routes(controls, authenticator, overview.drift),
         ],

@@ -7,8 +7,11 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
+from litestar.handlers import HTTPRouteHandler
+
 from adapters.issuer import IssuerDocuments
 from contracts.versions import HISTORY
+from gateway.api.identity import metadata_url, routes
 from gateway.bootstrap.foundation import Foundation
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.issuer import KeyRing
@@ -43,4 +46,11 @@ async def key_rings(estate: Estate, before: Rings, stack: AsyncExitStack) -> Rin
 def authenticator_of(estate: Estate, base: Foundation, rings: Rings) -> Authenticator:
     clients = Lookups(base.books.clients.get, time.monotonic)
     tokens = Tokens([*rings.values()], clients, channels=estate.channel, newest=HISTORY.newest.date, now=base.now, clock=time.monotonic)
-    return Authenticator(base.books, base.secret, tokens=tokens if rings else None, used=base.audit.used, now=base.now)
+    metadata = metadata_url(estate.edge.public_url) if rings and estate.edge.public_url else ""
+    return Authenticator(base.books, base.secret, tokens=tokens if rings else None, metadata=metadata, used=base.audit.used, now=base.now)
+
+
+def metadata_of(estate: Estate) -> list[HTTPRouteHandler]:
+    """Where issuers are declared and the gateway knows its own name."""
+    url, issuers = estate.edge.public_url, estate.identity.issuer
+    return routes(url, estate.estate.api_title, issuers) if url and issuers else []

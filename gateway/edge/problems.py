@@ -55,7 +55,8 @@ def headers(error: TillgateError) -> dict[str, str]:
     if retry_after is not None or status_of(error) in (429, 503):
         found["retry-after"] = str(max(1, math.ceil(retry_after or 1)))
     if isinstance(error, errors.Unauthenticated):
-        found["www-authenticate"] = 'Bearer realm="tillgate"' + (', error="invalid_token"' if error.presented else "")
+        more = {"error": "invalid_token" if error.presented else "", "resource_metadata": error.resource_metadata}
+        found["www-authenticate"] = ", ".join(['Bearer realm="tillgate"', *(f'{k}="{v}"' for k, v in more.items() if v)])
     if isinstance(error, errors.Forbidden) and error.scope:
         found["www-authenticate"] = f'Bearer realm="tillgate", error="insufficient_scope", scope="{error.scope}"'
     if isinstance(error, errors.MethodNotAllowed):

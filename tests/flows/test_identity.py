@@ -191,3 +191,31 @@ async def test_tokens_in_queries_and_forms_are_nothing(tmp_path: Path) -> None:
         also: Any = await it.get(it.issuer.token(scope="catalogue:read"), path=f"{PATH}?access_token={token}")
         assert also.status_code == 400, "an unknown parameter, as any other"
         assert token[:40] not in also.text
+
+
+@pytest.mark.parametrize("path", ["", "/retail"])
+async def test_who_is_refused_learns_who_issues_tokens_and_for_which_resource(tmp_path: Path, path: str) -> None:
+    async with house(tmp_path) as it:
+        text = (
+            (it.estate / "estate.toml")
+            .read_text(encoding="utf-8")
+            .replace("https://api.example.test", f"https://api.example.test{path}", 1)
+        )
+        (it.estate / "estate.toml").write_text(text, encoding="utf-8")
+        assert (await it.live.product.reload()).applied
+        refused = {
+            "": await it.get(),
+            "invalid_token": await it.get(it.issuer.token(exp=1)),
+            "insufficient_scope": await it.get(it.issuer.token(scope="")),
+        }
+        url = f"https://api.example.test/.well-known/oauth-protected-resource{path}"
+        for error, answer in refused.items():
+            told = answer.headers["www-authenticate"]
+            assert answer.status_code == (403 if error == "insufficient_scope" else 401)
+            assert (f'error="{error}"' in told) if error else ("error" not in told)
+            assert (f'resource_metadata="{url}"' in told) == (answer.status_code == 401)
+        document = (await it.get(path=url.removeprefix("https://api.example.test"))).json()
+        assert document["resource"] == f"https://api.example.test{path}"
+        assert document["authorization_servers"] == [it.issuer.url]
+        assert document["bearer_methods_supported"] == ["header"]
+        assert "catalogue:read" in document["scopes_supported"]

@@ -23,7 +23,7 @@ class Authenticator:
     """What it found is believed for two seconds at most, so that a suspension takes effect quickly.
 
     `used` is told the prefix of each key that was accepted, every two seconds or so per key; it must return at once. `tokens`: None where
-    no issuer is declared.
+    no issuer is declared; `metadata`: URL where callers learn which ones are.
     """
 
     def __init__(
@@ -32,13 +32,14 @@ class Authenticator:
         pepper: bytes,
         *,
         tokens: Tokens | None = None,
+        metadata: str = "",
         used: Callable[[str], None] = lambda prefix: None,
         now: Now = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = ApiKeys(books.clients, pepper, now, clock)
         self._certificates = Certificates(books.clients, clock)
-        self._tokens = tokens
+        self._tokens, self._metadata = tokens, metadata
         self._used = used
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
@@ -53,7 +54,13 @@ class Authenticator:
 
         Raises Unauthenticated, Forbidden, KeysUnavailable, Overloaded.
         """
-        authorization = headers.get("authorization")
+        try:
+            return await self._principal(headers.get("authorization"), certificate)
+        except Unauthenticated as refused:
+            refused.resource_metadata = self._metadata
+            raise
+
+    async def _principal(self, authorization: str | None, certificate: bytes | None) -> Principal:
         if not authorization:
             return await self._of_certificate(certificate)
         if known := self.known(authorization):
