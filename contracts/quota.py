@@ -193,6 +193,11 @@ class Ledger(Protocol):
         """How many share it: as last seen, at least 1."""
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be reached, in words without secrets; "" while it can."""
+        ...
+
     async def take(self, plan: Plan, client: str, store: str, cost: int) -> Decision:
         """Decides as `decide` does, at once for all who ask anywhere. Raises LedgerAway, within its limit of time."""
         ...

@@ -252,6 +252,20 @@ class Events(Entry, frozen=True, kw_only=True):
     tls: Tls = Tls()
 
 
+class Shared(Entry, frozen=True, kw_only=True):
+    """Where the processes of an estate count its quotas together. Without it each process counts for itself."""
+
+    url: Setting | None = None
+    """`redis(s)://user:password@host:port/database`, by reference: Valkey, or Redis from 6.2."""
+    when_unreachable: Literal["local", "open", "closed"] = "local"
+    """While it is away: each process grants its share of every quota, or calls pass uncounted, or none passes (503)."""
+    processes: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    """Among how many a quota is shared out meanwhile; none: as many as were last seen."""
+    limit: Duration = Duration(0.05)
+    """Within which it has decided about a call; else it counts as away, and is looked for again at once."""
+    tls: Tls = Tls()
+
+
 class Telemetry(Entry, frozen=True, kw_only=True):
     otlp: Setting | None = None
     """OTLP/HTTP endpoint, for example http://collector:4318."""
@@ -385,6 +399,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     store: Store = Store()
     orders: OrderRules = OrderRules()
     events: Events = Events()
+    shared: Shared = Shared()
     telemetry: Telemetry = Telemetry()
     audit: AuditLog = AuditLog()
     versions: Versions = Versions()

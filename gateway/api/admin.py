@@ -17,6 +17,7 @@ from contracts.errors import InvalidRequest, NotFound, StateConflict
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import certificate_of
+from gateway.edge.quota import Near, Quotas
 from observability import current
 from observability.console.data import DriftView
 
@@ -47,6 +48,13 @@ class RecordingEnded(msgspec.Struct, frozen=True, kw_only=True):
     """What cannot be masked, by reason."""
 
 
+class QuotasTold(msgspec.Struct, frozen=True, kw_only=True):
+    """Clients that this process has lately seen near a limit of theirs, those with least left first."""
+
+    near: tuple[Near, ...]
+    notices: tuple[str, ...] = ()
+
+
 class Controls(Protocol):
     stop: asyncio.Event
 
@@ -74,9 +82,15 @@ class Controls(Protocol):
         ...
 
 
-def routes(controls: Controls, authenticator: Authenticator, drift: Callable[[], Sequence[DriftView]]) -> list[HTTPRouteHandler]:
+def routes(
+    controls: Controls, authenticator: Authenticator, drift: Callable[[], Sequence[DriftView]], quotas: Quotas
+) -> list[HTTPRouteHandler]:
     async def drifted(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(drift()), media_type="application/json", headers={"cache-control": "no-store"})
+
+    async def counted(request: Request[Any, Any, Any]) -> Response[Any]:
+        told = QuotasTold(near=tuple(quotas.near(_number(request, "most", 20, 1_000))), notices=tuple(quotas.notices()))
+        return Response(msgspec.json.encode(told), media_type="application/json", headers={"cache-control": "no-store"})
 
     async def reload(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(await controls.reload()), media_type="application/json", headers={"cache-control": "no-store"})
@@ -114,6 +128,7 @@ def routes(controls: Controls, authenticator: Authenticator, drift: Callable[[],
         route("/admin/reload", reload),
         route("/admin/recordings/{system:str}", record),
         route("/admin/drift", drifted, "GET", "admin:read"),
+        route("/admin/quotas", counted, "GET", "admin:read"),
     ]
 
 

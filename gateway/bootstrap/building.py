@@ -22,14 +22,14 @@ from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of
-from gateway.bootstrap.quotas import declared, microseconds
+from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import Proxies
 from gateway.estate import brown_outs
-from gateway.edge.quota import MemoryQuotas
+from gateway.edge.quota import Quotas
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake import Intake
@@ -54,7 +54,7 @@ class Generation:
     services: Services
     process: OrderProcess
     intakes: tuple[Intake, ...]
-    quotas: MemoryQuotas
+    quotas: Quotas
     rings: Rings
     app: ASGIApp
     stack: AsyncExitStack
@@ -127,7 +127,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
-        quotas = MemoryQuotas(declared(estate), microseconds, before=before.quotas if before else None)
+        quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
         app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, drifts, controls)
@@ -164,7 +164,7 @@ def _application(
     base: Foundation,
     wiring: Wiring,
     services: Services,
-    quotas: MemoryQuotas,
+    quotas: Quotas,
     authenticator: Authenticator,
     drifts: dict[str, Drift],
     controls: admin.Controls,
@@ -200,7 +200,7 @@ def _application(
         reference=lambda version: reference(version, base.now().date(), base.offered),
         problem=lambda entry: portal.render_problem(entry, published[HISTORY.newest.date], catalogue),
         ready=controls.ready,
-        metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls),
+        metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls, quotas),
         authenticator=authenticator,
     )
     overview = Overview(
@@ -219,7 +219,7 @@ def _application(
             *console_pages.documents(documents),
             *metadata_of(estate),
             *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https or estate.edge.tls is not None),
-            *admin.routes(controls, authenticator, overview.drift),
+            *admin.routes(controls, authenticator, overview.drift, quotas),
         ],
         max_requests=estate.edge.max_requests,
         proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),

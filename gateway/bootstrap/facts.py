@@ -11,6 +11,7 @@ from contracts.books import Books
 from gateway import estate as estates
 from gateway.api.admin import Controls
 from gateway.bootstrap.checking import Checked
+from gateway.edge.quota import Quotas
 from gateway.services.overview import GuardFacts, OperationFacts, SystemFacts
 from observability import Recorder
 from observability.metrics import Reading, exposition
@@ -59,7 +60,7 @@ def _guard_facts(guard: Guard) -> GuardFacts:
     )
 
 
-async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls) -> bytes:
+async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls, quotas: Quotas) -> bytes:
     """Counters of all flights, and the gauges of this moment."""
     states = [o.guard.state() for o in switchboard.operations]
     gauges: list[tuple[str, str, Callable[[GuardState], float]]] = [
@@ -89,4 +90,5 @@ async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, co
         Reading("tillgate_recording", "Exchanges of the recording that is under way", {"system": c.system}, c.taken)
         for c in controls.captures.running.values()
     ]
-    return exposition(recorder, [*readings, *drifted, outbox, *estate, *recording])
+    counted = [Reading(*gauge) for gauge in quotas.gauges()]
+    return exposition(recorder, [*counted, *readings, *drifted, outbox, *estate, *recording])

@@ -20,8 +20,10 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books
 from contracts.ports import Publisher
-from gateway import estate as estates
+from contracts.quota import Ledger
 from contracts.versions import HISTORY
+from gateway import estate as estates
+from gateway.bootstrap.quotas import open_ledger
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
 from gateway.edge.tls import ServerTls, server_context
@@ -99,6 +101,8 @@ class Foundation:
     tls: ServerTls | None
     """Of the gateway's own port."""
     usage: Usage
+    ledger: Ledger | None
+    """Quotas that the processes of the estate count together."""
     recorder: Recorder
     ring: Ring
     subscribers: Subscribers
@@ -141,6 +145,7 @@ async def foundation(
             await broker.start()
             stack.push_async_callback(broker.close)
             publishers.append(Versioned(broker, HISTORY, estate.events.version or HISTORY.newest.date))
+        ledger = await stack.enter_async_context(open_ledger(estate, environment))
         secret = await pepper(books)
         audit = Audit(books.audit, books.clients, now)
         await stack.enter_async_context(audit.kept())
@@ -156,6 +161,7 @@ async def foundation(
             audit=audit,
             tls=ServerTls(tls) if (tls := await own_tls(estate, environment)) else None,
             usage=usage,
+            ledger=ledger,
             recorder=recorder,
             ring=ring,
             subscribers=subscribers,
@@ -177,6 +183,7 @@ def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
         "[estate] time_zone": (old.estate.time_zone, new.estate.time_zone),
         "[store]": (old.store, new.store),
         "[events]": (old.events, new.events),
+        "[shared]": (old.shared, new.shared),
         "[telemetry]": (old.telemetry, new.telemetry),
         "[edge] host": (old.edge.host, new.edge.host),
         "[edge] port": (old.edge.port, new.edge.port),

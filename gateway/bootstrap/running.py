@@ -158,7 +158,7 @@ class Product:
             f"Exchanges with {c.system} are being recorded: {c.taken} of at most {c.most} so far, {c.missed} missed."
             for c in self.captures.running.values()
         )
-        return (*self._told_of_reload(), *recording)
+        return (*self._told_of_reload(), *self.current.quotas.notices(), *recording)
 
     def _told_of_reload(self) -> Sequence[str]:
         last = self.last_reload

@@ -206,6 +206,7 @@ def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
     settings = [
         estate.store.url,
         estate.events.rabbitmq,
+        estate.shared.url,
         estate.telemetry.otlp,
         estate.edge.host,
         *(s.endpoint for s in estate.system.values()),

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
 from contracts.quota import Plan, Quota, charged, decide, leaked, plans
-from gateway.edge.quota.port import Near, Taken
+from gateway.edge.quota.port import Gauge, Near, Taken
 from gateway.edge.quota.telling import Telling
 
 Row = tuple[int, Sequence[int]]
@@ -73,6 +73,12 @@ class MemoryQuotas:
 
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)
+
+    def gauges(self) -> Sequence[Gauge]:
+        return self.telling.gauges()
+
+    def notices(self) -> Sequence[str]:
+        return ()
 
     def _read(self, plan: Plan, client: str, store: str, now: int) -> tuple[Sequence[int], int]:
         """Levels, and how many microseconds ago they were so."""

@@ -21,7 +21,7 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     """QuotaExceeded; or, where nobody can say what is left and the estate wants it so, that."""
 
 
-class Near(NamedTuple):
+class Near(msgspec.Struct, frozen=True):
     """A client that has little left, or nothing."""
 
     quota: str
@@ -32,6 +32,13 @@ class Near(NamedTuple):
     refused: int
     """Of its calls, since it is watched."""
     seconds_ago: float
+
+
+class Gauge(NamedTuple):
+    name: str
+    help: str
+    labels: dict[str, str]
+    value: float
 
 
 class Quotas(Protocol):
@@ -61,5 +68,13 @@ class Quotas(Protocol):
         ...
 
     def near(self, most: int) -> Sequence[Near]:
-        """Who has least left, of those that were seen lately."""
+        """Who has least left, of those that this process has seen lately."""
+        ...
+
+    def gauges(self) -> Sequence[Gauge]:
+        """Of this moment, for operators."""
+        ...
+
+    def notices(self) -> Sequence[str]:
+        """What an operator should know, in sentences."""
         ...

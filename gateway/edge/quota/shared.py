@@ -11,7 +11,7 @@ from contracts.errors import QuotaUnavailable
 from contracts.quota import Ledger, LedgerAway, Plan, Quota, plans
 from gateway.edge.quota import fields
 from gateway.edge.quota.memory import MemoryQuotas
-from gateway.edge.quota.port import Near, Taken
+from gateway.edge.quota.port import Gauge, Near, Taken
 from gateway.edge.quota.telling import Telling
 
 WhenUnreachable = Literal["local", "open", "closed"]
@@ -29,20 +29,25 @@ class SharedQuotas:
         when_unreachable: WhenUnreachable,
         clock: Callable[[], int],
         processes: int | None = None,
-        telling: Telling | None = None,
+        before: SharedQuotas | None = None,
     ) -> None:
-        """`processes`: that share the ledger; else as many as it was last seen to have. `clock`: microseconds that never go back."""
+        """`processes`: that share the ledger; else as many as it was last seen to have. `clock`: microseconds that never go back.
+
+        What this process has granted by itself of a quota of `before` with the same limits stays used.
+        """
         self._quotas = dict(quotas)
         self._plans = plans(quotas)
         self._ledger = ledger
         self._choice = when_unreachable
         self._clock = clock
         self._processes = processes
-        self.telling = telling or Telling(clock)
+        self.telling: Telling = before.telling if before else Telling(clock)
         self._local: tuple[int, MemoryQuotas] | None = None
         """Of the last outage, with the share it was made for."""
+        if before and before._local:  # noqa: SLF001 - of its own kind
+            self._local = before._local[0], self._part(*before._local)  # noqa: SLF001 - likewise
         self._seen: OrderedDict[tuple[Plan, str, str], tuple[int, Sequence[int]]] = OrderedDict()
-        self.alone = 0
+        self.alone: int = before.alone if before else 0
         """Calls that were decided without the ledger."""
 
     def __contains__(self, quota: str) -> bool:
@@ -84,6 +89,24 @@ class SharedQuotas:
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)
 
+    def gauges(self) -> Sequence[Gauge]:
+        return [
+            *self.telling.gauges(),
+            Gauge("tillgate_quota_shared", "1 while processes count together, 0 while each is alone", {}, self._ledger.reachable),
+            Gauge("tillgate_quota_processes", "Processes that count together, as last seen", {}, self._ledger.processes),
+            Gauge("tillgate_quota_alone", "Calls that were decided without the shared store since start", {}, self.alone),
+        ]
+
+    def notices(self) -> Sequence[str]:
+        if self._ledger.reachable:
+            return ()
+        meaning = {
+            "open": "calls pass uncounted",
+            "closed": "no call passes",
+            "local": f"this process grants one part of {self.share} of each quota by itself",
+        }[self._choice]
+        return (f"The shared store of quotas is away ({self._ledger.trouble}): {meaning}.",)
+
     def _without(self, plan: Plan, client: str, store: str, cost: int | None) -> Taken:
         self.alone += 1
         form = fields.form(plan, store)
@@ -101,7 +124,9 @@ class SharedQuotas:
     def _alone(self) -> MemoryQuotas:
         share = self.share
         if self._local is None or self._local[0] != share:
-            before = self._local[1] if self._local else None
-            part = {name: replace(quota, limits=tuple(x.part(share) for x in quota.limits)) for name, quota in self._quotas.items()}
-            self._local = share, MemoryQuotas(part, self._clock, before=before, telling=self.telling)
+            self._local = share, self._part(share, self._local[1] if self._local else None)
         return self._local[1]
+
+    def _part(self, of: int, before: MemoryQuotas | None) -> MemoryQuotas:
+        part = {name: replace(quota, limits=tuple(x.part(of) for x in quota.limits)) for name, quota in self._quotas.items()}
+        return MemoryQuotas(part, self._clock, before=before, telling=self.telling)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from contracts.quota import Decision, Limit, Plan
 from gateway.edge.quota import fields
-from gateway.edge.quota.port import Near, Taken
+from gateway.edge.quota.port import Gauge, Near, Taken
 from observability import get_logger
 
 log = get_logger(__name__)
@@ -70,6 +70,17 @@ class Telling:
             ]
 
         return heapq.nsmallest(most, told(), key=lambda each: (each.left / each.requests, -each.refused, each.client))
+
+    def gauges(self) -> list[Gauge]:
+        told = (
+            ("tillgate_quota_refused", "Calls that a policy refused since start", self.refused),
+            ("tillgate_quota_would_refuse", "Calls that a policy on trial would have refused since start", self.surpassed),
+        )
+        return [
+            Gauge(name, what, {"quota": quota, "policy": policy}, calls)
+            for name, what, counted in told
+            for (quota, policy), calls in sorted(counted.items())
+        ]
 
     def _watch(self, plan: Plan, client: str, levels: Sequence[int], refused: int = 0) -> None:
         limit, level = max(fields.enforced(plan, levels), key=lambda each: each[1] / each[0].capacity)

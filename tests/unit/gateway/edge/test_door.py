@@ -809,6 +809,7 @@ ELSEWHERE = {
     ),
     *("body_too_large", "request_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
     *("idempotency_key_reused", "request_in_progress", "key_shown_once", "quota_exceeded", "overloaded", "keys_unavailable"),
+    "quota_unavailable",
 }
 """Reached by the tests above, each by what a caller does."""
 
