@@ -24,6 +24,7 @@ from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of
 from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
+from gateway.edge.adoption import Adoption
 from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
@@ -123,6 +124,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             orders=Orders(wiring.switchboard, base.books, process, base.now),
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
+            adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now),
             audit=base.audit,
         )
         drifts: dict[str, Drift] = {}

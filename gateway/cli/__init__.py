@@ -32,9 +32,24 @@ def cli(context: click.Context, estate: Path | None, data: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; without `arguments` those of the process. Mistakes of people are sentences, not stack traces."""
-    from gateway.cli import causes, checking, clients, connecting, impact, mapping, operating, proving, publishing, recording, serving, tour
+    from gateway.cli import (
+        causes,
+        checking,
+        clients,
+        connecting,
+        impact,
+        mapping,
+        operating,
+        proving,
+        publishing,
+        recording,
+        serving,
+        tour,
+        versions,
+    )
 
-    for module in (serving, tour, checking, connecting, mapping, impact, clients, operating, recording, proving, publishing, causes):
+    modules = (serving, tour, checking, connecting, mapping, impact, clients, versions, operating, recording, proving, publishing, causes)
+    for module in modules:
         for command in module.COMMANDS:
             cli.add_command(command)
     try:

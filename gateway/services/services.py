@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from contracts.adoption import VersionsView
 from contracts.books import AuditEntry, Books
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
@@ -23,6 +24,12 @@ class AuditReader(Protocol):
         ...
 
 
+class AdoptionReader(Protocol):
+    async def read(self, days: int) -> VersionsView:
+        """Who spoke which version in the last so many days."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     catalogue: Catalogue
@@ -32,3 +39,4 @@ class Services:
     books: Books
     desk: Callable[[Actor], Desk]
     audit: AuditReader
+    adoption: AdoptionReader

@@ -37,9 +37,7 @@ class Usage:
                 " group by version, client, channel, route, field order by version desc, client, channel, route, field",
                 _number(day),
             )
-            return [
-                Used(version=v, client=c, channel=ch, route=r, field=f, times=n, seen_at=instant(at)) for v, c, ch, r, f, n, at in rows
-            ]
+            return [Used(version=v, client=c, channel=ch, route=r, field=f, times=n, seen_at=instant(at)) for v, c, ch, r, f, n, at in rows]
 
         return await self._engine.read(unit)
 
