@@ -89,7 +89,7 @@ async def by_hand(url: str, user: str, password: str) -> AsyncIterator[Litestar]
             async with session.post(url, data=envelope.encode(), headers=fields, timeout=aiohttp.ClientTimeout(total=3)) as answer:
                 content = await answer.read()
             parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
-            payload = etree.fromstring(content, parser).find(f"{{{_SOAP}}}Body")[0]
+            payload: etree._Element = etree.fromstring(content, parser)[-1][0]
             if payload.tag == f"{{{_SOAP}}}Fault":
                 raise RuntimeError(payload.findtext("faultstring"))
             return payload
@@ -107,12 +107,12 @@ async def by_hand(url: str, user: str, password: str) -> AsyncIterator[Litestar]
             provenance = [{"sourceSystem": "erp", "asOf": now, "receivedAt": now, "via": "live"}]
             items = []
             for row in payload.iterfind("T_PRICES/item"):
-                field = {child.tag: child.text for child in row}
+                field: dict[str, str] = {child.tag: child.text or "" for child in row}
                 country, currency = field["LAND1"], field["KONWA"]
                 cents = Decimal(field["KBETR"]).scaleb(_DECIMALS[currency])
                 if cents != cents.to_integral_value():
                     raise ValueError(f"{field['KBETR']} {currency}")
-                item = {
+                item: dict[str, Any] = {
                     "sku": field["MATNR"].lstrip("0"),
                     "priceType": _TYPES[field["KSCHL"]],
                     "value": {"centAmount": int(cents), "currencyCode": currency, "fractionDigits": _DECIMALS[currency]},

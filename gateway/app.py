@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from random import getrandbits
+from time import monotonic_ns
 from typing import Any
 
 from litestar import Litestar, Request, Response
@@ -20,11 +22,13 @@ from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import Proxies, certificate_of
-from observability import Recorder, current, get_logger
+from observability import Recorder, Step, current, get_logger
+from observability.flight import RANDOM_ID, Hop, format_traceparent
 
 log = get_logger(__name__)
 
 _SECURE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_SECURE_WRITTEN = "".join(f"{name.decode()}: {value.decode()}\r\n" for name, value in _SECURE)
 _PROBES = "/health/"
 
 
@@ -36,7 +40,7 @@ def application(
     pages: Sequence[ControllerRouterHandler] = (),
     max_requests: int,
     proxies: Proxies,
-) -> ASGIApp:
+) -> Flights:
     """`pages` are documents and console routes of their own; `proxies`: whose trace context and forwarded address count."""
     by_path: dict[str, dict[Method, AnyEndpoint]] = {}
     for e in endpoints:
@@ -50,7 +54,7 @@ def application(
         request_max_body_size=door.max_body,
         logging_config=None,
     )
-    return Flights(app, recorder, max_requests, proxies)
+    return Flights(app, door, recorder, max_requests, proxies)
 
 
 def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door) -> HTTPRouteHandler:
@@ -75,6 +79,7 @@ def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door) -> HT
                 read=partial(reading.received, request.receive, headers, door.max_body, door.body_seconds),
                 peer=client[0] if (client := scope.get("client")) else "",
                 certificate=certificate_of(scope),
+                target=scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b""),
             ),
             flight,
         )
@@ -128,8 +133,9 @@ def problem(error: TillgateError) -> Response[bytes]:
 class Flights:
     """Wraps the application itself, so that 404 and 405 are seen too. Beyond `most` requests at once the answer is 503."""
 
-    def __init__(self, app: ASGIApp, recorder: Recorder, most: int, proxies: Proxies) -> None:
+    def __init__(self, app: ASGIApp, door: Door, recorder: Recorder, most: int, proxies: Proxies) -> None:
         self._app = app
+        self._door = door
         self._recorder = recorder
         self._most = most
         self._proxies = proxies
@@ -165,6 +171,36 @@ class Flights:
                 await self._app(scope, receive, send_)
             finally:
                 self.running -= 1
+
+    def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
+        """A GET or HEAD without a body, as it stands in an HTTP/1.1 message, answered from stored bytes with the fields `added`; counted
+        and remembered like every other request. None: the application is to be called.
+        """
+        began = monotonic_ns()
+        found = self._door.at_once(target, fields)
+        if found is None:
+            return None
+        kept, principal, version, unchanged, quota, headers = found
+        flight, recorder = None, self._recorder
+        if "traceparent" not in headers and not recorder.head_share:
+            trace, span = getrandbits(128) or 1, getrandbits(64) or 1
+            here = format_traceparent(trace, span, RANDOM_ID)
+            if not recorder.passed(kept.route, principal.channel, version, began):
+                flight = recorder.flight("request", kept.route)
+                flight.trace, flight.root.bits = trace, span
+        else:
+            parent, state, trusted = headers.get("traceparent"), headers.get("tracestate", ""), self._proxies.trusts(peer)
+            flight = recorder.flight("request", kept.route, parent=parent, tracestate=state, trusted=trusted)
+            here = flight.traceparent
+        if flight is not None:
+            flight.channel, flight.client, flight.api_version = principal.channel, principal.name, version
+            flight.set(status=304 if unchanged else 200)
+            flight.ended(began, [Hop(Step.CACHE, system=s, operation=o, cache="hit", keys=n) for s, o, n in kept.hits])
+        own = "".join([f"{name}: {value}\r\n" for name, value in quota.items()])
+        end = f"{own}traceresponse: {here}\r\nserver-timing: trace;desc={here}\r\n{_SECURE_WRITTEN}\r\n".encode("latin-1")
+        if unchanged:
+            return b"".join((b"HTTP/1.1 304 Not Modified\r\n", added, kept.head_unchanged, end))
+        return b"".join((b"HTTP/1.1 200 OK\r\n", added, kept.head, end, b"" if head else kept.body))
 
 
 def _known(method: str) -> str:

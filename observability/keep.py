@@ -30,7 +30,7 @@ class Keep:
     def __init__(self, *, per_second: float = 200.0, baseline_per_minute: float = 6.0, clock: Callable[[], float] = monotonic) -> None:
         self._rate, self._burst, self._clock = per_second, max(per_second, 1.0), clock
         self._tokens = self._burst
-        self._baseline_gap = 60.0 / baseline_per_minute
+        self.baseline_gap = 60.0 / baseline_per_minute
         self._refilled = clock()
         self._strata: dict[tuple[str, ...], list[float]] = {}  # [seen since the last kept one, when that was kept]
         self.seen = self.kept = 0
@@ -40,6 +40,10 @@ class Keep:
     @property
     def dropped(self) -> int:
         return self.seen - self.kept
+
+    def stratum(self, name: str, channel: str) -> list[float] | None:
+        """Of healthy flights: how many were seen since one was kept, and when that was. None: there was none yet."""
+        return self._strata.get(("baseline", name, channel, "success"))
 
     def decide(self, record: FlightRecord, *, late: bool, suspected: bool = False) -> bool:
         """Whether to keep it; the reason and the weight are then written on the record."""
@@ -51,9 +55,9 @@ class Keep:
         if stratum is None:
             if len(self._strata) >= _STRATA:
                 key = (reason,)
-            stratum = self._strata.setdefault(key, [0, now - self._baseline_gap])
+            stratum = self._strata.setdefault(key, [0, now - self.baseline_gap])
         stratum[0] += 1
-        if reason == "baseline" and now - stratum[1] < self._baseline_gap:
+        if reason == "baseline" and now - stratum[1] < self.baseline_gap:
             return False
         if not record.sampled and not self._spend(reason, now):
             self.over_budget[reason] += 1

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import msgspec
-from litestar.types import ASGIApp
 
 from adapters.drift import Drift
 from contracts.versions import HISTORY
 from gateway.api import ADMIN, ENDPOINTS, admin
 from gateway.api import console as console_pages
-from gateway.app import application
+from gateway.app import Flights, application
 from gateway.bootstrap.checking import Checked
 from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
@@ -57,7 +56,7 @@ class Generation:
     intakes: tuple[Intake, ...]
     quotas: Quotas
     rings: Rings
-    app: ASGIApp
+    app: Flights
     stack: AsyncExitStack
     """Its feeds, and who reads the keys of issuers."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -170,7 +169,7 @@ def _application(
     authenticator: Authenticator,
     drifts: dict[str, Drift],
     controls: admin.Controls,
-) -> ASGIApp:
+) -> Flights:
     estate = checked.estate
     openapi.check((*ENDPOINTS, *ADMIN), HISTORY)
     door = Door(

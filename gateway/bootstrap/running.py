@@ -138,6 +138,10 @@ class Product:
             if not generation.requests:
                 generation.idle.set()
 
+    def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
+        """See gateway.app.Flights: it waits for nothing, so that the generation that began it has ended it."""
+        return self.current.app.at_once(head, target, fields, peer, added)
+
     async def ready(self) -> dict[str, str]:
         if not self.accepting:
             raise StoreUnavailable(reason="shutting down")

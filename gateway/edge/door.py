@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from contracts.call import Call
 from contracts.errors import TillgateError
 from contracts.policy import Freshness
 from contracts.versions import VersionHistory
-from gateway.edge import deadline, problems, reading
+from gateway.edge import deadline, personal, problems, reading, stored
 from gateway.edge.brown_out import BrownOut
 from gateway.edge.endpoint import AnyEndpoint, Ask
 from gateway.edge.idempotency import Once, key_of
@@ -22,11 +22,12 @@ from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import prefix_of
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
-from gateway.edge.preconditions import entity_tags
+from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
 from gateway.edge.request import Answer, Request
+from gateway.edge.stored import AtOnce, Stored, Variant
 from gateway.edge.usage import Usage
 from gateway.services.clock import Now, utc_now
 from observability import FlightRecord
@@ -72,6 +73,8 @@ class Door:
         self._deadlines = deadlines
         self._life_cycle = LifeCycle(history, now, brown_outs)
         self._representation = Representation(history, now, freshness)
+        self._stored = Stored()
+        self._now = now
         self._once = Once(books.idempotency, grace=GRACE, retention_days=retention_days, now=now)
         self.max_body = max_body
         self.body_seconds = body_seconds
@@ -86,6 +89,36 @@ class Door:
                 claimed = flight.client or prefix_of(request.headers.get("authorization", "").rpartition(" ")[2])
                 self._denied(error.code, claimed, request.peer, endpoint.route)
             return problems.answer(error, flight, extra)
+
+    def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
+        """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was
+        counted then, except what a refused quota does not count either.
+        """
+        if target not in self._stored:
+            return None
+        life_cycle: dict[str, str] = {}
+        try:
+            headers = reading.fields(fields)
+            principal = self._authenticator.known(headers.get("authorization", ""))
+            if principal is None or not stored.READ_ELSEWHERE.isdisjoint(headers):
+                return None
+            version = self._life_cycle.version(headers, principal, life_cycle)
+            tags = entity_tags(headers, "if-none-match")
+        except TillgateError:
+            return None
+        variant = _variant(headers, principal, version.date)
+        kept = self._stored.get(target, variant)
+        if kept is None or kept.life_cycle != life_cycle or kept.endpoint.scope not in principal.scopes:
+            return None
+        if not kept.fresh(self._now(), self._representation):
+            self._stored.drop(target, variant)
+            return None
+        taken = self._quotas.take_now(*self._counted(target.partition(b"?")[2], principal), kept.endpoint.route_class)
+        if taken is None or taken.refusal:
+            return None
+        self._usage.seen(version.date, principal, kept.route, kept.used)
+        unchanged = bool(tags) and matches_none(tags, kept.fields.get("etag", ""))
+        return AtOnce(kept, principal, version.date, unchanged, taken.fields, headers)
 
     async def _answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Answer:
         loop = asyncio.get_running_loop()
@@ -144,6 +177,9 @@ class Door:
             entity = self._representation.entity(outcome, endpoint, request, version, principal, flight)
             answer = self._representation.answer(entity, endpoint, ask, fields)
             answer.repeat = outcome.repeat
+            life_cycle = {name: value for name, value in fields.items() if name not in stored.QUOTA}
+            if request.target and (kept := stored.kept(endpoint, entity, answer, life_cycle, frozenset(used), flight)):
+                self._stored.put(request.target, _variant(request.headers, principal, version.date), kept)
             return answer
 
         if endpoint.idempotent_key:
@@ -158,17 +194,17 @@ class Door:
                 raise refusal from None
             raise
         flight.channel, flight.client = principal.channel, principal.name
-        taken = await self._take(*self._counted(request, principal), endpoint)
+        taken = await self._take(*self._counted(request.query, principal), endpoint)
         extra.update(taken.fields)
         if taken.refusal:
             raise taken.refusal
         scopes.require(principal, endpoint.scope)
         return principal
 
-    def _counted(self, request: Request, principal: Principal) -> tuple[str, str, str]:
+    def _counted(self, query: bytes, principal: Principal) -> tuple[str, str, str]:
         """Quota, client and store. A quota that the estate has dropped: the narrowest."""
         quota = principal.quota if principal.quota in self._quotas else ANONYMOUS
-        return quota, principal.name, store_of(principal, request.query) if self._quotas.by_store(quota) else ""
+        return quota, principal.name, store_of(principal, query) if self._quotas.by_store(quota) else ""
 
     async def _take(self, quota: str, client: str, store: str, endpoint: AnyEndpoint) -> Taken:
         taken = self._quotas.take_now(quota, client, store, endpoint.route_class)
@@ -176,6 +212,10 @@ class Door:
 
     def _charge(self, endpoint: AnyEndpoint, request: Request, principal: Principal, *, reached: bool) -> None:
         """What the call costs beyond an answer from memory."""
-        quota, client, store = self._counted(request, principal)
+        quota, client, store = self._counted(request.query, principal)
         if rest := self._quotas.rest(quota, endpoint.route_class, reached=reached):
             self._quotas.charge(quota, client, store, endpoint.route_class, rest)
+
+
+def _variant(headers: Mapping[str, str], principal: Principal, version: str) -> Variant:
+    return Variant(version, personal.SCOPE in principal.scopes, headers.get("accept", ""), headers.get("accept-encoding", ""))

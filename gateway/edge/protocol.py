@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import http
 import secrets
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, cast
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -24,8 +25,13 @@ READS = ("GET", "HEAD")
 GONE = "the caller went away"
 """Why a request's task was cancelled."""
 PIPELINE = 16
-"""Requests that may wait behind the one at work on their connection; after those the connection is closed."""
+"""Requests that may wait behind the one at work on their connection; after those the connection is closed. Of what came in one piece, as
+many are answered before others have their turn.
+"""
 log = get_logger(__name__)
+
+AtOnce = Callable[[bool, bytes, Sequence[tuple[bytes, bytes]], str, bytes], bytes | None]
+"""See gateway.app.Flights."""
 
 
 class HeadTooLarge(CallerError):
@@ -45,6 +51,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._in_head = self._completed = self._deaf = False
+        self._at_once: AtOnce | None = getattr(self.config.app, "at_once", None)
+        self._answered = 0
+        """Of the piece that is being read: how many requests were answered at once."""
+        self._whole = False
+        """The request that is being read has its answer."""
+        self._dated: list[tuple[bytes, bytes]] | None = None
+        self._date = b""
         self._head = 0
         """Bytes of the head that is on its way, as far as it came in earlier pieces."""
         self._timer: asyncio.TimerHandle | None = None
@@ -81,6 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or self._deaf:
             return
         self._completed = False
+        self._answered = 0
         super().data_received(data)
         if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
             self._head += len(data)
@@ -94,8 +108,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer, and nobody reads it
-            super().on_header(name, value)
+        """As uvicorn's, without another call. A trailer is read by nobody."""
+        if self._in_head:
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         self._end()
@@ -103,14 +121,46 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(k) + len(v) + 4 for k, v in self.headers) > MAX_HEAD_BYTES:
             self._refusal = HeadTooLarge()
             raise self._refusal
+        if self._answer_at_once():
+            return
         if len(self.pipeline) >= PIPELINE:
             raise RuntimeError("a longer pipeline than is served")
         super().on_headers_complete()
         if self.pipeline and self.scope["method"] in READS:
             self.flow.resume_reading()  # else nobody would see the connection end while its requests wait
 
+    def _answer_at_once(self) -> bool:
+        """Where nothing is under way before it, a read without a body is answered here, if the application can say what without waiting."""
+        at_once, before, method = self._at_once, cast("RequestResponseCycle | None", self.cycle), self.parser.get_method()
+        if (
+            at_once is None
+            or method not in (b"GET", b"HEAD")
+            or self._answered >= PIPELINE
+            or (before is not None and not before.response_complete)
+            or self.flow.write_paused
+            or self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+            or self.parser.should_upgrade()
+        ):
+            return False
+        dated = self.server_state.default_headers
+        if dated is not self._dated:
+            self._dated, self._date = dated, b"".join([b"%s: %s\r\n" % each for each in dated])
+        peer = self.client[0] if self.client else ""
+        answer = at_once(method == b"HEAD", self.url, self.headers, peer, self._date)
+        if answer is None:
+            return False
+        self._answered += 1
+        self._whole = True
+        self.transport.write(answer)
+        return True
+
     def on_message_complete(self) -> None:
         self._completed = True
+        if self._whole:
+            self._whole = False
+            self.on_response_complete()
+            return
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
