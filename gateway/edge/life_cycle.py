@@ -15,6 +15,9 @@ from gateway.services.clock import Now
 
 DOCS = "/docs/versions"
 
+VARY = "API-Version, Authorization"
+"""What every answer depends on."""
+
 
 class LifeCycle:
     def __init__(self, history: VersionHistory, now: Now, brown_outs: Sequence[BrownOut] = ()) -> None:
@@ -35,7 +38,7 @@ class LifeCycle:
         if version is None:
             raise errors.UnknownVersion(got=wanted[:40], offered=", ".join(self._history.by_date))
         extra["api-version"] = version.date
-        extra["vary"] = "API-Version, Authorization"
+        extra["vary"] = VARY
         if version.deprecated:
             now = self._now()
             brown_out = self._brown_out(version.date, now) if version.date in self._brown_outs else None
@@ -76,8 +79,19 @@ class LifeCycle:
 
     def as_sent(self, where: str, endpoint: AnyEndpoint, version: Version) -> str:
         """A place that a handler named (see InvalidRequest), in the words of the version that its caller speaks."""
+        if where.startswith("/") and endpoint.body is None:
+            where = _asked(where, endpoint)  # what a system's mapping says of our question to it
         if where.startswith("/") and endpoint.body is not None:
             return self._history.as_sent(where, endpoint.body, version.date)
         if where.startswith("query:"):
             return "query:" + self._history.parameter(where.removeprefix("query:"), endpoint.answer, version.date)
         return where
+
+
+def _asked(where: str, endpoint: AnyEndpoint) -> str:
+    """The parameter that a member of a question stands for: `/pairs/0/locationId` -> `query:location`. Else `request`."""
+    member = next((part for part in reversed(where.split("/")) if part and not part.isdigit()), "")
+    for kind, names in (("path", endpoint.path_parameters), ("query", endpoint.parameters.__struct_encode_fields__)):
+        if found := next((name for name in names if member.startswith(name)), ""):
+            return f"{kind}:{found}"
+    return "request"

@@ -22,7 +22,7 @@ from tests.products import CUSTOMER, SKU, Live, threaded
 
 OPEN = {"/", "/openapi/{}", "/problems", "/problems/{}", "/changelog", "/docs", "/docs/{}", "/health/live", "/health/ready"}
 """For everybody; they hold nothing of a retailer's data."""
-BEHIND_A_KEY = {"/metrics", "/admin/reload", "/admin/recordings/{}", "/admin/drift"}
+BEHIND_A_KEY = {"/metrics", "/admin/reload", "/admin/recordings/{}", "/admin/drift", "/admin/quotas"}
 CONSOLE = "/console"
 
 
@@ -205,3 +205,43 @@ def _with(example: Any, text: str) -> list[Any]:
 
     walk(example, [])
     return found
+
+
+def test_what_the_gateway_decides_cannot_be_set_by_a_caller(live: Live, http: httpx.Client, root: Path) -> None:
+    """Every member of an answer that its request does not have is refused by name, and so is one that nobody knows."""
+    document = json.loads((root / f"contracts/published/openapi-{HISTORY.newest.date}.json").read_bytes())
+    schemas = document["components"]["schemas"]
+    tried = 0
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if "requestBody" not in operation:
+                continue
+            content = operation["requestBody"]["content"]["application/json"]
+            draft = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+            answered = next(r for status, r in operation["responses"].items() if status[0] == "2")["content"]["application/json"]["schema"]
+            for member in {*schemas[answered["$ref"].rpartition("/")[2]]["properties"], "isAdmin"} - draft["properties"].keys():
+                tried += 1
+                answer = http.request(
+                    method, re.sub(r"\{\w+\}", "x-1", path), json={**content.get("example", {}), member: "x"},
+                    headers={**live.auth(), "Idempotency-Key": f"set-{tried}"},
+                )  # fmt: skip
+                assert answer.status_code == 422, (path, member, answer.text)
+                assert member in answer.json()["detail"], (path, member)
+    assert tried > 20
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "pointer"),
+    [
+        ("/prices?sku=10000001&location=0", "2026-10-01", "query:location"),
+        ("/inventory?sku=10000001&location=0", "2026-10-01", "query:location"),
+        ("/inventory?sku=10000001&store=0", "2025-09-01", "query:store"),
+        ("/products?sku=10000001&sku=a%3D", "2026-10-01", "query:sku"),
+        ("/products/a%3D", "2026-10-01", "path:sku"),
+    ],
+)
+def test_what_a_system_cannot_take_points_to_the_parameter_that_the_caller_sent(
+    path: str, version: str, pointer: str, live: Live, http: httpx.Client
+) -> None:
+    answer = http.get(path, headers={**live.auth(), "API-Version": version})
+    assert (answer.status_code, [e["pointer"] for e in answer.json()["errors"]]) == (422, [pointer])
