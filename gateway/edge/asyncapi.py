@@ -8,7 +8,7 @@ from typing import Any, get_args
 from contracts.canonical.base import Noun
 from contracts.events import DATA, TYPE_PREFIX, Event, EventType, schema_id
 from contracts.versions import VersionHistory
-from gateway.edge.openapi import component_schemas
+from gateway.edge.schemas import component_schemas
 
 MEDIA_TYPE = "application/cloudevents+json"
 EXCHANGE = "tillgate.events"

@@ -13,7 +13,7 @@ from contracts.call import Call
 from contracts.errors import TillgateError
 from contracts.policy import Freshness
 from contracts.versions import VersionHistory
-from gateway.edge import deadline, personal, problems, reading, stored
+from gateway.edge import deadline, personal, problems, reading, selection, stored
 from gateway.edge.brown_out import BrownOut
 from gateway.edge.endpoint import AnyEndpoint, Ask
 from gateway.edge.idempotency import Once, key_of
@@ -116,7 +116,7 @@ class Door:
         taken = self._quotas.take_now(*self._counted(target.partition(b"?")[2], principal), kept.endpoint.route_class)
         if taken is None or taken.refusal:
             return None
-        self._usage.seen(version.date, principal, kept.route, kept.used)
+        self._usage.seen(version.date, principal, kept.route, kept.used, kept.entity.selected)
         unchanged = bool(tags) and matches_none(tags, kept.fields.get("etag", ""))
         return AtOnce(kept, principal, version.date, unchanged, taken.fields, headers)
 
@@ -132,16 +132,20 @@ class Door:
         flight.api_version = version.date
         reading.check_accept(request.headers.get("accept", ""))
         seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
-        raw, body, used = b"", None, set[str]()
+        raw, body, used, wanted = b"", None, set[str](), None
         try:
-            parameters = reading.parameters(request.query, endpoint.parameters, endpoint.answer, version.date, self._history, used)
+            parameters = reading.parameters(
+                request.query, endpoint.parameters, endpoint.answer, version.date, self._history, used, endpoint.beside
+            )
+            if endpoint.beside:
+                wanted = selection.of(request.query, endpoint.answer, version.date, self._history)
             path = reading.path(request.path_values, endpoint.path_parameters)
             if endpoint.body is not None:
                 reading.check_media(request.headers)
                 raw = await request.read()
                 body = reading.body(raw, endpoint.body, version.date, self._history, used)
         finally:
-            self._usage.seen(version.date, principal, endpoint.route, used)
+            self._usage.seen(version.date, principal, endpoint.route, used, wanted.used if wanted else None)
         ask = Ask(
             client=principal,
             call=Call(
@@ -154,6 +158,7 @@ class Door:
             parameters=parameters,
             body=body,
             flight=flight,
+            selection=wanted,
             idempotency_key=key_of(request) if endpoint.idempotent_key else "",
             if_match=entity_tags(request.headers, "if-match"),
             if_none_match=entity_tags(request.headers, "if-none-match"),
@@ -174,7 +179,7 @@ class Door:
                 raise
             reached = endpoint.route_class == "write" or any(s.via == "live" for s in outcome.sources)
             self._charge(endpoint, request, principal, reached=reached)
-            entity = self._representation.entity(outcome, endpoint, request, version, principal, flight)
+            entity = self._representation.entity(outcome, endpoint, request, ask, version)
             answer = self._representation.answer(entity, endpoint, ask, fields)
             answer.repeat = outcome.repeat
             life_cycle = {name: value for name, value in fields.items() if name not in stored.QUOTA}

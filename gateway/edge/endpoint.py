@@ -14,6 +14,7 @@ from contracts.canonical.base import Provenance
 from contracts.errors import TillgateError
 from contracts.quota import RouteClass
 from gateway.edge.identity.principal import Principal
+from gateway.edge.selection import PARAMETER, Selection
 from observability import FlightRecord
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -34,6 +35,8 @@ class Ask(Generic[P, B]):
     body: B
     flight: FlightRecord
     idempotency_key: str = ""
+    selection: Selection | None = None
+    """What of the answer it wants; None: all of it."""
     repeated: bool = False
     """Under its Idempotency-Key it began before and came to no answer: what it changes may be changed already."""
     if_match: tuple[str, ...] = ()
@@ -91,7 +94,7 @@ class Endpoint(Generic[P, B, S]):
     cache: float = 0.0
     """How many seconds a caller may keep an answer at most, where the estate allows longer; 0: not at all."""
     shared: bool = False
-    """The answer depends on nothing but route, path, query, version and whether the caller may see personal data."""
+    """The answer depends on nothing but route, path, query (field selection too), version and whether the caller may see personal data."""
     tag: str = ""
     example: B | None = None
     """A body that the sample company accepts; each published version shows it in its own shape."""
@@ -107,6 +110,11 @@ class Endpoint(Generic[P, B, S]):
     def __post_init__(self) -> None:
         if self.method != "GET":
             object.__setattr__(self, "route_class", "write")
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Query parameters that are no business of its handler."""
+        return (PARAMETER,) if self.method == "GET" else ()
 
     @property
     def tagged(self) -> bool:

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 
 from contracts import errors
-from contracts.canonical.amounts import CURRENCIES, Money, UnitPrice
 from contracts.errors import TillgateError
 from contracts.events import DATA
 from contracts.versions import Change, VersionHistory
-from gateway.edge import deadline, personal, preconditions, problems, protocol, reading
+from gateway.edge import deadline, personal, preconditions, problems, protocol, reading, selection
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.idempotency import KEY
 from gateway.edge.identity.scopes import SCOPES
+from gateway.edge.schemas import REF, component_schemas, tidy
 
 _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.InvalidRequest,
@@ -40,7 +40,6 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.UpstreamTimeout,
     errors.DeadlineExceeded,
 )
-_REF = "#/components/schemas/{name}"
 
 
 def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version: str, title: str) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version:
     endpoints = tuple(endpoints)
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
     schemas = component_schemas(kinds, history, version)
-    for name in _used([{"$ref": _REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
+    for name in _used([{"$ref": REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
         _fit(schemas[name])
     schemas["Problem"] = _problem_schema()
     paths: dict[str, Any] = {}
@@ -119,23 +118,6 @@ def _example_of(change: type[Change]) -> str:
     return f" Before: `{before}`, after: `{after}`."
 
 
-def component_schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version: str) -> dict[str, Any]:
-    changes = history.newer_than(version)
-    _, components = msgspec.json.schema_components([*kinds, *(c.old for c in changes)], ref_template=_REF)
-    for change in changes:
-        old = components.pop(change.old.__name__)
-        components[change.of.__name__] = {**old, "title": change.of.__name__}
-    for name, schema in components.items():
-        _tidy(schema)
-        if name in _PRICED:
-            money = schema["properties"]
-            money["currencyCode" if "currencyCode" in money else "currency"] = {"type": "string", "enum": sorted(CURRENCIES)}
-    return components
-
-
-_PRICED = (Money.__name__, UnitPrice.__name__)
-
-
 def _fit(schema: Any) -> None:
     """What the door refuses in any text, said in the contract of every text that a caller may send."""
     if isinstance(schema, dict):
@@ -146,28 +128,6 @@ def _fit(schema: Any) -> None:
     elif isinstance(schema, list):
         for value in schema:
             _fit(value)
-
-
-def _tidy(schema: Any) -> None:
-    if isinstance(schema, dict):
-        if schema.get("default") is None and "default" in schema:
-            del schema["default"]
-        for value in schema.values():
-            _tidy(value)
-        if isinstance(pattern := schema.get("pattern"), str):
-            schema["pattern"] = pattern.removesuffix(r"(?!\n)")  # Python's `$` needs it, that of JSON Schema is the very end
-        if "anyOf" in schema:  # a missing value is absent, never null
-            rest = [s for s in schema["anyOf"] if s != {"type": "null"}]
-            if len(rest) == 1:
-                del schema["anyOf"]
-                schema.update({k: v for k, v in rest[0].items() if k not in schema})
-            else:
-                schema["anyOf"] = rest
-        if "prefixItems" in schema and schema.get("items") is False:
-            schema["items"] = schema.pop("prefixItems")[0]
-    elif isinstance(schema, list):
-        for value in schema:
-            _tidy(value)
 
 
 def _problem_schema() -> dict[str, Any]:
@@ -207,7 +167,7 @@ def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, sch
         "responses": _responses(endpoint),
     }
     if endpoint.body is not None:
-        content: dict[str, Any] = {"schema": {"$ref": _REF.format(name=endpoint.body.__name__)}}
+        content: dict[str, Any] = {"schema": {"$ref": REF.format(name=endpoint.body.__name__)}}
         if endpoint.example is not None:
             content["example"] = history.down(msgspec.to_builtins(endpoint.example), endpoint.body, version)
         found["requestBody"] = {"required": True, "content": {"application/json": content}}
@@ -219,7 +179,7 @@ def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, sch
 def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
     for name, kind in endpoint.path_parameters.items():
         schema = msgspec.json.schema(kind)
-        _tidy(schema)
+        tidy(schema)
         yield {"name": name, "in": "path", "required": True, "schema": schema, **_example(schema)}
     own = schemas[endpoint.parameters.__name__]
     for name, schema in own.get("properties", {}).items():
@@ -238,6 +198,24 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "required": False,
             "description": "The ETag that the change is meant for; 412 when the resource has moved on.",
             "schema": {"type": "string", "pattern": f"^{preconditions.TAGS}$"},
+        }
+    if endpoint.method == "GET":
+        yield {
+            "name": selection.PARAMETER,
+            "in": "query",
+            "required": False,
+            "description": "Leaves only these fields in the answer, by their dotted names in this version, without numbers for what stands"
+            " in an array; of an object all of it. What is not named is absent then, required or not; only `missing`, which tells of"
+            " gaps, stays.",
+            "schema": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": selection.MOST_FIELDS,
+                "items": {"type": "string", "pattern": r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"},
+            },
+            "style": "form",
+            "explode": False,
+            "example": selection.some(endpoint.answer.__name__, schemas),
         }
     if endpoint.tagged and endpoint.method == "GET":
         yield {
@@ -287,7 +265,7 @@ _DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
 
 
 def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": _REF.format(name=endpoint.answer.__name__)}}}
+    content = {"application/json": {"schema": {"$ref": REF.format(name=endpoint.answer.__name__)}}}
     links = {"links": {x.operation: {"operationId": x.operation, "parameters": x.parameters} for x in endpoint.links}}
     found: dict[str, Any] = {
         str(status): {
@@ -314,7 +292,7 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
         found[str(status)] = {
             "description": ", ".join(f"`{c}`" for c in codes),
             **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
-            "content": {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}},
+            "content": {problems.MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}},
         }
     return found
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -30,18 +31,23 @@ def etag_of(version: int) -> str:
     return f'"v{version}"'
 
 
-def weak_etag_of(value: msgspec.Struct, *shape: str) -> str:
+def weak_etag_of(value: Any, *shape: str) -> str:
     """Of what a read says in this `shape` (version, selection). Where it was read and when is no part of it: the same news, read again,
     is still the same, and fields tell its age (RFC 9110 §8.8.1: weak tags stand for what is equivalent).
     """
-    rows = getattr(value, "items", None)
-    if rows and hasattr(rows[0], "provenance"):
+    if isinstance(value, dict):
+        value = {name: [_without(row) for row in rows] if name == "items" else rows for name, rows in _without(value).items()}
+    elif (rows := getattr(value, "items", None)) and hasattr(rows[0], "provenance"):
         value = msgspec.structs.replace(value, items=tuple([msgspec.structs.replace(row, provenance=()) for row in rows]))
     elif getattr(value, "provenance", None):
         value = msgspec.structs.replace(value, provenance=())
     digest = hashlib.sha256(msgspec.json.encode(value))
     digest.update("\0".join(("", *shape)).encode())
     return f'W/"{base64.urlsafe_b64encode(digest.digest()[:15]).decode()}"'
+
+
+def _without(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "provenance"}
 
 
 def matches_none(tags: tuple[str, ...], etag: str) -> bool:

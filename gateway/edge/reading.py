@@ -8,7 +8,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
@@ -212,17 +212,25 @@ def _base(hint: Any) -> type:
 
 
 def parameters(
-    query: bytes, kind: type[msgspec.Struct], answer: Any, version: str, history: VersionHistory, used: set[str] | None = None
+    query: bytes,
+    kind: type[msgspec.Struct],
+    answer: Any,
+    version: str,
+    history: VersionHistory,
+    used: set[str] | None = None,
+    beside: Collection[str] = (),
 ) -> Any:
     """The query string as `kind`. A repeated parameter or commas make a list; unknown and doubled ones are refused. Notes in `used` those
-    that a newer version calls otherwise.
+    that a newer version calls otherwise. Those `beside` them are read by somebody else.
     """
     names = _known(kind, answer, version, history)
     values: dict[str, Any] = {}
     for name, value in _pairs(query):
         known = names.get(name)
         if known is None:
-            allowed = ", ".join(names) or "none"
+            if name in beside:
+                continue
+            allowed = ", ".join([*names, *beside]) or "none"
             raise InvalidRequest(where=f"query:{name[:40]}", expected=f"a known parameter ({allowed})", got="an unknown one")
         if used is not None and known.name != name:
             used.add(f"query:{name}")

@@ -13,9 +13,10 @@ import msgspec
 from contracts.canonical.base import Provenance
 from contracts.policy import Freshness
 from contracts.versions import Version, VersionHistory
-from gateway.edge import personal, problems
+from gateway.edge import compression, personal, problems
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.identity.principal import Principal
+from gateway.edge.life_cycle import VARY
 from gateway.edge.paging import next_link
 from gateway.edge.preconditions import etag_of, matches_none, weak_etag_of
 from gateway.edge.request import Answer, Request
@@ -43,6 +44,8 @@ class Entity:
     """RFC 9211. Empty for a hit: then the time to live is each answer's own."""
     fresh_until: datetime | None = None
     """Of an answer from cache: when its time is over, or was."""
+    selected: frozenset[str] | None = None
+    """Of a selection those fields that another version has otherwise (see Usage); None: everything was asked for."""
     kept: bool = False
     """Until `fresh_until` the same request may be answered with these bytes again."""
 
@@ -54,25 +57,33 @@ class Representation:
         self._now = now
         self._freshness = freshness
 
-    def entity(
-        self, outcome: Outcome, endpoint: AnyEndpoint, request: Request, version: Version, principal: Principal, flight: FlightRecord
-    ) -> Entity:
+    def entity(self, outcome: Outcome, endpoint: AnyEndpoint, request: Request, ask: Ask[Any, Any], version: Version) -> Entity:
         fields = {"content-type": "application/json"}
         links = "" if outcome.cursor is None else next_link(request, outcome.cursor)
         with step(Step.MAP):
-            value = self._veiled(outcome.value, endpoint, principal)
-            entity = Entity(outcome.status, self._encode(value, endpoint, version), fields, links, sources=outcome.sources)
+            value = self._veiled(outcome.value, endpoint, ask.client)
+            shown = self._shaped(value, endpoint, ask, version)
+            entity = Entity(outcome.status, b"" if shown is None else msgspec.json.encode(shown), fields, links, sources=outcome.sources)
         if outcome.location is not None:
             fields["location"] = outcome.location
         if outcome.retry_after is not None:
             fields["retry-after"] = str(max(1, round(outcome.retry_after)))
-        self._age(entity, outcome, endpoint, flight)
+        self._age(entity, outcome, endpoint, ask.flight)
         if outcome.version is not None:
             entity.etag = etag_of(outcome.version)
         elif value is not None and fields["cache-control"] != _NOT_KEPT:
-            entity.etag = weak_etag_of(value, version.date)
+            entity.etag = (
+                weak_etag_of(value, version.date) if ask.selection is None else weak_etag_of(shown, version.date, ask.selection.named)
+            )
         if entity.etag:
             fields["etag"] = entity.etag
+        if ask.selection is not None:
+            entity.selected = ask.selection.used
+        if endpoint.cache:
+            fields["vary"] = f"{VARY}, Accept-Encoding"
+            if (packed := compression.packed(entity.body, request.headers.get("accept-encoding", ""))) is not None:
+                entity.body = packed
+                fields["content-encoding"] = "gzip"
         return entity
 
     def fields(self, entity: Entity, now: datetime) -> dict[str, str]:
@@ -92,7 +103,7 @@ class Representation:
         if entity.links:
             headers["link"] = f"{extra['link']}, {entity.links}" if "link" in extra else entity.links
         if entity.etag and endpoint.method == "GET" and matches_none(ask.if_none_match, entity.etag):
-            del headers["content-type"]
+            headers = {name: value for name, value in headers.items() if name not in ("content-type", "content-encoding")}
             return Answer(304, b"", headers)
         return Answer(entity.status, entity.body, headers)
 
@@ -130,12 +141,15 @@ class Representation:
             return found
         return value
 
-    def _encode(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, version: Version) -> bytes:
-        if value is None:
-            return b""
-        if not self._history.differs(endpoint.answer, version.date):
-            return msgspec.json.encode(value)
-        return msgspec.json.encode(self._history.down(msgspec.to_builtins(value), endpoint.answer, version.date))
+    def _shaped(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, ask: Ask[Any, Any], version: Version) -> Any:
+        """In the caller's version, with what the caller has chosen of it."""
+        differs = self._history.differs(endpoint.answer, version.date)
+        if value is None or not (differs or ask.selection):
+            return value
+        plain = msgspec.to_builtins(value)
+        if differs:
+            plain = self._history.down(plain, endpoint.answer, version.date)
+        return ask.selection.of(plain) if ask.selection else plain
 
 
 _NEVER = Freshness()
