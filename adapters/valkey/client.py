@@ -16,9 +16,11 @@ from adapters.valkey.spec import ValkeyOptions
 class Line:
     """`exchange` is for one caller at a time."""
 
-    def __init__(self, options: ValkeyOptions, scripts: Sequence[str]) -> None:
+    def __init__(self, options: ValkeyOptions, scripts: Sequence[str], probe: bytes) -> None:
+        """`probe`: a command that only a server answers which does what we need."""
         at, tls = options.address, options.tls
         self._scripts = scripts
+        self._probe = probe
         self._connect_limit = float(options.connect_limit)
         settings: dict[str, Any] = {
             "host": at.host,
@@ -43,10 +45,13 @@ class Line:
             self._wire = Connection(**settings)
 
     async def open(self) -> None:
-        """Connected, authenticated, and the scripts are there. Raises what the client raises."""
+        """Connected, authenticated, the scripts are there, and run. Raises what the client raises."""
         async with asyncio.timeout(self._connect_limit):
             await self._wire.connect()  # type: ignore[no-untyped-call]  # the client has no types here
             await self._load()
+            for answer in await self._pass([self._probe]):
+                if isinstance(answer, ResponseError):
+                    raise answer
 
     async def _load(self) -> None:
         for script in self._scripts:

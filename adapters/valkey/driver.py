@@ -44,7 +44,8 @@ class ValkeyLedger:
         self._options = options
         self._limit = float(options.limit)
         self._space = f"tillgate:{re.sub(r'[^A-Za-z0-9_-]', '_', estate)[:60]}"
-        self._me = secrets.token_hex(8)
+        lives = round(5000 * options.beat)
+        self._beat = _packed("EVALSHA", _sha(BEAT), 1, f"{self._space}:processes", secrets.token_hex(8), lives)
         self._take = take
         self._queue: deque[_Ask] = deque()
         self._wake = asyncio.Event()
@@ -92,13 +93,12 @@ class ValkeyLedger:
     async def start(self) -> None:
         """A server that is away is no reason not to start; it is looked for at once and from then on. Raises OSError for bad TLS files."""
         first = asyncio.Event()
-        self._tasks = [
-            *(asyncio.create_task(self._serve(first), name=f"quota ledger {n}") for n in range(self._options.connections)),
-            asyncio.create_task(self._live(), name="quota ledger beat"),
-        ]
+        lines = range(self._options.connections)
+        self._tasks = [asyncio.create_task(self._serve(first), name=f"quota ledger {n}") for n in lines]
         with suppress(TimeoutError):
             async with asyncio.timeout(float(self._options.connect_limit)):
                 await first.wait()
+        self._tasks.append(asyncio.create_task(self._live(), name="quota ledger beat"))
 
     async def close(self) -> None:
         self._closing = True
@@ -125,7 +125,7 @@ class ValkeyLedger:
         """One line: it opens, carries batches until it breaks, and opens again."""
         pause = float(self._options.backoff)
         while True:
-            line = Line(self._options, (self._take, BEAT))
+            line = Line(self._options, (self._take, BEAT), self._beat)
             stood = False
             try:
                 await line.open()
@@ -181,12 +181,10 @@ class ValkeyLedger:
                 ask.answer.set_exception(reason)
 
     async def _live(self) -> None:
-        beat = float(self._options.beat)
-        command = _packed("EVALSHA", _sha(BEAT), 1, f"{self._space}:processes", self._me, round(5000 * beat))
         while True:
             with suppress(LedgerAway):
-                self._processes = max(1, await self._ask(command))
-            await asyncio.sleep(beat)
+                self._processes = max(1, await self._ask(self._beat))
+            await asyncio.sleep(float(self._options.beat))
 
     def _written(self, plan: Plan, client: str, store: str, cost: int, charge: int) -> bytes:
         """A client's keys have one hash tag: in a cluster they lie together. Names of clients may be anything: keys carry digests."""

@@ -13,13 +13,11 @@ from contracts.quota import LedgerAway
 def away(error: BaseException) -> LedgerAway:
     if isinstance(error, LedgerAway):
         return error
-    cause: BaseException | None = error
-    while cause is not None:
-        for kinds, reason in _REASONS:
-            if isinstance(cause, kinds):
-                return LedgerAway(reason)
-        cause = cause.__cause__ or cause.__context__
-    return LedgerAway(f"{type(error).__name__} of the client")
+    causes = [error]
+    while (deeper := causes[-1].__cause__ or causes[-1].__context__) is not None and len(causes) < 8:
+        causes.append(deeper)  # the client wraps what happened
+    found = (reason for kinds, reason in _REASONS if any(isinstance(cause, kinds) for cause in causes))
+    return LedgerAway(next(found, f"{type(error).__name__} of the client"))
 
 
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
