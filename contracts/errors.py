@@ -456,7 +456,13 @@ class Overloaded(TillgateError):
     retryable: ClassVar[bool] = True
     error_type: ClassVar[str] = "guard.rejected"
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
+    policy: str = "requests"
+    """What there is too much of: `connections`, or requests of this priority and below."""
     retry_after: float = 1.0
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return {"violated-policies": [self.policy]}
 
 
 @dataclass(eq=False, kw_only=True)

@@ -65,6 +65,10 @@ class Channel(Entry, frozen=True, kw_only=True):
     description: str
     safety_stock: Annotated[int, Meta(ge=0)] = 0
     owner: str = ""
+    priority: Literal["critical", "high", "normal", "low"] = "normal"
+    """When there is too much to do, `low` goes without first. Changes are at least `high` from every channel, unless their route says
+    otherwise.
+    """
 
 
 class QuotaPolicy(Entry, frozen=True, kw_only=True):
@@ -216,6 +220,8 @@ class Route(Entry, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
     objective: Objective = Objective()
     deadline: Duration = Duration(10)
+    priority: Literal["critical", "high", "normal", "low"] | None = None
+    """Of this route from every channel, instead of what their own say."""
 
 
 class Store(Entry, frozen=True, kw_only=True):
@@ -375,7 +381,11 @@ class Edge(Entry, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000)] = 1_000_000
     max_connections: Annotated[int, Meta(ge=1)] = 1_000
     max_requests: Annotated[int, Meta(ge=1)] = 500
-    """Requests in work at once; beyond that 503 with Retry-After."""
+    """Requests let in at once, with those that wait for a system. How many of them are worked on at once adapts to the machine; beyond
+    either, requests wait by priority.
+    """
+    max_waiting: Annotated[int, Meta(ge=0)] = 200
+    """Requests that may wait, for half a second at most; beyond that 503 with Retry-After, the least important first."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks (`10.1.0.0/16`) whose `X-Forwarded-For`, trace context and certificate header are believed."""
     certificate_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]*$", max_length=100)] = ""
@@ -678,6 +688,8 @@ def _estate(document: dict[str, Any], source: Source, found: list[Finding]) -> E
 def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Iterator[Finding]:
     """What must agree between the tables of an estate. `names` holds every name that is written, also of entries with findings."""
     systems, operations = names.get("system", set()), names.get("operation", set())
+    if estate.channel and all(channel.priority == "critical" for channel in estate.channel.values()):
+        yield source.finding(("channel",), "every channel is critical: nothing could go without first", 'say priority = "normal" of most')
     for name in estate.channel:
         if name not in CHANNELS:
             yield source.finding(("channel", name), f"unknown channel {name!r}", nearest(name, CHANNELS))

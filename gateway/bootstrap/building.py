@@ -28,6 +28,7 @@ from gateway.edge import openapi, problems
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import Proxies
+from gateway.edge.pressure import Importance
 from gateway.estate import brown_outs
 from gateway.edge.quota import Quotas
 from gateway.services.availability import AvailabilityReader
@@ -186,6 +187,12 @@ def _application(
         now=base.now,
         brown_outs=brown_outs(estate),
         denied=base.audit.denied,
+        pressure=base.pressure,
+        importance=Importance(
+            {name: channel.priority for name, channel in estate.channel.items()},
+            {name: route.priority for name, route in estate.route.items() if route.priority}
+            | {e.route: "critical" for e in ADMIN},  # operators must get in when it is full
+        ),
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
     changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
@@ -222,6 +229,6 @@ def _application(
             *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https or estate.edge.tls is not None),
             *admin.routes(controls, authenticator, overview.drift, quotas),
         ],
-        max_requests=estate.edge.max_requests,
+        max_requests=estate.edge.max_requests + estate.edge.max_waiting,
         proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),
     )

@@ -26,6 +26,7 @@ from gateway import estate as estates
 from gateway.bootstrap.quotas import open_ledger
 from gateway.bootstrap.systems import resolved
 from gateway.edge.audit import Audit
+from gateway.edge.pressure import Pressure
 from gateway.edge.tls import ServerTls, server_context
 from gateway.edge.usage import Usage
 from gateway.estate import Estate, Events
@@ -109,6 +110,7 @@ class Foundation:
     relay: Relay
     zones: Zones
     captures: Captures
+    pressure: Pressure
     offered: str = field(default="", repr=False)
     """A key that the reference offers to whoever reads it: a demo's, and nothing else's."""
 
@@ -168,6 +170,7 @@ async def foundation(
             relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),
             zones=Zones(ZoneInfo(estate.estate.time_zone)),
             captures=Captures(),
+            pressure=Pressure(estate.edge.max_requests, estate.edge.max_waiting),
         )
 
 

@@ -254,6 +254,8 @@ class Product:
         """It answers from now on."""
         self._started_with = self._started_with or generation.checked.estate
         self._generations.append(generation)
+        edge = generation.checked.estate.edge
+        self._base.pressure.set(edge.max_requests, edge.max_waiting)
         self.recorder.objectives = {name: float(route.objective.p99) for name, route in generation.checked.estate.route.items()}
         self._put_to_work(generation)
 

@@ -1,4 +1,4 @@
-"""What every request passes, in this order: identity, quota, version, decoding, idempotency, handler, representation."""
+"""What every request passes, in this order: identity, place, quota, version, decoding, idempotency, handler, representation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from contracts import errors
 from contracts.books import Books
@@ -23,6 +25,7 @@ from gateway.edge.identity.keys import prefix_of
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.preconditions import entity_tags, matches_none
+from gateway.edge.pressure import Held, Importance, Pressure
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
@@ -30,7 +33,7 @@ from gateway.edge.request import Answer, Request
 from gateway.edge.stored import AtOnce, Stored, Variant
 from gateway.edge.usage import Usage
 from gateway.services.clock import Now, utc_now
-from observability import FlightRecord
+from observability import FlightRecord, Step, step
 
 BODY_SECONDS = 10.0
 
@@ -60,10 +63,14 @@ class Door:
         body_seconds: float = BODY_SECONDS,
         denied: Callable[[str, str, str, str], None] = lambda code, claimed, address, route: None,
         brown_outs: Sequence[BrownOut] = (),
+        pressure: Pressure | None = None,
+        importance: Importance | None = None,
     ) -> None:
         """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive;
         `denied` is told of each attempt that is not let in (see Audit), and must return at once.
         """
+        self.pressure = pressure or Pressure(500, 200)
+        self._importance = importance or Importance({}, {})
         self._authenticator = authenticator
         self._denied = denied
         self._quotas = quotas
@@ -82,13 +89,26 @@ class Door:
     async def answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord) -> Answer:
         """Never raises a TillgateError: each becomes its problem document."""
         extra: dict[str, str] = {}
+        place: Held | None = None
+        arrived = asyncio.get_running_loop().time()
         try:
-            return await self._answer(endpoint, request, flight, extra)
+            principal = await self._identified(endpoint, request, flight)
+            seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
+            priority = self._importance.of(endpoint.route, principal.channel)
+            place = self.pressure.enter_now(priority)
+            if place is None:
+                with step(Step.WAIT, resource="requests", waiters=self.pressure.waiting):
+                    place = await self.pressure.enter(priority, principal.channel, principal.name, arrived + seconds)
+            call = Call(channel=principal.channel, client=principal.name, deadline=arrived + seconds, priority=priority, waiting=place)
+            return await self._answer(endpoint, request, flight, extra, principal, call, seconds)
         except TillgateError as error:
             if error.status in (401, 403) or (error.status == 429 and not flight.client):
                 claimed = flight.client or prefix_of(request.headers.get("authorization", "").rpartition(" ")[2])
                 self._denied(error.code, claimed, request.peer, endpoint.route)
             return problems.answer(error, flight, extra)
+        finally:
+            if place is not None:
+                place.leave()
 
     def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was
@@ -120,10 +140,17 @@ class Door:
         unchanged = bool(tags) and matches_none(tags, kept.fields.get("etag", ""))
         return AtOnce(kept, principal, version.date, unchanged, taken.fields, headers)
 
-    async def _answer(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Answer:
-        loop = asyncio.get_running_loop()
-        arrived = loop.time()
-        principal = await self._principal(endpoint, request, flight, extra)
+    async def _answer(
+        self,
+        endpoint: AnyEndpoint,
+        request: Request,
+        flight: FlightRecord,
+        extra: dict[str, str],
+        principal: Principal,
+        call: Call,
+        seconds: float,
+    ) -> Answer:
+        await self._allowed(endpoint, request, principal, extra)
         try:
             version = self._life_cycle.version(request.headers, principal, extra)
         except (errors.RetiredVersion, errors.VersionBrownOut) as exc:
@@ -131,7 +158,6 @@ class Door:
             raise
         flight.api_version = version.date
         reading.check_accept(request.headers.get("accept", ""))
-        seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
         raw, body, used, wanted = b"", None, set[str](), None
         try:
             parameters = reading.parameters(
@@ -142,18 +168,14 @@ class Door:
             path = reading.path(request.path_values, endpoint.path_parameters)
             if endpoint.body is not None:
                 reading.check_media(request.headers)
-                raw = await request.read()
+                with call.waiting:  # for the caller's line
+                    raw = await request.read()
                 body = reading.body(raw, endpoint.body, version.date, self._history, used)
         finally:
             self._usage.seen(version.date, principal, endpoint.route, used, wanted.used if wanted else None)
         ask = Ask(
             client=principal,
-            call=Call(
-                channel=principal.channel,
-                client=principal.name,
-                deadline=arrived + seconds,
-                api_version=version.date,
-            ),
+            call=msgspec.structs.replace(call, api_version=version.date),
             path=path,
             parameters=parameters,
             body=body,
@@ -163,7 +185,7 @@ class Door:
             if_match=entity_tags(request.headers, "if-match"),
             if_none_match=entity_tags(request.headers, "if-none-match"),
         )
-        if loop.time() >= ask.call.deadline:
+        if asyncio.get_running_loop().time() >= ask.call.deadline:
             raise errors.DeadlineExceeded(system="", operation=endpoint.name, reason="it passed before anything was done", sent=False)
 
         async def perform(ask: Ask[Any, Any], fields: dict[str, str]) -> Answer:
@@ -191,7 +213,7 @@ class Door:
             return await self._once.answer(request, raw, ask, extra, perform)
         return await perform(ask, extra)
 
-    async def _principal(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord, extra: dict[str, str]) -> Principal:
+    async def _identified(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord) -> Principal:
         try:
             principal = await self._authenticator.principal(request.headers, request.certificate)
         except (errors.Unauthenticated, errors.Forbidden):
@@ -199,12 +221,14 @@ class Door:
                 raise refusal from None
             raise
         flight.channel, flight.client = principal.channel, principal.name
+        return principal
+
+    async def _allowed(self, endpoint: AnyEndpoint, request: Request, principal: Principal, extra: dict[str, str]) -> None:
         taken = await self._take(*self._counted(request.query, principal), endpoint)
         extra.update(taken.fields)
         if taken.refusal:
             raise taken.refusal
         scopes.require(principal, endpoint.scope)
-        return principal
 
     def _counted(self, query: bytes, principal: Principal) -> tuple[str, str, str]:
         """Quota, client and store. A quota that the estate has dropped: the narrowest."""

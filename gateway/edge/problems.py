@@ -14,7 +14,11 @@ from gateway.edge.request import Answer
 from observability import FlightRecord
 
 MEDIA_TYPE = "application/problem+json"
-REGISTERED: dict[type[TillgateError], str] = {errors.QuotaExceeded: "quota-exceeded", errors.QuotaUnavailable: "temporary-reduced-capacity"}
+REGISTERED: dict[type[TillgateError], str] = {
+    errors.QuotaExceeded: "quota-exceeded",
+    errors.QuotaUnavailable: "temporary-reduced-capacity",
+    errors.Overloaded: "temporary-reduced-capacity",
+}
 """https://iana.org/assignments/http-problem-types"""
 
 

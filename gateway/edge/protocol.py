@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.app_state = {**self.app_state, CERTIFICATE: connection.getpeercert(binary_form=True)}
         self._begin()
         if self._most is not None and len(self.connections) > self._most:
-            self._refuse(errors.Overloaded())
+            self._refuse(errors.Overloaded(policy="connections"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()

@@ -1,0 +1,228 @@
+"""How much is worked on at once: a limit that follows the delay of our own event loop, and what is least important goes without first.
+
+Two numbers bound what is let in. `most` counts every request, also those that wait for a system behind; it is fixed, since waiting costs
+memory and nothing else, and a slow system must slow only its own answers (its places are the guard's). `limit` counts those at work
+here, and adapts.
+
+It follows Envoy's gradient controller (new = old x gradient + headroom, headroom = the root of the old limit), as Netflix's Gradient2
+does, with another sample. Both take the time of whole requests, for which a slow system behind looks like an overload here, and must
+find out by probing, or from a long average that drifts, what would be normal. We take how late the loop runs a timer: what every request
+at work adds to every other. An idle loop is late by nothing, so nothing has to be probed, and a limit that is not used does not grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from adapters.guard.turns import Turn, Turns
+from contracts.call import Priority
+from contracts.errors import Overloaded
+
+TICK = 0.05
+"""Seconds between two looks at the loop."""
+TARGET = 0.025
+"""Seconds that the loop may be late without anybody having to go without."""
+LEAST = 24
+"""The limit never falls below: enough to keep one processor busy."""
+WAIT = 0.5
+"""Longest time in line, seconds; whoever would wait longer is told at once."""
+SHARES = (1.0, 0.9, 0.75, 0.5)
+"""Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
+
+Word = Literal["critical", "high", "normal", "low"]
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """`routes` by name, `channels` by name: what the estate says. A route's word holds for all channels; without one a change is at least
+    `high`, and a read is as important as its channel.
+    """
+
+    channels: Mapping[str, Word]
+    routes: Mapping[str, Word]
+
+    def of(self, route: str, channel: str) -> Priority:
+        word = self.routes.get(route) or self.channels.get(channel, "normal")
+        priority = Priority[word.upper()]
+        if route not in self.routes and not route.startswith("GET "):
+            return min(priority, Priority.HIGH)
+        return priority
+
+
+class Held:
+    """A place. As a context manager it is put down while a system is waited for, and is not at work then."""
+
+    __slots__ = ("_at", "_pressure", "_waits")
+
+    def __init__(self, pressure: Pressure) -> None:
+        self._pressure: Pressure | None = pressure
+        self._waits = 0
+
+    def __enter__(self) -> Self:
+        self._waits += 1
+        if self._waits == 1 and self._pressure is not None:
+            self._pressure.put_down()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self._waits -= 1
+        if not self._waits and self._pressure is not None:
+            self._pressure.busy += 1
+
+    def leave(self) -> None:
+        """Once; what still waits in the request's name counts no more."""
+        pressure, self._pressure = self._pressure, None
+        if pressure is not None:
+            pressure.leave(at_work=not self._waits)
+
+
+class Pressure:
+    """One per process. `most` requests in all, `queue` of them in line at most."""
+
+    def __init__(self, most: int, queue: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.set(most, queue)
+        self.limit = float(most)
+        self.busy = self.held = 0
+        """At work; and those together with the ones that wait for a system."""
+        self.late = 0.0
+        """Seconds that the loop has been late, smoothed."""
+        self.refused = dict.fromkeys(Priority, 0)
+        self._turns = Turns()
+        self._most_busy = self._left = 0
+        self._rate = 0.0
+        """Places given back in a second, smoothed."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = self._looked = 0.0
+
+    def set(self, most: int, queue: int) -> None:
+        """From now on; what is at work stays."""
+        self.most, self.queue = most, queue
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turns)
+
+    @property
+    def tight(self) -> bool:
+        """Whether somebody may have to go without."""
+        return bool(self._turns) or self.busy >= self.limit * SHARES[-1] or self.held >= self.most * SHARES[-1]
+
+    def enter_now(self, priority: Priority) -> Held | None:
+        """A place, if one is free for this priority and nobody as important waits for it."""
+        if self._turns.before(priority) or not self._room(priority):
+            return None
+        return self._take()
+
+    async def enter(self, priority: Priority, channel: str, client: str, until: float) -> Held:
+        """Waits in line, until the loop's time `until` at most. Raises Overloaded: at once for who cannot make it, or later when the place
+        in line goes to somebody with a better right to it.
+        """
+        if place := self.enter_now(priority):
+            return place
+        if self.hopeless(priority, channel, client, until):
+            raise self.no(priority)
+        if len(self._turns) >= self.queue and (least := self._turns.least(priority, channel, client)) is not None:
+            self._turns.remove(least)
+            if not least.given.done():
+                least.given.set_exception(self.no(least.priority))
+        turn = Turn(priority, channel, client)
+        self._turns.add(turn)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(min(until, loop.time() + WAIT)):
+                await turn.given
+        except TimeoutError:
+            self._take_back(turn)
+            raise self.no(priority) from None
+        except asyncio.CancelledError:
+            self._take_back(turn)
+            raise
+        return Held(self)
+
+    def hopeless(self, priority: Priority, channel: str, client: str, until: float) -> bool:
+        """Whether such a request would wait in vain: the line is full of better ones, or too long for its time."""
+        if not self.queue or (len(self._turns) >= self.queue and self._turns.least(priority, channel, client) is None):
+            return True
+        left = min(WAIT, until - asyncio.get_running_loop().time())
+        return left <= 0 or (self._rate > 0 and (self._turns.before(priority) + 1) / self._rate > left)
+
+    def no(self, priority: Priority) -> Overloaded:
+        """The refusal, counted. Less important callers are sent away for longer, each for another time."""
+        self.refused[priority] += 1
+        return Overloaded(policy=priority.name.lower(), retry_after=random.uniform(1, 2 + 2 * priority))  # noqa: S311 - spreads callers
+
+    def put_down(self) -> None:
+        self.busy -= 1
+        self._call()
+
+    def leave(self, *, at_work: bool) -> None:
+        self.held -= 1
+        self.busy -= at_work
+        self._left += 1
+        self._call()
+
+    def _room(self, priority: Priority) -> bool:
+        share = SHARES[priority]
+        return self.busy < self.limit * share and self.held < self.most * share
+
+    def _take(self) -> Held:
+        self._count()
+        return Held(self)
+
+    def _count(self) -> None:
+        self.busy += 1
+        self.held += 1
+        self._most_busy = max(self._most_busy, self.busy)
+        if self._timer is None:
+            self._looked = self._clock()
+            self._watch()
+
+    def _take_back(self, turn: Turn) -> None:
+        given = turn.given
+        if given.done() and not given.cancelled() and given.exception() is None:
+            self.leave(at_work=True)  # the place was given in the same moment
+        else:
+            self._turns.remove(turn)
+
+    def _call(self) -> None:
+        """Whose turn it is. What finds no room for the first finds none for the others: their shares are smaller."""
+        while (first := self._turns.first) is not None and self._room(first):
+            turn = self._turns.next()
+            if turn is not None and not turn.given.done():
+                self._count()
+                turn.given.set_result(None)
+
+    # ---- the limit
+
+    def _watch(self) -> None:
+        self._due = self._clock() + TICK
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+
+    def _look(self) -> None:
+        now = self._clock()
+        self.adapt(max(0.0, now - self._due), now - self._looked)
+        self._looked = now
+        self._call()
+        if self.held:
+            self._watch()
+        else:
+            self._timer = None
+
+    def adapt(self, late: float, seconds: float) -> None:
+        """`late`: by how much the loop was; `seconds`: since the last look."""
+        self.late += (late - self.late) / 2
+        self._rate += (self._left / seconds - self._rate) / 4 if seconds > 0 else 0.0
+        if self.late > TARGET:
+            self.limit = self.limit * max(0.5, TARGET / self.late) + math.sqrt(self.limit)
+        elif self._most_busy >= self.limit / 2:
+            self.limit += math.sqrt(self.limit)
+        self.limit = min(float(self.most), max(float(LEAST), self.limit))
+        self._most_busy, self._left = self.busy, 0

@@ -1,0 +1,237 @@
+"""How much is let in, who waits, who goes without; and what the limit makes of a loop that is late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from contracts.call import Priority
+from contracts.errors import Overloaded
+from gateway.edge.pressure import LEAST, SHARES, TARGET, TICK, Held, Importance, Pressure
+
+CRITICAL, HIGH, NORMAL, LOW = Priority
+
+
+def later(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def fill(pressure: Pressure, priority: Priority = CRITICAL) -> list[Held]:
+    """Takes every place that this priority may have."""
+    places: list[Held] = []
+    while place := pressure.enter_now(priority):
+        places.append(place)
+    return places
+
+
+async def refused(
+    pressure: Pressure, priority: Priority, channel: str = "web", client: str = "a", until: float | None = None
+) -> Overloaded:
+    with pytest.raises(Overloaded) as caught:
+        await pressure.enter(priority, channel, client, later() if until is None else until)
+    return caught.value
+
+
+# ---- who is let in ------------------------------------------------------------------------------------------------
+
+
+async def test_each_priority_may_fill_its_share_and_the_rest_is_kept_for_what_matters_more() -> None:
+    pressure = Pressure(100, 0)
+    filled = [len(fill(pressure, priority)) for priority in reversed(Priority)]
+    assert filled == [50, 25, 15, 10]
+    assert SHARES == (1.0, 0.9, 0.75, 0.5)
+
+
+async def test_what_waits_for_a_system_is_not_at_work_but_counts_among_all() -> None:
+    pressure = Pressure(100, 0)
+    pressure.limit = 30.0
+    waiting = fill(pressure)
+    assert len(waiting) == 30
+    for place in waiting:
+        place.__enter__()
+    assert (pressure.busy, pressure.held) == (0, 30)
+    assert len(fill(pressure)) == 30
+    assert len(fill(pressure)) == 0, "the limit at work is reached again"
+    waiting[0].__exit__(None, None, None)
+    assert pressure.busy == 31, "who comes back is not sent away"
+
+
+async def test_a_place_that_is_put_down_twice_is_taken_up_with_the_second_and_given_back_once() -> None:
+    pressure = Pressure(10, 0)
+    place = pressure.enter_now(NORMAL)
+    assert place is not None
+    with place:
+        with place:
+            assert pressure.busy == 0
+        assert pressure.busy == 0
+    assert pressure.busy == 1
+    with place:
+        place.leave()
+        place.leave()
+    with place:
+        pass
+    assert (pressure.busy, pressure.held) == (0, 0)
+
+
+async def test_the_first_free_place_goes_to_the_most_important_that_waits() -> None:
+    pressure = Pressure(4, 10)
+    places = fill(pressure)
+    order: list[Priority] = []
+
+    async def come(priority: Priority) -> None:
+        place = await pressure.enter(priority, "web", "a", later())
+        order.append(priority)
+        place.leave()
+
+    tasks = [asyncio.create_task(come(p)) for p in (LOW, NORMAL, CRITICAL, HIGH)]
+    await asyncio.sleep(0)
+    assert (pressure.waiting, pressure.tight) == (4, True)
+    for place in places:
+        place.leave()
+    await asyncio.gather(*tasks)
+    assert order == [CRITICAL, HIGH, NORMAL, LOW]
+    assert (pressure.busy, pressure.held, pressure.waiting) == (0, 0, 0)
+
+
+async def test_a_full_line_sends_the_least_important_away_for_a_time_of_its_own() -> None:
+    pressure = Pressure(2, 3)
+    places = fill(pressure)
+    low = [asyncio.create_task(pressure.enter(LOW, "marketplace", "bot", later())) for _ in range(3)]
+    await asyncio.sleep(0)
+    order = asyncio.create_task(pressure.enter(CRITICAL, "web", "shop", later()))
+    with pytest.raises(Overloaded) as caught:
+        await low[2]
+    assert caught.value.extensions == {"violated-policies": ["low"]}
+    waits = {round((await refused(pressure, LOW, "marketplace", "bot")).retry_after, 3) for _ in range(20)}
+    assert len(waits) > 10, "callers that were sent away together do not come back together"
+    assert all(1 <= w <= 8 for w in waits)
+    assert pressure.refused[LOW] == 21
+    for place in places:
+        place.leave()
+    (await order).leave()
+    for task in low[:2]:
+        (await task).leave()
+    assert (pressure.busy, pressure.held, pressure.waiting) == (0, 0, 0)
+
+
+async def test_a_storm_of_one_client_is_felt_by_that_client() -> None:
+    pressure = Pressure(2, 10)
+    fill(pressure)
+    storm = [asyncio.create_task(pressure.enter(NORMAL, "web", "bot", later())) for _ in range(10)]
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(pressure.enter(NORMAL, c, n, later())) for c, n in (("web", "shop"), ("mobile", "app"))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [t.done() for t in others] == [False, False]
+    assert sum(t.done() for t in storm) == 2
+    await refused(pressure, NORMAL, "web", "bot")
+    for task in (*storm, *others):
+        task.cancel()
+    results = await asyncio.gather(*storm, *others, return_exceptions=True)
+    assert Counter(type(r).__name__ for r in results) == {"CancelledError": 10, "Overloaded": 2}
+    assert pressure.waiting == 0
+
+
+async def test_who_cannot_make_it_is_told_at_once() -> None:
+    pressure = Pressure(2, 100)
+    fill(pressure)
+    pressure.adapt(0.0, 1.0)
+    pressure._rate = 10.0  # as if ten places were given back in a second
+    tasks = [asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later())) for _ in range(4)]
+    await asyncio.sleep(0)
+    await refused(pressure, CRITICAL, "web", "b")
+    await refused(pressure, HIGH, until=later(0.1))
+    await refused(pressure, HIGH, until=later(-1))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_waiting_ends_when_the_time_is_up_and_leaves_nothing_behind() -> None:
+    pressure = Pressure(1, 5)
+    (place,) = fill(pressure)
+    await refused(pressure, CRITICAL, until=later(0.02))
+    assert pressure.waiting == 0
+    place.leave()
+    assert (pressure.busy, pressure.held) == (0, 0)
+
+
+async def test_a_place_given_to_one_who_goes_away_in_the_same_moment_is_passed_on() -> None:
+    pressure = Pressure(1, 5)
+    (place,) = fill(pressure)
+    gone = asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later()))
+    last = asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later()))
+    await asyncio.sleep(0)
+    place.leave()
+    gone.cancel()
+    (await last).leave()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert (pressure.busy, pressure.held, pressure.waiting) == (0, 0, 0)
+
+
+# ---- the limit ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_late_loop_shrinks_the_limit_to_its_floor_and_no_further() -> None:
+    pressure = Pressure(500, 10)
+    seen = []
+    for _ in range(20):
+        pressure.adapt(4 * TARGET, TICK)
+        seen.append(pressure.limit)
+    assert seen[0] < 500
+    assert seen == sorted(seen, reverse=True)
+    assert seen[-1] == LEAST
+
+
+async def test_a_limit_that_is_used_grows_back_and_one_that_is_not_stays() -> None:
+    pressure = Pressure(500, 10)
+    pressure.limit = float(LEAST)
+    for _ in range(50):
+        pressure.adapt(0.0, TICK)
+    assert pressure.limit == LEAST, "nobody came: nothing is known about more"
+    for _ in range(200):
+        fill(pressure)
+        pressure.adapt(0.0, TICK)
+    assert pressure.limit == 500
+
+
+async def test_one_hiccup_costs_a_part_and_is_made_good() -> None:
+    pressure = Pressure(500, 10)
+    fill(pressure)
+    pressure.adapt(0.06, TICK)
+    assert 400 < pressure.limit < 500
+    for _ in range(30):
+        pressure.adapt(0.0, TICK)
+    assert pressure.limit == 500
+
+
+async def test_a_loop_that_somebody_holds_up_is_noticed_and_an_idle_one_is_not_watched() -> None:
+    pressure = Pressure(500, 10)
+    place = pressure.enter_now(NORMAL)
+    assert place is not None
+    for _ in range(3):
+        await asyncio.sleep(TICK)
+        time.sleep(8 * TARGET)  # noqa: ASYNC251 - what is to be noticed
+    await asyncio.sleep(TICK)
+    assert pressure.late > TARGET
+    assert pressure.limit < 500
+    place.leave()
+    await asyncio.sleep(3 * TICK)
+    assert pressure._timer is None, "nothing is left that would wake an idle process"
+
+
+# ---- who matters --------------------------------------------------------------------------------------------------
+
+
+def test_a_route_s_word_counts_for_all_channels_else_changes_are_high_at_least_and_reads_are_their_channel_s() -> None:
+    of = Importance({"store": "critical", "marketplace": "low"}, {"POST /orders": "critical", "GET /sales": "low"}).of
+    assert of("POST /orders", "marketplace") is CRITICAL
+    assert of("GET /sales", "store") is LOW
+    assert of("POST /reservations", "marketplace") is HIGH
+    assert of("POST /reservations", "store") is CRITICAL
+    assert of("GET /inventory", "marketplace") is LOW
+    assert of("GET /inventory", "web") is NORMAL
