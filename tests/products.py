@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import threading
@@ -56,6 +57,13 @@ class Live:
 
     def auth(self, who: str = "web") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[who]}"}
+
+    async def sign_in(self, who: str, http: httpx.AsyncClient | None = None) -> httpx.Response:
+        """To the console, as a browser does: the form with its cookie, then the key with what the form holds."""
+        http = http or self.http
+        form = re.search(r'name="csrf" value="([0-9a-f]+)"', (await http.get("/console/login")).text)
+        assert form
+        return await http.post("/console/login", data={"key": self.keys.get(who, who), "csrf": form[1]})
 
     async def client(
         self,

@@ -23,7 +23,6 @@ from contracts.canonical.base import Key
 from contracts.errors import InvalidRequest, KeyShownOnce, NotFound, StateConflict
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.edge.identity.principal import Principal
-from gateway.edge.paging import cursor_of, position_of
 from gateway.services.clients import Actor, Desk
 from gateway.services.services import Services
 
@@ -37,9 +36,9 @@ def actor(principal: Principal) -> Actor:
 
 
 async def list_clients(ask: Ask[ClientsParameters, None], services: Services) -> Outcome:
-    after, limit = position_of(ask.parameters.cursor) or "", ask.parameters.limit
+    after, limit = ask.parameters.cursor or "", ask.parameters.limit
     found = [client for client in await _desk(ask, services).list() if client.name > after]
-    cursor = cursor_of(found[limit - 1].name) if len(found) > limit else None
+    cursor = found[limit - 1].name if len(found) > limit else None
     return Outcome(Clients(items=tuple(found[:limit])), cursor=cursor)
 
 
@@ -77,19 +76,21 @@ def _issued(issued: IssuedKey, location: str | None) -> Outcome:
 
 async def list_audit(ask: Ask[AuditParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
-    found = await services.audit.read(wanted.limit + 1, since=wanted.since, client=wanted.client, before=_behind(wanted.cursor))
+    found = await services.audit.read(wanted.limit + 1, since=wanted.since, client=wanted.client, before=behind(wanted.cursor))
     page = found[: wanted.limit]
-    return Outcome(AuditLog(items=tuple(page)), cursor=_cursor(page[-1]) if len(found) > wanted.limit else None)
+    return Outcome(AuditLog(items=tuple(page)), cursor=cursor_behind(page[-1]) if len(found) > wanted.limit else None)
 
 
-def _cursor(entry: AuditEntry) -> str:
-    return cursor_of(f"{entry.at.astimezone(UTC).isoformat()} {entry.id}")
+def cursor_behind(entry: AuditEntry) -> str:
+    """Where the next page of the audit log begins; fit for a URL as it is."""
+    return f"{entry.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z~{entry.id}"
 
 
-def _behind(cursor: str | None) -> tuple[datetime, str] | None:
-    if (position := position_of(cursor)) is None:
+def behind(position: str | None) -> tuple[datetime, str] | None:
+    """Raises InvalidRequest."""
+    if position is None:
         return None
-    moment, _, entry = position.partition(" ")
+    moment, _, entry = position.partition("~")
     try:
         at = datetime.fromisoformat(moment)
         if at.tzinfo is None:

@@ -2,70 +2,44 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 from litestar import Request, Response
+from litestar.datastructures import Cookie
 from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
-from contracts.books import Books
-from contracts.errors import NotFound, TillgateError, Unauthenticated
+from contracts.admin import ClientChange
+from contracts.errors import Forbidden, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
+from gateway.api.clients import behind, cursor_behind
+from gateway.edge import problems, reading
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import certificate_of
+from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
+from gateway.services.clients import Actor, Desk
 from gateway.services.overview import Overview
+from gateway.services.services import AuditReader
 from observability import current
 from observability.console import pages, portal
-from observability.console.data import FlightFilter
+from observability.console.data import FlightFilter, Viewer
 
-COOKIE = "tillgate_session"
-SESSION_SECONDS = 8 * 3600
-SCOPE = "admin:read"
-_FORM_BYTES = 2_000
+WRITE = "admin:write"
+COOKIE, LOGIN_COOKIE = "tillgate_session", "tillgate_sign_in"
+_LOGIN_SECONDS = 3600
+_READER = Actor("console", frozenset())
+_FORM_BYTES = 4_000
+_FORM_SECONDS = 10.0
+_FIELDS, _FIELD = 20, 500
+_PAGE = 100
+_ENTRIES = 20
 
 WebRequest = Request[Any, Any, Any]
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """A signed cookie instead of the key: HttpOnly, same site only, eight hours."""
-
-    authenticator: Authenticator
-    books: Books
-    secret: bytes
-
-    async def open(self, key: str) -> str:
-        """Raises Unauthenticated, Forbidden."""
-        client = await self.authenticator.principal({"authorization": f"Bearer {key}"})
-        scopes.require(client, SCOPE)
-        text = f"{client.name}|{int(time.time()) + SESSION_SECONDS}".encode()
-        return base64.urlsafe_b64encode(text).decode() + "." + self._sign(text)
-
-    async def check(self, cookie: str | None) -> str:
-        """The client's name, as long as it may still look. Raises Unauthenticated."""
-        head, _, signature = (cookie or "").partition(".")
-        try:
-            text = base64.urlsafe_b64decode(head)
-        except (binascii.Error, ValueError) as exc:
-            raise Unauthenticated(reason="not signed in") from exc
-        name, _, until = text.decode("utf-8", "replace").partition("|")
-        if not hmac.compare_digest(signature, self._sign(text)) or not until.isdigit() or int(until) < time.time():
-            raise Unauthenticated(reason="not signed in")
-        client = await self.books.clients.get(name)
-        if client is None or client.suspended or SCOPE not in client.scopes:
-            raise Unauthenticated(reason="not signed in")
-        return name
-
-    def _sign(self, text: bytes) -> str:
-        return hmac.digest(self.secret, b"console\0" + text, hashlib.sha256).hex()
+Form = dict[str, str]
 
 
 def _html(body: str, status: int = 200) -> Response[bytes]:
@@ -73,92 +47,245 @@ def _html(body: str, status: int = 200) -> Response[bytes]:
     return Response(body.encode(), status_code=status, media_type="text/html; charset=utf-8", headers=headers)
 
 
-def console(overview: Overview, sessions: Sessions, channels: tuple[str, ...], *, secure: bool) -> list[HTTPRouteHandler]:
-    """`secure`: the cookie travels over TLS only."""
+@dataclass(frozen=True)
+class Console:
+    """What the pages show and do. `secure`: cookies travel over TLS only."""
 
-    def page(path: str, show: Callable[[WebRequest], Awaitable[str]]) -> HTTPRouteHandler:
-        async def handle(request: WebRequest) -> Response[bytes]:
-            if flight := current():
-                flight.name = f"GET {path}"
-            try:
-                await sessions.check(request.cookies.get(COOKIE))
-            except Unauthenticated:
-                return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login"})
-            try:
-                return _html(await show(request))
-            except TillgateError as error:
-                flight = current()
-                shown = pages.render_error(error.status, error.title, error.public, trace_id=flight.trace_id if flight else "")
-                return _html(shown, error.status)
+    overview: Overview
+    sessions: Sessions
+    desk: Callable[[Actor], Desk]
+    audit: AuditReader
+    channels: tuple[str, ...]
+    secure: bool
 
-        return HTTPRouteHandler(path, http_method=["GET"])(handle)
+    def routes(self) -> list[HTTPRouteHandler]:
+        base = pages.BASE
+        client = base + "/clients/{name:str}"
+        return [
+            self._page(base, self._systems),
+            self._page(f"{base}/systems", self._systems),
+            self._page(f"{base}/flights", self._flights),
+            self._page(base + "/flights/{trace_id:str}", self._flight),
+            self._page(f"{base}/files", self._files),
+            self._page(base + "/files/{digest:str}", self._file),
+            self._page(f"{base}/orders", self._orders),
+            self._page(f"{base}/clients", self._clients),
+            self._page(client, self._client),
+            self._page(f"{base}/audit", self._log),
+            self._action(f"{client}/suspend", self._suspend, WRITE),
+            self._action(f"{client}/resume", self._resume, WRITE),
+            self._action(client + "/keys/{prefix:str}/end", self._end_key, WRITE),
+            self._action(f"{base}/logout", self._logout, ""),
+            _named("GET", base + "/static/{name:str}", _static),
+            _named("GET", f"{base}/login", self._login_form),
+            _named("POST", f"{base}/login", self._login),
+        ]
 
-    async def systems(request: WebRequest) -> str:
-        return pages.render_systems(overview.systems(), routes=overview.routes(), drifted=overview.drift(), notices=overview.notices())
+    # ---- pages
 
-    async def flights(request: WebRequest) -> str:
+    async def _systems(self, request: WebRequest, viewer: Viewer) -> str:
+        seen = self.overview
+        return pages.render_systems(seen.systems(), routes=seen.routes(), drifted=seen.drift(), notices=seen.notices(), viewer=viewer)
+
+    async def _flights(self, request: WebRequest, viewer: Viewer) -> str:
         chosen = {k: request.query_params.get(k, "")[:100] for k in ("channel", "route", "system", "outcome", "kind")}
-        found = await overview.flights(200, **chosen)
-        names = [s.id for s in overview.systems()]
-        return pages.render_flights(found, chosen=FlightFilter(**chosen), channels=channels, systems=names, seen=overview.seen)
+        found = await self.overview.flights(200, **chosen)
+        names = [s.id for s in self.overview.systems()]
+        return pages.render_flights(
+            found, chosen=FlightFilter(**chosen), channels=self.channels, systems=names, seen=self.overview.seen, viewer=viewer
+        )
 
-    async def flight(request: WebRequest) -> str:
-        spans = await overview.flight(request.path_params["trace_id"])
+    async def _flight(self, request: WebRequest, viewer: Viewer) -> str:
+        spans = await self.overview.flight(request.path_params["trace_id"])
         if not spans:
             raise NotFound(what="trace", key=request.path_params["trace_id"][:40])
-        return pages.render_flight(spans)
+        return pages.render_flight(spans, viewer=viewer)
 
-    async def files(request: WebRequest) -> str:
-        return pages.render_files(await overview.files())
+    async def _files(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_files(await self.overview.files(), viewer=viewer)
 
-    async def file(request: WebRequest) -> str:
-        found = await overview.file(request.path_params["digest"])
+    async def _file(self, request: WebRequest, viewer: Viewer) -> str:
+        found = await self.overview.file(request.path_params["digest"])
         if found is None:
             raise NotFound(what="file", key=request.path_params["digest"][:40])
-        return pages.render_file(*found)
+        return pages.render_file(*found, viewer=viewer)
 
-    async def orders(request: WebRequest) -> str:
-        return pages.render_orders(await overview.orders())
+    async def _orders(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_orders(await self.overview.orders(), viewer=viewer)
 
-    async def static(request: WebRequest) -> Response[bytes]:
-        found = pages.asset(request.path_params["name"])
-        if found is None:
-            raise NotFound(what="file", key=request.path_params["name"][:40])
-        headers = {"etag": found.etag, "cache-control": "public, max-age=31536000, immutable"}
-        return Response(found.body, media_type=found.media_type, headers=headers)
+    async def _clients(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_clients(await self.desk(_READER).list(), viewer=viewer)
 
-    async def login_form(request: WebRequest) -> Response[bytes]:
-        return _html(portal.render_login())
+    async def _client(self, request: WebRequest, viewer: Viewer) -> str:
+        shown = await self.desk(_READER).show(_name(request))
+        return pages.render_client(shown, await self.audit.read(_ENTRIES, client=shown.name), viewer=viewer)
 
-    async def login(request: WebRequest) -> Response[bytes]:
-        form = await request.form()
-        key = str(form.get("key", ""))[:_FORM_BYTES].strip()
+    async def _log(self, request: WebRequest, viewer: Viewer) -> str:
+        client, cursor = request.query_params.get("client", "").strip()[:256], request.query_params.get("cursor")
+        found = await self.audit.read(_PAGE + 1, client=client or None, before=behind(cursor))
+        older = cursor_behind(found[_PAGE - 1]) if len(found) > _PAGE else ""
+        return pages.render_audit(found[:_PAGE], client=client, older=older, viewer=viewer)
+
+    # ---- what operators do here
+
+    async def _suspend(self, request: WebRequest, session: Session) -> str:
+        return await self._changed(request, session, ClientChange(suspended=True))
+
+    async def _resume(self, request: WebRequest, session: Session) -> str:
+        return await self._changed(request, session, ClientChange(suspended=False))
+
+    async def _changed(self, request: WebRequest, session: Session, change: ClientChange) -> str:
+        client = await self._desk(session).change(_name(request), change)
+        return _of(client.name)
+
+    async def _end_key(self, request: WebRequest, session: Session) -> str:
+        client = await self._desk(session).end_key(_name(request), request.path_params["prefix"][:100])
+        return _of(client.name)
+
+    async def _logout(self, request: WebRequest, session: Session) -> str:
+        await self.sessions.end(session)
+        return f"{pages.BASE}/login"
+
+    def _desk(self, session: Session) -> Desk:
+        return self.desk(Actor(session.client, session.scopes, session.stores))
+
+    # ---- the way in and out
+
+    async def _login_form(self, request: WebRequest) -> Response[bytes]:
+        return self._asking("")
+
+    async def _login(self, request: WebRequest) -> Response[bytes]:
+        form = await _form(request)
         try:
-            cookie = await sessions.open(key)
+            _require_here(request)
+            begun = request.cookies.get(self._cookie(LOGIN_COOKIE), "")
+            value = await self.sessions.open(form.get("key", "").strip(), begun, form.get("csrf", ""), _peer(request))
         except TillgateError as error:
-            return _html(portal.render_login(error.public), error.status)
-        flags = f"HttpOnly; SameSite=Strict; Path={pages.BASE}; Max-Age={SESSION_SECONDS}" + ("; Secure" if secure else "")
-        headers = {"location": f"{pages.BASE}/systems", "set-cookie": f"{COOKIE}={cookie}; {flags}"}
-        return Response(b"", status_code=HTTP_303_SEE_OTHER, headers=headers)
+            answer = self._asking(error.public, problems.status_of(error))
+            for name, text in problems.headers(error).items():
+                answer.set_header(name, text)
+            return answer
+        answer = Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/systems"})
+        self._set(answer, COOKIE, value, int(LIFETIME.total_seconds()))
+        return answer
 
-    async def logout(request: WebRequest) -> Response[bytes]:
-        cookie = f"{COOKIE}=; HttpOnly; SameSite=Strict; Path={pages.BASE}; Max-Age=0"
-        return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login", "set-cookie": cookie})
+    def _asking(self, problem: str, status: int = 200) -> Response[bytes]:
+        begun, token = self.sessions.beginning()
+        answer = _html(portal.render_login(problem, csrf=token), status)
+        self._set(answer, LOGIN_COOKIE, begun, _LOGIN_SECONDS)
+        return answer
 
-    base = pages.BASE
-    return [
-        page(base, systems),
-        page(f"{base}/systems", systems),
-        page(f"{base}/flights", flights),
-        page(base + "/flights/{trace_id:str}", flight),
-        page(f"{base}/files", files),
-        page(base + "/files/{digest:str}", file),
-        page(f"{base}/orders", orders),
-        _named("GET", base + "/static/{name:str}", static),
-        _named("GET", f"{base}/login", login_form),
-        _named("POST", f"{base}/login", login),
-        _named("POST", f"{base}/logout", logout),
-    ]
+    def _set(self, answer: Response[bytes], name: str, value: str, seconds: int) -> None:
+        """`__Host-` (RFC 6265bis §4.1.3.2) keeps a neighbour's host from setting it; it needs TLS and the whole site as path."""
+        path = "/" if self.secure else pages.BASE
+        answer.set_cookie(
+            Cookie(
+                key=self._cookie(name),
+                value=value,
+                max_age=seconds,
+                path=path,
+                httponly=True,
+                samesite="strict",
+                secure=self.secure or None,
+            )
+        )
+
+    def _cookie(self, name: str) -> str:
+        return f"__Host-{name}" if self.secure else name
+
+    async def _session(self, request: WebRequest) -> Session:
+        """Raises Unauthenticated."""
+        return await self.sessions.check(request.cookies.get(self._cookie(COOKIE)), opened="x-refresh" not in request.headers)
+
+    def _page(self, path: str, show: Callable[[WebRequest, Viewer], Awaitable[str]]) -> HTTPRouteHandler:
+        async def handle(request: WebRequest) -> Response[bytes]:
+            viewer = None
+            try:
+                session = await self._session(request)
+                viewer = Viewer(name=session.client, csrf=session.csrf, may_change=WRITE in session.scopes)
+                return _html(await show(request, viewer))
+            except Unauthenticated:
+                return _sign_in()
+            except TillgateError as error:
+                return _failed(error, viewer)
+
+        return _named("GET", path, handle)
+
+    def _action(self, path: str, do: Callable[[WebRequest, Session], Awaitable[str]], scope: str) -> HTTPRouteHandler:
+        """A form of a signed-in operator; `do` answers where to go on. `scope`: what it takes beyond being signed in."""
+
+        async def handle(request: WebRequest) -> Response[bytes]:
+            viewer = None
+            try:
+                session = await self._session(request)
+                viewer = Viewer(name=session.client, csrf=session.csrf, may_change=WRITE in session.scopes)
+                try:
+                    _require_here(request)
+                    session.require_form((await _form(request)).get("csrf", ""))
+                    if scope and scope not in session.scopes:
+                        raise Forbidden(reason=f"client {session.client!r} lacks the scope {scope}", scope=scope)
+                    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": await do(request, session)})
+                except Forbidden as error:
+                    self.sessions.denied(error, session, _peer(request), f"POST {path.replace(':str', '')}")
+                    raise
+            except Unauthenticated:
+                return _sign_in()
+            except TillgateError as error:
+                return _failed(error, viewer)
+
+        return _named("POST", path, handle)
+
+
+def _sign_in() -> Response[bytes]:
+    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login"})
+
+
+def _failed(error: TillgateError, viewer: Viewer | None) -> Response[bytes]:
+    flight = current()
+    if flight:
+        flight.failed(error)
+    status = problems.status_of(error)
+    trace_id = flight.trace_id if flight else ""
+    return _html(pages.render_error(status, error.title, error.public, trace_id=trace_id, viewer=viewer), status)
+
+
+def _name(request: WebRequest) -> str:
+    return str(request.path_params["name"])[:256]
+
+
+def _of(client: str) -> str:
+    return f"{pages.BASE}/clients/{quote(client, safe='')}"
+
+
+def _peer(request: WebRequest) -> str:
+    return request.client.host if request.client else ""
+
+
+def _require_here(request: WebRequest) -> None:
+    """Fetch Metadata (W3C): a browser says whether one of our own pages sent the form. Raises Forbidden."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden(reason="this form was sent by another site")
+
+
+async def _form(request: WebRequest) -> Form:
+    """Fields of a URL-encoded form, each once. Raises BodyTooLarge, InvalidRequest, UnsupportedMediaType."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType(expected="application/x-www-form-urlencoded", got=request.headers.get("content-type", "")[:80])
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    raw = await reading.received(request.receive, headers, _FORM_BYTES, _FORM_SECONDS)
+    try:
+        fields = parse_qsl(raw.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=_FIELDS)
+    except ValueError as exc:
+        raise InvalidRequest(where="", expected=f"at most {_FIELDS} fields", got="more") from exc
+    return {name: value[:_FIELD] for name, value in fields}
+
+
+async def _static(request: WebRequest) -> Response[bytes]:
+    found = pages.asset(request.path_params["name"])
+    if found is None:
+        raise NotFound(what="file", key=request.path_params["name"][:40])
+    headers = {"etag": found.etag, "cache-control": "public, max-age=31536000, immutable"}
+    return Response(found.body, media_type=found.media_type, headers=headers)
 
 
 @dataclass(frozen=True)

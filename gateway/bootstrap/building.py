@@ -31,6 +31,7 @@ from gateway.edge.peer import Proxies
 from gateway.edge.pressure import Importance
 from gateway.estate import brown_outs
 from gateway.edge.quota import Quotas
+from gateway.edge.sessions import Sessions
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake import Intake
@@ -218,7 +219,9 @@ def _application(
         base.ring,
         lambda: (*controls.notices(), *wiring.notices()),
     )
-    sessions = console_pages.Sessions(authenticator, base.books, base.secret)
+    sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)
+    secure = estate.edge.https or estate.edge.tls is not None
+    console = console_pages.Console(overview, sessions, services.desk, services.audit, tuple(estate.channel), secure)
     return application(
         (*ENDPOINTS, *ADMIN),
         door,
@@ -226,7 +229,7 @@ def _application(
         pages=[
             *console_pages.documents(documents),
             *metadata_of(estate),
-            *console_pages.console(overview, sessions, tuple(estate.channel), secure=estate.edge.https or estate.edge.tls is not None),
+            *console.routes(),
             *admin.routes(controls, authenticator, overview.drift, quotas),
         ],
         max_requests=estate.edge.max_requests + estate.edge.max_waiting,

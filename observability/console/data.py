@@ -11,6 +11,15 @@ from observability.cells import Cells
 from observability.vocabulary import GuardState
 
 
+class Viewer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who looks at a page."""
+
+    name: str
+    csrf: str
+    """Sent along with every form."""
+    may_change: bool = False
+
+
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of a system. Rates are shares (0 to 1) of `calls`, all over `window_s` of the page; times are milliseconds."""
 

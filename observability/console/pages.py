@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from contracts.admin import ClientView
+from contracts.books import AuditEntry
 from observability.console.data import (
     DriftView,
     FileView,
@@ -20,6 +22,7 @@ from observability.console.data import (
     QuarantinedRecord,
     RouteView,
     SystemView,
+    Viewer,
 )
 from observability.console.waterfall import waterfall
 from observability.spans import FlightSummary, Span
@@ -62,6 +65,7 @@ def render_systems(
     notices: Sequence[str] = (),
     window_s: int = 0,
     now: datetime | None = None,
+    viewer: Viewer | None = None,
 ) -> str:
     """The estate as it is at this moment, and what channels feel of it: over the last `window_s` seconds, 0 = since the start."""
     operations = [o for s in systems for o in s.operations]
@@ -69,6 +73,7 @@ def render_systems(
         "systems.html",
         "systems",
         now,
+        viewer,
         systems=systems,
         routes=routes,
         drifted=drifted,
@@ -94,6 +99,7 @@ def render_flights(
     kept: int | None = None,
     dropped: int = 0,
     now: datetime | None = None,
+    viewer: Viewer | None = None,
 ) -> str:
     """Recent kept flights, newest first. `channels`, `systems`: what the filters offer. `seen` of all flights `kept` were kept."""
     slowest = max((f.milliseconds for f in flights), default=0.0)
@@ -101,6 +107,7 @@ def render_flights(
         "flights.html",
         "flights",
         now,
+        viewer,
         flights=flights,
         chosen=chosen or FlightFilter(),
         channels=channels,
@@ -112,17 +119,18 @@ def render_flights(
     )
 
 
-def render_flight(spans: Sequence[Span], *, now: datetime | None = None) -> str:
+def render_flight(spans: Sequence[Span], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """One trace, at least one span."""
-    return _page("flight.html", "flights", now, fall=waterfall(spans))
+    return _page("flight.html", "flights", now, viewer, fall=waterfall(spans))
 
 
-def render_files(received: Sequence[FileView], *, now: datetime | None = None) -> str:
+def render_files(received: Sequence[FileView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """Received files, newest first."""
     return _page(
         "files.html",
         "files",
         now,
+        viewer,
         received=received,
         booked=sum(f.booked for f in received),
         quarantined=sum(f.quarantined for f in received),
@@ -130,24 +138,53 @@ def render_files(received: Sequence[FileView], *, now: datetime | None = None) -
     )
 
 
-def render_file(file: FileView, records: Sequence[QuarantinedRecord], *, now: datetime | None = None) -> str:
+def render_file(file: FileView, records: Sequence[QuarantinedRecord], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """One file and its quarantined records, in the order of their lines."""
-    return _page("file.html", "files", now, file=file, records=records)
+    return _page("file.html", "files", now, viewer, file=file, records=records)
 
 
-def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = None) -> str:
+def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """Orders whose process is open; those that need a person first."""
     rank = {"needs_person": 0, "in_doubt": 1, "open": 2}
-    return _page("orders.html", "orders", now, processes=sorted(processes, key=lambda p: (rank[p.state], p.since)))
+    return _page("orders.html", "orders", now, viewer, processes=sorted(processes, key=lambda p: (rank[p.state], p.since)))
 
 
-def render_error(status: int, title: str, detail: str, *, trace_id: str = "", now: datetime | None = None) -> str:
+def render_error(
+    status: int, title: str, detail: str, *, trace_id: str = "", now: datetime | None = None, viewer: Viewer | None = None
+) -> str:
     """A page that could not be shown, and what to do."""
-    return _page("error.html", "", now, status=status, title=title, detail=detail, trace_id=trace_id)
+    return _page("error.html", "", now, viewer, status=status, title=title, detail=detail, trace_id=trace_id)
 
 
-def _page(template: str, active: str, now: datetime | None, **data: Any) -> str:
-    return _environment().get_template(template).render(active=active, now=now or datetime.now(UTC), **data)
+def render_clients(clients: Sequence[ClientView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """Who may call, by name."""
+    keys = [key for client in clients for key in client.keys if key.state != "ended"]
+    return _page(
+        "clients.html",
+        "clients",
+        now,
+        viewer,
+        clients=clients,
+        suspended=sum(c.state == "suspended" for c in clients),
+        keys=len(keys),
+        ending=sum(key.state == "ending" for key in keys),
+    )
+
+
+def render_client(client: ClientView, entries: Sequence[AuditEntry], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """One client with all its keys, what may be done about it, and the newest entries that concern it."""
+    return _page("client.html", "clients", now, viewer, client=client, entries=entries)
+
+
+def render_audit(
+    entries: Sequence[AuditEntry], *, client: str = "", older: str = "", now: datetime | None = None, viewer: Viewer | None = None
+) -> str:
+    """A page of the audit log, newest first. `client`: the filter as it was asked for; `older`: cursor of the next page."""
+    return _page("audit.html", "audit", now, viewer, entries=entries, client=client, older=older)
+
+
+def _page(template: str, active: str, now: datetime | None, viewer: Viewer | None, **data: Any) -> str:
+    return _environment().get_template(template).render(active=active, now=now or datetime.now(UTC), viewer=viewer, **data)
 
 
 @cache

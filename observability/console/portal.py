@@ -117,9 +117,9 @@ class TagView(NamedTuple):
     operations: tuple[OperationView, ...]
 
 
-def render_login(problem: str = "") -> str:
-    """The sign-in form, and why the last attempt failed."""
-    return _environment().get_template("login.html").render(problem=problem, action=f"{BASE}/login")
+def render_login(problem: str = "", csrf: str = "") -> str:
+    """The sign-in form, and why the last attempt failed. `csrf` goes with the form's cookie."""
+    return _environment().get_template("login.html").render(problem=problem, csrf=csrf, action=f"{BASE}/login")
 
 
 def render_reference(

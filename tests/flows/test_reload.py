@@ -174,7 +174,7 @@ async def test_an_operator_sees_why_an_estate_was_refused_and_what_waits_for_a_r
     assert any(f.startswith("estate.toml:") and "soup" in f for f in refused["findings"])
     assert (await live.http.get("/health/ready")).json() == {"status": "ready", "estate": "refused, the one before serves"}
     assert "tillgate_estate_refused 1" in (await live.http.get("/metrics", headers=admin)).text
-    await live.http.post("/console/login", data={"key": live.keys["ops"]})
+    await live.sign_in("ops")
     assert "soup" in (await live.http.get("/console/systems")).text
     edit(estate, "estate.toml", "soup", "soap")
     edit(estate, "estate.toml", "port = 8080", "port = 8081")

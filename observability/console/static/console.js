@@ -26,7 +26,7 @@ function replace(old, fresh) {
 async function refresh() {
   if (paused || document.hidden || !getSelection().isCollapsed) return;
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(PERIOD * 2) });
+    const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Refresh": "1" }, signal: AbortSignal.timeout(PERIOD * 2) });
     if (answer.redirected) throw new Error("signed out; reload this page to sign in");
     if (!answer.ok) throw new Error(`the gateway answered ${answer.status}`);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from contracts.admin import ClientView, KeyView
+from contracts.books import AuditEntry
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
 from observability.console.data import (
@@ -15,8 +17,12 @@ from observability.console.data import (
     RouteView,
     StepView,
     SystemView,
+    Viewer,
 )
 from observability.console.pages import (
+    render_audit,
+    render_client,
+    render_clients,
     render_error,
     render_file,
     render_files,
@@ -78,6 +84,20 @@ def pages(text: str = "erp") -> dict[str, str]:
         trace_id="a" * 32,
     )
     chosen = FlightFilter(channel=text, route=text, system=text, outcome="bad")
+    viewer = Viewer(name=text, csrf="c" * 64, may_change=True)
+    ends = NOW + timedelta(hours=20)
+    keys = (
+        KeyView(prefix=text, state="ending", created_at=NOW - timedelta(days=90), expires_at=ends, used_at=NOW - timedelta(minutes=3)),
+        KeyView(prefix=text, state="ended", expires_at=NOW - timedelta(days=1)),
+    )
+    client = ClientView(
+        name=text, channel=text, state="active", scopes=(text,), stores=(text,), quota=text, api_version=text, keys=(*keys, keys[0])
+    )
+    bare = ClientView(name=text, channel=text, state="suspended", scopes=(), quota=text, api_version=text)
+    entries = [
+        AuditEntry(id="a", at=NOW, actor=text, what="client.changed", subject=text, detail={text: f"{text} -> {text}"}, trace_id="a" * 32),
+        AuditEntry(id="b", at=NOW, actor=text, what="denied", subject="", detail={"code": "unauthenticated"}, count=4711),
+    ]
     return {
         "systems": render_systems(systems, routes=routes, now=NOW),
         "systems-empty": render_systems([], now=NOW),
@@ -92,5 +112,13 @@ def pages(text: str = "erp") -> dict[str, str]:
         "file-clean": render_file(file, [], now=NOW),
         "orders": render_orders([process], now=NOW),
         "orders-empty": render_orders([], now=NOW),
+        "clients": render_clients([client, bare], now=NOW, viewer=viewer),
+        "clients-empty": render_clients([], now=NOW, viewer=viewer),
+        "client": render_client(client, entries, now=NOW, viewer=viewer),
+        "client-suspended": render_client(bare, [], now=NOW, viewer=viewer),
+        "client-reader": render_client(client, entries, now=NOW, viewer=Viewer(name=text, csrf="c" * 64)),
+        "audit": render_audit(entries, client=text, older=text, now=NOW, viewer=viewer),
+        "audit-empty": render_audit([], now=NOW, viewer=viewer),
+        "audit-none-match": render_audit([], client=text, now=NOW, viewer=viewer),
         "error": render_error(404, text, text, trace_id="a" * 32, now=NOW),
     }

@@ -78,8 +78,26 @@ def test_empty_pages_say_what_would_appear_and_how() -> None:
         "flights-none-match": "Loosen the filter",
         "files-empty": "drop folder",
         "orders-empty": "appears here",
+        "clients-empty": "tillgate client add",
+        "client-suspended": "tillgate client rotate",
+        "audit-empty": "Every change",
+        "audit-none-match": "Nothing of erp is in the log",
     }.items():
         assert words in shown[name]
+
+
+def test_who_may_only_read_is_offered_no_change() -> None:
+    shown = pages()
+    assert 'action="/console/clients/erp/suspend"' in shown["client"]
+    assert shown["client"].count("/keys/erp/end") == 2, "a key that has ended cannot end"
+    assert 'action="/console/clients/erp/resume"' in shown["client-suspended"]
+    assert shown["client-reader"].count("<form") == 1, "signing out"
+
+
+def test_every_form_that_changes_something_carries_the_token_of_its_session() -> None:
+    for name, page in pages().items():
+        posts = page.split('method="post"')[1:]
+        assert all('name="csrf" value="cccc' in post.partition("</form>")[0] for post in posts), name
 
 
 def test_the_waterfall_tells_a_failed_attempt_apart_in_words_too() -> None:
