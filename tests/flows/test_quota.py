@@ -7,11 +7,19 @@ import json
 import os
 import sys
 import time
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.products import ROOT
+from contracts.policy import Duration
+from gateway.edge.quota.shared import WhenUnreachable
+from gateway.estate import Estate, Quota, QuotaPolicy, Shared
+from tests.products import ROOT, Live, running
+from tests.servers import valkey
+from tests.servers.process import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 PROCESSES, CLIENTS = 4, 64
@@ -56,3 +64,58 @@ async def worker(url: str, requests: int, burst: int, window: float) -> asyncio.
     while (said := await process.stdout.readline()) != b"ready\n":
         assert said, "it ended before it was ready"
     return process
+
+
+@pytest.mark.parametrize(
+    ("choice", "meanwhile", "told"),
+    [
+        # two of six were used: of a share of three one is, and two are left
+        ("local", {200: 2, 429: 6}, "this process grants one part of 2 of each quota by itself"),
+        ("open", {200: 8}, "calls pass uncounted"),
+        ("closed", {503: 8}, "no call passes"),
+    ],
+)
+async def test_while_the_store_is_killed_the_declared_choice_holds_and_operators_are_told(
+    tmp_path: Path, choice: WhenUnreachable, meanwhile: dict[int, int], told: str
+) -> None:
+    port = free_port()
+    shared = Shared(url=f"redis://127.0.0.1:{port}/0", when_unreachable=choice, processes=2, limit=Duration(2))
+    six = Quota(policies=(QuotaPolicy(name="hourly", requests=6, window=Duration(3600)),))
+
+    def declared(estate: Estate) -> Estate:
+        return msgspec.structs.replace(estate, shared=shared, quota={**dict.fromkeys(estate.quota, six)})
+
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(valkey.running(folder(tmp_path, "first"), port=port))
+        async with running(folder(tmp_path, "product"), change=declared) as live:
+            assert await asked(live, 2) == {200: 2}
+            assert await gauge(live, "tillgate_quota_shared") == 1
+            first.close()
+            assert await asked(live, 8) == meanwhile
+            assert await gauge(live, "tillgate_quota_shared") == 0
+            assert await gauge(live, "tillgate_quota_alone") >= 8
+            seen = (await live.http.get("/admin/quotas", headers=live.auth("operator"))).json()
+            assert told in seen["notices"][0]
+            assert [(each["client"], each["left"]) for each in seen["near"]] == ([("demo-web", 0)] if choice == "local" else [])
+            assert (await live.http.get("/health/ready")).status_code == 200
+            second.enter_context(valkey.running(folder(tmp_path, "second"), port=port))
+            async with asyncio.timeout(20):
+                while not await gauge(live, "tillgate_quota_shared"):  # noqa: ASYNC110 - seen as operators see it
+                    await asyncio.sleep(0.05)
+            assert await asked(live, 8) == {200: 6, 429: 2}
+
+
+def folder(parent: Path, name: str) -> Path:
+    (made := parent / name).mkdir()
+    return made
+
+
+async def asked(live: Live, calls: int) -> dict[int, int]:
+    """Status -> answers."""
+    path = "/locations"
+    return dict(Counter([(await live.http.get(path, headers=live.auth("web"))).status_code for _ in range(calls)]))
+
+
+async def gauge(live: Live, name: str) -> float:
+    text = (await live.http.get("/metrics", headers=live.auth("operator"))).text
+    return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 
-from contracts.quota import Plan, Quota, charged, decide, leaked, plans
+from contracts.quota import Limit, Plan, Quota, charged, decide, plans
 from gateway.edge.quota.port import Gauge, Near, Taken
 from gateway.edge.quota.telling import Telling
 
@@ -64,12 +64,19 @@ class MemoryQuotas:
     def by_store(self, quota: str) -> bool:
         return any("store" in limit.per for limit in self._quotas[quota].limits)
 
-    def resume(self, whole: Plan, client: str, store: str, at: int, levels: Sequence[int]) -> None:
-        """Where somebody else stopped counting, at a microsecond of our clock: the same part of each limit is used here."""
-        plan, now = self._plans[whole.quota][whole.route_class], self._clock()
-        theirs = [level * x.capacity // y.capacity for level, x, y in zip(levels, plan.limits, whole.limits, strict=True)]
-        ours = leaked(plan, *self._read(plan, client, store, now))
-        self._write(plan, client, store, now, list(map(max, ours, leaked(plan, theirs, now - at))))
+    def resume(self, quota: str, key: tuple[str, ...], at: int, used: Sequence[tuple[Limit, Limit, int]]) -> None:
+        """Where somebody else stopped counting, at a microsecond of our clock: of each limit theirs, ours and their level. The same part of
+        ours is used here; if we know of more use, that holds.
+        """
+        now, known = self._clock(), self._rows[quota]
+        since, levels = known.get(key, (now, [0] * len(used)))
+        known[key] = (
+            now,
+            [
+                max(level - (now - since) * ours.leak, their * ours.capacity // theirs.capacity - (now - at) * ours.leak, 0)
+                for level, (theirs, ours, their) in zip(levels, used, strict=True)
+            ],
+        )
 
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)

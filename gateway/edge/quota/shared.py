@@ -16,7 +16,7 @@ from gateway.edge.quota.telling import Telling
 
 WhenUnreachable = Literal["local", "open", "closed"]
 REMEMBERED = 20_000
-"""Clients whose last levels in the ledger are kept, for when it goes away."""
+"""Rows of the ledger that are kept as they were last seen, for when it goes away."""
 
 
 class SharedQuotas:
@@ -46,7 +46,8 @@ class SharedQuotas:
         """Of the last outage, with the share it was made for."""
         if before and before._local:  # noqa: SLF001 - of its own kind
             self._local = before._local[0], self._part(*before._local)  # noqa: SLF001 - likewise
-        self._seen: OrderedDict[tuple[Plan, str, str], tuple[int, Sequence[int]]] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, ...], tuple[int, Sequence[int]]] = OrderedDict()
+        """Rows of the ledger as they were last seen, by quota and key, with our time."""
         self.alone: int = before.alone if before else 0
         """Calls that were decided without the ledger."""
 
@@ -69,9 +70,7 @@ class SharedQuotas:
         except LedgerAway:
             return self._without(plan, client, store, cost)
         if self._choice == "local":
-            self._seen[plan, client, store] = self._clock(), decision.levels
-            if len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
+            self._note(plan, client, store, decision.levels)
         return self.telling.taken(plan, client, store, decision, price)
 
     def charge(self, quota: str, client: str, store: str, route_class: str, cost: int) -> None:
@@ -117,9 +116,20 @@ class SharedQuotas:
             case "closed":
                 return Taken(told, QuotaUnavailable(policies=tuple(limit.name for limit in plan.limits if limit.enforce)))
         local = self._alone()
-        if seen := self._seen.pop((plan, client, store), None):
-            local.resume(plan, client, store, *seen)
+        for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
+            if seen := self._seen.pop((plan.quota, *key), None):
+                at, levels = seen
+                used = [(limit, limit.part(self.share), level) for limit, level in zip(count.limits, levels, strict=True)]
+                local.resume(plan.quota, key, at, used)
         return local.take_now(plan.quota, client, store, plan.route_class, cost)
+
+    def _note(self, plan: Plan, client: str, store: str, levels: Sequence[int]) -> None:
+        seen, now, at = self._seen, self._clock(), 0
+        for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
+            seen[plan.quota, *key] = now, levels[at : at + len(count.limits)]
+            at += len(count.limits)
+        while len(seen) > REMEMBERED:
+            seen.popitem(last=False)
 
     def _alone(self) -> MemoryQuotas:
         share = self.share
