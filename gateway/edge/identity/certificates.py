@@ -15,15 +15,23 @@ def thumbprint(certificate: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).decode().rstrip("=")
 
 
+_AGAIN = 0.05
+"""Seconds after which a certificate that nobody knows makes us look again: its client may just have been added."""
+
+
 class Certificates:
-    """All fingerprints are read together, every two seconds at most."""
+    """All fingerprints are read together, and are believed for as long as any look-up."""
 
     def __init__(self, clients: ClientBook, clock: Callable[[], float]) -> None:
         async def owners(_: str) -> dict[str, Client]:
             return {print_: client for client in await clients.list() for print_ in client.certificates}
 
-        self._owners = Lookups(owners, clock)
+        self._owners, self._again = Lookups(owners, clock), Lookups(owners, clock, _AGAIN)
 
     async def client(self, certificate: bytes) -> Client | None:
-        owners, _ = await self._owners.get("")
-        return owners.get(thumbprint(certificate)) if owners else None
+        wanted = thumbprint(certificate)
+        for lookups in (self._owners, self._again):
+            owners, _ = await lookups.get("")
+            if owners and wanted in owners:
+                return owners[wanted]
+        return None
