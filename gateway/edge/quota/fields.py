@@ -11,28 +11,33 @@ from typing import NamedTuple
 from contracts.errors import QuotaExceeded
 from contracts.quota import Limit, Plan
 
+NEAR = 5
+"""A client is near a limit when less than one part in so many is left."""
+
 
 class Form(NamedTuple):
     """What answers of one plan have in common. Policies that nobody enforces are not told to callers."""
 
     policy: str
     """RateLimit-Policy. Its unit is `requests`, also where calls weigh more: how many units one takes is ours to say (draft, `qu`)."""
-    states: tuple[tuple[int, int, int, int, str, str], ...]
-    """Of each policy its position, weight, leak and capacity, and what stands around `r`."""
+    states: tuple[tuple[int, int, int, int, int, str, str], ...]
+    """Of each policy its position, weight, leak (in a second), capacity and the level that is near it, and what stands around `r`."""
 
-    def state(self, levels: Sequence[int]) -> str:
-        """RateLimit. `r` units could follow at once; after `t` seconds one more, rounded up."""
-        parts = []
-        for i, weight, leak, capacity, head, tail in self.states:
+    def state(self, levels: Sequence[int]) -> tuple[str, bool]:
+        """RateLimit, and whether any limit is near. `r` units could follow at once; after `t` seconds one more, rounded up."""
+        parts, near = [], False
+        for i, weight, leak, capacity, mark, head, tail in self.states:
             level = levels[i]
             if level:
+                if level > mark:
+                    near = True
                 left = (capacity - level) // weight
                 if left < 0:  # noqa: PLR1730 - a call of max() costs as much as all the rest here
                     left = 0
                 parts.append(f"{head}{left};t={-(-(level + (left + 1) * weight - capacity) // leak)}{tail}")
             else:
                 parts.append(f"{head}{capacity // weight}{tail}")
-        return ", ".join(parts)
+        return ", ".join(parts), near
 
 
 @functools.lru_cache(maxsize=4096)
@@ -44,7 +49,9 @@ def form(plan: Plan, store: str) -> Form:
         parts = {"client": (), "store": (store,), "route": (plan.route_class,), "store+route": (store, plan.route_class)}[limit.per]
         tail = f";pk=:{base64.b64encode(' '.join(parts).encode()).decode()}:" if parts else ""
         policies.append(f'"{limit.name}";q={limit.requests};w={math.ceil(limit.window)}{tail}')
-        states.append((i, limit.weight, limit.leak * 1_000_000, limit.capacity, f'"{limit.name}";r=', tail))
+        states.append(
+            (i, limit.weight, limit.leak * 1_000_000, limit.capacity, limit.capacity - limit.capacity // NEAR, f'"{limit.name}";r=', tail)
+        )
     return Form(", ".join(policies), tuple(states))
 
 

@@ -27,6 +27,7 @@ class MemoryQuotas:
         """What was used of a quota of `before` with the same limits stays used. `most_keys`: of each quota."""
         self._quotas = dict(quotas)
         self._plans = plans(quotas)
+        self._by_store = frozenset(name for name, quota in quotas.items() if any("store" in limit.per for limit in quota.limits))
         self._clock = clock
         self._most = most_keys
         self.telling: Telling = telling or (before.telling if before else Telling(clock))
@@ -62,7 +63,7 @@ class MemoryQuotas:
         return self._plans[quota][route_class].rest(reached=reached)
 
     def by_store(self, quota: str) -> bool:
-        return any("store" in limit.per for limit in self._quotas[quota].limits)
+        return quota in self._by_store
 
     def resume(self, quota: str, key: tuple[str, ...], at: int, used: Sequence[tuple[Limit, Limit, int]]) -> None:
         """Where somebody else stopped counting, at a microsecond of our clock: of each limit theirs, ours and their level. The same part of

@@ -37,6 +37,7 @@ class SharedQuotas:
         """
         self._quotas = dict(quotas)
         self._plans = plans(quotas)
+        self._by_store = frozenset(name for name, quota in quotas.items() if any("store" in limit.per for limit in quota.limits))
         self._ledger = ledger
         self._choice = when_unreachable
         self._clock = clock
@@ -83,7 +84,7 @@ class SharedQuotas:
         return self._plans[quota][route_class].rest(reached=reached)
 
     def by_store(self, quota: str) -> bool:
-        return any("store" in limit.per for limit in self._quotas[quota].limits)
+        return quota in self._by_store
 
     def near(self, most: int) -> Sequence[Near]:
         return self.telling.near(most)

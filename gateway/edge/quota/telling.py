@@ -16,8 +16,6 @@ log = get_logger(__name__)
 
 WATCHED = 1_000
 """Clients near a limit that are remembered at most; the one not seen for longest goes first."""
-NEAR = 5
-"""A client is near a limit when less than one part in so many is left."""
 QUIET = 60_000_000
 """Microseconds between two lines of the log about one policy that nobody enforces."""
 
@@ -44,7 +42,8 @@ class Telling:
 
     def taken(self, plan: Plan, client: str, store: str, decision: Decision, cost: int) -> Taken:
         form, levels = fields.form(plan, store), decision.levels
-        told = {"ratelimit-policy": form.policy, "ratelimit": form.state(levels)} if form.policy else {}
+        state, near = form.state(levels)
+        told = {"ratelimit-policy": form.policy, "ratelimit": state} if state else {}
         if decision.surpassed:
             self._surpassed(plan, client, decision)
         if not decision.granted:
@@ -52,10 +51,8 @@ class Telling:
             self.refused[plan.quota, refusal.policy] += 1
             self._watch(plan, client, levels, refused=1)
             return Taken(told, refusal)
-        for i, _, _, capacity, _, _ in form.states:
-            if (capacity - levels[i]) * NEAR < capacity:
-                self._watch(plan, client, levels)
-                break
+        if near:
+            self._watch(plan, client, levels)
         return Taken(told)
 
     def near(self, most: int) -> Sequence[Near]:
