@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 
@@ -10,9 +11,11 @@ import rich_click as click
 
 from contracts.adoption import ClientUseView, VersionsView, VersionView
 from contracts.books import Books
+from contracts.errors import TillgateError
 from contracts.policy import Duration
 from contracts.versions import HISTORY
 from gateway.api import ADMIN, ENDPOINTS
+from gateway.bootstrap import store_options
 from gateway.cli.clients import in_books
 from gateway.cli.settings import Settings
 from gateway.edge.adoption import Adoption
@@ -73,6 +76,16 @@ def view(settings: Settings, days: int) -> VersionsView:
         return await Adoption(books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), utc_now).read(days)
 
     return in_books(settings, job)
+
+
+def at_hand(settings: Settings, days: int = 30) -> VersionsView | None:
+    """The same where books can be read that are there already; nothing is made, and nobody is troubled."""
+    try:
+        estate, _ = read(settings.estate)
+        path = store_options(estate, settings.books, os.environ).path
+        return view(settings, days) if path is None or path.is_file() else None
+    except (TillgateError, LookupError, OSError):
+        return None
 
 
 def _encoded(value: object) -> str:
