@@ -31,7 +31,7 @@ class Demo:
 
 def checkout(folder: Path) -> Path:
     """A folder that looks like the checkout to whoever stands in it."""
-    for name in ("run", "estate.toml", "contracts", "mappings"):
+    for name in ("run", ".venv", "estate.toml", "contracts", "mappings"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
