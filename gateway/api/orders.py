@@ -10,7 +10,6 @@ from contracts.canonical.payment import Payment
 from contracts.errors import InsufficientStock, InvalidRequest, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.edge.identity.scopes import may_see, require_store
-from gateway.edge.paging import cursor_of, position_of
 from gateway.edge.preconditions import versions
 from gateway.services.services import Services
 
@@ -25,10 +24,10 @@ async def create_order(ask: Ask[NoParameters, OrderDraft], services: Services) -
 async def list_orders(ask: Ask[PageParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
     try:
-        orders = await services.orders.list(ask.call, position_of(wanted.cursor), wanted.limit)
+        orders = await services.orders.list(ask.call, wanted.cursor, wanted.limit)
     except NotFound as exc:
         raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that leads to no order") from exc
-    cursor = cursor_of(orders[-1].id) if len(orders) == wanted.limit else None
+    cursor = orders[-1].id if len(orders) == wanted.limit else None
     return Outcome(Orders(items=tuple(o for o in orders if may_see(ask.client, _places(o)))), cursor=cursor)
 
 

@@ -10,7 +10,6 @@ from contracts.canonical.product import Product
 from contracts.errors import NotFound
 from gateway.api.answering import missing
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
-from gateway.edge.paging import cursor_of, position_of
 from gateway.services.services import Services
 
 
@@ -26,12 +25,12 @@ async def list_products(ask: Ask[ProductParameters, None], services: Services) -
     if wanted.sku:
         answer = await services.catalogue.products(wanted.sku, ask.call)
         return Outcome(Products(items=answer.items, missing=missing(answer)), sources=answer.sources)
-    position = position_of(wanted.cursor)
+    position = wanted.cursor
     # Some systems continue at the row they are given, others behind it: one more is asked for, and the known one left out.
     most = wanted.limit + (position is not None)
     answer = await services.catalogue.page(position, most, ask.call)
     items, more = page_after(answer.items, position, wanted.limit, most)
-    cursor = cursor_of(items[-1].sku) if more else None
+    cursor = items[-1].sku if more else None
     return Outcome(Products(items=tuple(items), missing=missing(answer)), sources=answer.sources, cursor=cursor)
 
 

@@ -7,7 +7,6 @@ from contracts.canonical.sale import SaleKey
 from contracts.errors import InvalidRequest
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.edge.identity.scopes import require_store
-from gateway.edge.paging import cursor_of, position_of
 from gateway.services.services import Services
 
 
@@ -15,12 +14,11 @@ async def list_sales(ask: Ask[SaleParameters, None], services: Services) -> Outc
     wanted = ask.parameters
     require_store(ask.client, wanted.location)
     sales = await services.books.sales.list(wanted.location, wanted.business_date, _after(wanted.cursor), wanted.limit)
-    cursor = cursor_of(str(sales[-1].key)) if len(sales) == wanted.limit else None
+    cursor = str(sales[-1].key) if len(sales) == wanted.limit else None
     return Outcome(Sales(items=tuple(sales)), cursor=cursor)
 
 
-def _after(cursor: str | None) -> SaleKey | None:
-    position = position_of(cursor)
+def _after(position: str | None) -> SaleKey | None:
     if position is None:
         return None
     parts = position.split("/")

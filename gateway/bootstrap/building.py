@@ -181,6 +181,7 @@ def _application(
         history=HISTORY,
         usage=base.usage,
         services=services,
+        secret=base.secret,
         max_body=estate.edge.max_body_bytes,
         deadlines={name: float(route.deadline) for name, route in estate.route.items()},
         freshness={e.route: wiring.switchboard.freshness(e.capabilities) for e in ENDPOINTS if e.method == "GET"},

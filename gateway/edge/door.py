@@ -24,6 +24,7 @@ from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import prefix_of
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
+from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.pressure import Held, Importance, Pressure
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
@@ -55,6 +56,7 @@ class Door:
         history: VersionHistory,
         usage: Usage,
         services: Any,
+        secret: bytes,
         max_body: int,
         deadlines: Mapping[str, float],
         freshness: Mapping[str, Freshness],
@@ -66,8 +68,9 @@ class Door:
         pressure: Pressure | None = None,
         importance: Importance | None = None,
     ) -> None:
-        """`deadlines` in seconds and `freshness` of what stands behind it by route; `body_seconds`: how long a body may take to arrive;
-        `denied` is told of each attempt that is not let in (see Audit), and must return at once.
+        """`secret`: the same in all processes, for cursors; `deadlines` in seconds and `freshness` of what stands behind it by route;
+        `body_seconds`: how long a body may take to arrive; `denied` is told of each attempt that is not let in (see Audit), and must return
+        at once.
         """
         self.pressure = pressure or Pressure(500, 200)
         self._importance = importance or Importance({}, {})
@@ -79,7 +82,8 @@ class Door:
         self._services = services
         self._deadlines = deadlines
         self._life_cycle = LifeCycle(history, now, brown_outs)
-        self._representation = Representation(history, now, freshness)
+        self._cursors = Cursors(secret)
+        self._representation = Representation(history, now, freshness, self._cursors)
         self._stored = Stored()
         self._now = now
         self._once = Once(books.idempotency, grace=GRACE, retention_days=retention_days, now=now)
@@ -163,6 +167,7 @@ class Door:
             parameters = reading.parameters(
                 request.query, endpoint.parameters, endpoint.answer, version.date, self._history, used, endpoint.beside
             )
+            parameters = self._cursors.opened(parameters, endpoint)
             if endpoint.beside:
                 wanted = selection.of(request.query, endpoint.answer, version.date, self._history)
             path = reading.path(request.path_values, endpoint.path_parameters)

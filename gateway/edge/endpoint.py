@@ -53,7 +53,7 @@ class Outcome:
     version: int | None = None
     """Becomes the ETag of the resource."""
     cursor: str | None = None
-    """Continuation of a collection; the door makes the Link header."""
+    """Position behind which the collection goes on. The Link header holds it signed; `parameters.cursor` is such a position again."""
     location: str | None = None
     retry_after: float | None = None
     repeat: TillgateError | None = None

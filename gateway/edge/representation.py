@@ -17,7 +17,7 @@ from gateway.edge import compression, personal, problems
 from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import VARY
-from gateway.edge.paging import next_link
+from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import etag_of, matches_none, weak_etag_of
 from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now
@@ -51,15 +51,16 @@ class Entity:
 
 
 class Representation:
-    def __init__(self, history: VersionHistory, now: Now, freshness: Mapping[str, Freshness]) -> None:
+    def __init__(self, history: VersionHistory, now: Now, freshness: Mapping[str, Freshness], cursors: Cursors) -> None:
         """`freshness` by route: that of the operations behind it."""
         self._history = history
         self._now = now
         self._freshness = freshness
+        self._cursors = cursors
 
     def entity(self, outcome: Outcome, endpoint: AnyEndpoint, request: Request, ask: Ask[Any, Any], version: Version) -> Entity:
         fields = {"content-type": "application/json"}
-        links = "" if outcome.cursor is None else next_link(request, outcome.cursor)
+        links = self._cursors.links(request, endpoint, ask.parameters, outcome.cursor)
         with step(Step.MAP):
             value = self._veiled(outcome.value, endpoint, ask.client)
             shown = self._shaped(value, endpoint, ask, version)

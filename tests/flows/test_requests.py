@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from contracts.versions import HISTORY
-from gateway.edge.paging import cursor_of
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, EVERYTHING, LOCATION, SKU, Live, no_limits, running
 
@@ -54,9 +53,14 @@ async def test_products_prices_and_availability_come_from_their_systems(live: Li
     first = await live.http.get(f"/products/{SKU}", headers=live.auth())
     assert first.status_code == 200
     assert first.json()["sku"] == SKU
-    assert first.headers["cache-status"] == "tillgate; fwd=miss"
+    assert first.headers["cache-status"] == "tillgate; fwd=miss; stored"
     again = await live.http.get(f"/products/{SKU}", headers=live.auth())
-    assert again.headers["cache-status"] == "tillgate; hit"
+    status, _, left = again.headers["cache-status"].rpartition("=")
+    assert (status, 0 < int(left) <= 300) == ("tillgate; hit; ttl", True)
+    assert again.headers["cache-control"] == "private, max-age=300, stale-while-revalidate=600, stale-if-error=86100"
+    assert again.headers["etag"] == first.headers["etag"], "read from elsewhere, and still the same"
+    known = await live.http.get(f"/products/{SKU}", headers={**live.auth(), "If-None-Match": first.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
     assert int(again.headers["age"]) >= 0
     price = (await live.http.get(f"/prices?sku={SKU}&location={LOCATION}", headers=live.auth())).json()["items"][0]
     assert price["value"]["currencyCode"] == "EUR"
@@ -103,10 +107,13 @@ async def test_orders_are_paged_to_the_end_newest_first(live: Live) -> None:
     while url:
         answer = await live.http.get(url, headers=live.auth())
         seen += [item["id"] for item in answer.json()["items"]]
-        url = answer.links["next"]["url"] if "link" in answer.headers else ""
+        url = answer.links["next"]["url"] if "next" in answer.links else ""
     assert seen == placed[::-1]
-    foreign = await live.http.get(f"/orders?cursor={cursor_of('ord_nothing')}", headers=live.auth())
-    assert (foreign.status_code, foreign.json()["errors"][0]["pointer"]) == (400, "query:cursor")
+    following = (await live.http.get("/orders?limit=2", headers=live.auth())).links["next"]["url"]
+    elsewhere = following.replace("/orders?limit=2", f"/sales?location={LOCATION}&businessDate=2026-01-01")
+    for url, who in ((elsewhere, "web"), (following.replace("cursor=", "cursor=A"), "web"), (following, "store")):
+        foreign = await live.http.get(url, headers=live.auth(who))
+        assert (foreign.status_code, foreign.json()["errors"][0]["pointer"]) == (400, "query:cursor"), url
 
 
 async def test_a_client_pinned_to_the_oldest_version_gets_its_shapes_and_is_told_of_the_end(live: Live) -> None:
@@ -242,7 +249,7 @@ async def test_a_stale_answer_says_so_and_is_kept_by_nobody(tmp_path: Path) -> N
         assert stale.status_code == 200
         assert stale.json()["items"][0]["onHand"] == fresh.json()["items"][0]["onHand"]
         assert stale.json()["items"][0]["stale"] is True
-        assert stale.headers["cache-status"] == "tillgate; fwd=stale; detail=stale-if-error"
+        assert stale.headers["cache-status"] == "tillgate; fwd=stale; fwd-status=503; detail=stale-if-error"
         assert stale.headers["cache-control"] == "no-store"
         assert int(stale.headers["age"]) >= 2
 

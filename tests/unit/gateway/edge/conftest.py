@@ -186,6 +186,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             history=HISTORY,
             usage=usage,
             services=None,
+            secret=PEPPER,
             max_body=self.max_body,
             deadlines={"GET /things/{key}": 0.2},
             freshness={

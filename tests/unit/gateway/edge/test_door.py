@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,6 @@ from gateway.edge import problems, protocol
 from gateway.edge.door import DEADLINE, GRACE
 from gateway.edge.endpoint import Ask, Outcome
 from gateway.edge.idempotency import MARGIN
-from gateway.edge.paging import cursor_of, position_of
 from observability import Step, step
 
 from .conftest import LINE, START, Bench, Thing
@@ -521,13 +521,19 @@ async def test_a_path_that_can_be_no_id_is_refused(bench: Bench, path: str) -> N
 
 async def test_a_cursor_that_this_api_has_not_made_is_refused(bench: Bench) -> None:
     async def page(ask: Ask[Any, Any], runs: int) -> Outcome:
-        return Outcome(Thing(key=position_of(ask.parameters.cursor) or ""))
+        return Outcome(Thing(key=ask.parameters.cursor or ""), cursor="ord_7")
 
     bench.handle = page
-    assert (await bench.get(f"/things?cursor={cursor_of('ord_7')}")).json()["key"] == "ord_7"
-    for wrong in ("a", "_____w", cursor_of("a\x00b")):
+    answer = await bench.get("/things?limit=7")
+    following = answer.links["next"]["url"]
+    assert (await bench.get(following)).json()["key"] == "ord_7"
+    assert (await bench.get(following.replace("limit=7", "limit=9"))).json()["key"] == "ord_7", "the size of a page may change"
+    cursor = following.partition("cursor=")[2]
+    forged = base64.urlsafe_b64encode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[:9] + b"ord_8").decode().rstrip("=")
+    for wrong in ("a", "_____w", "b3JkXzc", cursor[:-1], "A" + cursor[1:], forged):
         document = problem(await bench.get(f"/things?cursor={wrong}"), 400, "bad_request")
         assert document["errors"][0]["pointer"] == "query:cursor"
+    assert bench.runs == 3
 
 
 # ---- answering ----------------------------------------------------------------------------------------------------
@@ -573,15 +579,16 @@ async def test_a_change_for_another_version_of_the_resource_is_412_and_runs_not(
 
 async def test_links_lead_to_the_end_and_keep_the_query(bench: Bench) -> None:
     async def page(ask: Ask[Any, Any], runs: int) -> Outcome:
-        at = int(position_of(ask.parameters.cursor) or 0)
-        return Outcome(Thing(key=str(at)), cursor=cursor_of(str(at + 1)) if at < 3 else None)
+        at = int(ask.parameters.cursor or 0)
+        return Outcome(Thing(key=str(at)), cursor=str(at + 1) if at < 3 else None)
 
     bench.handle = page
     seen, url = [], "/things?limit=7"
     while url:
         answer = await bench.get(url)
         seen.append(answer.json()["key"])
-        url = answer.links["next"]["url"] if "link" in answer.headers else ""
+        assert (answer.links["first"]["url"] if len(seen) > 1 else "/things?limit=7") == "/things?limit=7"
+        url = answer.links["next"]["url"] if "next" in answer.links else ""
         assert not url or "limit=7" in url
     assert seen == ["0", "1", "2", "3"]
 
