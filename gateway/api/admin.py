@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -14,8 +14,7 @@ from litestar.response import Stream
 
 from adapters.recording import EXCHANGES, SECONDS, Captures
 from contracts.errors import InvalidRequest, NotFound, StateConflict
-from gateway.edge.identity import scopes
-from gateway.edge.identity.authenticator import Authenticator
+from gateway.edge.identity.principal import Principal
 from gateway.edge.peer import certificate_of
 from gateway.edge.quota import Near, Quotas
 from observability import current
@@ -23,6 +22,8 @@ from observability.console.data import DriftView
 
 SCOPE = "admin:write"
 
+Admitted = Callable[[str, str, Mapping[str, str], bytes | None, str], Awaitable[Principal]]
+"""See gateway.edge.door.Door.admitted."""
 Handler = Callable[[Request[Any, Any, Any]], Awaitable[Response[Any]]]
 
 
@@ -83,7 +84,7 @@ class Controls(Protocol):
 
 
 def routes(
-    controls: Controls, authenticator: Authenticator, drift: Callable[[], Sequence[DriftView]], quotas: Quotas
+    controls: Controls, admitted: Admitted, drift: Callable[[], Sequence[DriftView]], quotas: Quotas
 ) -> list[HTTPRouteHandler]:
     async def drifted(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(msgspec.json.encode(drift()), media_type="application/json", headers={"cache-control": "no-store"})
@@ -117,9 +118,10 @@ def routes(
 
     def route(path: str, handle: Handler, method: Literal["GET", "POST"] = "POST", scope: str = SCOPE) -> HTTPRouteHandler:
         async def answer(request: Request[Any, Any, Any]) -> Response[Any]:
+            name = f"{method} {path.replace(':str', '')}"
             if flight := current():
-                flight.name = f"{method} {path.replace(':str', '')}"
-            scopes.require(await authenticator.principal(request.headers, certificate_of(request.scope)), scope)
+                flight.name = name
+            await admitted(name, scope, request.headers, certificate_of(request.scope), request.client.host if request.client else "")
             return await handle(request)
 
         return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)

@@ -15,10 +15,9 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from contracts.admin import ClientChange
 from contracts.errors import Forbidden, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
+from gateway.api.admin import Admitted
 from gateway.api.clients import behind, cursor_behind
 from gateway.edge import problems, reading
-from gateway.edge.identity import scopes
-from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import certificate_of
 from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
 from gateway.services.clients import Actor, Desk
@@ -300,7 +299,7 @@ class Documents:
     """A problem's entry -> its page."""
     ready: Callable[[], Awaitable[dict[str, str]]]
     metrics: Callable[[], Awaitable[bytes]]
-    authenticator: Authenticator
+    admitted: Admitted
 
 
 def documents(docs: Documents) -> list[HTTPRouteHandler]:
@@ -343,7 +342,7 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
         return _json(msgspec.json.encode(await docs.ready()))
 
     async def metrics(request: WebRequest) -> Response[bytes]:
-        scopes.require(await docs.authenticator.principal(request.headers, certificate_of(request.scope)), SCOPE)
+        await docs.admitted("GET /metrics", SCOPE, request.headers, certificate_of(request.scope), _peer(request))
         return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def root(request: WebRequest) -> Response[bytes]:

@@ -211,7 +211,7 @@ def _application(
         problem=lambda entry: portal.render_problem(entry, published[HISTORY.newest.date], catalogue),
         ready=controls.ready,
         metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls, quotas),
-        authenticator=authenticator,
+        admitted=door.admitted,
     )
     overview = Overview(
         facts(checked, wiring.switchboard, drifts),
@@ -231,7 +231,7 @@ def _application(
             *console_pages.documents(documents),
             *metadata_of(estate),
             *console.routes(),
-            *admin.routes(controls, authenticator, overview.drift, quotas),
+            *admin.routes(controls, door.admitted, overview.drift, quotas),
         ],
         max_requests=estate.edge.max_requests + estate.edge.max_waiting,
         proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),

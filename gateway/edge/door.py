@@ -106,13 +106,28 @@ class Door:
             call = Call(channel=principal.channel, client=principal.name, deadline=arrived + seconds, priority=priority, waiting=place)
             return await self._answer(endpoint, request, flight, extra, principal, call, seconds)
         except TillgateError as error:
-            if error.status in (401, 403) or (error.status == 429 and not flight.client):
-                claimed = flight.client or prefix_of(request.headers.get("authorization", "").rpartition(" ")[2])
-                self._denied(error.code, claimed, request.peer, endpoint.route)
+            self._tell(error, flight.client, request.headers, request.peer, endpoint.route)
             return problems.answer(error, flight, extra)
         finally:
             if place is not None:
                 place.leave()
+
+    async def admitted(self, route: str, scope: str, headers: Mapping[str, str], certificate: bytes | None, peer: str) -> Principal:
+        """Who asks for a route that is no endpoint, if it may. Raises Unauthenticated, Forbidden, QuotaExceeded, KeysUnavailable."""
+        name = ""
+        try:
+            principal = await self._known(headers, certificate, peer, "read")
+            name = principal.name
+            scopes.require(principal, scope)
+        except TillgateError as error:
+            self._tell(error, name, headers, peer, route)
+            raise
+        return principal
+
+    def _tell(self, error: TillgateError, name: str, headers: Mapping[str, str], peer: str, route: str) -> None:
+        if error.status in (401, 403) or (error.status == 429 and not name):
+            claimed = name or prefix_of(headers.get("authorization", "").rpartition(" ")[2])
+            self._denied(error.code, claimed, peer, route)
 
     def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was
@@ -219,17 +234,21 @@ class Door:
         return await perform(ask, extra)
 
     async def _identified(self, endpoint: AnyEndpoint, request: Request, flight: FlightRecord) -> Principal:
-        try:
-            principal = await self._authenticator.principal(request.headers, request.certificate)
-        except (errors.Unauthenticated, errors.Forbidden):
-            if refusal := (await self._take(ANONYMOUS, address(request.peer), "", endpoint)).refusal:
-                raise refusal from None
-            raise
+        principal = await self._known(request.headers, request.certificate, request.peer, endpoint.route_class)
         flight.channel, flight.client = principal.channel, principal.name
         return principal
 
+    async def _known(self, headers: Mapping[str, str], certificate: bytes | None, peer: str, route_class: str) -> Principal:
+        """Whoever is not let in is limited by its address."""
+        try:
+            return await self._authenticator.principal(headers, certificate)
+        except (errors.Unauthenticated, errors.Forbidden):
+            if refusal := (await self._take(ANONYMOUS, address(peer), "", route_class)).refusal:
+                raise refusal from None
+            raise
+
     async def _allowed(self, endpoint: AnyEndpoint, request: Request, principal: Principal, extra: dict[str, str]) -> None:
-        taken = await self._take(*self._counted(request.query, principal), endpoint)
+        taken = await self._take(*self._counted(request.query, principal), endpoint.route_class)
         extra.update(taken.fields)
         if taken.refusal:
             raise taken.refusal
@@ -240,9 +259,9 @@ class Door:
         quota = principal.quota if principal.quota in self._quotas else ANONYMOUS
         return quota, principal.name, store_of(principal, query) if self._quotas.by_store(quota) else ""
 
-    async def _take(self, quota: str, client: str, store: str, endpoint: AnyEndpoint) -> Taken:
-        taken = self._quotas.take_now(quota, client, store, endpoint.route_class)
-        return taken or await self._quotas.take(quota, client, store, endpoint.route_class)
+    async def _take(self, quota: str, client: str, store: str, route_class: str) -> Taken:
+        taken = self._quotas.take_now(quota, client, store, route_class)
+        return taken or await self._quotas.take(quota, client, store, route_class)
 
     def _charge(self, endpoint: AnyEndpoint, request: Request, principal: Principal, *, reached: bool) -> None:
         """What the call costs beyond an answer from memory."""

@@ -30,6 +30,7 @@ from gateway.api import ADMIN, ENDPOINTS
 from gateway.api.admin import Reloaded
 from gateway.bootstrap.building import build
 from gateway.bootstrap.foundation import foundation
+from gateway.edge.audit import Audit
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.identity.certificates import thumbprint
 from gateway.edge.identity.keys import new_key
@@ -109,9 +110,12 @@ class House:
     books: Books
     secret: bytes
     issuer: servers.Issuer
+    audit: Audit
     addresses: Iterator[int] = field(default_factory=itertools.count)
 
-    async def ask(self, route: str, caller: Caller | None = None, body: bytes = b"{}", query: str = "", **fields: str) -> Answer:
+    async def ask(
+        self, route: str, caller: Caller | None = None, body: bytes = b"{}", query: str = "", address: str = "", **fields: str
+    ) -> Answer:
         """Below HTTP, since some thousands of requests come. Each has an address of its own: callers without credentials are limited."""
         method, path = route.split(" ")
         headers = {"content-type": "application/json", "idempotency-key": f"k{next(self.addresses)}", **fields}
@@ -128,7 +132,7 @@ class House:
             "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            "client": (f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 1),
+            "client": (address or f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 1),
             "server": ("127.0.0.1", 80),
             "state": {"peer_cert": caller.certificate if caller else None},
         }
@@ -182,7 +186,7 @@ async def house(folder: Path) -> AsyncIterator[House]:
         async with foundation(estate, folder / "data", environment, utc_now, {"erp": refusing, "oms": refusing}) as base:
             generation = await build(replace(checked, estate=estate), base, Controls())
             try:
-                yield House(generation.app, base.books, base.secret, issuer)
+                yield House(generation.app, base.books, base.secret, issuer, base.audit)
             finally:
                 await generation.retire([], 5)
 
@@ -267,6 +271,20 @@ async def test_without_credentials_or_with_wrong_ones_no_route_with_a_scope_open
             assert (answer.status, answer.json()["code"]) == (401, "unauthenticated"), (route, caller)
             assert answer.headers["www-authenticate"].startswith("Bearer ")
         assert (await it.ask(path_of(route), suspended, query=query_of(route))).status == 403, route
+
+
+@pytest.mark.parametrize("route", [*SCOPED, "GET /products", "GET /admin/clients"])
+async def test_wrong_credentials_are_limited_by_address_and_told_of_at_endpoints_and_elsewhere(it: House, route: str) -> None:
+    wrong = Caller("wrong", frozenset(), False, {"authorization": "Bearer tg_aaaaaaaa_" + "A" * 43})
+    seen = [(await it.ask(path_of(route), wrong, address="192.0.2.1")).status for _ in range(61)]
+    assert seen == [401] * 60 + [429]
+    assert (await it.ask(path_of(route), wrong, address="192.0.2.2")).status == 401
+    lacking = await it.caller("key", frozenset())
+    assert (await it.ask(path_of(route), lacking, address="192.0.2.1")).status == 403, "who has a key is no part of it"
+    assert {(code, claimed) for code, claimed, _, of in it.audit._denied if of == route} >= {
+        ("unauthenticated", "aaaaaaaa"),
+        ("quota_exceeded", "aaaaaaaa"),
+    }
 
 
 async def test_pages_of_the_console_open_to_a_session_and_to_no_other_credentials(it: House) -> None:
