@@ -12,6 +12,8 @@ from contracts.canonical.base import Instant, Key, LocationId, Noun
 
 Scopes = Annotated[tuple[str, ...], Meta(min_length=1, max_length=50)]
 Stores = Annotated[tuple[LocationId, ...], Meta(max_length=500, description="Empty: all stores")]
+Fingerprint = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$(?!\n)", description="`x5t#S256` of a client certificate (RFC 8705 §3.1)")]
+Certificates = Annotated[tuple[Fingerprint, ...], Meta(max_length=20)]
 Word = Annotated[str, Meta(min_length=1, max_length=64)]
 Prefix = Annotated[str, Meta(pattern=r"^[a-z2-7]{8}$(?!\n)", examples=["mfzwi3d2"])]
 PageLimit = Annotated[int, Meta(ge=1, le=200)]
@@ -22,6 +24,7 @@ class NewClient(Noun, frozen=True, kw_only=True):
     channel: Word
     scopes: Scopes
     stores: Stores = ()
+    certificates: Certificates = ()
     quota: Word = "standard"
     api_version: Word | None = None
     """Pinned; the newest if left out."""
@@ -33,6 +36,7 @@ class ClientChange(Noun, frozen=True, kw_only=True):
 
     scopes: Scopes | None = None
     stores: Stores | None = None
+    certificates: Certificates | None = None
     quota: Word | None = None
     api_version: Word | None = None
     suspended: bool | None = None
@@ -63,6 +67,7 @@ class ClientView(Noun, frozen=True, kw_only=True):
     state: Literal["active", "suspended"]
     scopes: tuple[str, ...]
     stores: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     quota: str
     api_version: str
     keys: tuple[KeyView, ...] = ()

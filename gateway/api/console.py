@@ -22,7 +22,7 @@ from gateway.edge.peer import certificate_of
 from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
 from gateway.services.clients import Actor, Desk
 from gateway.services.overview import Overview
-from gateway.services.services import AuditReader
+from gateway.services.services import AdoptionReader, AuditReader
 from observability import current
 from observability.console import pages, portal
 from observability.console.data import FlightFilter, Viewer
@@ -36,6 +36,8 @@ _FORM_SECONDS = 10.0
 _FIELDS, _FIELD = 20, 500
 _PAGE = 100
 _ENTRIES = 20
+_DAYS = 30
+"""In which requests are counted by version."""
 
 WebRequest = Request[Any, Any, Any]
 Form = dict[str, str]
@@ -54,6 +56,7 @@ class Console:
     sessions: Sessions
     desk: Callable[[Actor], Desk]
     audit: AuditReader
+    adoption: AdoptionReader
     channels: tuple[str, ...]
     secure: bool
 
@@ -70,6 +73,7 @@ class Console:
             self._page(f"{base}/orders", self._orders),
             self._page(f"{base}/clients", self._clients),
             self._page(client, self._client),
+            self._page(f"{base}/versions", self._versions),
             self._page(f"{base}/audit", self._log),
             self._action(f"{client}/suspend", self._suspend, WRITE),
             self._action(f"{client}/resume", self._resume, WRITE),
@@ -116,8 +120,11 @@ class Console:
         return pages.render_clients(await self.desk(_READER).list(), viewer=viewer)
 
     async def _client(self, request: WebRequest, viewer: Viewer) -> str:
-        shown = await self.desk(_READER).show(_name(request))
-        return pages.render_client(shown, await self.audit.read(_ENTRIES, client=shown.name), viewer=viewer)
+        entries = await self.audit.read(_ENTRIES, client=_name(request))  # first: it writes what was counted until now
+        return pages.render_client(await self.desk(_READER).show(_name(request)), entries, viewer=viewer)
+
+    async def _versions(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_versions(await self.adoption.read(_DAYS), viewer=viewer)
 
     async def _log(self, request: WebRequest, viewer: Viewer) -> str:
         client, cursor = request.query_params.get("client", "").strip()[:256], request.query_params.get("cursor")

@@ -6,21 +6,24 @@ import asyncio
 import os
 import pwd
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 import rich_click as click
 
-from contracts.admin import AuditLog, ClientChange, Clients, ClientView, IssuedKey, NewClient, Rotation
+from contracts.admin import AuditLog, ClientChange, Clients, ClientView, Fingerprint, IssuedKey, NewClient, Rotation
 from contracts.books import AuditEntry, Books
 from contracts.canonical.base import Key, LocationId
 from contracts.versions import HISTORY
 from gateway.bootstrap import client_desk, open_books, pepper
 from gateway.cli.settings import Settings
+from gateway.edge.identity.certificates import thumbprint
 from gateway.edge.identity.scopes import SCOPES
 from gateway.estate import CHANNELS, read
 from gateway.services.clients import Actor, Desk
@@ -145,6 +148,22 @@ def _end(days: int | None) -> datetime | None:
     return datetime.now(UTC) + timedelta(days=days) if days else None
 
 
+def _fingerprints(given: Sequence[str]) -> tuple[str, ...]:
+    """Of certificates in PEM files, or as they are."""
+    found = []
+    for each in given:
+        if Path(each).is_file():
+            try:
+                found.append(thumbprint(ssl.PEM_cert_to_DER_cert(Path(each).read_text("ascii"))))
+            except ValueError:  # also UnicodeDecodeError
+                raise click.BadParameter(f"{each}: expected a certificate in PEM", param_hint="--certificate") from None
+        else:
+            _fits(each, Fingerprint, "--certificate", "a PEM file or a fingerprint (x5t#S256)")
+            found.append(each)
+    return tuple(found)
+
+
+_CERTIFICATE = click.option("--certificate", "certificates", multiple=True, help="Repeatable: PEM file or fingerprint that stands for it.")
 _EXPIRES = click.option("--expires", "days", type=click.IntRange(1, 36_500), default=None, help="Days after which the new key ends.")
 _SCOPE = click.Choice(sorted(SCOPES))
 _VERSION = click.Choice(sorted(HISTORY.by_date))
@@ -162,6 +181,7 @@ def clients() -> None:
 @click.option("--version", "api_version", type=_VERSION, default=HISTORY.newest.date, show_default=True)
 @click.option("--quota", default="standard", show_default=True)
 @click.option("--store", "stores", multiple=True, help="Bound to these locations. Default: all.")
+@_CERTIFICATE
 @_EXPIRES
 @_through
 @click.pass_obj
@@ -173,6 +193,7 @@ def add(
     api_version: str,
     quota: str,
     stores: tuple[str, ...],
+    certificates: tuple[str, ...],
     days: int | None,
     url: str | None,
     key: str | None,
@@ -184,6 +205,7 @@ def add(
         channel=channel,
         scopes=scopes or tuple(s for s in SCOPES if not s.startswith("admin:")),
         stores=_locations(stores),
+        certificates=_fingerprints(certificates),
         quota=quota,
         api_version=api_version,
         key_expires_at=_end(days),
@@ -228,6 +250,8 @@ def pin(settings: Settings, name: str, version: str, url: str | None, key: str |
 @click.option("--scope", "scopes", type=_SCOPE, multiple=True, help="Repeatable: all that it has from now on.")
 @click.option("--store", "stores", multiple=True, help="Repeatable: all that it is bound to from now on.")
 @click.option("--all-stores", is_flag=True, help="Bound to none any more.")
+@_CERTIFICATE
+@click.option("--no-certificates", is_flag=True, help="None stands for it any more.")
 @click.option("--quota", default=None)
 @_through
 @click.pass_obj
@@ -237,16 +261,23 @@ def change(
     scopes: tuple[str, ...],
     stores: tuple[str, ...],
     all_stores: bool,
+    certificates: tuple[str, ...],
+    no_certificates: bool,
     quota: str | None,
     url: str | None,
     key: str | None,
 ) -> None:
-    """Other scopes, stores or quota; what is not named stays."""
-    if stores and all_stores:
-        raise click.UsageError("--store or --all-stores, not both")
-    wanted = ClientChange(scopes=scopes or None, stores=() if all_stores else _locations(stores) or None, quota=quota)
+    """Other scopes, stores, certificates or quota; what is not named stays."""
+    if (stores and all_stores) or (certificates and no_certificates):
+        raise click.UsageError("say which ones, or none of them; not both")
+    wanted = ClientChange(
+        scopes=scopes or None,
+        stores=() if all_stores else _locations(stores) or None,
+        certificates=() if no_certificates else _fingerprints(certificates) or None,
+        quota=quota,
+    )
     if wanted == ClientChange():
-        raise click.UsageError("say what changes: --scope, --store, --all-stores or --quota")
+        raise click.UsageError("say what changes, for example --scope or --quota")
     _at(settings, url, key, lambda desk: desk.change(name, wanted))
 
 
@@ -303,8 +334,10 @@ def _lines(client: ClientView, *, ended: bool) -> list[str]:
     head = (
         f"{client.name:24} {client.channel:12} {client.api_version}  {client.quota:10} {client.state:10} {' '.join(client.scopes)}{bound}"
     )
+    held = [f"  certificate {fingerprint}" for fingerprint in client.certificates]
     return [
         head + bound,
+        *held,
         *(
             f"  tg_{key.prefix}_…  {key.state:7} made {_day(key.created_at)}  ends {_moment(key.expires_at)}  used {_moment(key.used_at)}"
             for key in client.keys

@@ -92,13 +92,15 @@ class ClientDesk:
             channel=wanted.channel,
             scopes=tuple(dict.fromkeys(wanted.scopes)),
             stores=tuple(dict.fromkeys(wanted.stores)),
+            certificates=tuple(dict.fromkeys(wanted.certificates)),
             quota=wanted.quota,
             api_version=wanted.api_version or self._offer.versions[0],
         )
         self._fits(client)
         self._may_touch(client)
+        await self._sole(client)
         shown, key = self._issued(wanted.name, wanted.key_expires_at)
-        detail = {**_told(client), **_told_of(key)}
+        detail = {**{name: value for name, value in _told(client).items() if value not in _PLAIN}, **_told_of(key)}
         entry = self._entry("client.added", client.name, detail)
         await self._books.create(client, key, [entry])
         tell(entry)
@@ -108,7 +110,7 @@ class ClientDesk:
         """Raises NotFound, InvalidBody, Forbidden, StateConflict."""
         before = await self._existing(name)
         wanted = {f: value for f in change.__struct_fields__ if (value := getattr(change, f)) is not None}
-        for many in ("scopes", "stores"):
+        for many in ("scopes", "stores", "certificates"):
             if many in wanted:
                 wanted[many] = tuple(dict.fromkeys(wanted[many]))
         after = msgspec.structs.replace(before, **wanted)
@@ -118,6 +120,7 @@ class ClientDesk:
         if after != before:
             if {f for f in _RIGHTS if getattr(after, f) != getattr(before, f)}:
                 self._not_itself(name)
+            await self._sole(after)
             detail = {
                 k: f"{was} -> {new}" for (k, was), new in zip(_told(before).items(), _told(after).values(), strict=True) if was != new
             }
@@ -182,6 +185,12 @@ class ClientDesk:
         if actor.stores and not (client.stores and actor.stores.issuperset(client.stores)):
             raise Forbidden(reason=f"{actor.name!r} is bound to stores, so it looks after clients of these stores only")
 
+    async def _sole(self, client: Client) -> None:
+        """A certificate stands for one client. Raises StateConflict."""
+        for other in await self._books.list() if client.certificates else ():
+            if other.name != client.name and (shared := set(other.certificates) & set(client.certificates)):
+                raise StateConflict(what="certificate", key=min(shared), state="taken", why=f"it stands for client {other.name}")
+
     def _not_itself(self, name: str) -> None:
         """Raises StateConflict."""
         if self._actor.scopes is not None and self._actor.name == name:
@@ -221,6 +230,7 @@ class ClientDesk:
             state="suspended" if client.suspended else "active",
             scopes=client.scopes,
             stores=client.stores,
+            certificates=client.certificates,
             quota=client.quota,
             api_version=client.api_version,
             keys=tuple(
@@ -244,10 +254,20 @@ def _known(where: str, value: str, known: Collection[str]) -> None:
         raise InvalidBody(where=where, expected=f"one of {', '.join(known)}", got=f"{value!r}; {nearest(value, known)}")
 
 
+_PLAIN = ("all", "none", "no")
+_NONE = {"stores": "all"}
+"""What it means that there are none."""
+
+
 def _told(client: Client) -> dict[str, str]:
     """Every field of a client but its name, for people; none is a secret."""
-    values: dict[str, Any] = {name: getattr(client, name) for name in client.__struct_fields__ if name != "name"}
-    return {name: " ".join(map(str, value)) or "all" if isinstance(value, tuple) else str(value) for name, value in values.items()}
+    return {name: _words(name, getattr(client, name)) for name in client.__struct_fields__ if name != "name"}
+
+
+def _words(name: str, value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or _NONE.get(name, "none")
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _told_of(key: ApiKey) -> dict[str, str]:

@@ -391,6 +391,19 @@ def test_a_command_without_what_it_needs_says_so(call: Call, arguments: list[str
     assert says in re.sub(r"\s+", " ", said.err)
 
 
+def test_a_certificate_stands_for_one_client_and_comes_from_its_file_or_by_its_fingerprint(call: Call, tmp_path: Path) -> None:
+    print_ = "x" * 43
+    assert call("client", "add", "shop", "--channel", "web", "--certificate", print_).code == 0
+    assert f"certificate {print_}" in call("client", "show", "shop").out
+    assert "it stands for client shop" in call("client", "add", "app", "--channel", "web", "--certificate", print_).err
+    (tmp_path / "no.pem").write_text("nothing")
+    for wrong, says in (("short", "a PEM file or a fingerprint"), (str(tmp_path / "no.pem"), "expected a certificate in PEM")):
+        said = call("client", "change", "shop", "--certificate", wrong)
+        assert (said.code, says in re.sub(r"[\s│]+", " ", said.err)) == (2, True), said.err
+    assert call("client", "change", "shop", "--no-certificates").code == 0
+    assert "certificate" not in call("client", "show", "shop").out
+
+
 def test_a_client_is_not_added_twice(call: Call) -> None:
     assert call("client", "add", "shop", "--channel", "web").code == 0
     said = call("client", "add", "shop", "--channel", "store")
