@@ -8,7 +8,7 @@ from threading import Lock
 from time import monotonic_ns
 from typing import Protocol
 
-from observability.cells import Cell, Cells, bucket
+from observability.cells import LOWEST_S, Cell, Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
@@ -29,14 +29,19 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class _Tally:
-    """Where healthy flights of one kind are counted, as long as none of them is to be kept."""
+    """Healthy flights of one kind, as long as none of them is to be kept. Only the event loop adds to `n` and `ns`."""
 
     cell: Cell
     stratum: list[float]
     due: int
     """Monotonic, ns: from then on the next one may be kept."""
-    late: int
-    """ns."""
+    most: int
+    """ns: what took longer is counted one by one."""
+    n: int = 0
+    ns: int = 0
+    told_n: int = 0
+    told_us: int = 0
+    """What of it is in cell and stratum already."""
 
 
 class Recorder:
@@ -57,6 +62,8 @@ class Recorder:
         self.sinks = tuple(sinks)
         self.keep = keep or Keep()
         self.cells = Cells()
+        self._lock = Lock()
+        self._tallies: dict[tuple[str, str, str], _Tally] = {}
         self.objective, self.head_share = objective, head_share
         self.objectives = dict(objectives or {})
         self.suspected: frozenset[tuple[str, str]] = frozenset()
@@ -65,7 +72,6 @@ class Recorder:
         self.faults = 0
         """How often recording itself failed; the flight went on."""
         self._open: dict[FlightRecord, None] = {}
-        self._lock = Lock()
 
     def flight(
         self,
@@ -110,8 +116,10 @@ class Recorder:
 
     @objectives.setter
     def objectives(self, seconds: Mapping[str, float]) -> None:
-        self._objectives = seconds
-        self._tallies: dict[tuple[str, str, str], _Tally] = {}
+        with self._lock:
+            self._tell()
+            self._objectives = seconds
+            self._tallies.clear()
 
     @property
     def open_flights(self) -> list[FlightRecord]:
@@ -121,6 +129,7 @@ class Recorder:
     def snapshot(self) -> Cells:
         """A copy of the cells, to be read or merged at leisure."""
         with self._lock:
+            self._tell()
             return self.cells.copy()
 
     async def close(self) -> None:
@@ -128,23 +137,17 @@ class Recorder:
             await sink.close()
 
     def passed(self, name: str, channel: str, api_version: str, began: int) -> bool:
-        """Counts a request that was answered with success in one go, since `began` (monotonic, ns), at a fraction of what a record costs.
-        False: nothing was counted, this one is to be remembered whole; its record, with the true times, is given to `end`.
+        """Counts a request that the event loop answered with success in one go, since `began` (monotonic, ns), for a fraction of what a
+        record costs. False: nothing was counted, it is to be remembered whole; its record, with the true times, is given to `end`.
         """
         now = monotonic_ns()
         tally = self._tallies.get((name, channel, api_version))
         if tally is None or now >= tally.due:
             tally = self._tally(name, channel, api_version, now)
-        ns = now - began
-        if tally is None or ns > tally.late or self.suspected:
+        if tally is None or (ns := now - began) > tally.most or self.suspected:
             return False
-        with self._lock:
-            cell = tally.cell
-            cell.n += 1
-            cell.total_us += ns // 1000
-            cell.durations[0 if ns < 100_000 else bucket(ns / 1e9)] += 1
-            tally.stratum[0] += 1
-            self.keep.seen += 1
+        tally.n += 1
+        tally.ns += ns
         return True
 
     def _tally(self, name: str, channel: str, api_version: str, now: int) -> _Tally | None:
@@ -153,9 +156,23 @@ class Recorder:
         stratum = self.keep.stratum(name, channel)
         if cell is None or stratum is None or (due := int((stratum[1] + self.keep.baseline_gap) * 1e9)) <= now:
             return None
-        late = int(self.objectives.get(name, self.objective) * 1e9)
-        found = self._tallies[name, channel, api_version] = _Tally(cell, stratum, due, late)
+        most = min(int(self.objectives.get(name, self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
+        with self._lock:
+            self._tell((name, channel, api_version))
+            found = self._tallies[name, channel, api_version] = _Tally(cell, stratum, due, most)
         return found
+
+    def _tell(self, kind: tuple[str, str, str] | None = None) -> None:
+        """Adds to cells and strata what they have not been told yet: of one kind, or of all. Under the lock."""
+        for tally in self._tallies.values() if kind is None else filter(None, [self._tallies.get(kind)]):
+            n, us = tally.n - tally.told_n, tally.ns // 1000 - tally.told_us
+            tally.told_n += n
+            tally.told_us += us
+            tally.cell.n += n
+            tally.cell.total_us += us
+            tally.cell.durations[0] += n
+            tally.stratum[0] += n
+            self.keep.seen += n
 
     def begin(self, record: FlightRecord) -> None:
         self._open[record] = None
@@ -175,6 +192,8 @@ class Recorder:
             (record.channel, record.name) in suspects or any((h.system, h.operation) in suspects for h in record.hops)
         )
         with self._lock:
+            if self._tallies:
+                self._tell((record.name, record.channel, record.api_version))
             self.cells.add(record, self.objective, self.objectives)
             self.lost_hops += record.lost
             kept = self.keep.decide(record, late=late, suspected=suspected)

@@ -52,6 +52,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._in_head = self._completed = self._deaf = False
         self._at_once: AtOnce | None = getattr(self.config.app, "at_once", None)
+        self._idle_since: float | None = None
+        """No request is under way since then (the loop's clock)."""
         self._answered = 0
         """Of the piece that is being read: how many requests were answered at once."""
         self._whole = False
@@ -74,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
         if self._working is not None:
             cycle, task = self._working
@@ -96,6 +100,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._completed = False
         self._answered = 0
         super().data_received(data)
+        if self._in_head and self._timer is None and not self.transport.is_closing():  # most heads come whole, and need no timer
+            self._begin()
         if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
             self._head += len(data)
             if self._head > MAX_HEAD_BYTES:
@@ -104,8 +110,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head = True, 0
-        if self._timer is None:
-            self._begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn's, without another call. A trailer is read by nobody."""
@@ -162,6 +166,32 @@ class BoundedProtocol(HttpToolsProtocol):
             self.on_response_complete()
             return
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for the timer of an idle connection: it outlives requests, and looks itself how long there was none."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # the end of what is under way begins anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(
