@@ -23,15 +23,15 @@ from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of
 from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
-from gateway.edge.adoption import Adoption
 from gateway.edge import openapi, problems
+from gateway.edge.adoption import Adoption
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import Proxies
 from gateway.edge.pressure import Importance
-from gateway.estate import brown_outs
 from gateway.edge.quota import Quotas
 from gateway.edge.sessions import Sessions
+from gateway.estate import brown_outs
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake import Intake
@@ -125,8 +125,8 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             orders=Orders(wiring.switchboard, base.books, process, base.now),
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
-            adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now),
             audit=base.audit,
+            adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
@@ -187,8 +187,8 @@ def _application(
         freshness={e.route: wiring.switchboard.freshness(e.capabilities) for e in ENDPOINTS if e.method == "GET"},
         retention_days=estate.edge.idempotency_retention / 86_400,
         now=base.now,
-        brown_outs=brown_outs(estate),
         denied=base.audit.denied,
+        brown_outs=brown_outs(estate),
         pressure=base.pressure,
         importance=Importance(
             {name: channel.priority for name, channel in estate.channel.items()},
@@ -222,7 +222,7 @@ def _application(
     )
     sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)
     secure = estate.edge.https or estate.edge.tls is not None
-    console = console_pages.Console(overview, sessions, services.desk, services.audit, tuple(estate.channel), secure)
+    console = console_pages.Console(overview, sessions, services.desk, services.audit, services.adoption, tuple(estate.channel), secure)
     return application(
         (*ENDPOINTS, *ADMIN),
         door,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -24,16 +24,19 @@ Touching = Mapping[tuple[str, str, str], str]
 
 @dataclass(frozen=True)
 class Adoption:
-    """`endpoints`: every route that the versions hold for."""
+    """`endpoints`: every route that the versions hold for. `flush` writes what this process has counted and not yet written."""
 
     books: Books
     history: VersionHistory
     endpoints: Sequence[AnyEndpoint]
     brown_outs: Sequence[BrownOut]
     now: Now
+    flush: Callable[[], Awaitable[None]] | None = None
 
     async def read(self, days: int) -> VersionsView:
         """What was seen in the last so many days, today among them."""
+        if self.flush is not None:
+            await self.flush()
         now = self.now()
         since = (now - timedelta(days=days - 1)).date()
         used = await self.books.usage.since(since)

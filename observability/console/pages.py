@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from contracts.admin import ClientView
+from contracts.adoption import VersionsView
 from contracts.books import AuditEntry
 from observability.console.data import (
     DriftView,
@@ -174,6 +175,11 @@ def render_clients(clients: Sequence[ClientView], *, now: datetime | None = None
 def render_client(client: ClientView, entries: Sequence[AuditEntry], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """One client with all its keys, what may be done about it, and the newest entries that concern it."""
     return _page("client.html", "clients", now, viewer, client=client, entries=entries)
+
+
+def render_versions(seen: VersionsView, *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """Who speaks which API version, and what stands in the way of switching one off."""
+    return _page("versions.html", "versions", now, viewer, seen=seen)
 
 
 def render_audit(

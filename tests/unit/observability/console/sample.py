@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from contracts.admin import ClientView, KeyView
+from contracts.adoption import BrownOutView, ChangeView, ClientUseView, UseView, VersionsView, VersionView
 from contracts.books import AuditEntry
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
@@ -30,6 +31,7 @@ from observability.console.pages import (
     render_flights,
     render_orders,
     render_systems,
+    render_versions,
 )
 from observability.spans import spans_of, summary_of
 
@@ -98,7 +100,23 @@ def pages(text: str = "erp") -> dict[str, str]:
         AuditEntry(id="a", at=NOW, actor=text, what="client.changed", subject=text, detail={text: f"{text} -> {text}"}, trace_id="a" * 32),
         AuditEntry(id="b", at=NOW, actor=text, what="denied", subject="", detail={"code": "unauthenticated"}, count=4711),
     ]
+    use = UseView(client=text, route=text, field=text, change=text, times=4711, last_seen=NOW)
+    speaker = ClientUseView(client=text, channel=text, pinned=text, suspended=True, requests=9, routes=(text,), last_seen=NOW, uses=(use,))
+    old = VersionView(
+        version=text,
+        state="deprecated",
+        summary=text,
+        deprecated=NOW,
+        sunset=NOW + timedelta(days=90),
+        requests=10,
+        clients=(speaker, ClientUseView(client=text, channel=text, requests=1, routes=(), last_seen=NOW)),
+        pinned_unseen=(text,),
+        changes=(ChangeView(name=text, version=text, sentence=text, clients=(text,)), ChangeView(name=text, version=text, sentence=text)),
+        brown_outs=(BrownOutView(start=NOW, end=NOW + timedelta(minutes=15), announcement=text),),
+    )
+    versions = VersionsView(since=NOW.date(), items=(VersionView(version="2026-10-01", state="current", summary=text), old))
     return {
+        "versions": render_versions(versions, now=NOW, viewer=viewer),
         "systems": render_systems(systems, routes=routes, now=NOW),
         "systems-empty": render_systems([], now=NOW),
         "systems-idle": render_systems([SystemView(id="erp", protocol="soap")], now=NOW),
