@@ -22,7 +22,9 @@ class Duration(float):
 
 
 class Breaker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Opens when, of at least `minimum_calls` in `window`, the share of failed or of slow calls reaches its rate."""
+    """Opens when, of at least `minimum_calls` in `window`, the share of failed or of slow calls reaches its rate; or when the last
+    `minimum_calls` (10 at least) all failed.
+    """
 
     window: Duration = Duration(30)
     minimum_calls: int = 10

@@ -73,6 +73,10 @@ class _Window:
         self._buckets.clear()
 
 
+ROW = 10
+"""Failures in a row that open it whatever came before, if not `minimum_calls` are more."""
+
+
 class CircuitBreaker(pybreaker.CircuitBreakerListener):
     """Admit, call, report: nothing is held while the call runs, and whoever is cancelled reports nothing.
 
@@ -97,7 +101,7 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
             throw_new_error_on_trip=False,
             listeners=[self],
         )
-        self._period = self._trials = 0
+        self._period = self._trials = self._in_a_row = 0
         self._opened = float("-inf")
         self._totals = (0, 0, 0)
         self._opened_at: datetime | None = None
@@ -150,7 +154,13 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
                 self._machine.call(_good)
             return
         self._window.add(now, failed=failure is not None, slow=slow)
+        self._in_a_row = self._in_a_row + 1 if failure is not None else 0
         calls, failed, slows = self._window.totals(now)
+        if self._in_a_row >= max(ROW, self._limits.minimum_calls):  # a busy window would take its whole length to notice
+            self._totals = calls, failed, slows
+            self._cause(now, trace, f"the last {self._in_a_row} calls failed")
+            self._machine.open()
+            return
         if calls >= self._limits.minimum_calls:
             for count, rate, word in (
                 (failed, self._limits.failure_rate, "failed"),
@@ -169,7 +179,7 @@ class CircuitBreaker(pybreaker.CircuitBreakerListener):
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         self._period += 1
-        self._trials = 0
+        self._trials = self._in_a_row = 0
         self._window.clear()
         if self._changed and old_state:
             self._changed(old_state.name.replace("-", "_"), new_state.name.replace("-", "_"))  # type: ignore[arg-type]  # as in `current`

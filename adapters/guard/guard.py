@@ -57,7 +57,8 @@ class GuardState:
 
 
 class Guard:
-    """One per operation. `shared`: the places of the whole system, taken besides the operation's own; `budget`: the system's retries.
+    """One per operation. `shared`: the places of the whole system, taken besides the operation's own, three quarters of them at most, so
+    that one that hangs leaves room for the others; `budget`: the system's retries.
 
     `writes`: an error that leaves open whether the system did it, in whichever attempt, becomes OutcomeUnknown: whoever asked can query
     back, the guard cannot.
@@ -79,7 +80,8 @@ class Guard:
         self._repeatable = not writes if policy.idempotent is None else policy.idempotent
         self._in_doubt = writes or not self._repeatable
         self.budget = budget or RetryBudget()
-        self._places = [Bulkhead(policy.concurrency, policy.queue), *([shared] if shared else [])]
+        most = min(policy.concurrency, max(1, shared.limit * 3 // 4)) if shared else policy.concurrency
+        self._places = [Bulkhead(most, policy.queue), *([shared] if shared else [])]
         self._clock = clock
         self._breaker = CircuitBreaker(
             f"{system}.{operation}",

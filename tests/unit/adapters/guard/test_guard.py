@@ -504,6 +504,41 @@ async def test_operations_of_one_system_share_its_places() -> None:
     assert shared.in_flight == 0
 
 
+async def test_an_operation_that_hangs_leaves_a_quarter_of_its_system_to_the_others() -> None:
+    shared = Bulkhead(8, 100)
+    hanging, other = guard(Policy(concurrency=32), shared=shared), guard(shared=shared)
+    gate, order = asyncio.Event(), list[str]()
+    tasks = [asyncio.create_task(hanging.run(holder(gate, order, "x"), call())) for _ in range(20)]
+    await asyncio.sleep(0)
+    assert (hanging.state().limit, shared.in_flight) == (6, 6)
+    assert await other.run(Script("ok"), call()) == "ok"
+    gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_system_that_stops_answering_in_a_busy_hour_opens_the_breaker_at_once() -> None:
+    g = guard(Policy(concurrency=64, queue=500, retry=Retry(attempts=1), breaker=Breaker(minimum_calls=5)))
+    for _ in range(200):
+        await g.run(Script("ok"), call())
+    for n in range(10):
+        assert g.state().breaker == "closed", f"{n} in a row may be chance"
+        with pytest.raises(UpstreamFault):
+            await g.run(Script(UpstreamFault(**AT)), call())
+    assert (g.state().breaker, g.state().reason) == ("open", "the last 10 calls failed")
+
+
+async def test_failures_with_answers_between_are_judged_by_their_rate() -> None:
+    g = guard(Policy(retry=Retry(attempts=1), breaker=Breaker(minimum_calls=5, failure_rate=0.95)))
+    for _ in range(5):
+        for _ in range(9):
+            with pytest.raises(UpstreamFault):
+                await g.run(Script(UpstreamFault(**AT)), call())
+            if g.state().calls < 5:
+                await g.run(Script("ok"), call())
+        await g.run(Script("ok"), call())
+    assert g.state().breaker == "closed"
+
+
 async def test_a_thousand_calls_at_once_leave_nothing_behind() -> None:
     g = guard(Policy(concurrency=8, queue=2000, breaker=Breaker(minimum_calls=10**6), retry=QUICK))
     failures = [UpstreamTimeout(**AT), ConnectFailed(**AT), "ok", "ok", "ok"]
