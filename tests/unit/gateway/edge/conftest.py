@@ -29,7 +29,7 @@ from gateway.edge.peer import Proxies
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.preconditions import versions
-from gateway.edge.quota import Limit, MemoryQuotas, Quota
+from gateway.edge.quota import Costs, Limit, MemoryQuotas, Quota
 from gateway.edge.usage import Usage
 from observability import Recorder
 
@@ -156,6 +156,8 @@ LINE = OrderLineDraft(line_number=1, sku="1", quantity=Quantity("1", "EA"), unit
 QUOTAS = {
     "standard": Quota((Limit("burst", 1000, 1.0),)),
     "small": Quota((Limit("burst", 2, 10.0),)),
+    "weighted": Quota((Limit("hourly", 40, 3600.0),), Costs(cached=1, upstream=5, write=10)),
+    "tills": Quota((Limit("hourly", 40, 3600.0), Limit("till", 2, 3600.0, per="store"), Limit("writes", 1, 3600.0, routes=("write",)))),
     "anonymous": Quota((Limit("anonymous", 60, 60.0),)),
 }
 

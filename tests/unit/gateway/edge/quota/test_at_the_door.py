@@ -1,0 +1,87 @@
+"""What a call costs at the door, and how it is counted there."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from contracts.canonical.base import Provenance
+from contracts.errors import GuardRefused, TillgateError, UpstreamTimeout
+from gateway.edge.endpoint import Ask, Outcome
+from tests.unit.gateway.edge.conftest import Bench, Thing
+
+
+def left(answer: httpx.Response, policy: str = "hourly") -> int:
+    found = re.search(rf'"{policy}";r=(\d+)', answer.headers["ratelimit"])
+    assert found
+    return int(found[1])
+
+
+async def answered(bench: Bench, via: Any) -> None:
+    async def handle(ask: Ask[Any, Any], runs: int) -> Outcome:
+        source = Provenance(source_system="erp", as_of=bench.now, received_at=bench.now, via=via)
+        return Outcome(Thing(key=f"{runs}"), sources=(source,))
+
+    bench.handle = handle
+
+
+@pytest.mark.parametrize(("via", "costs"), [("live", 5), ("cache", 1), ("file", 1), ("event", 1)])
+async def test_a_read_that_reached_a_system_costs_more_than_one_from_memory(bench: Bench, via: str, costs: int) -> None:
+    await answered(bench, via)
+    weighted = await bench.client("weighted", quota="weighted")
+    answers = [await bench.http.get(f"/things/a{n}", headers=weighted) for n in range(3)]
+    assert [left(answer) for answer in answers] == [39 - costs * n for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("error", "costs"),
+    [(UpstreamTimeout(system="erp", operation="GetStock"), 5), (GuardRefused(system="erp", operation="GetStock", reason="open"), 1)],
+)
+async def test_a_call_that_failed_costs_what_it_did_to_the_system(bench: Bench, error: TillgateError, costs: int) -> None:
+    async def fail(ask: Ask[Any, Any], runs: int) -> Outcome:
+        raise error
+
+    bench.handle = fail
+    weighted = await bench.client("weighted", quota="weighted")
+    answers = [await bench.http.get(f"/things/a{n}", headers=weighted) for n in range(3)]
+    assert [left(answer) for answer in answers] == [39 - costs * n for n in range(3)]
+
+
+async def test_a_write_costs_most_and_its_replay_no_more_than_any_answer(bench: Bench) -> None:
+    weighted = await bench.client("weighted", quota="weighted")
+    told = [left(await bench.post(key=key, **weighted)) for key in ("k1", "k1", "k1", "k2", "k2")]
+    assert told == [39, 29, 28, 27, 17]
+    assert bench.runs == 2
+
+
+async def test_a_client_in_debt_is_refused_until_it_has_paid(bench: Bench) -> None:
+    weighted = await bench.client("weighted", quota="weighted")
+    statuses = [(await bench.post(key=f"k{n}", **weighted)).status_code for n in range(6)]
+    assert statuses == [200, 200, 200, 200, 429, 429]
+    refused = await bench.post(key="k9", **weighted)
+    assert refused.json()["violated-policies"] == ["hourly"]
+    assert refused.headers["retry-after"] == "90"
+    bench.seconds += 90
+    assert (await bench.post(key="k9", **weighted)).status_code == 200
+
+
+async def test_a_store_counts_for_itself_and_the_answer_names_it(bench: Bench) -> None:
+    tills = await bench.client("tills", quota="tills", stores=("0001", "0002"))
+
+    async def ask(location: str) -> httpx.Response:
+        return await bench.http.get(f"/things?location={location}", headers=tills)
+
+    first = await ask("0001")
+    assert '"till";q=2;w=3600;pk=:MDAwMQ==:' in first.headers["ratelimit-policy"]
+    assert '"till";r=1;t=1800;pk=:MDAwMQ==:' in first.headers["ratelimit"]
+    assert '"writes"' not in first.headers["ratelimit-policy"]
+    assert [(left(await ask(location), "till")) for location in ("0002", "0001", "0001", "0003", "0004")] == [1, 0, 0, 1, 0]
+
+
+async def test_a_limit_of_writes_holds_for_writes_only(bench: Bench) -> None:
+    tills = await bench.client("tills", quota="tills", stores=("0001", "0002"))
+    assert [(await bench.post(key=key, **tills)).status_code for key in ("k1", "k2")] == [200, 429]
+    assert (await bench.http.get("/things/aa", headers=tills)).status_code == 200
