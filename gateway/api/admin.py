@@ -14,6 +14,7 @@ from litestar.response import Stream
 
 from adapters.recording import EXCHANGES, SECONDS, Captures
 from contracts.errors import InvalidRequest, NotFound, StateConflict
+from gateway.edge.audit import Audit
 from gateway.edge.identity.principal import Principal
 from gateway.edge.peer import certificate_of
 from gateway.edge.quota import Near, Quotas
@@ -24,7 +25,8 @@ SCOPE = "admin:write"
 
 Admitted = Callable[[str, str, Mapping[str, str], bytes | None, str], Awaitable[Principal]]
 """See gateway.edge.door.Door.admitted."""
-Handler = Callable[[Request[Any, Any, Any]], Awaitable[Response[Any]]]
+Handler = Callable[[Request[Any, Any, Any], str], Awaitable[Response[Any]]]
+"""Of a request and the client that asks."""
 
 
 class Reloaded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,19 +86,20 @@ class Controls(Protocol):
 
 
 def routes(
-    controls: Controls, admitted: Admitted, drift: Callable[[], Sequence[DriftView]], quotas: Quotas
+    controls: Controls, admitted: Admitted, drift: Callable[[], Sequence[DriftView]], quotas: Quotas, audit: Audit
 ) -> list[HTTPRouteHandler]:
-    async def drifted(request: Request[Any, Any, Any]) -> Response[Any]:
+    async def drifted(request: Request[Any, Any, Any], who: str) -> Response[Any]:
         return Response(msgspec.json.encode(drift()), media_type="application/json", headers={"cache-control": "no-store"})
 
-    async def counted(request: Request[Any, Any, Any]) -> Response[Any]:
+    async def counted(request: Request[Any, Any, Any], who: str) -> Response[Any]:
         told = QuotasTold(near=tuple(quotas.near(_number(request, "most", 20, 1_000))), notices=tuple(quotas.notices()))
         return Response(msgspec.json.encode(told), media_type="application/json", headers={"cache-control": "no-store"})
 
-    async def reload(request: Request[Any, Any, Any]) -> Response[Any]:
+    async def reload(request: Request[Any, Any, Any], who: str) -> Response[Any]:
+        await audit.changed(who, "estate.reload", "estate")  # first: what cannot be written down is not done
         return Response(msgspec.json.encode(await controls.reload()), media_type="application/json", headers={"cache-control": "no-store"})
 
-    async def record(request: Request[Any, Any, Any]) -> Response[Any]:
+    async def record(request: Request[Any, Any, Any], who: str) -> Response[Any]:
         """JSON lines as exchanges happen; the recording ends with its listener."""
         system = request.path_params["system"]
         if system not in controls.recordable:
@@ -106,6 +109,7 @@ def routes(
             raise StateConflict(what="recording", key=system, state="running", why="somebody records this system already")
         if flight := current():
             flight.objective = seconds + 10
+        await audit.changed(who, "recording.begun", system, {"exchanges": str(most), "seconds": str(seconds)})
 
         async def lines() -> AsyncIterator[bytes]:
             with controls.captures.begin(system, most, seconds) as capture:
@@ -121,8 +125,9 @@ def routes(
             name = f"{method} {path.replace(':str', '')}"
             if flight := current():
                 flight.name = name
-            await admitted(name, scope, request.headers, certificate_of(request.scope), request.client.host if request.client else "")
-            return await handle(request)
+            peer = request.client.host if request.client else ""
+            principal = await admitted(name, scope, request.headers, certificate_of(request.scope), peer)
+            return await handle(request, principal.name)
 
         return HTTPRouteHandler(path, http_method=[method], status_code=200)(answer)
 

@@ -231,7 +231,7 @@ def _application(
             *console_pages.documents(documents),
             *metadata_of(estate),
             *console.routes(),
-            *admin.routes(controls, door.admitted, overview.drift, quotas),
+            *admin.routes(controls, door.admitted, overview.drift, quotas, base.audit),
         ],
         max_requests=estate.edge.max_requests + estate.edge.max_waiting,
         proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),

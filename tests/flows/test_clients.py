@@ -117,22 +117,21 @@ async def test_who_looks_after_clients_gives_no_operator_scope_and_no_store_that
     assert (await live.http.get("/admin/clients", headers=live.auth("web"))).status_code == 403
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
+async def test_what_a_client_cannot_be_is_named_by_its_place(live: Live) -> None:
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"scopes": ["everything"]}, "/scopes/0"),
+        ({"scopes": []}, "/scopes"),
         ({"channel": "fax"}, "/channel"),
         ({"quota": "partners"}, "/quota"),
         ({"apiVersion": "2020-01-01"}, "/apiVersion"),
         ({"keyExpiresAt": "2020-01-01T00:00:00Z"}, "/keyExpiresAt"),
         ({"stores": ["../x"]}, "/stores/0"),
+        ({"certificates": ["short"]}, "/certificates/0"),
         ({"name": "a b"}, "/name"),
-    ],
-)
-async def test_what_a_client_cannot_be_is_named_by_its_place(live: Live, body: dict[str, Any], pointer: str) -> None:
-    answer = await post(live, "/admin/clients", {"name": "app", "channel": "web", "scopes": CATALOGUE, **body})
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["pointer"] == pointer
+    ]
+    for body, pointer in wrong:
+        answer = await post(live, "/admin/clients", {"name": "app", "channel": "web", "scopes": CATALOGUE, **body})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 async def test_lists_are_paged_by_their_links(live: Live) -> None:
@@ -161,6 +160,19 @@ async def test_denied_attempts_are_in_the_log_by_address_with_the_prefix_and_nev
     found = {(e["actor"], e.get("subject", ""), e["detail"]["code"]): e.get("count", 1) for e in log if e["what"] == "denied"}
     assert found == {("127.0.0.1", "aaaaaaaa", "unauthenticated"): 3, ("127.0.0.1", "demo-pinned", "forbidden"): 1}
     assert "x" * 43 not in json.dumps(log)
+
+
+async def test_reloads_and_recordings_are_in_the_log_with_who_asked(live: Live) -> None:
+    assert (await live.http.post("/admin/reload", headers=live.auth("operator"))).json()["applied"]
+    async with live.http.stream("POST", "/admin/recordings/erp?seconds=1", headers=live.auth("operator")) as recording:
+        assert recording.status_code == 200
+    assert (await live.http.post("/admin/reload", headers=live.auth("web"))).status_code == 403
+    log = (await live.http.get("/admin/audit", headers=live.auth("operator"))).json()["items"]
+    assert [(e["actor"], e["what"], e["subject"]) for e in reversed(log)] == [
+        ("demo-operator", "estate.reload", "estate"),
+        ("demo-operator", "recording.begun", "erp"),
+        ("127.0.0.1", "denied", "demo-web"),
+    ]
 
 
 async def test_key_that_ends_works_until_then_and_its_last_use_is_kept(live: Live) -> None:
