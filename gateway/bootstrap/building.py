@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
 
@@ -25,6 +25,7 @@ from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
 from gateway.edge.adoption import Adoption
+from gateway.edge.brown_out import coming
 from gateway.edge.door import GRACE, Door
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.peer import Proxies
@@ -197,11 +198,13 @@ def _application(
         ),
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
-    changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
+    changelog, catalogue, announced = openapi.changelog(HISTORY), problems.catalogue(), brown_outs(estate)
 
     @functools.lru_cache(maxsize=2 * len(published))
     def reference(version: str, today: date, offered: str) -> str:
-        return portal.render_reference(published[version], changelog, catalogue, documents=published, today=today, demo_key=offered)
+        midnight = datetime.combine(today, time(), UTC)
+        told = [{**v, "brownOuts": [w.said for w, _ in coming(announced, v["version"], midnight, 3)]} for v in changelog]
+        return portal.render_reference(published[version], told, catalogue, documents=published, today=today, demo_key=offered)
 
     documents = console_pages.Documents(
         openapi={version: msgspec.json.encode(document) for version, document in published.items()},

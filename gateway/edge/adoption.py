@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from contracts.adoption import BrownOutView, ChangeView, ClientUseView, State, UseView, VersionsView, VersionView
 from contracts.books import Books, Client, Used
 from contracts.versions import Version, VersionHistory
-from gateway.edge.brown_out import BrownOut
+from gateway.edge.brown_out import BrownOut, coming
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.usage import SELECTED
 from gateway.services.clock import Now
 
 _AHEAD = 3
-"""Brown-outs that are told of each entry."""
+"""Brown-outs that are told of each version."""
 
 Touching = Mapping[tuple[str, str, str], str]
 """Version, route and field -> the change that touched it."""
@@ -53,7 +52,6 @@ class Adoption:
             spoken.setdefault(u.client, []).append(u)
         seen = sorted((_client(n, rows, clients.get(n), touching) for n, rows in spoken.items()), key=lambda c: (-c.requests, c.client))
         came = {c: v.date for v in self.history.versions for c in v.changes}
-        windows = ((w, b) for b in self.brown_outs if b.version == version.date for w in islice(b.windows(now), _AHEAD))
         return VersionView(
             version=version.date,
             state=state(version, self.history, now),
@@ -74,7 +72,7 @@ class Adoption:
             ),
             brown_outs=tuple(
                 BrownOutView(start=w.start, end=w.end, announcement=b.announcement or None)
-                for w, b in sorted(windows, key=lambda each: each[0])[:_AHEAD]
+                for w, b in coming(self.brown_outs, version.date, now, _AHEAD)
             ),
         )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -28,6 +28,11 @@ class Window:
     def __str__(self) -> str:
         """ISO 8601, an interval."""
         return f"{self.start:%Y-%m-%dT%H:%MZ}/{self.end:%Y-%m-%dT%H:%MZ}"
+
+    @property
+    def said(self) -> str:
+        """For people."""
+        return f"{self.start:%Y-%m-%d %H:%M} to {self.end:%H:%M} UTC"
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,15 @@ class BrownOut:
             day += timedelta(days=1)
 
 
+def coming(brown_outs: Iterable[BrownOut], version: str, at: datetime, many: int) -> list[tuple[Window, BrownOut]]:
+    """Those of a version that are not over at `at`, soonest first."""
+    found = ((w, b) for b in brown_outs if b.version == version for w in islice(b.windows(at), many))
+    return sorted(found, key=lambda each: each[0])[:many]
+
+
 def upcoming(brown_outs: Iterable[BrownOut], version: str, at: datetime) -> tuple[Window, BrownOut] | None:
     """The one that runs at `at`, else the next."""
-    found = ((w, b) for b in brown_outs if b.version == version for w in [next(b.windows(at), None)] if w)
-    return min(found, key=lambda each: each[0], default=None)
+    return next(iter(coming(brown_outs, version, at, 1)), None)
 
 
 def overlap(one: BrownOut, other: BrownOut, at: datetime) -> Window | None:

@@ -109,6 +109,8 @@ class VersionView(NamedTuple):
     deprecated: str
     sunset: str
     changes: tuple[ChangeView, ...]
+    brown_outs: tuple[str, ...] = ()
+    """When it is switched off for announced minutes, before its sunset."""
 
 
 class TagView(NamedTuple):
@@ -204,6 +206,7 @@ def _versions(changelog: Sequence[Mapping[str, Any]], documents: Mapping[str, Sc
             deprecated=deprecated,
             sunset=sunset,
             changes=tuple(_change(c, documents.get(older), documents.get(version)) for c in entry.get("changes", ())),
+            brown_outs=tuple(map(str, entry.get("brownOuts", ()))),
         )
 
 

@@ -815,6 +815,7 @@ ELSEWHERE = {
         "precondition_failed",
     ),
     *("body_too_large", "request_too_slow", "unsupported_media_type", "unknown_version", "version_retired", "idempotency_key_missing"),
+    "version_brown_out",
     *("idempotency_key_reused", "request_in_progress", "key_shown_once", "quota_exceeded", "overloaded", "keys_unavailable"),
     "quota_unavailable",
 }

@@ -403,3 +403,11 @@ def test_a_key_is_offered_by_a_demo_only() -> None:
     offered = portal.render_reference(document(NEWEST), openapi.changelog(HISTORY), problems.catalogue(), demo_key='tg_"><script>')
     (button,) = [a for tag, a in Page(offered).found if "data-key" in a]
     assert button["data-key"] == 'tg_"><script>'
+
+
+def test_brown_outs_stand_with_the_version_that_they_hit() -> None:
+    hostile = "2026-11-24 09:00 to 09:15 UTC<script>"
+    told = [{**v, "brownOuts": [hostile] if v["version"] == OLDEST else []} for v in openapi.changelog(HISTORY)]
+    text = Page(portal.render_reference(document(NEWEST), told, problems.catalogue(), today=TODAY)).text
+    assert text.count("answered with 503 in these minutes") == 1
+    assert hostile in text
