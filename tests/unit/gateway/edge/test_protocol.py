@@ -12,7 +12,7 @@ import pytest
 
 from gateway.edge import protocol
 from gateway.estate import Estate
-from tests.products import Live, no_limits, running
+from tests.products import SKU, Live, no_limits, running
 
 
 def few(estate: Estate) -> Estate:
@@ -148,3 +148,51 @@ async def test_a_mistake_behind_requests_that_wait_does_not_answer_in_their_plac
     answer = await said(live, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"nonsense\r\n\r\n")
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200"] * 3
     assert answer.count(b"connection: close") == 1
+
+
+def asking(live: Live, target: str, method: str = "GET", more: str = "") -> bytes:
+    head = f"{method} {target} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {live.keys['web']}\r\n{more}\r\n"
+    return head.encode()
+
+
+async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_their_requests(live: Live) -> None:
+    cached, other = f"/products/{SKU}", "/locations/0001"
+    await said(live, asking(live, cached), seconds=0.5)
+    await said(live, asking(live, cached), seconds=0.5)
+    order = [(cached, "GET"), (cached, "HEAD"), (other, "GET"), (cached, "GET"), ("/nothing", "GET"), (cached, "GET")]
+    last = asking(live, cached, more="Connection: close\r\n")
+    text = await said(live, b"".join(asking(live, *each) for each in order) + last)
+    answers = re.findall(rb"HTTP/1\.1 (\d{3}) .*?\r\ncontent-length: (\d+)\r\n", text, re.DOTALL)
+    assert [int(status) for status, _ in answers] == [200, 200, 200, 200, 404, 200, 200]
+    bodies = re.findall(rb"\r\n\r\n(\{.*?\})(?=HTTP/1\.1|$)", text, re.DOTALL)
+    assert [b'"sku"' in body for body in bodies] == [True, False, True, False, True, True]
+    assert text.count(b"cache-status: tillgate; hit") >= 5
+    assert text.count(b"\r\ndate: ") == 7
+
+
+async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other(live: Live) -> None:
+    cached = f"/products/{SKU}"
+    for _ in range(2):
+        await said(live, asking(live, cached), seconds=0.5)
+    text = await said(live, asking(live, cached) * 200, seconds=3)
+    assert protocol.PIPELINE <= text.count(b"HTTP/1.1 200 ") < 200
+
+
+@pytest.mark.slow
+async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(live: Live) -> None:
+    cached = f"/products/{SKU}"
+    for _ in range(2):
+        await said(live, asking(live, cached), seconds=0.5)
+    began = asyncio.get_running_loop().time()
+    assert (await said(live, asking(live, cached), asking(live, cached), seconds=30)).count(b"HTTP/1.1 200 ") == 2
+    assert asyncio.get_running_loop().time() - began < 30
+
+
+async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live) -> None:
+    cached = f"/products/{SKU}"
+    for _ in range(3):
+        await said(live, asking(live, cached), seconds=0.5)
+    target, fields = cached.encode(), [(b"authorization", f"Bearer {live.keys['web']}".encode())]
+    assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is not None
+    assert (await live.product.reload()).applied
+    assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is None
