@@ -56,9 +56,16 @@ class Checked:
 
     @property
     def notes(self) -> list[str]:
-        """What is odd in contracts, as far as used operations have been described, and stops nothing: no mapping touches it."""
+        """What is odd and stops nothing: issuers for trials; in contracts, as far as used operations have been described, what no mapping
+        touches.
+        """
         found = ((name, c.notes) for name, c in self.contracts.items() if isinstance(c, SoapContract | RestContract))
-        return [f"{name}: {note}" for name, notes in found for note in notes]
+        trials = [
+            f"issuer {i.url}: insecure, whoever is on this machine may read and change its keys"
+            for i in self.estate.identity.issuer
+            if i.insecure
+        ]
+        return [*trials, *(f"{name}: {note}" for name, notes in found for note in notes)]
 
 
 def types() -> dict[str, type[msgspec.Struct]]:
