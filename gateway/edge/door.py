@@ -251,7 +251,8 @@ class Door:
         taken = await self._take(*self._counted(request.query, principal), endpoint.route_class)
         extra.update(taken.fields)
         if taken.refusal:
-            raise taken.refusal
+            with step(Step.QUOTA, quota=getattr(taken.refusal, "policy", ""), quota_left=0):
+                raise taken.refusal
         scopes.require(principal, endpoint.scope)
 
     def _counted(self, query: bytes, principal: Principal) -> tuple[str, str, str]:
@@ -260,8 +261,10 @@ class Door:
         return quota, principal.name, store_of(principal, query) if self._quotas.by_store(quota) else ""
 
     async def _take(self, quota: str, client: str, store: str, route_class: str) -> Taken:
-        taken = self._quotas.take_now(quota, client, store, route_class)
-        return taken or await self._quotas.take(quota, client, store, route_class)
+        if taken := self._quotas.take_now(quota, client, store, route_class):
+            return taken
+        with step(Step.QUOTA, quota=quota):
+            return await self._quotas.take(quota, client, store, route_class)
 
     def _charge(self, endpoint: AnyEndpoint, request: Request, principal: Principal, *, reached: bool) -> None:
         """What the call costs beyond an answer from memory."""

@@ -11,6 +11,7 @@ import pytest
 from contracts.canonical.base import Provenance
 from contracts.errors import GuardRefused, TillgateError, UpstreamTimeout
 from gateway.edge.endpoint import Ask, Outcome
+from observability import FlightRecord, Step
 from tests.unit.gateway.edge.conftest import Bench, Thing
 
 
@@ -85,3 +86,24 @@ async def test_a_limit_of_writes_holds_for_writes_only(bench: Bench) -> None:
     tills = await bench.client("tills", quota="tills", stores=("0001", "0002"))
     assert [(await bench.post(key=key, **tills)).status_code for key in ("k1", "k2")] == [200, 429]
     assert (await bench.http.get("/things/aa", headers=tills)).status_code == 200
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.flights: list[FlightRecord] = []
+
+    def put(self, record: FlightRecord) -> None:
+        self.flights.append(record)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_flight_knows_which_policy_refused_it(bench: Bench) -> None:
+    kept = Kept()
+    bench.recorder.sinks = (kept,)
+    tills = await bench.client("tills", quota="tills", stores=("0001",))
+    statuses = [(await bench.http.get(f"/things/a{n}", headers=tills)).status_code for n in range(3)]
+    assert statuses == [200, 200, 429]
+    hops = [hop for flight in kept.flights for hop in flight.hops if hop.kind is Step.QUOTA]
+    assert [(hop.attributes["quota"], hop.outcome, hop.error_type) for hop in hops] == [("till", "caller", "caller")]
