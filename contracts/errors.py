@@ -38,9 +38,12 @@ class TillgateError(Exception):
         """What a channel may read about this error."""
         return str(self) if self.fault == "caller" else f"{self.title}."
 
+    members: ClassVar[tuple[str, ...]] = ()
+    """Names of the problem document's further members."""
+
     @property
     def extensions(self) -> dict[str, Any]:
-        """Further members of the problem document."""
+        """Further members of the problem document, with their values."""
         return {}
 
 
@@ -57,18 +60,24 @@ class CallerError(TillgateError):
     advice: ClassVar[str] = "Correct the request; sending it again unchanged gives the same answer."
 
 
+def _at(pointer: str, expected: str, got: str) -> dict[str, Any]:
+    """The member `errors`: what is wrong where."""
+    return {"errors": [{"pointer": pointer, "expected": expected, "got": got}]}
+
+
 @dataclass(eq=False, kw_only=True)
 class InvalidRequest(CallerError):
     """One place of the request is wrong. `where` is a JSON pointer into the body (`/lines/0/sku`) or `query:sku`, `header:X`, `path:id`."""
 
     text: ClassVar[str] = "{where}: expected {expected}, got {got}"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     where: str
     expected: str
     got: str
 
     @property
     def extensions(self) -> dict[str, Any]:
-        return {"errors": [{"pointer": self.where, "expected": self.expected, "got": self.got}]}
+        return _at(self.where, self.expected, self.got)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -100,6 +109,7 @@ class Forbidden(CallerError):
     code: ClassVar[str] = "forbidden"
     title: ClassVar[str] = "This client may not do that"
     advice: ClassVar[str] = "Ask the operator for the scope named in the answer."
+    members: ClassVar[tuple[str, ...]] = ("requiredScope",)
     text: ClassVar[str] = "{reason}"
     reason: str
     scope: str = ""
@@ -114,6 +124,7 @@ class NotFound(CallerError):
     status: ClassVar[int] = 404
     code: ClassVar[str] = "not_found"
     title: ClassVar[str] = "There is nothing here"
+    advice: ClassVar[str] = "Check the id: it may belong to another channel or store, or be gone."
     text: ClassVar[str] = "no {what} {key!r}"
     what: str
     key: str
@@ -124,6 +135,7 @@ class MethodNotAllowed(CallerError):
     status: ClassVar[int] = 405
     code: ClassVar[str] = "method_not_allowed"
     title: ClassVar[str] = "This method is not offered here"
+    advice: ClassVar[str] = "Use one of the methods that the answer names in Allow."
     text: ClassVar[str] = "{method} is not offered here; allowed: {allowed}"
     method: str
     allowed: str
@@ -134,8 +146,14 @@ class NotAcceptable(CallerError):
     status: ClassVar[int] = 406
     code: ClassVar[str] = "not_acceptable"
     title: ClassVar[str] = "No such representation"
+    advice: ClassVar[str] = "Accept application/json, or send no Accept field."
     text: ClassVar[str] = "{got!r} is not offered; this API answers application/json"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     got: str
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("header:Accept", "application/json among what is accepted", repr(self.got))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -145,6 +163,7 @@ class StateConflict(CallerError):
     status: ClassVar[int] = 409
     code: ClassVar[str] = "state_conflict"
     title: ClassVar[str] = "The resource does not allow this change now"
+    advice: ClassVar[str] = "Read the resource: its state says what can still be done with it."
     text: ClassVar[str] = "{what} {key!r} is {state}: {why}"
     what: str
     key: str
@@ -157,6 +176,7 @@ class InsufficientStock(CallerError):
     status: ClassVar[int] = 409
     code: ClassVar[str] = "insufficient_stock"
     title: ClassVar[str] = "Not enough stock"
+    advice: ClassVar[str] = "Ask for less, or at another location; GET /inventory says what there is."
     text: ClassVar[str] = "{sku} at {location}: {requested} requested, {available} available"
     sku: str
     location: str
@@ -171,8 +191,13 @@ class PreconditionFailed(CallerError):
     title: ClassVar[str] = "The resource has changed"
     advice: ClassVar[str] = "Read the resource again and repeat the change with its new ETag."
     text: ClassVar[str] = "If-Match names {expected}, the resource is at {actual}"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     expected: str
     actual: str
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("header:If-Match", self.actual, self.expected)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -180,8 +205,14 @@ class BodyTooLarge(CallerError):
     status: ClassVar[int] = 413
     code: ClassVar[str] = "body_too_large"
     title: ClassVar[str] = "The body is too large"
+    advice: ClassVar[str] = "Send less at once; the limit stands in the answer."
     text: ClassVar[str] = "the body is larger than {limit} bytes"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     limit: int
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("", f"at most {self.limit} bytes", "more")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -189,18 +220,31 @@ class UnsupportedMediaType(CallerError):
     status: ClassVar[int] = 415
     code: ClassVar[str] = "unsupported_media_type"
     title: ClassVar[str] = "The body's media type or encoding is not supported"
+    advice: ClassVar[str] = "Send application/json in UTF-8, uncompressed."
     text: ClassVar[str] = "expected {expected}, got {got!r}"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     expected: str
     got: str
+    where: str = "header:Content-Type"
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at(self.where, self.expected, repr(self.got))
 
 
 @dataclass(eq=False, kw_only=True)
 class UnknownVersion(CallerError):
     code: ClassVar[str] = "unknown_version"
     title: ClassVar[str] = "There is no such API version"
+    advice: ClassVar[str] = "Send one of the versions that the answer names, or no API-Version field to get your own."
     text: ClassVar[str] = "header API-Version: {got!r} is no version; offered: {offered}"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     got: str
     offered: str
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("header:API-Version", f"one of {self.offered}", repr(self.got))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -208,6 +252,7 @@ class RetiredVersion(CallerError):
     status: ClassVar[int] = 410
     code: ClassVar[str] = "version_retired"
     title: ClassVar[str] = "This API version has been switched off"
+    advice: ClassVar[str] = "Move to the version that the answer names; the changelog says what changed."
     text: ClassVar[str] = "API version {version} was switched off on {sunset}; the newest is {newest}"
     version: str
     sunset: str
@@ -224,6 +269,7 @@ class VersionBrownOut(CallerError):
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = "Move to a newer version before the sunset of this one; until then it is back after the seconds in Retry-After."
     text: ClassVar[str] = "API version {version} is switched off until {until}, as announced; the newest is {newest}"
+    members: ClassVar[tuple[str, ...]] = ("version", "until", "newestVersion")
     version: str
     until: str
     newest: str
@@ -239,6 +285,11 @@ class IdempotencyKeyMissing(CallerError):
     code: ClassVar[str] = "idempotency_key_missing"
     title: ClassVar[str] = "This request needs an Idempotency-Key"
     advice: ClassVar[str] = 'Send `Idempotency-Key: "<a UUID of your own>"` and repeat it with every retry.'
+    members: ClassVar[tuple[str, ...]] = ("errors",)
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("header:Idempotency-Key", "a key of your own", "none")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -246,8 +297,14 @@ class IdempotencyKeyReused(CallerError):
     status: ClassVar[int] = 422
     code: ClassVar[str] = "idempotency_key_reused"
     title: ClassVar[str] = "This Idempotency-Key was used for another request"
+    advice: ClassVar[str] = "Use a new key for a new request, and an old one only to repeat its own."
     text: ClassVar[str] = "key {key!r} belongs to a request with another method, path or body"
+    members: ClassVar[tuple[str, ...]] = ("errors",)
     key: str
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return _at("header:Idempotency-Key", "a key of its own for each request", repr(self.key))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -281,6 +338,7 @@ class QuotaExceeded(CallerError):
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
     text: ClassVar[str] = "policy {policy} allows no further request for {retry_after:.0f} s"
+    members: ClassVar[tuple[str, ...]] = ("violated-policies",)
     policy: str
     """The one that is waited for longest."""
     retry_after: float
@@ -300,6 +358,7 @@ class QuotaUnavailable(TillgateError):
     title: ClassVar[str] = "Calls cannot be counted at the moment, and none passes uncounted"
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
+    members: ClassVar[tuple[str, ...]] = ("violated-policies",)
     policies: tuple[str, ...] = ()
     retry_after: float = 2.0
 
@@ -380,6 +439,7 @@ class ContractViolation(UpstreamError):
     title: ClassVar[str] = "A system behind this API gave an unusable answer"
     error_type: ClassVar[str] = "contract_invalid"
     retryable: ClassVar[bool] = False
+    advice: ClassVar[str] = "Report the trace id: until that system is mended the same request gets the same answer."
     text: ClassVar[str] = "{system}.{operation}: {where}: expected {expected}, got {got}"
     where: str
     expected: str
@@ -456,6 +516,7 @@ class Overloaded(TillgateError):
     retryable: ClassVar[bool] = True
     error_type: ClassVar[str] = "guard.rejected"
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
+    members: ClassVar[tuple[str, ...]] = ("violated-policies",)
     policy: str = "requests"
     """What there is too much of: `connections`, or requests of this priority and below."""
     retry_after: float = 1.0

@@ -54,6 +54,8 @@ class Live:
     keys: dict[str, str]
     http: httpx.AsyncClient = field(repr=False)
     """Speaks to the gateway; use it in the loop that runs the product only."""
+    data: Path
+    """The product's own folder."""
 
     def auth(self, who: str = "web") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[who]}"}
@@ -140,7 +142,7 @@ async def running(
         async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work, http) as base:
             keys = await demo_keys(built)
             async with httpx.AsyncClient(base_url=base, timeout=30, limits=httpx.Limits(max_connections=None)) as speaker:
-                yield Live(base, built, sandbox, keys, speaker)
+                yield Live(base, built, sandbox, keys, speaker, folder / "data")
     finally:
         await sandbox.stop()
 

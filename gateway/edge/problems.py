@@ -88,7 +88,9 @@ def catalogue() -> list[dict[str, Any]]:
     known: dict[str, type[TillgateError]] = {}
     for c in _leaves(TillgateError):
         if c.code not in _INSIDE and c.__module__ in _HOMES:
-            known.setdefault(c.code, c)
+            stands = known.setdefault(c.code, c)
+            if len(c.members) > len(stands.members):  # the code's own class may be too general to say where
+                known[c.code] = c
     return [
         {
             "code": c.code,
@@ -98,13 +100,14 @@ def catalogue() -> list[dict[str, Any]]:
             "fault": "system" if c.fault == "upstream" else c.fault,
             "retryable": c.retryable or c.status in (503, 504),
             "advice": c.advice,
+            "members": list(c.members),
         }
         for c in sorted(known.values(), key=lambda c: (c.status, c.code))
     ]
 
 
-_INSIDE = ("bad_record", "bad_file", "invalid_configuration")
-"""Codes that only operators meet."""
+_INSIDE = ("bad_record", "bad_file", "invalid_configuration", "outcome_unknown")
+"""Codes that no channel meets: operators do, and a write whose outcome is unknown is answered with 202 and settled."""
 _HOMES = (errors.__name__, "gateway.edge.protocol", "gateway.edge.reading")
 """Modules whose classes bring codes; drivers refine classes, never codes."""
 

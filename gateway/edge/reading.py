@@ -71,7 +71,7 @@ def check_media(headers: Mapping[str, str]) -> None:
     """Raises UnsupportedMediaType. A body under another media type is refused: browsers send those across sites unasked."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedMediaType(expected="an uncompressed body", got=encoding[:40])
+        raise UnsupportedMediaType(expected="an uncompressed body", got=encoding[:40], where="header:Content-Encoding")
     media, *parameters = (p.strip().lower() for p in headers.get("content-type", "").split(";"))
     if media != "application/json":
         raise UnsupportedMediaType(expected="application/json", got=media[:80])

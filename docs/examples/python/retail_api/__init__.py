@@ -83,10 +83,10 @@ from .problems import (
     MethodNotAllowed,
     NotAcceptable,
     NotFound,
-    OutcomeUnknown,
     Overloaded,
     PreconditionFailed,
     QuotaExceeded,
+    QuotaUnavailable,
     RejectedBySystem,
     RequestInProgress,
     RequestTooSlow,
@@ -102,6 +102,7 @@ from .problems import (
     UpstreamFailed,
     UpstreamTimeout,
     UpstreamUnreachable,
+    VersionBrownOut,
     VersionRetired,
 )
 from .transport import Answer, ApiError, Limits, Paged, Place, Problem, Unanswered, UnexpectedAnswer, VersionDeprecated
@@ -150,7 +151,6 @@ __all__ = [
     "OrderLineDraft",
     "OrderState",
     "Orders",
-    "OutcomeUnknown",
     "Overloaded",
     "PackGtin",
     "PackLevel",
@@ -172,6 +172,7 @@ __all__ = [
     "Quantity",
     "QuantityUnit",
     "QuotaExceeded",
+    "QuotaUnavailable",
     "RejectedBySystem",
     "Release",
     "RequestInProgress",
@@ -214,6 +215,7 @@ __all__ = [
     "UpstreamFailed",
     "UpstreamTimeout",
     "UpstreamUnreachable",
+    "VersionBrownOut",
     "VersionDeprecated",
     "VersionRetired",
 ]

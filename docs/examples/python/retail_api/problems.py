@@ -15,7 +15,7 @@ class BadRequest(Problem):
 
 
 class BodyTooLarge(Problem):
-    """The body is too large (413, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+    """The body is too large (413, the fault of the caller). Send less at once; the limit stands in the answer."""
 
 
 class DeadlineExceeded(Problem):
@@ -41,13 +41,13 @@ class IdempotencyKeyMissing(Problem):
 
 
 class IdempotencyKeyReused(Problem):
-    """This Idempotency-Key was used for another request (422, the fault of the caller). Correct the request; sending it again
-    unchanged gives the same answer.
+    """This Idempotency-Key was used for another request (422, the fault of the caller). Use a new key for a new request, and an old
+    one only to repeat its own.
     """
 
 
 class InsufficientStock(Problem):
-    """Not enough stock (409, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+    """Not enough stock (409, the fault of the caller). Ask for less, or at another location; GET /inventory says what there is."""
 
 
 class InternalError(Problem):
@@ -67,23 +67,15 @@ class KeysUnavailable(Problem):
 
 
 class MethodNotAllowed(Problem):
-    """This method is not offered here (405, the fault of the caller). Correct the request; sending it again unchanged gives the same
-    answer.
-    """
+    """This method is not offered here (405, the fault of the caller). Use one of the methods that the answer names in Allow."""
 
 
 class NotAcceptable(Problem):
-    """No such representation (406, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
+    """No such representation (406, the fault of the caller). Accept application/json, or send no Accept field."""
 
 
 class NotFound(Problem):
-    """There is nothing here (404, the fault of the caller). Correct the request; sending it again unchanged gives the same answer."""
-
-
-class OutcomeUnknown(Problem):
-    """Whether the system did it is not known yet (503, the fault of the system). Try again later; a write with its Idempotency-Key may
-    be repeated safely.
-    """
+    """There is nothing here (404, the fault of the caller). Check the id: it may belong to another channel or store, or be gone."""
 
 
 class Overloaded(Problem):
@@ -121,8 +113,8 @@ class RequestTooSlow(Problem):
 
 
 class StateConflict(Problem):
-    """The resource does not allow this change now (409, the fault of the caller). Correct the request; sending it again unchanged
-    gives the same answer.
+    """The resource does not allow this change now (409, the fault of the caller). Read the resource: its state says what can still be
+    done with it.
     """
 
 
@@ -141,8 +133,8 @@ class Unauthenticated(Problem):
 
 
 class UnknownVersion(Problem):
-    """There is no such API version (400, the fault of the caller). Correct the request; sending it again unchanged gives the same
-    answer.
+    """There is no such API version (400, the fault of the caller). Send one of the versions that the answer names, or no API-Version
+    field to get your own.
     """
 
 
@@ -153,9 +145,7 @@ class Unprocessable(Problem):
 
 
 class UnsupportedMediaType(Problem):
-    """The body's media type or encoding is not supported (415, the fault of the caller). Correct the request; sending it again
-    unchanged gives the same answer.
-    """
+    """The body's media type or encoding is not supported (415, the fault of the caller). Send application/json in UTF-8, uncompressed."""
 
 
 class UpstreamBusy(Problem):
@@ -165,8 +155,8 @@ class UpstreamBusy(Problem):
 
 
 class UpstreamContract(Problem):
-    """A system behind this API gave an unusable answer (502, the fault of the system). Try again later; a write with its Idempotency-
-    Key may be repeated safely.
+    """A system behind this API gave an unusable answer (502, the fault of the system). Report the trace id: until that system is
+    mended the same request gets the same answer.
     """
 
 
@@ -195,8 +185,8 @@ class VersionBrownOut(Problem):
 
 
 class VersionRetired(Problem):
-    """This API version has been switched off (410, the fault of the caller). Correct the request; sending it again unchanged gives the
-    same answer.
+    """This API version has been switched off (410, the fault of the caller). Move to the version that the answer names; the changelog
+    says what changed.
     """
 
 
@@ -215,7 +205,6 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "method_not_allowed": MethodNotAllowed,
     "not_acceptable": NotAcceptable,
     "not_found": NotFound,
-    "outcome_unknown": OutcomeUnknown,
     "overloaded": Overloaded,
     "precondition_failed": PreconditionFailed,
     "quota_exceeded": QuotaExceeded,
