@@ -12,7 +12,7 @@ from datetime import datetime
 
 from contracts.books import ApiKey, Client, ClientBook
 from contracts.errors import Unauthenticated
-from gateway.edge.identity.lookups import Lookups
+from gateway.edge.identity.lookups import Lookups, Roll
 from gateway.services.clock import Now
 from observability import Step, step
 
@@ -38,7 +38,15 @@ def _digest(secret: str, pepper: bytes) -> bytes:
 
 class ApiKeys:
     def __init__(self, clients: ClientBook, pepper: bytes, now: Now, clock: Callable[[], float]) -> None:
-        self._known = Lookups(clients.find_key, clock)
+        async def names() -> frozenset[str]:
+            return frozenset([key.prefix for key in await clients.keys(None)])
+
+        async def find(prefix: str) -> tuple[ApiKey, Client] | None:
+            there = self._known.found(prefix) or await roll.holds(prefix)
+            return await clients.find_key(prefix) if there else None
+
+        roll = Roll(names)
+        self._known = Lookups(find, clock)
         self._pepper = pepper
         self._now, self._clock = now, clock
 
