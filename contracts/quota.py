@@ -198,6 +198,11 @@ class Ledger(Protocol):
         """Why it cannot be reached, in words without secrets; "" while it can."""
         ...
 
+    @property
+    def lost(self) -> int:
+        """Charges that could not be told."""
+        ...
+
     async def take(self, plan: Plan, client: str, store: str, cost: int) -> Decision:
         """Decides as `decide` does, at once for all who ask anywhere. Raises LedgerAway, within its limit of time."""
         ...

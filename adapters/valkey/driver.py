@@ -53,7 +53,7 @@ class ValkeyLedger:
         """Lines that stand."""
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
-        self._told = ""
+        self._told: str | None = "not connected yet"
         self.lost = 0
         """Charges that nobody could be told."""
         self._processes = 1
@@ -71,8 +71,7 @@ class ValkeyLedger:
 
     @property
     def trouble(self) -> str:
-        """Why it is away, in words; "" while it is there."""
-        return "" if self.reachable else self._told or "not connected yet"
+        return self._told or ""
 
     async def take(self, plan: Plan, client: str, store: str, cost: int) -> Decision:
         granted, *levels = await self._ask(self._command(plan, client, store, cost, 0))
@@ -122,35 +121,42 @@ class ValkeyLedger:
         return await answer
 
     async def _serve(self, first: asyncio.Event) -> None:
-        """One line: it opens, carries batches until it breaks, and opens again."""
-        pause = float(self._options.backoff)
+        """One line: it opens, carries batches until it breaks, and opens again; the sooner it breaks, the later."""
+        loop, pause, longest = asyncio.get_running_loop(), float(self._options.backoff), float(self._options.backoff_max)
         while True:
-            line = Line(self._options, (self._take, BEAT), self._beat)
-            stood = False
+            line, opened, reason = Line(self._options, (self._take, BEAT), self._beat), 0.0, ""
             try:
                 await line.open()
-                stood, pause, self._told = True, float(self._options.backoff), ""
+                opened = loop.time()
                 self._open += 1
-                if self._open == 1:
-                    log.info("the shared store is there", store=repr(self._options))
+                self._say("")
                 first.set()
                 while True:
                     await self._wake.wait()
                     await self._carry(line)
             except Exception as exc:  # noqa: BLE001 - whatever has broken this line, another one is opened
-                self._told = str(away(exc))
+                reason = str(away(exc))
             finally:
-                self._open -= stood
+                self._open -= bool(opened)
                 with suppress(Exception):
                     await line.close()
-            if stood and not self._open:
-                log.error("the shared store is away", store=repr(self._options), reason=self._told)
-            first.set()
             if not self._open:
-                self._fail(self._queue, LedgerAway(self._told))
+                self._say(reason)
+                self._fail(self._queue, LedgerAway(reason))
                 self._queue.clear()
+            first.set()
+            if opened and loop.time() - opened > longest:
+                pause = float(self._options.backoff)
             await asyncio.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
-            pause = min(2 * pause, float(self._options.backoff_max))
+            pause = min(2 * pause, longest)
+
+    def _say(self, reason: str) -> None:
+        """Why it is away, or "": into the log when that has changed."""
+        if reason and reason != self._told:
+            log.error("the shared store is away", store=repr(self._options), reason=reason)
+        elif not reason and self._told is not None:
+            log.info("the shared store is there", store=repr(self._options))
+        self._told = reason or None
 
     async def _carry(self, line: Line) -> None:
         queue = self._queue
@@ -160,7 +166,7 @@ class ValkeyLedger:
         if not batch:
             return
         try:
-            answers = await _within(line.exchange([ask.command for ask in batch]), batch[0].by)
+            answers = await _within(line.exchange([ask.command for ask in batch]), batch[0].by, self._limit)
         except BaseException as exc:
             self._fail(batch, away(exc))
             raise
@@ -170,8 +176,8 @@ class ValkeyLedger:
                     ask.answer.set_exception(away(answer))
                 else:
                     ask.answer.set_result(answer)
-        if isinstance(answers[-1], ResponseError):  # a server that refuses all is no ledger: look again, for example for its new primary
-            raise answers[-1]
+        if all(isinstance(answer, ResponseError) for answer in answers):  # such a server is no ledger (any more): it is looked for again
+            raise answers[0]
 
     def _fail(self, asks: Iterable[_Ask], reason: LedgerAway) -> None:
         for ask in asks:
@@ -199,8 +205,8 @@ class ValkeyLedger:
         return _packed("EVALSHA", _sha(self._take), len(keys), *keys, cost, charge, *rules)
 
 
-async def _within(work: Any, by: float) -> Any:
-    """Like asyncio.timeout_at; but time in which our own loop was held up is not held against the server, whose answer may lie there."""
+async def _within(work: Any, by: float, limit: float) -> Any:
+    """Like asyncio.timeout_at; but where our own loop was held up, the server gets `limit` anew: its answer may lie there already."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     expired, timer = False, loop.call_at(by, lambda: ring(by))
 
@@ -208,7 +214,7 @@ async def _within(work: Any, by: float) -> Any:
         nonlocal timer, expired
         now = loop.time()
         if now - due > _LATE:
-            timer = loop.call_at(now + 2 * _LATE, ring, now + 2 * _LATE)
+            timer = loop.call_at(now + limit, ring, now + limit)
         else:
             expired = True
             task.cancel()

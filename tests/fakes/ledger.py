@@ -14,6 +14,7 @@ class MemoryLedger:
         self.there = True
         self.fails = False
         self.processes = processes
+        self.lost = 0
         self.levels: dict[tuple[str, str, str], list[int]] = {}
 
     @property

@@ -94,6 +94,7 @@ class SharedQuotas:
             *self.telling.gauges(),
             Gauge("tillgate_quota_shared", "1 while processes count together, 0 while each is alone", {}, self._ledger.reachable),
             Gauge("tillgate_quota_processes", "Processes that count together, as last seen", {}, self._ledger.processes),
+            Gauge("tillgate_quota_lost", "Costs that the shared store could not be told since start", {}, self._ledger.lost),
             Gauge("tillgate_quota_alone", "Calls that were decided without the shared store since start", {}, self.alone),
         ]
 

@@ -64,6 +64,7 @@ async def test_alone_each_process_grants_its_share_and_says_so() -> None:
         "tillgate_quota_refused": 20,
         "tillgate_quota_shared": False,
         "tillgate_quota_processes": 4,
+        "tillgate_quota_lost": 0,
         "tillgate_quota_alone": 31,
     }
 
