@@ -230,7 +230,8 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             "name": "Idempotency-Key",
             "in": "header",
             "required": True,
-            "description": "Repeat it with every retry: the stored answer comes back, nothing happens twice.",
+            "description": "Repeat it with every retry: the stored answer comes back, success or error, and nothing happens twice. Kept as"
+            " long as Idempotency-Retention says, per client and path; another payload under it is refused.",
             "schema": {"type": "string", "pattern": f'^({KEY}|"{KEY}")$'},
         }
     yield {
@@ -260,6 +261,21 @@ _FIELDS: dict[str, Any] = {
     "RateLimit-Policy": {"description": "The quotas: `q` requests in `w` seconds.", "schema": {"type": "string"}},
 }
 _ETAG = {"ETag": {"description": "The resource's version, or of what was read.", "schema": {"type": "string"}}}
+_LOCATION = {"Location": {"description": "Where it stands.", "schema": {"type": "string"}}}
+_LINK = {"Link": {"description": "RFC 8288: `next` leads on, `first` back; no `next` is the last page.", "schema": {"type": "string"}}}
+_ORIGIN: dict[str, Any] = {
+    "Age": {"description": "Seconds since the oldest part was read from its system; absent if just now.", "schema": {"type": "integer"}},
+    "Cache-Status": {
+        "description": "RFC 9211: from our cache (`hit`, with the seconds left in `ttl`, negative when past them), or asked (`fwd`)."
+        " `fwd=stale` is an old answer in place of the failure `fwd-status`. Which system said what is in `provenance`.",
+        "schema": {"type": "string"},
+    },
+    "Cache-Control": {"description": "How long you may keep it; `no-store` when stale or with gaps.", "schema": {"type": "string"}},
+}
+_KEPT_KEY: dict[str, Any] = {
+    "Idempotency-Retention": {"description": "How long the key and its answer are kept.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {"description": "`true`: the first answer, again.", "schema": {"type": "string", "enum": ["true"]}},
+}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}}
 _DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
 
@@ -270,7 +286,14 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(status): {
             "description": _DESCRIPTIONS.get(status, "Done"),
-            "headers": {**_FIELDS, **(_ETAG if endpoint.tagged else {})},
+            "headers": {
+                **_FIELDS,
+                **(_ETAG if endpoint.tagged else {}),
+                **(_ORIGIN if endpoint.cache else {}),
+                **(_LINK if "cursor" in endpoint.parameters.__struct_fields__ else {}),
+                **(_KEPT_KEY if endpoint.idempotent_key else {}),
+                **(_LOCATION if status in (201, 202) else {}),
+            },
             "content": content,
             **(links if endpoint.links else {}),
         }
