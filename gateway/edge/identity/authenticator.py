@@ -16,6 +16,7 @@ from gateway.edge.identity.tokens import Tokens
 from gateway.services.clock import Now, utc_now
 
 _REMEMBERED = 4096
+_OWN = frozenset({"none", "same-origin"})
 _SCHEMES = frozenset({"basic", "digest", "dpop", "negotiate", "apikey", "token"})
 
 
@@ -55,14 +56,13 @@ class Authenticator:
         Raises Unauthenticated, Forbidden, KeysUnavailable, Overloaded.
         """
         try:
-            return await self._principal(headers.get("authorization"), certificate)
+            authorization = headers.get("authorization")
+            return await (self._stated(authorization, certificate) if authorization else self._shown(headers, certificate))
         except Unauthenticated as refused:
             refused.resource_metadata = self._metadata
             raise
 
-    async def _principal(self, authorization: str | None, certificate: bytes | None) -> Principal:
-        if not authorization:
-            return await self._of_certificate(certificate)
+    async def _stated(self, authorization: str, certificate: bytes | None) -> Principal:
         if known := self.known(authorization):
             return known
         scheme, _, secret = authorization.partition(" ")
@@ -82,9 +82,11 @@ class Authenticator:
         self._remember(authorization, principal, until)
         return principal
 
-    async def _of_certificate(self, certificate: bytes | None) -> Principal:
+    async def _shown(self, headers: Mapping[str, str], certificate: bytes | None) -> Principal:
         if certificate is None:
             raise Unauthenticated
+        if headers.get("sec-fetch-site", "none") not in _OWN:  # a browser shows certificates unasked, whoever makes it send something
+            raise Forbidden(reason="a client certificate alone does not count for what another site makes a browser send")
         client = await self._certificates.client(certificate)
         if client is None:
             raise Unauthenticated(reason="the request carries no credentials but a client certificate that stands for no client here")

@@ -7,6 +7,7 @@ is added is found here by itself; one that is no endpoint must say below whom it
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import re
@@ -285,6 +286,29 @@ async def test_wrong_credentials_are_limited_by_address_and_told_of_at_endpoints
         ("unauthenticated", "aaaaaaaa"),
         ("quota_exceeded", "aaaaaaaa"),
     }
+
+
+async def test_no_answer_and_no_log_line_holds_a_part_of_what_was_sent(it: House, capfd: pytest.CaptureFixture[str]) -> None:
+    client = (await it.caller("key", frozenset())).headers["authorization"].removeprefix("Bearer ")
+    token = it.issuer.token(client_id="nobody", scope="orders:read", email="customer@example.test")
+    secrets = (
+        client[:-1] + "~",
+        client[12:],
+        token,
+        token[:-9],
+        token.rpartition(".")[0] + ".",
+        "x" * 9000,
+        base64.b64encode(b"u:geheim").decode(),
+    )
+    for route in (*SCOPED, "GET /orders", "POST /orders"):
+        for secret in secrets:
+            for scheme in ("Bearer ", "Basic ", "", "bearer  "):
+                answer = await it.ask(path_of(route), Caller("wrong", frozenset(), False, {"authorization": scheme + secret}))
+                said = answer.body.decode() + str(answer.headers)
+                assert answer.status == 401, (route, scheme)
+                assert not any(secret[n : n + 10] in said for n in range(0, len(secret) - 10, 7))
+    told = "".join(capfd.readouterr())
+    assert not any(secret[n : n + 10] in told for secret in secrets for n in range(0, len(secret) - 10, 7))
 
 
 async def test_pages_of_the_console_open_to_a_session_and_to_no_other_credentials(it: House) -> None:

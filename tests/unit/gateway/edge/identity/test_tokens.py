@@ -207,6 +207,10 @@ async def test_a_certificate_names_its_client_where_no_other_credentials_are_sen
     it.seconds = 2.0
     who = await authenticator.principal({}, CERTIFICATE)
     assert (who.name, who.credential, who.scopes) == ("shop", "certificate", set(SHOP.scopes))
+    for site in ("cross-site", "same-site"):
+        with pytest.raises(Forbidden, match="another site"):
+            await authenticator.principal({"sec-fetch-site": site}, CERTIFICATE)
+    assert await authenticator.principal({"sec-fetch-site": "same-origin"}, CERTIFICATE)
     with pytest.raises(Unauthenticated):
         await authenticator.principal({}, OTHER)
     with pytest.raises(Unauthenticated):  # wrong credentials are wrong, whatever comes along
