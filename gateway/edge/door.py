@@ -152,7 +152,7 @@ class Door:
         if not kept.fresh(self._now(), self._representation):
             self._stored.drop(target, variant)
             return None
-        taken = self._quotas.take_now(*self._counted(target.partition(b"?")[2], principal), kept.endpoint.route_class)
+        taken = self._quotas.take_now(*self._counted(target.partition(b"?")[2], principal), kept.endpoint.route_class, final=False)
         if taken is None or taken.refusal:
             return None
         self._usage.seen(version.date, principal, kept.route, kept.used, kept.entity.selected)

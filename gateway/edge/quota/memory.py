@@ -39,7 +39,7 @@ class MemoryQuotas:
     def __contains__(self, quota: str) -> bool:
         return quota in self._plans
 
-    def take_now(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken:
+    def take_now(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None, *, final: bool = True) -> Taken:
         plan = self._plans[quota][route_class]
         if cost is None:
             cost = plan.costs.cached
@@ -48,7 +48,7 @@ class MemoryQuotas:
         decision = decide(plan, levels, passed, cost)
         if decision.granted:
             self._write(plan, client, store, now, decision.levels)
-        return self.telling.taken(plan, client, store, decision, cost)
+        return self.telling.taken(plan, client, store, decision, cost, final)
 
     async def take(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken:
         return self.take_now(quota, client, store, route_class, cost)

@@ -44,9 +44,12 @@ class Gauge(NamedTuple):
 class Quotas(Protocol):
     def __contains__(self, quota: str) -> bool: ...
 
-    def take_now(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken | None:
+    def take_now(
+        self, quota: str, client: str, store: str, route_class: str, cost: int | None = None, *, final: bool = True
+    ) -> Taken | None:
         """At once; None: the shared store has to be asked, by `take`. `cost`: else what the quota declares for an answer from memory.
 
+        `final`: a refusal is one; else whoever asks will ask again, and it is not counted twice.
         `store`: the one that the call is about, as far as policies count by store, else "". Raises KeyError for an undeclared quota.
         """
         ...

@@ -60,8 +60,10 @@ class SharedQuotas:
         """One part of so many is what this process grants while it is alone."""
         return self._processes or self._ledger.processes
 
-    def take_now(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken | None:
-        return None if self._ledger.reachable else self._without(self._plans[quota][route_class], client, store, cost)
+    def take_now(
+        self, quota: str, client: str, store: str, route_class: str, cost: int | None = None, *, final: bool = True
+    ) -> Taken | None:
+        return None if self._ledger.reachable else self._without(self._plans[quota][route_class], client, store, cost, final)
 
     async def take(self, quota: str, client: str, store: str, route_class: str, cost: int | None = None) -> Taken:
         plan = self._plans[quota][route_class]
@@ -69,10 +71,10 @@ class SharedQuotas:
         try:
             decision = await self._ledger.take(plan, client, store, price)
         except LedgerAway:
-            return self._without(plan, client, store, cost)
+            return self._without(plan, client, store, cost, final=True)
         if self._choice == "local":
             self._note(plan, client, store, decision.levels)
-        return self.telling.taken(plan, client, store, decision, price)
+        return self.telling.taken(plan, client, store, decision, price, final=True)
 
     def charge(self, quota: str, client: str, store: str, route_class: str, cost: int) -> None:
         if self._ledger.reachable:
@@ -108,22 +110,25 @@ class SharedQuotas:
         }[self._choice]
         return (f"The shared store of quotas is away ({self._ledger.trouble}): {meaning}.",)
 
-    def _without(self, plan: Plan, client: str, store: str, cost: int | None) -> Taken:
-        self.alone += 1
-        form = fields.form(plan, store)
-        told = {"ratelimit-policy": form.policy} if form.policy else {}
-        match self._choice:
-            case "open":
-                return Taken(told)
-            case "closed":
-                return Taken(told, QuotaUnavailable(policies=tuple(limit.name for limit in plan.limits if limit.enforce)))
-        local = self._alone()
-        for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
-            if seen := self._seen.pop((plan.quota, *key), None):
-                at, levels = seen
-                used = [(limit, limit.part(self.share), level) for limit, level in zip(count.limits, levels, strict=True)]
-                local.resume(plan.quota, key, at, used)
-        return local.take_now(plan.quota, client, store, plan.route_class, cost)
+    def _without(self, plan: Plan, client: str, store: str, cost: int | None, final: bool) -> Taken:
+        taken = self._chosen(plan, client, store, cost, final)
+        self.alone += final or taken.refusal is None
+        return taken
+
+    def _chosen(self, plan: Plan, client: str, store: str, cost: int | None, final: bool) -> Taken:
+        if self._choice == "local":
+            local = self._alone()
+            for count, key in zip(plan.counts, plan.keys(client, store), strict=True):
+                if seen := self._seen.pop((plan.quota, *key), None):
+                    at, levels = seen
+                    used = [(limit, limit.part(self.share), level) for limit, level in zip(count.limits, levels, strict=True)]
+                    local.resume(plan.quota, key, at, used)
+            return local.take_now(plan.quota, client, store, plan.route_class, cost, final=final)
+        policy = fields.form(plan, store).policy
+        told = {"ratelimit-policy": policy} if policy else {}
+        if self._choice == "open":
+            return Taken(told)
+        return Taken(told, QuotaUnavailable(policies=tuple(limit.name for limit in plan.limits if limit.enforce)))
 
     def _note(self, plan: Plan, client: str, store: str, levels: Sequence[int]) -> None:
         seen, now, at = self._seen, self._clock(), 0

@@ -40,7 +40,7 @@ class Telling:
         self.surpassed: Counter[tuple[str, str]] = Counter()
         """Calls that policies would have refused if they were enforced."""
 
-    def taken(self, plan: Plan, client: str, store: str, decision: Decision, cost: int) -> Taken:
+    def taken(self, plan: Plan, client: str, store: str, decision: Decision, cost: int, final: bool) -> Taken:
         form, levels = fields.form(plan, store), decision.levels
         state, near = form.state(levels)
         told = {"ratelimit-policy": form.policy, "ratelimit": state} if state else {}
@@ -48,8 +48,9 @@ class Telling:
             self._surpassed(plan, client, decision)
         if not decision.granted:
             refusal = fields.refusal(plan, levels, cost)
-            self.refused[plan.quota, refusal.policy] += 1
-            self._watch(plan, client, levels, refused=1)
+            if final:
+                self.refused[plan.quota, refusal.policy] += 1
+                self._watch(plan, client, levels, refused=1)
             return Taken(told, refusal)
         if near:
             self._watch(plan, client, levels)

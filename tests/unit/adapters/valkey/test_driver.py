@@ -32,7 +32,8 @@ _names = (f"driver {n}" for n in count())
 
 @asynccontextmanager
 async def ledger(url: str, estate: str = "", limit: float = 5.0, **options: Any) -> AsyncIterator[ValkeyLedger]:
-    made = ValkeyLedger(ValkeyOptions(url=url, limit=Duration(limit), backoff=Duration(0.02), **options), estate or next(_names))
+    soon = {"backoff": Duration(0.02), "backoff_max": Duration(0.1)}
+    made = ValkeyLedger(ValkeyOptions(url=url, limit=Duration(limit), **soon, **options), estate or next(_names))
     await made.start()
     try:
         yield made
@@ -148,7 +149,7 @@ async def test_a_connection_that_was_lost_while_nobody_looked_is_no_outage(valke
 
 async def test_a_store_that_is_not_there_is_no_reason_not_to_start_and_is_found_when_it_comes(tmp_path: Path) -> None:
     port = free_port()
-    async with ledger(f"redis://127.0.0.1:{port}/0") as made:
+    async with ledger(f"redis://127.0.0.1:{port}/0", beat=Duration(0.05)) as made:
         assert not made.reachable
         assert made.trouble == "nobody listens there"
         with pytest.raises(LedgerAway):

@@ -11,6 +11,7 @@ import pytest
 from contracts.canonical.base import Provenance
 from contracts.errors import GuardRefused, TillgateError, UpstreamTimeout
 from gateway.edge.endpoint import Ask, Outcome
+from gateway.edge.quota import Limit, MemoryQuotas, Quota
 from observability import FlightRecord, Step
 from tests.unit.gateway.edge.conftest import Bench, Thing
 
@@ -107,3 +108,11 @@ async def test_a_flight_knows_which_policy_refused_it(bench: Bench) -> None:
     assert statuses == [200, 200, 429]
     hops = [hop for flight in kept.flights for hop in flight.hops if hop.kind is Step.QUOTA]
     assert [(hop.attributes["quota"], hop.outcome, hop.error_type) for hop in hops] == [("till", "caller", "caller")]
+
+
+def test_a_refusal_that_is_found_on_the_short_way_is_counted_once() -> None:
+    found = MemoryQuotas({"q": Quota((Limit("x", 1, 60.0),))}, lambda: 0)
+    for final in (True, False, True, False):
+        found.take_now("q", "shop", "", "read", final=final)
+    assert found.telling.refused == {("q", "x"): 1}
+    assert [near.refused for near in found.near(1)] == [1]
