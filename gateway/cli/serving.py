@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -119,6 +120,8 @@ async def run(running: Product, door: socket.socket, *, work: bool = True, start
     jobs = asyncio.create_task(running.work(), name="work") if work else None
     beside = [_announce(http, started), _end(http, running.stop), *(_watched(running) if watch else ())]
     notices = [asyncio.create_task(each) for each in beside]
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it again would hold up every request for a tenth of a second
     try:
         await http.serve(sockets=[door])
     finally:

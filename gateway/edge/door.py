@@ -129,6 +129,16 @@ class Door:
             claimed = name or prefix_of(headers.get("authorization", "").rpartition(" ")[2])
             self._denied(error.code, claimed, peer, route)
 
+    def shed(self, route: str, fields: Iterable[tuple[bytes, bytes]]) -> tuple[errors.Overloaded, Principal] | None:
+        """Whether a request of this route is refused before anything is spent on it, for want of room. Whoever is not known at once goes
+        the long way.
+        """
+        said = [value for name, value in fields if name == b"authorization"]
+        if len(said) != 1 or (principal := self._authenticator.known(said[0].decode("latin-1"))) is None:
+            return None
+        error = self.pressure.shed(self._importance.of(route, principal.channel), principal.channel, principal.name)
+        return (error, principal) if error else None
+
     def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was
         counted then, except what a refused quota does not count either.

@@ -27,12 +27,12 @@ from contracts.errors import Overloaded
 
 TICK = 0.05
 """Seconds between two looks at the loop."""
-TARGET = 0.025
+TARGET = 0.01
 """Seconds that the loop may be late without anybody having to go without."""
-LEAST = 24
-"""The limit never falls below: enough to keep one processor busy."""
-WAIT = 0.5
-"""Longest time in line, seconds; whoever would wait longer is told at once."""
+LEAST = 8
+"""The limit never falls below: enough to keep one processor busy, while some write to the store."""
+WAITS = (0.5, 0.3, 0.2, 0.1)
+"""Longest time in line by priority, seconds; whoever would wait longer is told at once."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
 
@@ -137,7 +137,7 @@ class Pressure:
         self._turns.add(turn)
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(min(until, loop.time() + WAIT)):
+            async with asyncio.timeout_at(min(until, loop.time() + WAITS[priority])):
                 await turn.given
         except TimeoutError:
             self._take_back(turn)
@@ -151,8 +151,14 @@ class Pressure:
         """Whether such a request would wait in vain: the line is full of better ones, or too long for its time."""
         if not self.queue or (len(self._turns) >= self.queue and self._turns.least(priority, channel, client) is None):
             return True
-        left = min(WAIT, until - asyncio.get_running_loop().time())
+        left = min(WAITS[priority], until - asyncio.get_running_loop().time())
         return left <= 0 or (self._rate > 0 and (self._turns.before(priority) + 1) / self._rate > left)
+
+    def shed(self, priority: Priority, channel: str, client: str) -> Overloaded | None:
+        """The refusal of one that would be refused whatever its time; to be asked before anything is spent on a request."""
+        if not self._turns.before(priority) and self._room(priority):
+            return None
+        return self.no(priority) if self.hopeless(priority, channel, client, math.inf) else None
 
     def no(self, priority: Priority) -> Overloaded:
         """The refusal, counted. Less important callers are sent away for longer, each for another time."""

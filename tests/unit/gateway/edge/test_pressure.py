@@ -150,6 +150,23 @@ async def test_who_cannot_make_it_is_told_at_once() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_what_would_be_refused_is_known_before_anything_is_spent_on_it() -> None:
+    pressure = Pressure(4, 2)
+    assert not pressure.tight
+    assert pressure.shed(LOW, "web", "a") is None
+    fill(pressure)
+    assert pressure.tight
+    assert pressure.shed(LOW, "web", "a") is None, "there is room in line"
+    waiting = [asyncio.create_task(pressure.enter(HIGH, "store", "till", later())) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert isinstance(pressure.shed(LOW, "web", "a"), Overloaded)
+    assert isinstance(pressure.shed(HIGH, "store", "till"), Overloaded)
+    assert pressure.shed(CRITICAL, "web", "a") is None, "it would take another's place in line"
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_waiting_ends_when_the_time_is_up_and_leaves_nothing_behind() -> None:
     pressure = Pressure(1, 5)
     (place,) = fill(pressure)
@@ -202,8 +219,8 @@ async def test_a_limit_that_is_used_grows_back_and_one_that_is_not_stays() -> No
 async def test_one_hiccup_costs_a_part_and_is_made_good() -> None:
     pressure = Pressure(500, 10)
     fill(pressure)
-    pressure.adapt(0.06, TICK)
-    assert 400 < pressure.limit < 500
+    pressure.adapt(3 * TARGET, TICK)
+    assert 300 < pressure.limit < 500
     for _ in range(30):
         pressure.adapt(0.0, TICK)
     assert pressure.limit == 500
