@@ -51,7 +51,7 @@ KeyState = Literal["active", "ending", "ended"]
 
 
 class KeyView(Noun, frozen=True, kw_only=True):
-    """Of a key that is never shown again. `ending`: it works until `expires_at`."""
+    """Of a key that is never shown again. `ending`: it works until `expires_at`, which is within thirty days."""
 
     prefix: str
     state: KeyState

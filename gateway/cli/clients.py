@@ -331,9 +331,7 @@ def list_(settings: Settings, as_json: bool, url: str | None, key: str | None) -
 
 def _lines(client: ClientView, *, ended: bool) -> list[str]:
     bound = f"  only {' '.join(client.stores)}" if client.stores else ""
-    head = (
-        f"{client.name:24} {client.channel:12} {client.api_version}  {client.quota:10} {client.state:10} {' '.join(client.scopes)}{bound}"
-    )
+    head = f"{client.name:24} {client.channel:12} {client.api_version}  {client.quota:10} {client.state:10} {' '.join(client.scopes)}"
     held = [f"  certificate {fingerprint}" for fingerprint in client.certificates]
     return [
         head + bound,

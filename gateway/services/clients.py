@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from contracts.admin import ClientChange, ClientView, IssuedKey, KeyView, NewClient, Rotation
+from contracts.admin import ClientChange, ClientView, IssuedKey, KeyState, KeyView, NewClient, Rotation
 from contracts.books import ApiKey, AuditEntry, Client, ClientBook, KeyRecord
 from contracts.errors import Forbidden, InvalidBody, NotFound, StateConflict
 from gateway.estate import nearest
@@ -236,7 +236,7 @@ class ClientDesk:
             keys=tuple(
                 KeyView(
                     prefix=key.prefix,
-                    state="active" if key.expires_at is None else "ending" if key.expires_at > now else "ended",
+                    state=_state(key, now),
                     created_at=key.created_at,
                     expires_at=key.expires_at,
                     used_at=key.used_at,
@@ -252,6 +252,15 @@ _RIGHTS = ("scopes", "stores", "suspended", "quota")
 def _known(where: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise InvalidBody(where=where, expected=f"one of {', '.join(known)}", got=f"{value!r}; {nearest(value, known)}")
+
+
+ENDING = timedelta(days=30)
+
+
+def _state(key: KeyRecord, now: datetime) -> KeyState:
+    if key.expires_at is None or key.expires_at > now + ENDING:
+        return "active"
+    return "ending" if key.expires_at > now else "ended"
 
 
 _PLAIN = ("all", "none", "no")
