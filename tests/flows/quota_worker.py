@@ -16,7 +16,6 @@ from adapters.valkey.driver import ValkeyLedger
 from adapters.valkey.spec import ValkeyOptions
 from contracts.policy import Duration
 from contracts.quota import Limit, Quota
-from gateway.bootstrap.quotas import microseconds
 from gateway.edge.quota import SharedQuotas
 
 
@@ -24,7 +23,7 @@ async def main(url: str, estate: str, clients: int, requests: int, burst: int, w
     ledger = ValkeyLedger(ValkeyOptions(url=url, limit=Duration(60)), estate)
     await ledger.start()
     limits = Limit("burst", burst, window), Limit("day", 1_000_000, 86_400.0)
-    quotas = SharedQuotas({"standard": Quota(limits)}, ledger, "closed", microseconds)
+    quotas = SharedQuotas({"standard": Quota(limits)}, ledger, "closed", lambda: time.monotonic_ns() // 1000)
     granted, last = [0] * clients, [0.0] * clients
 
     async def client(number: int) -> None:

@@ -32,7 +32,7 @@ async def test_four_processes_grant_what_the_policy_says_to_sixty_four_clients_a
     requests = 10_000 if deep else 400
     burst = requests * 3 // 10
     window = burst / 3.0  # three more each second: what comes back while they ask counts, but is not most of it
-    processes = [await worker(valkey_url, requests // PROCESSES, burst, window) for _ in range(PROCESSES)]
+    processes = await asyncio.gather(*(worker(valkey_url, requests // PROCESSES, burst, window) for _ in range(PROCESSES)))
     for process in processes:
         assert process.stdin
         process.stdin.write(b"go\n")
@@ -103,6 +103,28 @@ async def test_while_the_store_is_killed_the_declared_choice_holds_and_operators
                 while not await gauge(live, "tillgate_quota_shared"):  # noqa: ASYNC110 - seen as operators see it
                     await asyncio.sleep(0.05)
             assert await asked(live, 8) == {200: 6, 429: 2}
+
+
+async def test_two_gateways_grant_together_what_one_client_may_ask(tmp_path: Path, valkey_url: str) -> None:
+    shared = Shared(url=valkey_url, when_unreachable="closed", limit=Duration(5))
+    forty = Quota(policies=(QuotaPolicy(name="hourly", requests=40, window=Duration(3600)),))
+
+    def declared(estate: Estate) -> Estate:
+        named = msgspec.structs.replace(estate.estate, name=f"two gateways {os.getpid()}")
+        return msgspec.structs.replace(estate, estate=named, shared=shared, quota=dict.fromkeys(estate.quota, forty))
+
+    async with (
+        running(folder(tmp_path, "one"), change=declared) as one,
+        running(folder(tmp_path, "other"), change=declared) as other,
+    ):
+        assert Counter(await asked(one, 1)) + Counter(await asked(other, 1)) == {200: 2}
+        both = await asyncio.gather(*(asked(each, 10) for each in (one, other) * 4))
+        assert sum(map(Counter, both), Counter()) == {200: 38, 429: 42}
+        refused = await other.http.get("/locations", headers=other.auth("web"))
+        assert refused.json()["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        assert refused.headers["ratelimit-policy"] == '"hourly";q=40;w=3600'
+        assert refused.headers["ratelimit"].startswith('"hourly";r=0;t=')
+        assert 0 < int(refused.headers["retry-after"]) <= 90
 
 
 def folder(parent: Path, name: str) -> Path:
