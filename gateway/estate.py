@@ -386,6 +386,8 @@ class Edge(Entry, frozen=True, kw_only=True):
     """
     max_waiting: Annotated[int, Meta(ge=0)] = 200
     """Requests that may wait, for half a second at most; beyond that 503 with Retry-After, the least important first."""
+    drain: Duration = Duration(0)
+    """On SIGTERM: how long requests are still taken after readiness went off; longer than a balancer needs to notice."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks (`10.1.0.0/16`) whose `X-Forwarded-For`, trace context and certificate header are believed."""
     certificate_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]*$", max_length=100)] = ""

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -43,16 +44,30 @@ DEMO_CLIENTS = {name: f"demo-{name.replace('_', '-')}" for name in CHANNELS}
 
 
 class Server(uvicorn.Server):
-    """Readiness goes off first, so that a balancer sends nobody new while running requests end."""
+    """Readiness goes off first, so that a balancer sends nobody new; for as long as the estate's `drain` says everything is answered still,
+    each answer being the last of its connection. Then running requests end. A second signal ends the wait.
+    """
 
     def __init__(self, config: uvicorn.Config, product: Product) -> None:
         super().__init__(config)
         self._product = product
+        self._draining: tuple[float, int] | None = None
+        """Until when, and for which signal."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self._product.accepting = False
+        first, self._product.accepting = self._product.accepting, False
+        drain = self._product.checked.estate.edge.drain
+        if first and drain:
+            self._draining = time.monotonic() + drain, sig
+            return
+        self._draining = None
         self._product.stop.set()
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._draining is not None and time.monotonic() >= self._draining[0]:
+            self.handle_exit(self._draining[1], None)
+        return await super().on_tick(counter)
 
 
 def server(product: Product) -> Server:

@@ -87,8 +87,15 @@ class BoundedProtocol(HttpToolsProtocol):
                     task.cancel(GONE)
             self._working = None
 
+    @property
+    def _accepting(self) -> bool:
+        """Whether the process is to go on; while it drains, each answer is the last of its connection."""
+        return getattr(self.config.app, "accepting", True)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """As uvicorn's, and remembers what is being worked on."""
+        if not self._accepting:
+            cycle.keep_alive = False
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
@@ -138,6 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
         at_once, before, method = self._at_once, cast("RequestResponseCycle | None", self.cycle), self.parser.get_method()
         if (
             at_once is None
+            or not self._accepting
             or method not in (b"GET", b"HEAD")
             or self._answered >= PIPELINE
             or (before is not None and not before.response_complete)
