@@ -194,13 +194,12 @@ class _Apis:
     def _answers(self, operation: str, old: Document, new: Document) -> Iterator[Break]:
         had, has = old.get("responses", {}), new.get("responses", {})
         for status in had:
-            if not _good(status):
-                continue
             if status not in has:
-                yield Break(operation, f"never answers {status} any more")
+                if _good(status):
+                    yield Break(operation, f"never answers {status} any more")
                 continue
             for said in self._contents(had[status], has[status], "answer"):
-                yield Break(operation, f"answer {status}: {said}", _field("answer", said))
+                yield Break(operation, f"answer {status}: {said}", _field("answer", said) if _good(status) else "")
             known = {h.lower() for h in has[status].get("headers", {})}
             for name in had[status].get("headers", {}):
                 if name.lower() not in known:

@@ -29,7 +29,7 @@ class Usage:
 
     def __init__(self, book: UsageBook, now: Now, most: int = MOST) -> None:
         self._book, self._now, self._most = book, now, most
-        self._counts: dict[_Key, int] = {}
+        self._counts: dict[_Key, list[int]] = {}
         self._uncounted = 0
         self._flushing = asyncio.Lock()
 
@@ -44,12 +44,12 @@ class Usage:
         """A request. `request_fields`: what it used of that which differs between versions (`VersionHistory.touched`); `answer_fields`:
         those of the answer's that it asked for, None if it asked for all.
         """
-        name, channel, counts = client.name, client.channel, self._counts
-        key = (version, name, channel, route, "")
-        if key in counts:
-            counts[key] += 1
+        name, channel = client.name, client.channel
+        cell = self._counts.get((version, name, channel, route, ""))
+        if cell is not None:
+            cell[0] += 1
         else:
-            self._first(key)
+            self._add((version, name, channel, route, ""), 1)
         for field in request_fields:
             self._add((version, name, channel, route, field), 1)
         if answer_fields is not None:
@@ -58,14 +58,11 @@ class Usage:
                 self._add((version, name, channel, route, field), 1)
 
     def _add(self, key: _Key, times: int) -> None:
-        if key in self._counts:
-            self._counts[key] += times
-        else:
-            self._first(key, times)
-
-    def _first(self, key: _Key, times: int = 1) -> None:
-        if len(self._counts) < self._most:
-            self._counts[key] = times
+        cell = self._counts.get(key)
+        if cell is not None:
+            cell[0] += times
+        elif len(self._counts) < self._most:
+            self._counts[key] = [times]
         else:
             self._uncounted += times
 
@@ -84,11 +81,11 @@ class Usage:
                     now.date(),
                     [
                         Used(version=version, client=client, channel=channel, route=route, field=field, times=times, seen_at=now)
-                        for (version, client, channel, route, field), times in counts.items()
+                        for (version, client, channel, route, field), (times,) in counts.items()
                     ],
                 )
             except TillgateError:
-                for key, times in counts.items():
+                for key, (times,) in counts.items():
                     self._add(key, times)
                 raise
 

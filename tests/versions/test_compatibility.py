@@ -48,6 +48,7 @@ def contract() -> Document:
             "price": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
         },
     }
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     ok = {
         "description": "Done",
         "headers": {"ETag": {}},
@@ -66,7 +67,11 @@ def contract() -> Document:
                         {"name": "store", "in": "query", "required": False, "schema": {"type": "array", "items": {"type": "string"}}},
                         {"name": "API-Version", "in": "header", "required": False, "schema": {"type": "string"}},
                     ],
-                    "responses": {"200": ok, "404": {"description": "`not_found`"}, "409": {"description": "`held`, `gone`"}},
+                    "responses": {
+                        "200": ok,
+                        "404": {"description": "`not_found`", "content": problem},
+                        "409": {"description": "`held`, `gone`"},
+                    },
                 }
             },
             "/items": {
@@ -82,7 +87,14 @@ def contract() -> Document:
                 }
             },
         },
-        "components": {"schemas": {"Item": item, "Draft": draft, "Kind": {"type": "object", "properties": {"a": {"type": "string"}}}}},
+        "components": {
+            "schemas": {
+                "Item": item,
+                "Draft": draft,
+                "Kind": {"type": "object", "properties": {"a": {"type": "string"}}},
+                "Problem": {"type": "object", "required": ["code"], "properties": {"code": {"type": "string"}}},
+            }
+        },
     }
 
 
@@ -200,9 +212,15 @@ BREAKING: list[tuple[str, Change, str]] = [
         lambda d: get(d)["responses"]["200"].update(content={"text/csv": {}}),
         "application/json is no longer answered",
     ),
+    (
+        "a problem says less",
+        lambda d: d["components"]["schemas"]["Problem"]["properties"].pop("code"),
+        "GET /items/{id}: answer 404: /code is gone",
+    ),
 ]
 
 COMPATIBLE: list[tuple[str, Change]] = [
+    ("a problem says more", lambda d: d["components"]["schemas"]["Problem"]["properties"].update(x={"type": "string"})),
     ("nothing", lambda d: None),
     ("a new path", lambda d: d["paths"].update({"/new": copy.deepcopy(d["paths"]["/items"])})),
     ("a new operation", lambda d: d["paths"]["/items"].update(delete=copy.deepcopy(post(d)))),

@@ -56,21 +56,22 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+def part(diff: str, sign: str) -> str:
+    return "\n".join(line[1:] for line in diff.splitlines() if line[0] == sign)
+
+
 def test_the_recipe_makes_a_version_and_the_others_stay_as_they_were(copy: Path) -> None:
-    (_, type_file, change), (_, history_file, classes), (_, _, version) = BLOCKS
-    assert publish(copy)[0] == 0  # whatever the checkout has not published yet
+    (_, type_file, change), (_, history_file, classes), (_, _, listed) = BLOCKS
+    assert publish(copy, "--breaking")[0] == 0  # whatever the checkout has not published yet
     before = {v.date: published(copy, v.date) for v in HISTORY.versions}
 
-    removed, added = ("\n".join(line[1:] for line in change.splitlines() if line[0] == sign) for sign in "-+")
-    edit(copy / type_file, removed, added)
+    edit(copy / type_file, part(change, "-"), part(change, "+"))
     code, said = publish(copy, "--check")
     assert code == 1
     for each in HISTORY.versions:
         assert f"clients of {each.date}: GET /products: answer 200: /items/*/brand is gone" in said
 
-    edit(
-        copy / history_file, "HISTORY = VersionHistory(\n    (\n", f"{IMPORTS}\n\n{classes}\n\nHISTORY = VersionHistory(\n    (\n{version}"
-    )
+    edit(copy / history_file, part(listed, " "), "\n".join((IMPORTS, classes, part(listed, " "), part(listed, "+"))))
     code, said = publish(copy)
     assert (code, "clients of" in said) == (0, False), said
     assert "written: contracts/published/openapi-2027-02-01.json" in said
