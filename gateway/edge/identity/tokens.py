@@ -8,7 +8,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from joserfc import jwk
@@ -20,13 +20,15 @@ from contracts.books import Client
 from contracts.errors import Forbidden, KeysUnavailable, Unauthenticated
 from gateway.edge.identity.certificates import thumbprint
 from gateway.edge.identity.issuer import KeyRing
-from gateway.edge.identity.lookups import Lookups
+from gateway.edge.identity.lookups import SECONDS, Lookups
 from gateway.edge.identity.principal import Principal
 from gateway.edge.identity.scopes import SCOPES
 from gateway.services.clock import Now
 
 if TYPE_CHECKING:
     from gateway.estate import Issuer
+
+T = TypeVar("T")
 
 MAX_TOKEN = 16_384
 _COMPACT = re.compile(r"([A-Za-z0-9_-]{1,4096})\.([A-Za-z0-9_-]{1,16384})\.([A-Za-z0-9_-]{1,1400})")
@@ -94,6 +96,8 @@ class Tokens:
         self._channels, self._newest = frozenset(channels), newest
         self._now, self._clock = now, clock
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._refused: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
+        """With the reason, for as long as any look-up: whoever insists on a bad token costs no signature each time."""
 
     async def principal(self, token: str, certificate: bytes | None) -> tuple[Principal, float, bool]:
         """Who it stands for, until when (seconds of the clock) that may be believed, and whether only along with this certificate.
@@ -103,10 +107,14 @@ class Tokens:
         at = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         verified = self._verified.get(at)
         if verified is None or verified.ring.known(verified.kid) is not verified.key:  # a key that was taken back takes its tokens along
-            verified = await self._verify(token)
-            self._verified[at] = verified
-            if len(self._verified) > _MOST:
-                self._verified.popitem(last=False)
+            if (entry := self._refused.get(at)) and entry[0] > self._clock():
+                raise _refused(entry[1])
+            try:
+                verified = await self._verify(token)
+            except Unauthenticated as refused:
+                _keep(self._refused, at, (self._clock() + SECONDS, refused.reason))
+                raise
+            _keep(self._verified, at, verified)
         left = verified.until - self._now().timestamp()
         if left <= 0:
             del self._verified[at]
@@ -203,6 +211,12 @@ class Tokens:
             return None
         scopes = tuple(s for s in SCOPES if not s.startswith("admin:"))
         return Client(name=name, channel=str(channel), scopes=scopes, api_version=version, quota=quota)
+
+
+def _keep(kept: OrderedDict[bytes, T], at: bytes, value: T) -> None:
+    kept[at] = value
+    if len(kept) > _MOST:
+        kept.popitem(last=False)
 
 
 def _registry(algorithms: Sequence[str]) -> JWSRegistry:

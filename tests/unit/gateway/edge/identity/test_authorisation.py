@@ -115,7 +115,14 @@ class House:
     addresses: Iterator[int] = field(default_factory=itertools.count)
 
     async def ask(
-        self, route: str, caller: Caller | None = None, body: bytes = b"{}", query: str = "", address: str = "", **fields: str
+        self,
+        route: str,
+        caller: Caller | None = None,
+        body: bytes = b"{}",
+        query: str = "",
+        address: str = "",
+        raw: str = "",
+        **fields: str,
     ) -> Answer:
         """Below HTTP, since some thousands of requests come. Each has an address of its own: callers without credentials are limited."""
         method, path = route.split(" ")
@@ -129,7 +136,7 @@ class House:
             "method": method,
             "scheme": "http",
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": (raw or path).encode(),
             "query_string": query.encode(),
             "root_path": "",
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
@@ -272,6 +279,28 @@ async def test_without_credentials_or_with_wrong_ones_no_route_with_a_scope_open
             assert (answer.status, answer.json()["code"]) == (401, "unauthenticated"), (route, caller)
             assert answer.headers["www-authenticate"].startswith("Bearer ")
         assert (await it.ask(path_of(route), suspended, query=query_of(route))).status == 403, route
+
+
+async def test_no_other_spelling_of_a_path_or_method_leads_round_the_door(it: House) -> None:
+    nobody = await it.caller("key", frozenset())
+    for route in needed():
+        method, path = path_of(route).split(" ")
+        spellings = (
+            f"{path}/",
+            f"/{path}",
+            path.replace("/", "//"),
+            f"/.{path}",
+            f"{path};x=1",
+            path.upper(),
+            f"{path}/../{path.split('/')[-1]}",
+        )
+        asked = [(method, spelled, spelled) for spelled in spellings]
+        asked += [(method, path, path.replace(path[1], f"%{ord(path[1]):02x}", 1)), (method.lower(), path, path), ("PATCH", path, path)]
+        for verb, written, raw in asked:
+            for caller in (None, nobody):
+                fields = {"x-http-method-override": method, "x-original-url": path, "x-rewrite-url": path}
+                answer = await it.ask(f"{verb} {written}", caller, query=query_of(route), raw=raw, **fields)
+                assert answer.status in (400, 401, 403, 404, 405), (verb, written, raw, caller, answer.body[:200])
 
 
 @pytest.mark.parametrize("route", [*SCOPED, "GET /products", "GET /admin/clients"])

@@ -141,6 +141,15 @@ async def test_a_remembered_token_ends_with_its_time_and_with_its_key(it: Bench)
     assert "does not publish" in await refused(authenticator, long)
 
 
+async def test_a_token_that_was_refused_is_refused_again_without_looking_and_is_looked_at_anew_after_two_seconds(it: Bench) -> None:
+    authenticator, early = it.accepting(), ISSUER.token(nbf=time.time() + 40)
+    for seconds in (0.0, 1.99):
+        it.seconds = seconds
+        assert "not valid yet" in await refused(authenticator, early)
+    it.seconds = 15  # leeway included
+    assert await ask(authenticator, early)
+
+
 async def test_without_any_key_the_answer_is_that_we_cannot_know(it: Bench) -> None:
     it.away = True
     authenticator = it.accepting()
