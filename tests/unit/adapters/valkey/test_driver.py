@@ -68,7 +68,7 @@ async def test_calls_that_are_ready_together_travel_together_and_get_exactly_the
 async def test_keys_name_no_client_lie_together_and_expire_by_themselves(valkey_url: str) -> None:
     estate, plan = (
         next(_names),
-        plans({"q": Quota((Limit("a", 100, 1.0), Limit("b", 100, 2.0, per="store"), Limit("c", 1, 60.0)))})["q"]["read"],
+        plans({"q": Quota((Limit("a", 100, 1.0), Limit("b", 100, 200.0, per="store"), Limit("c", 1, 60.0)))})["q"]["read"],
     )
     with closing(redis.Redis.from_url(valkey_url, decode_responses=True)) as control:
         async with ledger(valkey_url, estate) as made:
@@ -78,13 +78,13 @@ async def test_keys_name_no_client_lie_together_and_expire_by_themselves(valkey_
             assert len({key.partition("{")[2].partition("}")[0] for key in keys}) == 1
             assert not any("ln" in key for key in keys)
             lasts = sorted(control.pttl(key) for key in keys)
-            assert 0 < lasts[0] <= 30
+            assert 0 < lasts[0] <= 2_010
             assert 55_000 < lasts[1] <= 60_010
             await until(lambda: len(control.keys(f"tillgate:{estate.replace(' ', '_')}:quota:*")) == 1)
 
 
 async def test_what_comes_back_with_time_is_told_by_the_clock_of_the_store(valkey_url: str) -> None:
-    plan = plans({"q": Quota((Limit("a", 2, 0.2),))})["q"]["read"]
+    plan = plans({"q": Quota((Limit("a", 2, 1.6),))})["q"]["read"]
     async with ledger(valkey_url) as made:
         assert [await take(made, plan) for _ in range(2)] == [True, True]
         began = time.monotonic()
