@@ -20,7 +20,7 @@ from gateway.bootstrap.checking import Checked
 from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
-from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of
+from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
 from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
 from gateway.edge import openapi, problems
@@ -134,7 +134,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
-        app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, drifts, controls)
+        app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, rings, drifts, controls)
     except BaseException:
         await stack.aclose()
         await wiring.close(used)
@@ -170,6 +170,7 @@ def _application(
     services: Services,
     quotas: Quotas,
     authenticator: Authenticator,
+    rings: Rings,
     drifts: dict[str, Drift],
     controls: admin.Controls,
 ) -> Flights:
@@ -221,7 +222,7 @@ def _application(
         base.books,
         base.recorder,
         base.ring,
-        lambda: (*controls.notices(), *wiring.notices()),
+        lambda: (*controls.notices(), *wiring.notices(), *notices(rings)),
     )
     sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)
     secure = estate.edge.https or estate.edge.tls is not None

@@ -43,6 +43,15 @@ async def key_rings(estate: Estate, before: Rings, stack: AsyncExitStack) -> Rin
     return rings
 
 
+def notices(rings: Rings) -> list[str]:
+    """What an operator should know of the issuers, in sentences."""
+    return [
+        f"Keys of the issuer {url} cannot be read: {ring.problem}. {'Those known before stay.' if ring.loaded else 'Its tokens get 503.'}"
+        for url, (_, ring) in rings.items()
+        if ring.problem
+    ]
+
+
 def authenticator_of(estate: Estate, base: Foundation, rings: Rings) -> Authenticator:
     clients = Lookups(base.books.clients.get, time.monotonic)
     tokens = Tokens([*rings.values()], clients, channels=estate.channel, newest=HISTORY.newest.date, now=base.now, clock=time.monotonic)

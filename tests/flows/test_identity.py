@@ -17,6 +17,7 @@ import trustme
 
 from contracts.books import Client
 from contracts.versions import HISTORY
+from gateway.bootstrap.identity import notices
 from gateway.edge.identity.certificates import thumbprint
 from tests.products import SKU, Live, own_estate, running
 from tests.servers import issuer as servers
@@ -171,6 +172,7 @@ async def test_a_reload_while_the_issuer_is_away_refuses_nobody_and_the_end_of_t
         answer = await it.get(it.issuer.token(scope="catalogue:read"))
         assert (answer.status_code, answer.json()["code"]) == (503, "keys_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
+        assert [n.rpartition(". ")[2] for n in notices(it.live.product.current.rings)] == ["Its tokens get 503."]
         it.issuer.mood = "fine"
         async with asyncio.timeout(20):
             while (await it.get(it.issuer.token(scope="catalogue:read"))).status_code == 503:  # noqa: ASYNC110 - nothing tells

@@ -42,6 +42,8 @@ class KeyRing:
         self._retry_at = 0.0
         self._waiting = 0
         self._timer: asyncio.Task[None] | None = None
+        self.problem = ""
+        """Why the last reading gave no keys; empty: it did."""
 
     @property
     def loaded(self) -> bool:
@@ -106,7 +108,8 @@ class KeyRing:
         try:
             raws = await self._fetch()
         except TillgateError as error:
-            log.warning("keys of an issuer are not refreshed", issuer=self.url, error=str(error), kept=len(self._keys))
+            self.problem = str(error)
+            log.warning("keys of an issuer are not refreshed", issuer=self.url, error=self.problem, kept=len(self._keys))
             return False
         keys: dict[str, tuple[dict[str, Any], jwk.Key]] = {}
         for raw in raws:
@@ -117,6 +120,7 @@ class KeyRing:
             key = same[1] if same and same[0] == raw else _imported(raw)  # an unchanged key stays the same object
             if key is not None:
                 keys[kid] = (raw, key)
+        self.problem = "" if keys else "it publishes no key that may be used"
         if not keys:
             log.warning("an issuer publishes no key that may be used", issuer=self.url, keys=len(raws), kept=len(self._keys))
             return False

@@ -54,12 +54,14 @@ async def test_the_last_good_set_is_kept_whatever_the_issuer_says(mood: str) -> 
         clock.seconds += COOL_DOWN
         assert await ring.key("k2") is None
         assert ring.known("k1") is good is not None
+        assert ring.problem
         issuer.mood = "fine"
         issuer.rotate("k2")
         issuer.published.discard("k1")
         clock.seconds += COOL_DOWN
         assert await ring.key("k2")
         assert ring.known("k1") is None, "a key that was taken back is gone"
+        assert not ring.problem
         await ring.close()
 
 
