@@ -380,6 +380,8 @@ class Edge(Entry, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     max_body_bytes: Annotated[int, Meta(ge=1_000, le=100_000_000)] = 1_000_000
     max_connections: Annotated[int, Meta(ge=1)] = 1_000
+    max_connections_per_address: Annotated[int, Meta(ge=1)] = 500
+    """Those of `trusted_proxies` are not counted."""
     max_requests: Annotated[int, Meta(ge=1)] = 500
     """Requests let in at once, with those that wait for a system. How many of them are worked on at once adapts to the machine; beyond
     either, requests wait by priority.

@@ -29,7 +29,8 @@ from contracts.versions import HISTORY
 from gateway.cli.settings import DEMO, Settings
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
-from gateway.edge.protocol import BoundedProtocol
+from gateway.edge.peer import Proxies
+from gateway.edge.protocol import BoundedProtocol, EdgeConfig
 from gateway.estate import CHANNELS, Estate, resolve
 from observability.logs import configure
 
@@ -72,7 +73,7 @@ class Server(uvicorn.Server):
 
 def server(product: Product) -> Server:
     estate, tls = product.checked.estate, product.tls
-    config = uvicorn.Config(
+    config = EdgeConfig(
         product.app,
         http=BoundedProtocol,
         lifespan="off",
@@ -87,6 +88,8 @@ def server(product: Product) -> Server:
         h11_max_incomplete_event_size=65_536,
         ssl_context_factory=(lambda config, default: tls.context) if tls else None,
     )
+    config.per_address = estate.edge.max_connections_per_address
+    config.exempt = Proxies(estate.edge.trusted_proxies).trusts
     return Server(config, product)
 
 

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
+import uvicorn
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -41,9 +42,20 @@ class HeadTooLarge(CallerError):
     text: ClassVar[str] = f"target and fields are larger than {MAX_HEAD_BYTES} bytes"
 
 
+class EdgeConfig(uvicorn.Config):
+    """With what uvicorn has no word for."""
+
+    per_address: int | None = None
+    """Most connections from one address."""
+    exempt: Callable[[str], bool] = staticmethod(lambda address: False)
+    """Addresses that stand for many: declared proxies."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=BoundedProtocol)`. `limit_concurrency` counts connections here; requests are counted by the application."""
 
+    write_seconds: ClassVar[float] = 20.0
+    """How long what was written may wait for a caller to read it."""
     head_seconds: ClassVar[float] = 10.0
     """From the first byte of a head (or the connection) to its end; idle connections between requests are uvicorn's to close."""
 
@@ -64,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Bytes of the head that is on its way, as far as it came in earlier pieces."""
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: TillgateError | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        """Ends the connection of a caller who does not read what was sent."""
         self._working: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -71,11 +85,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if connection := transport.get_extra_info("ssl_object"):
             self.app_state = {**self.app_state, CERTIFICATE: connection.getpeercert(binary_form=True)}
         self._begin()
-        if self._most is not None and len(self.connections) > self._most:
+        if (self._most is not None and len(self.connections) > self._most) or self._too_many_from_there():
             self._refuse(errors.Overloaded(policy="connections"))
+
+    def _too_many_from_there(self) -> bool:
+        config = self.config
+        if not isinstance(config, EdgeConfig) or not config.per_address or self.client is None or config.exempt(self.client[0]):
+            return False
+        return sum(isinstance(c, BoundedProtocol) and c.client is not None and c.client[0] == self.client[0] for c in self.connections) > (
+            config.per_address
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        self.resume_writing()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
@@ -132,6 +155,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(k) + len(v) + 4 for k, v in self.headers) > MAX_HEAD_BYTES:
             self._refusal = HeadTooLarge()
             raise self._refusal
+        names = [name for name, _ in self.headers]
+        old = self.parser.get_http_version() == "1.0"
+        if (
+            names.count(b"host") != 1 if not old else b"transfer-encoding" in names
+        ):  # RFC 9112 §3.2 and §6.1: whose request it is, where it ends
+            raise RuntimeError("a head that others may read in another way")
         if self._answer_at_once():
             return
         if len(self.pipeline) >= PIPELINE:
@@ -167,6 +196,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(answer)
         return True
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self._unread or self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def on_message_complete(self) -> None:
         self._completed = True
         if self._whole:
@@ -179,6 +218,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """As uvicorn's, but for the timer of an idle connection: it outlives requests, and looks itself how long there was none."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._flush()
             return
         self.flow.resume_reading()
         if self.pipeline:
@@ -200,6 +240,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
         elif not self.transport.is_closing():
             self.transport.close()
+            self._flush()
+
+    def _flush(self) -> None:
+        """A closed connection ends when all is sent; of a caller who does not read, after `write_seconds`."""
+        if self._unread is None and self.transport.get_write_buffer_size():
+            self._unread = self.loop.call_later(self.write_seconds, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(
@@ -239,3 +285,4 @@ class BoundedProtocol(HttpToolsProtocol):
         head = [f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}", *(f"{k}: {v}" for k, v in fields.items())]
         self.transport.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
         self.transport.close()
+        self._flush()

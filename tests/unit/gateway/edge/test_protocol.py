@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,82 @@ async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live
     assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is not None
     assert (await live.product.reload()).applied
     assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is None
+
+
+AMBIGUOUS = (
+    # what two parsers may understand in two ways, so that one request hides in another (RFC 9112 §5.2, §6, §7.1, §11.2)
+    b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nabcde",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nabcde",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nX-A: a\r\n b\r\n\r\n",
+    b"GET / HTTP/1.1\nHost: x\n\n",
+    b"GET / HTTP/1.1\r\nHost: x\nX-B: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\rX-B: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n Host: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+)
+
+
+async def test_what_others_may_read_in_another_way_is_refused_so_that_no_request_hides_in_one(live: Live) -> None:
+    for noise in AMBIGUOUS:
+        refused(await said(live, noise), 400, "bad_request")
+    head = b"POST /orders HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    auth = f"Authorization: Bearer {live.keys['web']}\r\n\r\n".encode()
+    for size in (b"0x5", b"5 ", b"10000000000000005", b"-5", b"5\nabcde", b"g"):
+        refused(await said(live, head + auth + size + b"\r\nabcde\r\n0\r\n\r\n"), 400, "bad_request")
+
+
+async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing(tmp_path: Path) -> None:
+    class Hurried(protocol.BoundedProtocol):
+        write_seconds = 0.3
+
+    async with running(tmp_path, change=few, http=Hurried) as live:
+        port = int(live.base.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as mute:
+            mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            mute.setblocking(False)
+            ask = b"GET /openapi/2026-10-01.json HTTP/1.1\r\nHost: x\r\n\r\n"
+            ended = False
+            async with asyncio.timeout(20):
+                while not ended:
+                    try:
+                        mute.send(ask)
+                    except BlockingIOError:
+                        pass
+                    except ConnectionError:
+                        ended = True
+                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            while live.product.recorder.open_flights:  # noqa: ASYNC110 - nobody announces the end of a flight
+                await asyncio.sleep(0.01)
+        assert (await live.http.get("/health/live")).status_code == 200
+
+
+async def test_one_address_has_only_so_many_connections_unless_it_is_a_declared_proxy_s(tmp_path: Path) -> None:
+    for proxies, expected in (((), 503), (("127.0.0.0/8",), 200)):
+
+        def crowded(estate: Estate, proxies: tuple[str, ...] = proxies) -> Estate:
+            edge = msgspec.structs.replace(estate.edge, max_connections_per_address=5, trusted_proxies=proxies)
+            return msgspec.structs.replace(no_limits(estate), edge=edge)
+
+        folder = tmp_path / str(expected)
+        folder.mkdir()
+        async with running(folder, change=crowded) as live:
+            port = int(live.base.rpartition(":")[2])
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            answer = await said(live, b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(f"HTTP/1.1 {expected} ".encode())
+            if expected == 503:
+                document = refused(answer, 503, "overloaded")
+                assert document["violated-policies"] == ["connections"]
+            for _, writer in held:
+                writer.close()
+            assert b"retry-after: " in answer or expected == 200
