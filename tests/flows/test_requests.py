@@ -138,7 +138,7 @@ async def test_an_order_in_an_old_version_has_old_amounts_everywhere(live: Live)
     newest = (await live.http.get(f"/orders/{order['id']}", headers=live.auth())).json()
     assert newest["payments"][0]["amountPlanned"]["centAmount"] == 379
     body["lines"][0]["unitPrice"] = {"amount": "3.799", "currency": "EUR"}
-    assert (await post(live, "/orders", body, API_Version=OLDEST)).json()["errors"][0]["pointer"] == "/lines/0/unitPrice"
+    assert (await post(live, "/orders", body, API_Version=OLDEST)).json()["errors"][0]["pointer"] == "/lines/0/unitPrice/amount"
 
 
 async def test_the_same_order_sent_twice_is_one_order_everywhere(live: Live) -> None:
