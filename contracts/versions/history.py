@@ -70,7 +70,7 @@ class StockLivesAtLocations(Change):
     of = Availability
     old = OldAvailability
     renamed = {"locationId": "storeId"}  # noqa: RUF012  # read only, as the base class declares it
-    parameters = {"location": "store"}  # noqa: RUF012
+    parameters = {"location": "store"}  # noqa: RUF012  # read only
     example = Availability(
         sku="10000001", location_id="0017", available=Quantity("3", "EA"), as_of=datetime(2026, 3, 2, 8, tzinfo=UTC), stale=False
     )

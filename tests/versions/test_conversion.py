@@ -63,8 +63,8 @@ class Names(Change):
 
     of = Parcel
     old = ParcelWithTitle
-    renamed = {"name": "title"}  # noqa: RUF012
-    values = {"state": {"packed": "ready", "lost": "sent"}}  # noqa: RUF012
+    renamed = {"name": "title"}  # noqa: RUF012  # read only
+    values = {"state": {"packed": "ready", "lost": "sent"}}  # noqa: RUF012  # read only
     example = Parcel(name="a", weight=Weight(grams=5), state="packed")
 
 
@@ -73,7 +73,7 @@ class Grams(Change):
 
     of = Weight
     old = KiloWeight
-    renamed = {"grams": "kilos"}  # noqa: RUF012
+    renamed = {"grams": "kilos"}  # noqa: RUF012  # read only
 
     @classmethod
     def down(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -249,25 +249,25 @@ class Unmapped(Change):
 class WithoutWayBack(Unmapped):
     """A value more, one less."""
 
-    values = {"state": {"lost": "sent"}}  # noqa: RUF012
+    values = {"state": {"lost": "sent"}}  # noqa: RUF012  # read only
 
 
 class Misnamed(Names):
     """Renames what is not there."""
 
-    renamed = {"nome": "title"}  # noqa: RUF012
+    renamed = {"nome": "title"}  # noqa: RUF012  # read only
 
 
 class MisnamedOld(Names):
     """Renames to what is not there."""
 
-    renamed = {"name": "tilte"}  # noqa: RUF012
+    renamed = {"name": "tilte"}  # noqa: RUF012  # read only
 
 
 class OfNothing(Names):
     """Maps what is not there."""
 
-    values = {"state": {"packed": "ready", "lost": "sent"}, "stat": {}}  # noqa: RUF012
+    values = {"state": {"packed": "ready", "lost": "sent"}, "stat": {}}  # noqa: RUF012  # read only
 
 
 class NotBack(Names):
@@ -279,7 +279,7 @@ class NotBack(Names):
 class NotOld(Names):
     """Makes no old shape."""
 
-    renamed = {}  # noqa: RUF012
+    renamed = {}  # noqa: RUF012  # read only
 
 
 @pytest.mark.parametrize(
