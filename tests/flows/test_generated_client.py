@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
+from contracts.policy import Duration
 from docs.examples.python import retail_api
 from docs.examples.python.retail_api import (
     Answer,
@@ -24,6 +26,7 @@ from docs.examples.python.retail_api import (
     ReservationOwner,
     RetailApi,
 )
+from gateway.estate import Estate, Quota, QuotaPolicy
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, LOCATION, SKU, Live, no_limits, running
 
@@ -162,9 +165,13 @@ async def test_a_problem_is_its_own_exception_and_says_what_to_do(api: RetailApi
 
 
 async def test_a_refusal_for_quota_is_waited_out_as_long_as_the_api_asks(tmp_path: Path) -> None:
-    async with running(tmp_path) as live, RetailApi(live.base, live.keys["web"]) as api:
+    def narrow(estate: Estate) -> Estate:
+        few = Quota(policies=(QuotaPolicy(name="few", requests=2, window=Duration(6)),))
+        return msgspec.structs.replace(estate, quota={**estate.quota, "standard": few})
+
+    async with running(tmp_path, change=narrow) as live, RetailApi(live.base, live.keys["web"]) as api:
         async with RetailApi(live.base, live.keys["web"], limits=Limits(attempts=1)) as hasty:
-            answers = await asyncio.gather(*(hasty.list_locations() for _ in range(300)), return_exceptions=True)
+            answers = await asyncio.gather(*(hasty.list_locations() for _ in range(12)), return_exceptions=True)
         refused = [a for a in answers if isinstance(a, retail_api.QuotaExceeded)]
         assert refused
         assert all(r.retry_after is not None and r.retry_after >= 1 and r.retryable for r in refused)
