@@ -217,8 +217,8 @@ async def test_entries_and_ended_keys_are_kept_as_long_as_the_estate_says(tmp_pa
     client = Client(name="shop", channel="web", scopes=("orders:read",), api_version="2026-10-01")
     async with open_books(ROOT, tmp_path / "data") as books:
         await books.clients.create(client, ApiKey(prefix="old", client="shop", digest=b"1", expires_at=now - timedelta(days=366)), [])
-        for id, days in (("old", 366), ("young", 364)):
-            entry = AuditEntry(id=id, at=now - timedelta(days=days), actor="ops", what="client.changed", subject="shop")
+        for name, days in (("old", 366), ("young", 364)):
+            entry = AuditEntry(id=name, at=now - timedelta(days=days), actor="ops", what="client.changed", subject="shop")
             await books.audit.add([entry])
     async with running(tmp_path, work=True) as live, asyncio.timeout(10):
         while len(await live.product.books.audit.list(10)) == 2 or await live.product.books.clients.keys("shop"):  # noqa: ASYNC110  # as above
