@@ -13,7 +13,7 @@ from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, ControllerRouterHandler, Message, Method, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, HTTPScope, Message, Method, Receive, Scope, Send
 
 from contracts import errors
 from contracts.errors import TillgateError
@@ -22,7 +22,7 @@ from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import Proxies, certificate_of
-from observability import Recorder, Step, current, get_logger
+from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
 
 log = get_logger(__name__)
@@ -54,46 +54,86 @@ def application(
         request_max_body_size=door.max_body,
         logging_config=None,
     )
-    return Flights(app, door, recorder, max_requests, proxies)
+    return Flights(app, Routes(by_path), door, recorder, max_requests, proxies)
 
 
 def _route(path: str, endpoints: Mapping[Method, AnyEndpoint], door: Door) -> HTTPRouteHandler:
-    """Reads and answers below the framework's request and response objects: those cost more than the whole door."""
+    """Of what `Routes` leaves to the framework: paths that are written in another way, and methods that a path does not have."""
 
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
         flight = current()
         if flight is None:
             raise RuntimeError("a request without a flight: the application was not wrapped in Flights")
         scope = request.scope
-        endpoint = endpoints[scope["method"]]
-        flight.name = endpoint.route
-        headers = reading.fields(scope["headers"])
-        answer = await door.answer(
-            endpoint,
-            edge.Request(
-                method=scope["method"],
-                path=scope["path"],
-                query=scope["query_string"],
-                headers=headers,
-                path_values=scope["path_params"],
-                read=partial(reading.received, request.receive, headers, door.max_body, door.body_seconds),
-                peer=client[0] if (client := scope.get("client")) else "",
-                certificate=certificate_of(scope),
-                target=scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b""),
-            ),
-            flight,
-        )
+        answer = await _answer(door, endpoints[scope["method"]], scope["path_params"], scope, request.receive, flight)
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-            fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers.items()]
-            if answer.status not in (204, 304):
-                fields.append((b"content-length", b"%d" % len(answer.body)))
-            await send({"type": "http.response.start", "status": answer.status, "headers": fields})
-            await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+            await _send(answer, send)
 
         return respond
 
     return HTTPRouteHandler(re.sub(r"\{(\w+)\}", r"{\1:str}", path), http_method=[*endpoints], status_code=200)(handle)
+
+
+class Routes:
+    """Finds the endpoint of a path that is written as declared. The framework's way there costs more than the whole door."""
+
+    def __init__(self, endpoints: Mapping[str, Mapping[Method, AnyEndpoint]]) -> None:
+        self._plain = {path: each for path, each in endpoints.items() if "{" not in path}
+        self._shaped: dict[tuple[int, str], list[tuple[list[str], Mapping[Method, AnyEndpoint]]]] = {}
+        for path, each in endpoints.items():
+            if "{" in path:
+                parts = path.split("/")
+                self._shaped.setdefault((len(parts), parts[1]), []).append((parts, each))
+
+    def find(self, scope: HTTPScope) -> tuple[AnyEndpoint, dict[str, str]] | None:
+        """The endpoint with the values of its path. None: the framework is to be asked."""
+        path = scope["path"]
+        if plain := self._plain.get(path):
+            return (found, {}) if (found := plain.get(scope["method"])) else None
+        parts = path.split("/")
+        if "" in parts[1:] or b"%" in scope["raw_path"]:
+            return None
+        for declared, methods in self._shaped.get((len(parts), parts[1]), ()):
+            values = {}
+            for here, part in zip(declared, parts, strict=True):
+                if here[:1] == "{":
+                    values[here[1:-1]] = part
+                elif here != part:
+                    break
+            else:
+                return (found, values) if (found := methods.get(scope["method"])) else None
+        return None
+
+
+async def _answer(
+    door: Door, endpoint: AnyEndpoint, values: Mapping[str, Any], scope: HTTPScope, receive: Receive, flight: FlightRecord
+) -> edge.Answer:
+    flight.name = endpoint.route
+    headers, query = reading.fields(scope["headers"]), scope["query_string"]
+    return await door.answer(
+        endpoint,
+        edge.Request(
+            method=scope["method"],
+            path=scope["path"],
+            query=query,
+            headers=headers,
+            path_values=values,
+            read=partial(reading.received, receive, headers, door.max_body, door.body_seconds),
+            peer=client[0] if (client := scope.get("client")) else "",
+            certificate=certificate_of(scope),
+            target=scope["raw_path"] + (b"?" + query if query else b""),
+        ),
+        flight,
+    )
+
+
+async def _send(answer: edge.Answer, send: Send) -> None:
+    fields = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers.items()]
+    if answer.status not in (204, 304):
+        fields.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def _http_refused(max_body: int, request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
@@ -133,8 +173,9 @@ def problem(error: TillgateError) -> Response[bytes]:
 class Flights:
     """Wraps the application itself, so that 404 and 405 are seen too. Beyond `most` requests at once the answer is 503."""
 
-    def __init__(self, app: ASGIApp, door: Door, recorder: Recorder, most: int, proxies: Proxies) -> None:
+    def __init__(self, app: ASGIApp, routes: Routes, door: Door, recorder: Recorder, most: int, proxies: Proxies) -> None:
         self._app = app
+        self._routes = routes
         self._door = door
         self._recorder = recorder
         self._most = most
@@ -168,9 +209,26 @@ class Flights:
                 return
             self.running += 1
             try:
-                await self._app(scope, receive, send_)
+                if found := self._routes.find(scope):
+                    await self._direct(*found, scope, receive, send_, flight)
+                else:
+                    await self._app(scope, receive, send_)
             finally:
                 self.running -= 1
+
+    async def _direct(
+        self, endpoint: AnyEndpoint, values: Mapping[str, str], scope: HTTPScope, receive: Receive, send: Send, flight: FlightRecord
+    ) -> None:
+        try:
+            answer = await _answer(self._door, endpoint, values, scope, receive, flight)
+        except TillgateError as exc:
+            refused = problem(exc)
+        except Exception as exc:  # noqa: BLE001 - a mistake of ours is logged, and answered without its text
+            refused = _unexpected(Request(scope), exc)
+        else:
+            await _send(answer, send)
+            return
+        await refused.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
 
     def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
         """A GET or HEAD without a body, as it stands in an HTTP/1.1 message, answered from stored bytes with the fields `added`; counted

@@ -98,16 +98,20 @@ def parse_xml(document: bytes, *, comments: bool = False) -> etree._Element:
     return root
 
 
+_BODIES = {f"{{{ns}}}Envelope": f"{{{ns}}}Body" for ns in (SOAP11, SOAP12)}
+_ENCODED = tuple(ns.encode() for ns in ENCODINGS)
+
+
 def read_body(document: bytes | etree._Element) -> etree._Element:
     """The Body, with the references of encoded answers resolved. Raises Unusable."""
     envelope = parse_xml(document) if isinstance(document, bytes) else document
-    name = etree.QName(envelope)
-    if name.localname != "Envelope" or name.namespace not in {SOAP11, SOAP12}:
+    name = _BODIES.get(envelope.tag)
+    if name is None:
         raise Unusable("line 1", "a SOAP 1.1 or 1.2 Envelope", str(envelope.tag)[:200])
-    body = envelope.find(f"{{{name.namespace}}}Body")
+    body = next(envelope.iterchildren(name), None)
     if body is None:
         raise Unusable("Envelope", "a Body", "none")
-    if isinstance(document, bytes) and not any(ns.encode() in document for ns in ENCODINGS):
+    if isinstance(document, bytes) and not any(ns in document for ns in _ENCODED):
         return body
     return _resolved(body)
 

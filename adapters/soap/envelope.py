@@ -201,7 +201,7 @@ class _Record:
         self._text = text.shape if text is not None and isinstance(text.shape, Leaf) else None
 
     def check(self, value: Any) -> None:
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):  # the first is most of them, and asked for a tenth
             raise Unwritable(f"a table with {', '.join(sorted(self._known)[:8]) or 'no fields'}", type(value).__name__)
         for name in () if value.keys() <= self._known else sorted(map(str, value.keys() - self._known)):
             base = name.partition(":")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -41,13 +42,15 @@ class Catalogue:
         later start come first (canonical model §2, Price).
         """
         answer = await self._systems.ask(ports.PRICES, ports.PriceQuery(pairs=tuple(dict.fromkeys(pairs))), call)
-        now = self._now()
-        valid = [
-            p for p in answer.items if (p.valid_from is None or p.valid_from <= now) and (p.valid_until is None or now < p.valid_until)
-        ]
-        valid.sort(key=lambda p: (p.sku, p.location_id or "~", p.price_type != "sale", _descending(p.valid_from)))
-        until = min((at for p in answer.items for at in (p.valid_from, p.valid_until) if at is not None and at > now), default=None)
-        return replace(answer, items=tuple(valid)), until
+        now = self._now().timestamp()
+        moments = {at for p in answer.items for at in (p.valid_from, p.valid_until) if at is not None}
+        seconds: dict[datetime | None, float] = {
+            at: at.timestamp() for at in moments
+        }  # there are few: to compare moments of two time zones costs much more
+        seconds[None] = -math.inf
+        valid = [p for p in answer.items if seconds[p.valid_from] <= now and (p.valid_until is None or now < seconds[p.valid_until])]
+        valid.sort(key=lambda p: (p.sku, p.location_id or "~", p.price_type != "sale", -seconds[p.valid_from] if p.valid_from else 0.0))
+        return replace(answer, items=tuple(valid)), min((at for at in moments if seconds[at] > now), default=None)
 
     @property
     def lists_locations(self) -> bool:
@@ -71,10 +74,6 @@ class Catalogue:
         if not answer.items:
             raise NotFound(what="customer", key=number)
         return answer
-
-
-def _descending(moment: datetime | None) -> float:
-    return -moment.timestamp() if moment else 0.0
 
 
 class Zones:
