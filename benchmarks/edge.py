@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from benchmarks.edge_peers import Absent, Peer, bare, by_hand, cost, envoy, node, process
+from benchmarks.edge_peers import CONNECTIONS, Absent, Peer, bare, by_hand, cost, envoy, node, process
 from benchmarks.ratio import Ratio, compare, compare_processes, show
 from contracts.policy import Duration
 from gateway.bootstrap import Product, check, product
@@ -79,6 +79,12 @@ class Client(asyncio.Transport):
         return b"".join(self._written)
 
 
+class Patient(BoundedProtocol):
+    """Connections wait for their turn."""
+
+    head_seconds = 3600.0
+
+
 class Off(Recorder):
     """Remembers nothing: flights have the ids that an answer shows, and that is all. Steps find a flight that is over."""
 
@@ -99,9 +105,13 @@ def request(target: str, key: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: api.example.com\r\nAccept: application/json\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
 
 
-def twenty() -> Iterator[str]:
-    """Twenty skus at one location, never the same twice; what follows another is at another location, so that nothing is batched."""
-    for first, store in itertools.product(range(10_000_001, 10_019_900, 20), range(1, 191)):
+def twenty(*, one_location: bool = False) -> Iterator[str]:
+    """Twenty skus at one location, never the same twice. What follows another is at another location, so that nothing is batched; or it is
+    at the same one as long as there are skus, as with callers of a few large stores.
+    """
+    skus, stores = range(10_000_001, 10_019_900, 20), range(1, 191)
+    pairs = ((first, store) for store in stores for first in skus) if one_location else itertools.product(skus, stores)
+    for first, store in pairs:
         yield f"/prices?sku={','.join(str(n) for n in range(first, first + 20))}&location={store:04}"
 
 
@@ -133,15 +143,19 @@ async def serve(folder: Path) -> None:
 # ---- in this process ----------------------------------------------------------------------------------------------
 
 
+Load = tuple[Sequence[Client], Iterator[bytes]]
+"""Connections, and what is asked on them."""
+
+
 class Contenders:
     """Applications behind protocols in memory, on one event loop."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
 
-    def client(self, app: Any, protocol: type[HttpToolsProtocol] = HttpToolsProtocol) -> Client:
-        async def made() -> Client:
-            return Client(app, protocol)
+    def clients(self, app: Any, protocol: type[HttpToolsProtocol] = HttpToolsProtocol, most: int = CONNECTIONS) -> list[Client]:
+        async def made() -> list[Client]:
+            return [Client(app, protocol) for _ in range(most)]
 
         return self._runner.run(made())
 
@@ -152,48 +166,51 @@ class Contenders:
             raise RuntimeError(f"{head[:500]!r}{body[:500]!r}")
         return body
 
-    def asking(self, client: Client, requests: Iterator[bytes], times: int) -> Callable[[], None]:
-        """A run of several requests, one after the other, so that entering and leaving the loop does not count."""
+    def asking(self, clients: Sequence[Client], requests: Iterator[bytes], times: int) -> Callable[[], None]:
+        """A run of so many requests on each connection, one after the other, so that entering and leaving the loop does not count."""
 
-        async def several() -> None:
+        async def several(client: Client) -> None:
             for _ in range(times):
                 if b" 200 " not in (answer := await client.ask(next(requests)))[:20]:
                     raise RuntimeError(f"{answer[:1000]!r}")
 
-        return lambda: self._runner.run(several())
+        async def all_of_them() -> None:
+            await asyncio.gather(*map(several, clients))
+
+        return lambda: self._runner.run(several(clients[0]) if len(clients) == 1 else all_of_them())
 
     def compared(
-        self,
-        name: str,
-        ours: Iterator[bytes],
-        client: Client,
-        others: Mapping[str, tuple[Client, Iterator[bytes]]],
-        bars: Mapping[str, str],
-        times: int,
+        self, name: str, ours: Load, others: Mapping[str, Load], bars: Mapping[str, str], times: int, rounds: int = 25
     ) -> list[Ratio]:
         runs = {peer: self.asking(*each, times) for peer, each in others.items()}
-        per_run = compare(name, self.asking(client, ours, times), runs, bars)
-        return [replace(r, ours_us=r.ours_us / times, theirs_us=r.theirs_us / times) for r in per_run]
+        per_run = compare(name, self.asking(*ours, times), runs, bars, rounds=rounds)
+        share = times * len(ours[0])
+        return [replace(r, ours_us=r.ours_us / share, theirs_us=r.theirs_us / share) for r in per_run]
 
 
 def in_memory(runner: asyncio.Runner, app: ASGIApp, off: ASGIApp, hand: ASGIApp, keys: tuple[str, str]) -> Iterator[Ratio]:
     here = Contenders(runner)
-    ours, silent, written = here.client(app, BoundedProtocol), here.client(off, BoundedProtocol), here.client(hand)
+    ours, silent = (here.clients(each, Patient) for each in (app, off))
+    written = here.clients(hand)
     key, other = keys
     cached, also = itertools.repeat(request(PRODUCT, key)), itertools.repeat(request(PRODUCT, other))
-    body, _ = [(here.answer(ours, next(cached)), here.answer(silent, next(also))) for _ in range(3)][-1]
-    plain = here.client(bare(body))
+    body, _ = [(here.answer(ours[0], next(cached)), here.answer(silent[0], next(also))) for _ in range(3)][-1]
+    plain = here.clients(bare(body), most=1)
     same = itertools.repeat(request("/same", "k" * 55))
     bars = {"bare litestar": "<=1.3", "recording off": "<=1.08"}
-    yield from here.compared(CACHED, cached, ours, {"bare litestar": (plain, same), "recording off": (silent, also)}, bars, 100)
+    yield from here.compared(
+        CACHED, (ours[:1], cached), {"bare litestar": (plain, same), "recording off": (silent[:1], also)}, bars, 100, 75
+    )
 
     targets = twenty()
     first = next(targets)
-    if canonical(here.answer(ours, request(first, key))) != canonical(here.answer(written, request(first, key))):
+    if canonical(here.answer(ours[0], request(first, key))) != canonical(here.answer(written[0], request(first, key))):
         raise RuntimeError("the handler that was written by hand answers something else")
     asked, asked_off, asked_hand = (asking(k, itertools.islice(twenty(), 1, None)) for k in (key, other, key))
     bars = {"hand-written": "<=1.6", "recording off": "<=1.08"}
-    yield from here.compared(UNCACHED, asked, ours, {"hand-written": (written, asked_hand), "recording off": (silent, asked_off)}, bars, 2)
+    yield from here.compared(
+        UNCACHED, (ours, asked), {"hand-written": (written, asked_hand), "recording off": (silent, asked_off)}, bars, 2
+    )
 
 
 def canonical(body: bytes) -> Any:
@@ -221,7 +238,7 @@ def between_processes(runner: asyncio.Runner, ours: Peer, systems: Mapping[str, 
     with peer(UNCACHED, "node") as found, ExitStack() as stack:
         erp = (systems["TILLGATE_ERP_URL"], systems["TILLGATE_ERP_USER"], systems["TILLGATE_ERP_PASSWORD"])
         there = stack.enter_context(node(folder, WSDL, *erp))
-        targets = twenty()
+        targets = twenty(one_location=True)
 
         def asked() -> list[bytes]:
             return [request(target, key) for target in itertools.islice(targets, 100)]

@@ -16,6 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import aiohttp
@@ -101,8 +102,8 @@ async def by_hand(url: str, user: str, password: str) -> AsyncIterator[Litestar]
 
         @get("/prices")
         async def prices(sku: str, location: str) -> dict[str, Any]:
-            wanted = "".join([f"<item><MATNR>{one.zfill(18)}</MATNR></item>" for one in sku.split(",")])
-            payload = await call("GetPrices", header, f"<T_MATNR>{wanted}</T_MATNR><WERKS>{location}</WERKS>")
+            wanted = "".join([f"<item><MATNR>{escape(one).zfill(18)}</MATNR></item>" for one in sku.split(",")])
+            payload = await call("GetPrices", header, f"<T_MATNR>{wanted}</T_MATNR><WERKS>{escape(location)}</WERKS>")
             now = datetime.now(UTC)
             provenance = [{"sourceSystem": "erp", "asOf": now, "receivedAt": now, "via": "live"}]
             items = []
