@@ -299,6 +299,7 @@ class Documents:
     """What anybody may read: contracts and how the process feels. Nothing of a retailer's data."""
 
     openapi: dict[str, bytes]
+    asyncapi: dict[str, bytes]
     problems: bytes
     changelog: bytes
     reference: Callable[[str], str]
@@ -312,11 +313,14 @@ class Documents:
 def documents(docs: Documents) -> list[HTTPRouteHandler]:
     newest = next(iter(docs.openapi))
 
-    async def openapi(request: WebRequest) -> Response[bytes]:
-        version = request.path_params["file"].removesuffix(".json")
-        if version not in docs.openapi:
-            raise NotFound(what="API version", key=version[:40])
-        return _json(docs.openapi[version])
+    def by_version(found: dict[str, bytes]) -> Callable[[WebRequest], Awaitable[Response[bytes]]]:
+        async def document(request: WebRequest) -> Response[bytes]:
+            version = request.path_params["file"].removesuffix(".json")
+            if version not in found:
+                raise NotFound(what="API version", key=version[:40])
+            return _json(found[version])
+
+        return document
 
     async def problems(request: WebRequest) -> Response[bytes]:
         return _json(docs.problems)
@@ -357,7 +361,8 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
 
     routes: dict[str, Callable[[WebRequest], Awaitable[Response[bytes]]]] = {
         "/": root,
-        "/openapi/{file:str}": openapi,
+        "/openapi/{file:str}": by_version(docs.openapi),
+        "/asyncapi/{file:str}": by_version(docs.asyncapi),
         "/problems": problems,
         "/problems/{code:str}": problem,
         "/changelog": versions,

@@ -23,7 +23,7 @@ from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
 from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.systems import Wiring, feeds, wire
-from gateway.edge import openapi, problems
+from gateway.edge import asyncapi, openapi, problems
 from gateway.edge.adoption import Adoption
 from gateway.edge.brown_out import coming
 from gateway.edge.door import GRACE, Door
@@ -209,6 +209,7 @@ def _application(
 
     documents = console_pages.Documents(
         openapi={version: msgspec.json.encode(document) for version, document in published.items()},
+        asyncapi={v.date: msgspec.json.encode(asyncapi.document(HISTORY, v.date)) for v in HISTORY.versions},
         problems=msgspec.json.encode(catalogue),
         changelog=msgspec.json.encode(changelog),
         reference=lambda version: reference(version, base.now().date(), base.offered),

@@ -20,7 +20,7 @@ from gateway.api import ADMIN, ENDPOINTS
 from gateway.edge.identity.scopes import SCOPES
 from tests.products import CUSTOMER, SKU, Live, threaded
 
-OPEN = {"/", "/openapi/{}", "/problems", "/problems/{}", "/changelog", "/docs", "/docs/{}", "/health/live", "/health/ready"}
+OPEN = {"/", "/openapi/{}", "/asyncapi/{}", "/problems", "/problems/{}", "/changelog", "/docs", "/docs/{}", "/health/live", "/health/ready"}
 """For everybody; they hold nothing of a retailer's data."""
 BEHIND_A_KEY = {"/metrics", "/admin/reload", "/admin/recordings/{}", "/admin/drift", "/admin/quotas"}
 CONSOLE = "/console"

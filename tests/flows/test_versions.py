@@ -85,6 +85,9 @@ async def test_a_brown_out_is_announced_ends_by_itself_and_is_counted(tmp_path: 
         before = await live.http.get("/locations", headers=live.auth("pinned"))
         assert before.status_code == 200
         assert 'rel="sunset"; type="text/html"; title="brown-out 2027-03-02T09:00Z/2027-03-02T09:15Z"' in before.headers["link"]
+        events = (await live.http.get(f"/asyncapi/{OLDEST}.json")).json()
+        assert events["info"]["version"] == OLDEST
+        assert (await live.http.get("/asyncapi/2020-01-01.json")).status_code == 404
         assert "2027-03-02 09:00 to 09:15 UTC" in (await live.http.get("/docs/versions")).text
         ahead = begin - utc_now() + timedelta(minutes=1)
         during = await live.http.get("/locations", headers=live.auth("pinned"))
