@@ -76,7 +76,8 @@ class Reservations:
         self, key: str, reason: str, call: Call, *, expected: Collection[int] | None = None, repeated: bool = False
     ) -> Reservation:
         """From one of the versions `expected`, if given. A repeat changes nothing; one that is known to be `repeated` may find its own
-        change where it expected a version before it (RFC 9110 §13.1.1). Raises NotFound, PreconditionFailed, StateConflict (an order holds it).
+        change where it expected a version before it (RFC 9110 §13.1.1). Raises NotFound, PreconditionFailed, StateConflict (an order
+        holds it).
         """
         stored = await self.get(key, call)
         if stored.state == "released":

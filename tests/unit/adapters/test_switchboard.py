@@ -203,6 +203,19 @@ async def test_what_cannot_be_read_again_is_served_until_its_end_and_then_fails(
         await estate.board.ask(LEVELS, at("a"), call())
 
 
+def test_what_callers_may_keep_is_what_the_shortest_lived_operation_allows() -> None:
+    board = Switchboard(
+        [
+            Route(LEVELS, (Estate(policy(max_age=5, renewed=60, stale=600)).operation,)),
+            Route(PRICES, (Estate(policy(max_age=30, renewed=40, stale=90), PRICES).operation,)),
+        ]
+    )
+    both = board.freshness(["inventory.levels", "price.read", "sale.feed"])
+    assert (both.max_age, both.stale_while_revalidate, both.stale_if_error) == (5, 40, 90)
+    assert board.freshness(["price.read"]).max_age == 30
+    assert board.freshness(["customer.read"]) == Freshness()
+
+
 async def test_a_refusal_is_an_answer_and_no_stale_row_replaces_it() -> None:
     estate = Estate(policy(stale=60))
     await estate.board.ask(LEVELS, at("a"), call())
