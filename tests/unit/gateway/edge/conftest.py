@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from contracts.canonical.order import OrderCustomer, OrderLineDraft
 from contracts.policy import Duration, Freshness
 from contracts.versions import Change, Version, VersionHistory
 from gateway.app import application
+from gateway.edge.brown_out import BrownOut
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.edge.identity.authenticator import Authenticator
@@ -172,9 +173,17 @@ class make:  # noqa: N801  # reads as a verb where it is used
     """`most`: requests at once; `trusted`: addresses of proxies."""
 
     def __init__(
-        self, folder: Path, *, most: int = 50, max_body: int = 10_000, trusted: frozenset[str] = frozenset(), body_seconds: float = 10.0
+        self,
+        folder: Path,
+        *,
+        most: int = 50,
+        max_body: int = 10_000,
+        trusted: frozenset[str] = frozenset(),
+        body_seconds: float = 10.0,
+        brown_outs: Sequence[BrownOut] = (),
     ) -> None:
         self.folder, self.most, self.max_body, self.trusted, self.body_seconds = folder, most, max_body, trusted, body_seconds
+        self.brown_outs = brown_outs
 
     async def __aenter__(self) -> Bench:
         self.books = open_store(StoreOptions(url=f"sqlite:///{self.folder}/books.db", source="/test"))
@@ -197,6 +206,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             retention_days=7,
             now=lambda: found.now,
             body_seconds=self.body_seconds,
+            brown_outs=self.brown_outs,
         )
         app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, proxies=Proxies(self.trusted))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://gateway")
