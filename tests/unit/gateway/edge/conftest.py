@@ -26,9 +26,9 @@ from gateway.edge.brown_out import BrownOut
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.edge.identity.authenticator import Authenticator
-from gateway.edge.peer import Proxies
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
+from gateway.edge.peer import Proxies
 from gateway.edge.preconditions import versions
 from gateway.edge.quota import Costs, Limit, MemoryQuotas, Quota
 from gateway.edge.usage import Usage
