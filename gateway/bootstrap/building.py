@@ -238,6 +238,6 @@ def _application(
             *console.routes(),
             *admin.routes(controls, door.admitted, overview.drift, quotas, base.audit),
         ],
-        max_requests=estate.edge.max_requests + estate.edge.max_waiting,
+        max_requests=estate.edge.max_connections,  # one each: the door says who goes without, once it knows who it is
         proxies=Proxies(estate.edge.trusted_proxies, estate.edge.certificate_header),
     )

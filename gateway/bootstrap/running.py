@@ -21,6 +21,7 @@ from gateway.bootstrap.building import Generation, build
 from gateway.bootstrap.checking import Checked, check
 from gateway.bootstrap.foundation import Foundation, foundation, needs_restart, own_tls
 from gateway.bootstrap.systems import missing
+from gateway.edge.pressure import Pressure
 from gateway.edge.protocol import GONE
 from gateway.edge.tls import ServerTls
 from gateway.estate import Estate
@@ -148,6 +149,10 @@ class Product:
         await self.books.check()
         refused = self.last_reload is not None and not self.last_reload.applied
         return {"status": "ready", "estate": "refused, the one before serves"} if refused else {"status": "ready"}
+
+    @property
+    def pressure(self) -> Pressure:
+        return self._base.pressure
 
     @property
     def captures(self) -> Captures:
