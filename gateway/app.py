@@ -88,11 +88,13 @@ class Routes:
 
     def find(self, scope: HTTPScope) -> tuple[AnyEndpoint, dict[str, str]] | None:
         """The endpoint with the values of its path. None: the framework is to be asked."""
-        path = scope["path"]
+        return None if b"%" in scope["raw_path"] else self.at(scope["path"], scope["method"])
+
+    def at(self, path: str, method: Method) -> tuple[AnyEndpoint, dict[str, str]] | None:
         if plain := self._plain.get(path):
-            return (found, {}) if (found := plain.get(scope["method"])) else None
+            return (found, {}) if (found := plain.get(method)) else None
         parts = path.split("/")
-        if "" in parts[1:] or b"%" in scope["raw_path"]:
+        if len(parts) < 2 or "" in parts[1:]:
             return None
         for declared, methods in self._shaped.get((len(parts), parts[1]), ()):
             values = {}
@@ -102,7 +104,7 @@ class Routes:
                 elif here != part:
                     break
             else:
-                return (found, values) if (found := methods.get(scope["method"])) else None
+                return (found, values) if (found := methods.get(method)) else None
         return None
 
 
@@ -237,7 +239,7 @@ class Flights:
         began = monotonic_ns()
         found = self._door.at_once(target, fields)
         if found is None:
-            return None
+            return self._shed(head, target, fields, peer, added) if self._door.pressure.tight else None
         kept, principal, version, unchanged, quota, headers = found
         flight, recorder = None, self._recorder
         if "traceparent" not in headers and not recorder.head_share:
@@ -259,6 +261,24 @@ class Flights:
         if unchanged:
             return b"".join((b"HTTP/1.1 304 Not Modified\r\n", added, kept.head_unchanged, end))
         return b"".join((b"HTTP/1.1 200 OK\r\n", added, kept.head, end, b"" if head else kept.body))
+
+    def _shed(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
+        """The refusal of a read for which there is no room, for a fraction of what its answer would cost."""
+        found = self._routes.at(target.partition(b"?")[0].decode("latin-1"), "GET")
+        refused = self._door.shed(found[0].route, fields) if found else None
+        if found is None or refused is None:
+            return None
+        error, principal = refused
+        parents = [value for name, value in fields if name == b"traceparent"]
+        parent = parents[0].decode("ascii", "replace") if len(parents) == 1 else None
+        with self._recorder.flight("request", found[0].route, parent=parent, trusted=self._proxies.trusts(peer)) as flight:
+            flight.channel, flight.client = principal.channel, principal.name
+            answer = problems.answer(error, flight, {})
+            flight.set(status=answer.status)
+            own = [*answer.headers.items(), ("content-length", str(len(answer.body))), *flight.response_headers]
+        said = "".join([f"{name}: {value}\r\n" for name, value in own])
+        body = b"" if head else answer.body
+        return b"".join((b"HTTP/1.1 503 Service Unavailable\r\n", added, f"{said}{_SECURE_WRITTEN}\r\n".encode("latin-1"), body))
 
 
 def _known(method: str) -> str:
