@@ -28,7 +28,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from benchmarks.edge_peers import CONNECTIONS, Absent, Peer, bare, by_hand, cost, envoy, node, process
+from benchmarks.peers.edge import CONNECTIONS, Absent, Peer, bare, by_hand, cost, envoy, node, process
 from benchmarks.ratio import Ratio, compare, compare_processes, show
 from contracts.policy import Duration
 from gateway.bootstrap import Product, check, product

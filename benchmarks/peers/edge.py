@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import aiohttp
@@ -265,7 +265,7 @@ def node(folder: Path, wsdl: Path, url: str, user: str, password: str) -> Iterat
         raise Absent("no node or no npm")
     _installed(["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix", str(folder), *NODE])
     there = {"NODE_PATH": str(folder / "node_modules"), "ERP_USER": user, "ERP_PASSWORD": password}
-    with process(["node", str(Path(__file__).with_name("edge_peer.cjs")), str(wsdl), url], there) as peer:
+    with process(["node", str(Path(__file__).with_name("edge.cjs")), str(wsdl), url], there) as peer:
         yield peer
 
 

@@ -1,0 +1,1 @@
+"""What benchmarks measure us against, where it takes more than a few lines."""
