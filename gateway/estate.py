@@ -387,7 +387,7 @@ class Edge(Entry, frozen=True, kw_only=True):
     either, requests wait by priority.
     """
     max_waiting: Annotated[int, Meta(ge=0)] = 200
-    """Requests that may wait, for half a second at most; beyond that 503 with Retry-After, the least important first."""
+    """Requests that may wait, for two seconds at most; beyond that 503 with Retry-After, the least important first."""
     drain: Duration = Duration(0)
     """On SIGTERM: how long requests are still taken after readiness went off; longer than a balancer needs to notice."""
     trusted_proxies: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ TARGET = 0.01
 """Seconds that the loop may be late without anybody having to go without."""
 LEAST = 8
 """The limit never falls below: enough to keep one processor busy, while some write to the store."""
-WAITS = (0.5, 0.3, 0.2, 0.1)
+WAITS = (2.0, 0.5, 0.2, 0.1)
 """Longest time in line by priority, seconds; whoever would wait longer is told at once."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""

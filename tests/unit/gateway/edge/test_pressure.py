@@ -139,7 +139,7 @@ async def test_who_cannot_make_it_is_told_at_once() -> None:
     pressure = Pressure(2, 100)
     fill(pressure)
     pressure.adapt(0.0, 1.0)
-    pressure._rate = 10.0  # as if ten places were given back in a second
+    pressure._rate = 2.0  # as if two places were given back in a second
     tasks = [asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later())) for _ in range(4)]
     await asyncio.sleep(0)
     await refused(pressure, CRITICAL, "web", "b")
