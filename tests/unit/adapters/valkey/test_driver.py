@@ -32,8 +32,8 @@ _names = (f"driver {n}" for n in count())
 
 @asynccontextmanager
 async def ledger(url: str, estate: str = "", limit: float = 5.0, **options: Any) -> AsyncIterator[ValkeyLedger]:
-    soon = {"backoff": Duration(0.02), "backoff_max": Duration(0.1)}
-    made = ValkeyLedger(ValkeyOptions(url=url, limit=Duration(limit), **soon, **options), estate or next(_names))
+    patient = {"connect_limit": Duration(10), "backoff": Duration(0.02), "backoff_max": Duration(0.1)}
+    made = ValkeyLedger(ValkeyOptions(url=url, limit=Duration(limit), **{**patient, **options}), estate or next(_names))
     await made.start()
     try:
         yield made
@@ -206,11 +206,9 @@ async def test_tls_is_spoken_with_authorities_that_are_declared_and_no_others(va
         there, back = await asyncio.open_connection(at.hostname, at.port)
         await asyncio.gather(carry(reader, back), carry(there, writer), return_exceptions=True)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    url = f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    async with ledger(url, tls=Tls(ca=str(tmp_path / "ca.pem"))) as made:
-        assert await take(made)
-    async with ledger(url) as made:
-        assert made.trouble == "no TLS connection: its certificate, or ours, is not accepted"
-    server.close()
-    await server.wait_closed()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        url = f"rediss://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        async with ledger(url, tls=Tls(ca=str(tmp_path / "ca.pem"))) as made:
+            assert await take(made)
+        async with ledger(url) as made:
+            assert made.trouble == "no TLS connection: its certificate, or ours, is not accepted"
