@@ -29,8 +29,8 @@ TICK = 0.05
 """Seconds between two looks at the loop."""
 TARGET = 0.01
 """Seconds that the loop may be late without anybody having to go without."""
-LEAST = 8
-"""The limit never falls below: enough to keep one processor busy, while some write to the store."""
+LEAST = 48
+"""The limit never falls below: a request needs a few rounds of the loop, and under a storm each round is long by its refusals alone."""
 WAITS = (2.0, 0.5, 0.2, 0.1)
 """Longest time in line by priority, seconds; whoever would wait longer is told at once."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
