@@ -104,7 +104,10 @@ class Door:
                 with step(Step.WAIT, resource="requests", waiters=self.pressure.waiting):
                     place = await self.pressure.enter(priority, principal.channel, principal.name, arrived + seconds)
             call = Call(channel=principal.channel, client=principal.name, deadline=arrived + seconds, priority=priority, waiting=place)
-            return await self._answer(endpoint, request, flight, extra, principal, call, seconds)
+            answer = await self._answer(endpoint, request, flight, extra, principal, call, seconds)
+            if answer.status == errors.Forbidden.status:  # one that is kept under its Idempotency-Key, which nobody raises
+                self._denied(errors.Forbidden.code, principal.name, request.peer, endpoint.route)
+            return answer
         except TillgateError as error:
             self._tell(error, flight.client, request.headers, request.peer, endpoint.route)
             return problems.answer(error, flight, extra)
@@ -220,15 +223,17 @@ class Door:
 
         async def perform(ask: Ask[Any, Any], fields: dict[str, str]) -> Answer:
             try:
-                async with asyncio.timeout_at(ask.call.deadline + (GRACE if endpoint.idempotent_key else min(GRACE, seconds / 5))):
-                    outcome = await endpoint.handle(ask, self._services)
+                try:
+                    async with asyncio.timeout_at(ask.call.deadline + (GRACE if endpoint.idempotent_key else min(GRACE, seconds / 5))):
+                        outcome = await endpoint.handle(ask, self._services)
+                except BaseException as exc:  # a no, a mistake, or a caller who went away: what was asked for it is paid
+                    sent = exc.sent if isinstance(exc, errors.UpstreamError) else any(hop.kind is Step.CALL for hop in flight.hops)
+                    self._charge(endpoint, request, principal, reached=sent)
+                    raise
             except TimeoutError as exc:
                 raise errors.DeadlineExceeded(system="", operation=endpoint.name) from exc
             except errors.InvalidRequest as exc:
                 raise replace(exc, where=self._life_cycle.as_sent(exc.where, endpoint, version)) from exc
-            except errors.UpstreamError as exc:
-                self._charge(endpoint, request, principal, reached=exc.sent)
-                raise
             reached = endpoint.route_class == "write" or any(s.via == "live" for s in outcome.sources)
             self._charge(endpoint, request, principal, reached=reached)
             entity = self._representation.entity(outcome, endpoint, request, ask, version)

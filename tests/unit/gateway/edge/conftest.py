@@ -86,6 +86,8 @@ class Bench:
     handle: Callable[[Ask[Any, Any], int], Awaitable[Outcome]] = plain
     """What every route does; it is told how often any has run."""
     asks: list[Ask[Any, Any]] = field(default_factory=list)
+    denied: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """What the audit log would be told."""
 
     async def client(self, name: str, *, expires_at: datetime | None = None, **changes: Any) -> dict[str, str]:
         client = Client(**{"name": name, "channel": "web", "scopes": tuple(SCOPES), "api_version": "2026-10-01", **changes})
@@ -207,6 +209,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             now=lambda: found.now,
             body_seconds=self.body_seconds,
             brown_outs=self.brown_outs,
+            denied=lambda *told: found.denied.append(told),
         )
         app = application(endpoints(lambda: found), door, recorder, max_requests=self.most, proxies=Proxies(self.trusted))
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app, client=("192.0.2.1", 1)), base_url="http://gateway")

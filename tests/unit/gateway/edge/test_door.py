@@ -240,6 +240,16 @@ async def test_a_clear_no_is_stored_and_said_again(bench: Bench) -> None:
     assert bench.runs == 1
 
 
+async def test_a_stored_no_to_who_may_not_is_told_to_the_audit_log_each_time_it_is_asked_for(bench: Bench) -> None:
+    async def no(ask: Ask[Any, Any], runs: int) -> Outcome:
+        raise errors.Forbidden(reason="another store's")
+
+    bench.handle = no
+    assert [a.status_code for a in (await bench.get("/things"), await bench.post(), await bench.post())] == [403] * 3
+    attempts = [("forbidden", "shop", "192.0.2.1", route) for route in ("GET /things", "POST /things", "POST /things")]
+    assert (bench.denied, bench.runs) == (attempts, 2)
+
+
 @pytest.mark.parametrize(
     "error",
     [

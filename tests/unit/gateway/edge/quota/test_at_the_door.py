@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -9,10 +10,10 @@ import httpx
 import pytest
 
 from contracts.canonical.base import Provenance
-from contracts.errors import GuardRefused, TillgateError, UpstreamTimeout
+from contracts.errors import GuardRefused, NotFound, StateConflict, TillgateError, UpstreamTimeout
 from gateway.edge.endpoint import Ask, Outcome
 from gateway.edge.quota import Limit, MemoryQuotas, Quota
-from observability import FlightRecord, Step
+from observability import FlightRecord, Step, step
 from tests.unit.gateway.edge.conftest import Bench, Thing
 
 
@@ -50,6 +51,39 @@ async def test_a_call_that_failed_costs_what_it_did_to_the_system(bench: Bench, 
     weighted = await bench.client("weighted", quota="weighted")
     answers = [await bench.http.get(f"/things/a{n}", headers=weighted) for n in range(3)]
     assert [left(answer) for answer in answers] == [39 - costs * n for n in range(3)]
+
+
+async def test_what_reached_a_system_is_paid_also_where_the_answer_is_a_no_comes_too_late_or_is_not_waited_for(bench: Bench) -> None:
+    asked = asyncio.Event()
+
+    async def end(ask: Ask[Any, Any], runs: int) -> Outcome:
+        with step(Step.CALL, system="erp", operation="GetThing"):
+            if runs > 2:
+                asked.set()
+                await asyncio.sleep(30)
+        raise NotFound(what="thing", key="a") if runs == 1 else StateConflict(what="thing", key="a", state="x", why="y")
+
+    bench.handle = end
+    weighted = await bench.client("weighted", quota="weighted")
+    answers = [await bench.http.get(f"/things/a{n}", headers=weighted) for n in range(3)]
+    assert [a.status_code for a in answers] == [404, 409, 504]
+    asked.clear()
+    gone = asyncio.create_task(bench.http.get("/things/aa", headers=weighted))
+    await asked.wait()
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    await answered(bench, "cache")
+    told = left(await bench.http.get("/things/aa", headers=weighted))
+    assert ([left(a) for a in answers], told) == ([39, 34, 29], 19)
+
+
+async def test_a_no_that_nobody_was_asked_for_costs_what_any_answer_does(bench: Bench) -> None:
+    async def no(ask: Ask[Any, Any], runs: int) -> Outcome:
+        raise NotFound(what="thing", key="a")
+
+    bench.handle = no
+    weighted = await bench.client("weighted", quota="weighted")
+    assert [left(await bench.http.get(f"/things/a{n}", headers=weighted)) for n in range(3)] == [39, 38, 37]
 
 
 async def test_a_write_costs_most_and_its_replay_no_more_than_any_answer(bench: Bench) -> None:
