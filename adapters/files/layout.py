@@ -6,11 +6,10 @@ The grammar is described at the top of contracts/systems/pos/tlog.toml and poslo
 from __future__ import annotations
 
 import codecs
-import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.errors import Finding, Findings
+from contracts.suggestion import nearest
 from mappings.language.shape import Field as ShapeField
 from mappings.language.shape import Kind, Leaf, Message
 from mappings.language.shape import Record as ShapeRecord
@@ -219,13 +219,6 @@ def parse(text: str, file: str, name: str) -> Layout:
         line = int(found[1]) if (found := re.search(r"line (\d+)", str(error))) else 1
         raise Findings(findings=(Finding(file, line, f"not TOML: {error}"),)) from error
     return _Reader(text, data, file, name).read()
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    known = list(words)
-    if close := difflib.get_close_matches(word, known, 1, 0.5):
-        return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(sorted(known)[:20])}" if known else ""
 
 
 def steps(path: str) -> tuple[Step, ...]:

@@ -29,6 +29,7 @@ from adapters.soap.errors import Unusable, read_fault
 from contracts import canonical, ports
 from contracts.errors import Finding, Findings
 from contracts.ports import CAPABILITIES
+from contracts.suggestion import nearest
 from gateway import estate as estates
 from gateway.bootstrap.keeping import keeping
 from gateway.bootstrap.own import OwnFunctions
@@ -184,7 +185,7 @@ def _recorded(estate: Estate, contracts: Mapping[str, Contract], source: estates
         for key, rule in [*(("mask", r) for r in rules.mask), *(("keep", r) for r in rules.keep)]:
             if (last := rule.rpartition(".")[2]) not in known:
                 message = f"{rule}: no operation that is used has a field {last!r}"
-                yield source.finding(("system", name, "recording", key), message, estates.nearest(last, known))
+                yield source.finding(("system", name, "recording", key), message, nearest(last, known))
 
 
 def _names(record: Record, seen: set[int]) -> set[str]:

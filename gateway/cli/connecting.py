@@ -18,12 +18,13 @@ import rich_click as click
 
 from contracts.errors import Finding, Findings, TillgateError
 from contracts.ports import CAPABILITIES
+from contracts.suggestion import nearest
 from gateway import estate as estates
 from gateway.bootstrap import check, parse_xml, types
 from gateway.bootstrap.proposing import Proposal, propose
 from gateway.cli.checking import new
 from gateway.cli.settings import Settings, reference_estate
-from gateway.estate import Estate, nearest
+from gateway.estate import Estate
 from mappings.language import ReadContext, load
 from mappings.language.draft.answers import draft_answer
 from mappings.language.draft.offers import Ranked, rank

@@ -14,12 +14,12 @@ import msgspec
 import rich_click as click
 
 from contracts.ports import CAPABILITIES
+from contracts.suggestion import nearest
 from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
 from gateway.bootstrap import Checked, check, goes_by, parse_xml, types
 from gateway.cli.settings import Settings
 from gateway.edge.reach import Reach
-from gateway.estate import nearest
 from mappings.language import CompiledMapping, ReadContext
 from mappings.language.coverage import coverage, lineage, summary
 from mappings.language.examples import given, run

@@ -15,10 +15,10 @@ import rich_click as click
 
 from adapters import recording
 from adapters.recording import Recorded
+from contracts.suggestion import nearest
 from gateway.bootstrap import Checked, check
 from gateway.bootstrap.proving import options_of, references, speaker
 from gateway.cli.settings import Settings
-from gateway.estate import nearest
 from gateway.proof import report
 from gateway.proof.documents import answers, subjects
 from gateway.proof.feeds import FileLab

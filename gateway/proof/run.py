@@ -10,8 +10,8 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from adapters.recording import Recorded
+from contracts.suggestion import nearest
 from gateway.bootstrap import Checked
-from gateway.estate import nearest
 from gateway.proof import catalogue, feeds
 from gateway.proof.case import Case, Differs, NotHere, Tier, Trial
 from gateway.proof.lab import Lab

@@ -12,7 +12,7 @@ import msgspec
 from contracts.admin import ClientChange, ClientView, IssuedKey, KeyState, KeyView, NewClient, Rotation
 from contracts.books import ApiKey, AuditEntry, Client, ClientBook, KeyRecord
 from contracts.errors import Forbidden, InvalidBody, NotFound, StateConflict
-from gateway.estate import nearest
+from contracts.suggestion import nearest
 from gateway.services.clock import Now
 from gateway.services.trail import entry_of, tell
 
