@@ -72,7 +72,7 @@ class Kept:
 
     @property
     def weight(self) -> int:
-        return len(self.body) + 2_000
+        return len(self.body) + 4 * sum(map(len, self.fields.values())) + 2_000
 
     def fresh(self, now: datetime, representation: Representation) -> bool:
         """Whether it may still be answered; if so, its heads are of this second."""
@@ -116,20 +116,25 @@ class Stored:
     def put(self, target: bytes, variant: Variant, kept: Kept) -> None:
         variants = self._targets.setdefault(target, {})
         if known := variants.get(variant):
-            self.weight -= known.weight
+            self.weight -= _weight(target, variant, known)
         variants[variant] = kept
-        self.weight += kept.weight
+        self.weight += _weight(target, variant, kept)
         self._targets.move_to_end(target)
         while self.weight > self._most:
-            _, gone = self._targets.popitem(last=False)
-            self.weight -= sum(each.weight for each in gone.values())
+            target, gone = self._targets.popitem(last=False)
+            self.weight -= sum(_weight(target, *each) for each in gone.items())
 
     def drop(self, target: bytes, variant: Variant) -> None:
         variants = self._targets.get(target, {})
         if known := variants.pop(variant, None):
-            self.weight -= known.weight
+            self.weight -= _weight(target, variant, known)
             if not variants:
                 del self._targets[target]
+
+
+def _weight(target: bytes, variant: Variant, kept: Kept) -> int:
+    """With what the caller wrote, which may be longer than the answer."""
+    return len(target) + len(variant.accept) + len(variant.encoding) + kept.weight
 
 
 def kept(

@@ -294,15 +294,29 @@ def test_the_least_recently_asked_goes_first_with_all_its_variants() -> None:
 
         def __init__(self) -> None: ...
 
-    kept, one, two = Stored(most_bytes=3_000), Variant(NEW, False, "", ""), Variant(OLD, False, "", "")
+    kept, one, two = Stored(most_bytes=3_006), Variant(NEW, False, "", ""), Variant(OLD, False, "", "")
     kept.put(b"/a", one, Thousand())
     kept.put(b"/a", two, Thousand())
     kept.put(b"/b", one, Thousand())
     assert kept.get(b"/a", one)
     kept.put(b"/c", one, Thousand())
-    assert (b"/a" in kept, b"/b" in kept, b"/c" in kept, kept.weight) == (True, False, True, 3_000)
+    assert (b"/a" in kept, b"/b" in kept, b"/c" in kept, kept.weight) == (True, False, True, 3_006)
     kept.put(b"/c", one, Thousand())
-    assert kept.weight == 3_000
+    assert kept.weight == 3_006
     kept.drop(b"/a", two)
     kept.drop(b"/a", one)
-    assert (b"/a" in kept, kept.weight, len(kept)) == (False, 1_000, 1)
+    assert (b"/a" in kept, kept.weight, len(kept)) == (False, 1_002, 1)
+
+
+def test_what_a_caller_wrote_weighs_as_well_so_that_long_fields_and_targets_take_no_more_memory_than_is_allowed() -> None:
+    class Small(Kept):
+        weight = 2_000
+
+        def __init__(self) -> None: ...
+
+    kept = Stored(most_bytes=1_000_000)
+    for n in range(200):
+        kept.put(b"/a", Variant(NEW, False, f"application/json;n={n};" + "x" * 30_000, f"gzip;{n}"), Small())
+        kept.put(b"/%d?" % n + b"x" * 16_000, Variant(NEW, False, "", ""), Small())
+    assert 10 < len(kept) < 50
+    assert 500_000 < kept.weight <= 1_000_000
