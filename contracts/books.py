@@ -84,11 +84,13 @@ class ClientBook(Protocol):
     async def put(self, client: Client) -> None: ...
 
     async def create(self, client: Client, key: ApiKey, entries: Sequence[AuditEntry]) -> None:
-        """Raises StateConflict when there is a client of this name."""
+        """Raises StateConflict when there is a client of this name, or one of its certificates stands for another."""
         ...
 
     async def change(self, before: Client, after: Client, entries: Sequence[AuditEntry]) -> None:
-        """Raises NotFound, and StateConflict when the client is no longer as it was in `before`."""
+        """Raises NotFound, and StateConflict when the client is no longer as it was in `before`, or one of its certificates stands for
+        another.
+        """
         ...
 
     async def rotate(self, key: ApiKey, overlap_until: datetime, entries: Sequence[AuditEntry]) -> int:

@@ -86,7 +86,7 @@ class ClientDesk:
         return self._view(await self._existing(name), await self._books.keys(name))
 
     async def add(self, wanted: NewClient) -> IssuedKey:
-        """Raises InvalidBody, Forbidden, StateConflict (there is one of this name)."""
+        """Raises InvalidBody, Forbidden, StateConflict (there is one of this name, or with its certificate)."""
         client = Client(
             name=wanted.name,
             channel=wanted.channel,
@@ -98,7 +98,6 @@ class ClientDesk:
         )
         self._fits(client)
         self._may_touch(client)
-        await self._sole(client)
         shown, key = self._issued(wanted.name, wanted.key_expires_at)
         detail = {**{name: value for name, value in _told(client).items() if value not in _PLAIN}, **_told_of(key)}
         entry = self._entry("client.added", client.name, detail)
@@ -120,7 +119,6 @@ class ClientDesk:
         if after != before:
             if {f for f in _RIGHTS if getattr(after, f) != getattr(before, f)}:
                 self._not_itself(name)
-            await self._sole(after)
             detail = {
                 k: f"{was} -> {new}" for (k, was), new in zip(_told(before).items(), _told(after).values(), strict=True) if was != new
             }
@@ -184,12 +182,6 @@ class ClientDesk:
                 )
         if actor.stores and not (client.stores and actor.stores.issuperset(client.stores)):
             raise Forbidden(reason=f"{actor.name!r} is bound to stores, so it looks after clients of these stores only")
-
-    async def _sole(self, client: Client) -> None:
-        """A certificate stands for one client. Raises StateConflict."""
-        for other in await self._books.list() if client.certificates else ():
-            if other.name != client.name and (shared := set(other.certificates) & set(client.certificates)):
-                raise StateConflict(what="certificate", key=min(shared), state="taken", why=f"it stands for client {other.name}")
 
     def _not_itself(self, name: str) -> None:
         """Raises StateConflict."""

@@ -41,6 +41,7 @@ class Clients:
 
     async def create(self, client: Client, key: ApiKey, entries: Sequence[AuditEntry]) -> None:
         async def unit(tx: Transaction) -> None:
+            await _alone(tx, client)
             if not await tx.query(
                 "insert into client (name, body) values ($1, $2) on conflict do nothing returning name", client.name, encode(client)
             ):
@@ -53,7 +54,7 @@ class Clients:
 
     async def change(self, before: Client, after: Client, entries: Sequence[AuditEntry]) -> None:
         async def unit(tx: Transaction) -> None:
-            await tx.lock(f"client {before.name}")
+            await _alone(tx, after)
             rows = await tx.query("select body from client where name = $1", before.name)
             if not rows:
                 raise NotFound(what="client", key=before.name)
@@ -66,6 +67,7 @@ class Clients:
 
     async def rotate(self, key: ApiKey, overlap_until: datetime, entries: Sequence[AuditEntry]) -> int:
         async def unit(tx: Transaction) -> int:
+            await tx.lock(f"client {key.client}")
             ended = await tx.execute(_EXPIRE, micros(overlap_until), key.client)
             await _add_key(tx, key)
             await write_entries(tx, entries)
@@ -85,6 +87,7 @@ class Clients:
 
     async def remove(self, name: str, entries: Sequence[AuditEntry]) -> None:
         async def unit(tx: Transaction) -> None:
+            await tx.lock(f"client {name}")
             await tx.execute("delete from api_key where client = $1", text(name))
             if not await tx.execute("delete from client where name = $1", text(name)):
                 raise NotFound(what="client", key=name)
@@ -150,6 +153,15 @@ class Clients:
 
 
 _EXPIRE = "update api_key set expires_at = $1 where client = $2 and (expires_at is null or expires_at > $1)"
+
+
+async def _alone(tx: Transaction, client: Client) -> None:
+    """Nobody else changes it now, or gives one of its certificates to another. Raises StateConflict when that has been done."""
+    await tx.lock(f"client {client.name}", *(["certificates of clients"] if client.certificates else []))
+    for (body,) in await tx.query("select body from client where name <> $1", client.name) if client.certificates else ():
+        other = decode(body, Client)
+        if shared := set(other.certificates) & set(client.certificates):
+            raise StateConflict(what="certificate", key=min(shared), state="taken", why=f"it stands for client {other.name}")
 
 
 async def _add_key(tx: Transaction, key: ApiKey) -> None:

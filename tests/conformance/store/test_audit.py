@@ -1,7 +1,11 @@
+import asyncio
+
+import msgspec
 import pytest
 
 from contracts.books import ApiKey, AuditEntry, Books, Client, StoredAnswer
 from contracts.errors import NotFound, StateConflict
+from tests.conformance.store.conftest import Open
 from tests.conformance.store.make import NOW, later
 
 WEB = Client(name="shop", channel="web", scopes=("orders:write",), api_version="2026-03-01")
@@ -84,6 +88,34 @@ async def test_change_over_an_older_state_is_refused_and_leaves_no_entry(books: 
         await books.clients.change(Client(name="nobody", channel="web", scopes=(), api_version="1"), WEB, [entry("c")])
     assert await books.clients.get("shop") == pinned
     assert await ids(books) == ["a"]
+
+
+async def test_certificate_stands_for_one_client_also_when_two_are_given_it_at_once(books: Books, another: Open) -> None:
+    other = await another()
+    await books.clients.create(WEB, api_key("abc"), [])
+    app = Client(name="app", channel="web", scopes=("orders:write",), api_version="2026-10-01", certificates=("print",))
+    shop = msgspec.structs.replace(WEB, certificates=("print", "more"))
+    done = await asyncio.gather(
+        books.clients.create(app, api_key("xyz", client="app"), [entry("a")]),
+        other.clients.change(WEB, shop, [entry("b")]),
+        return_exceptions=True,
+    )
+    refused = [outcome for outcome in done if outcome is not None]
+    assert [type(outcome) for outcome in refused] == [StateConflict]
+    assert "stands for client" in str(refused[0])
+    assert [c.certificates for c in await books.clients.list() if c.certificates] in ([("print",)], [("print", "more")])
+    assert len(await ids(books)) == 1
+
+
+async def test_client_that_is_removed_while_it_gets_a_key_is_gone_with_it(books: Books, another: Open) -> None:
+    other = await another()
+    await books.clients.create(WEB, api_key("abc"), [])
+    rotated, removed = await asyncio.gather(
+        books.clients.rotate(api_key("xyz"), later(60), [entry("a")]), other.clients.remove("shop", [entry("b")]), return_exceptions=True
+    )
+    assert removed is None
+    assert rotated == 1 or isinstance(rotated, NotFound)
+    assert await books.clients.keys("shop") == []
 
 
 async def test_rotation_adds_a_key_and_ends_the_others_after_the_overlap(books: Books) -> None:
