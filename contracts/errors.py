@@ -75,6 +75,9 @@ class InvalidRequest(CallerError):
     expected: str
     got: str
 
+    def __str__(self) -> str:
+        return f"{'' if self.where else 'the body'}{super().__str__()}"
+
     @property
     def extensions(self) -> dict[str, Any]:
         return _at(self.where, self.expected, self.got)

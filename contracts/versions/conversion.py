@@ -17,7 +17,7 @@ import msgspec
 
 from contracts.events import DATA, Event, schema_id
 from contracts.versions.change import Change, Misshapen, Version, mistakes
-from contracts.versions.shapes import ANY, Shapes, Struct, held, inside, is_struct, member, names, places, required
+from contracts.versions.shapes import ANY, Shapes, Struct, choices, declared, held, inside, is_struct, member, names, places, required
 
 Convert = Callable[[Any], Any]
 
@@ -101,6 +101,12 @@ class VersionHistory:
         """A JSON pointer (RFC 6901) into the newest shape, in the names of `version`; it ends where that has nothing of its own."""
         path = [s.replace("~1", "/").replace("~0", "~") for s in pointer.split("/")[1:]]
         return _pointer(self._renamed(path, kind, self.newer_than(version), 0))
+
+    def allowed(self, pointer: str, kind: Any, version: str) -> tuple[str, ...]:
+        """What may stand at a JSON pointer in the shape of `version`: the members of an object, or the values of an enumeration."""
+        shapes = self._shapes(len(self.newer_than(version)))
+        found = declared(kind, [s.replace("~1", "/").replace("~0", "~") for s in pointer.split("/")[1:]], shapes)
+        return tuple(names(shapes.get(found, found))) if is_struct(found) else tuple(sorted(choices(found)))
 
     def touched(self, kind: Any, version: str) -> tuple[Touched, ...]:
         """What of a `kind` in the shape of `version` is otherwise in a newer one."""
@@ -273,7 +279,7 @@ def _struct(kind: Struct, change: type[Change], shapes: Shapes, active: dict[Str
             return value
         if own and up:
             if unknown := next((k for k in value if k not in before), None):
-                raise Misshapen("a member of this object", "an unknown one", unknown)
+                raise Misshapen(f"a member of this object ({', '.join(before)})", "an unknown one", unknown)
             value = change.up(value)
         if inner:
             value = {k: _at(k, inner[k], v) if k in inner and v is not None else v for k, v in value.items()}

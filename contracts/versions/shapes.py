@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -55,6 +55,17 @@ def inside(kind: Any) -> Iterator[tuple[str, Any]]:
         yield ANY, args[0]
     elif origin is dict:
         yield ANY, args[1]
+
+
+def declared(kind: Any, path: Sequence[str], shapes: Shapes) -> Any:
+    """What a value of this type holds at a path (any step leads to an element of a list); None: nothing that is known."""
+    if is_struct(kind):
+        inner = names(shapes.get(kind, kind))
+        return kind if not path else declared(inner[path[0]], path[1:], shapes) if path[0] in inner else None
+    if not path and choices(kind):
+        return kind
+    within = (declared(each, path[1:] if step else path, shapes) for step, each in inside(kind) if path or not step)
+    return next((found for found in within if found is not None), None)
 
 
 def held(kind: Any, shapes: Shapes) -> set[Struct]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
@@ -22,6 +21,8 @@ from contracts.versions import Misshapen, VersionHistory
 
 MAX_QUERY_BYTES = 16_384
 MAX_QUERY_FIELDS = 400
+MOST_LISTED = 16
+"""Names or values that an answer lists; of more it says how many."""
 
 _ONCE = frozenset(
     ("accept", "api-version", "authorization", "content-encoding", "content-type", "idempotency-key", "if-match", "request-timeout")
@@ -119,15 +120,28 @@ def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionH
             value = msgspec.json.decode(raw, type=kind)
         json.loads(raw, object_pairs_hook=_members, parse_int=str, parse_float=str)
     except msgspec.ValidationError as exc:
-        invalid = _invalid(exc)
-        raise dataclasses.replace(invalid, where=history.as_sent(invalid.where, kind, version)) from exc
+        raise _invalid(
+            exc,
+            _plainly(raw),
+            lambda place: history.as_sent(place, kind, version),
+            lambda place: history.allowed(place, kind, version),
+        ) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidRequest(where="", expected="a JSON document in UTF-8", got=str(exc).removeprefix("JSON is malformed: ")[:200]) from exc
+        got = str(exc).removeprefix("JSON is malformed: ")[:200] if raw.strip() else "an empty body"
+        raise InvalidRequest(where="", expected="a JSON document in UTF-8", got=got) from exc
     except RecursionError as exc:
         raise InvalidRequest(where="", expected="JSON of moderate depth", got="nesting too deep") from exc
     except Misshapen as exc:
         raise InvalidBody(where="".join(map(_step, exc.path)), expected=exc.expected, got=exc.got) from exc
     return value
+
+
+def _plainly(raw: bytes) -> Any:
+    """Whatever it is, as JSON; None for what is none."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,24 +163,48 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _NAMES = {"str": "a string", "int": "an integer", "float": "a number", "bool": "true or false", "object": "an object", "array": "an array"}
 
 
-def _invalid(exc: msgspec.ValidationError) -> InvalidBody:
-    """msgspec's sentence in ours: what was expected, what came, where."""
+def _invalid(
+    exc: msgspec.ValidationError,
+    sent: Any,
+    as_sent: Callable[[str], str] = str,
+    allowed: Callable[[str], Collection[str]] = lambda place: (),
+) -> InvalidBody:
+    """msgspec's sentence in ours: what was expected, what came, where. `allowed` gives the names or values that may stand at a place."""
     message, _, path = str(exc).partition(" - at `")
-    where = pointer(path.rstrip("`"))
+    within = pointer(path.rstrip("`"))
+    where = as_sent(within)
+    known = allowed(where)
+    listed = ", ".join(known) if len(known) <= MOST_LISTED else ", ".join([*known][:MOST_LISTED]) + f" and {len(known) - MOST_LISTED} more"
     if found := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", message):
         missing = found[1].startswith("missing")
         return InvalidBody(
-            where=where + _step(found[2]),
-            expected="a value" if missing else "a member of this object",
+            where=as_sent(within + _step(found[2])),
+            expected="a value" if missing else f"a member of this object ({listed})",
             got="none" if missing else "an unknown one",
         )
     if found := re.fullmatch(r"Invalid enum value (.*)", message, re.DOTALL):
-        return InvalidBody(where=where, expected="one of the published values", got=found[1][:80])
+        return InvalidBody(where=where, expected=f"one of {listed}" if listed else "one of the published values", got=found[1][:80])
     if found := re.fullmatch(r"(?:Integer value|Number) out of range", message):
         return InvalidBody(where=where, expected="a number of moderate size", got="one out of range")
     expected, _, got = re.sub(r"^[Ee]xpected ", "", message).partition(", got ")
     expected = re.sub(r"matching regex '(.*)'", lambda m: "matching " + m[1].replace("\\\\", "\\").removesuffix(r"(?!\n)"), expected)
-    return InvalidBody(where=where, expected=_plain(expected)[:300], got=(_plain(got) or "another value")[:200])
+    return InvalidBody(where=where, expected=_plain(expected)[:300], got=(_plain(got) or _shown(sent, where))[:200])
+
+
+def _shown(sent: Any, place: str) -> str:
+    """What stands there: a number itself, of a text only how long it is. A body has names and addresses of persons."""
+    for step in place.split("/")[1:]:
+        if isinstance(sent, dict):
+            sent = sent.get(step)
+        elif isinstance(sent, list) and step.isdecimal() and int(step) < len(sent):
+            sent = sent[int(step)]
+        else:
+            return "another value"
+    if isinstance(sent, str):
+        return f"a text of {len(sent)} characters" if sent else "an empty text"
+    if isinstance(sent, list):
+        return f"{len(sent)} elements"
+    return str(sent)[:40] if isinstance(sent, int | float) else "another value"
 
 
 def _plain(text: str) -> str:
@@ -243,7 +281,7 @@ def parameters(
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
-        invalid = _invalid(exc)
+        invalid = _invalid(exc, values, allowed=lambda place: history.allowed(place, kind, history.newest.date))
         where = invalid.where.split("/")[1] if invalid.where else ""
         public = next((name for name, known in names.items() if known.name == where), where)
         raise InvalidRequest(where=f"query:{public}", expected=invalid.expected, got=invalid.got) from exc
@@ -284,6 +322,6 @@ def path(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, str]:
         try:
             found[name] = msgspec.convert(values[name], kind)
         except msgspec.ValidationError as exc:
-            invalid = _invalid(exc)
+            invalid = _invalid(exc, values[name])
             raise InvalidRequest(where=f"path:{name}", expected=invalid.expected, got=repr(str(values[name])[:80])) from exc
     return found
