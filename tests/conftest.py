@@ -1,6 +1,7 @@
 """What every test finds: real servers that start when asked for, loopback as the only network, samples, deep mode."""
 
 import ipaddress
+import logging
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.servers import chromium, postgres, rabbitmq, valkey
 
@@ -61,6 +63,17 @@ def loopback_only(event: str, args: tuple[object, ...]) -> None:
         local = False
     if not local:
         raise PermissionError(f"tests speak to loopback only, not to {host}")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command that ran inside a test has bound the logs to a stream that ends with it."""
+    root = logging.getLogger()
+    handlers, level, configured = root.handlers[:], root.level, structlog.get_config()
+    yield
+    if structlog.get_config() != configured:
+        structlog.configure(**configured)
+        root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

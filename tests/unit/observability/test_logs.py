@@ -2,25 +2,18 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-import structlog
 
 from observability import Recorder, Step, step
 from observability.logs import configure, get_logger
 
 
 @pytest.fixture
-def stream() -> Iterator[io.TextIOWrapper]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield io.TextIOWrapper(io.BytesIO(), write_through=True)
-    structlog.reset_defaults()
-    root.handlers = handlers
-    root.setLevel(level)
+def stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), write_through=True)
 
 
 def lines(stream: io.TextIOWrapper) -> list[dict[str, Any]]:

@@ -46,7 +46,16 @@ from tests.products import no_limits, reference
 from tests.servers import issuer as servers
 
 OPEN = {
-    *("GET /", "GET /docs", "GET /docs/{version}", "GET /openapi/{file}", "GET /problems", "GET /problems/{code}", "GET /changelog"),
+    *(
+        "GET /",
+        "GET /docs",
+        "GET /docs/{version}",
+        "GET /openapi/{file}",
+        "GET /asyncapi/{file}",
+        "GET /problems",
+        "GET /problems/{code}",
+        "GET /changelog",
+    ),
     *("GET /health/live", "GET /health/ready"),
     *("GET /console/login", "POST /console/login", "GET /console/static/{name}"),
 }
