@@ -52,13 +52,13 @@ def test_a_long_enumeration_is_cut_and_says_how_much_is_left_out() -> None:
     error = refused(ReservationDraft, HOLD | {"quantity": {"value": "1", "unit": "PCS"}})
     values = HISTORY.allowed("/quantity/unit", ReservationDraft, HISTORY.newest.date)
     assert error.got == "'PCS'"
-    assert error.expected.startswith("one of ") and len(values) > 3
+    assert error.expected.startswith("one of ")
     assert ("more" in error.expected) is (len(values) > reading.MOST_LISTED)
 
 
 @pytest.mark.parametrize("body", [b"", b" \n"])
 def test_an_empty_body_is_called_one(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="^the body: expected a JSON document in UTF-8, got an empty body$"):
+    with pytest.raises(InvalidRequest, match=r"^the body: expected a JSON document in UTF-8, got an empty body$"):
         reading.body(body, ReservationDraft, HISTORY.newest.date, HISTORY)
 
 
