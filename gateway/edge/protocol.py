@@ -139,7 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head = True, 0
+        self._in_head, self._head, self._idle_since = True, 0, None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn's, without another call. A trailer is read by nobody."""
@@ -151,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end()
-        self._in_head = False
+        self._in_head, self._idle_since = False, None
         if len(self.url) + sum(len(k) + len(v) + 4 for k, v in self.headers) > MAX_HEAD_BYTES:
             self._refusal = HeadTooLarge()
             raise self._refusal
@@ -229,7 +229,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
-        self._idle_since = None
+        """Only another request ends that time: the rest of an answered one's body, or empty lines, could come for ever."""
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever asks for another protocol is answered in this one (RFC 9110 §7.8): some clients do so each time."""
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None

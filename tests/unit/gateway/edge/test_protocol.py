@@ -180,13 +180,20 @@ async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other
 
 
 @pytest.mark.slow
-async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(live: Live) -> None:
-    cached = f"/products/{SKU}"
-    for _ in range(2):
-        await said(live, asking(live, cached), seconds=0.5)
-    began = asyncio.get_running_loop().time()
-    assert (await said(live, asking(live, cached), asking(live, cached), seconds=30)).count(b"HTTP/1.1 200 ") == 2
-    assert asyncio.get_running_loop().time() - began < 30
+class Impatient(protocol.BoundedProtocol):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = 1
+
+
+async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(tmp_path: Path) -> None:
+    async with running(tmp_path, change=few, http=Impatient) as live:
+        cached = f"/products/{SKU}"
+        for _ in range(2):
+            await said(live, asking(live, cached), seconds=0.5)
+        began = asyncio.get_running_loop().time()
+        assert (await said(live, asking(live, cached), asking(live, cached), seconds=30)).count(b"HTTP/1.1 200 ") == 2
+        assert asyncio.get_running_loop().time() - began < 30
 
 
 async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live) -> None:
@@ -254,6 +261,47 @@ async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing
             while live.product.recorder.open_flights:  # noqa: ASYNC110 - nobody announces the end of a flight
                 await asyncio.sleep(0.01)
         assert (await live.http.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("drop", [b"x", b"\r\n"], ids=["the rest of a body", "empty lines"])
+async def test_what_drops_in_after_the_answer_keeps_no_connection_open(tmp_path: Path, drop: bytes) -> None:
+    async with running(tmp_path, change=few, http=Impatient) as live:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+        body = "Content-Length: 90000\r\n" if drop == b"x" else ""
+        writer.write(asking(live, "/locations", more=body))
+        ended = asyncio.create_task(reader.read())
+        for _ in range(40):
+            if ended.done():
+                break
+            await asyncio.sleep(0.1)
+            writer.write(drop)
+        writer.close()
+        assert ended.done()
+        assert (await ended).count(b"HTTP/1.1 200 ") == 1
+
+
+async def test_a_connection_that_was_idle_serves_on_however_long_the_next_request_takes(tmp_path: Path) -> None:
+    async with running(tmp_path, change=few, http=Impatient) as live:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+        whole = asking(live, "/locations")
+        for piece in (whole, whole[:20], whole[20:40], whole[40:]):
+            writer.write(piece)
+            await asyncio.sleep(0.6)
+        answer = await reader.read()
+        writer.close()
+        assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_a_wish_for_another_protocol_is_passed_over_without_a_word(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    for wish in ("h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n", "websocket\r\nConnection: upgrade\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+        for target in ("/locations", "/health/live"):
+            writer.write(asking(live, target, more=f"Upgrade: {wish}"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        writer.close()
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 async def test_one_address_has_only_so_many_connections_unless_it_is_a_declared_proxy_s(tmp_path: Path) -> None:
