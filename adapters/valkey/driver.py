@@ -52,7 +52,6 @@ class ValkeyLedger:
         self._open = 0
         """Lines that stand."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._closing = False
         self._told: str | None = "not connected yet"
         self.lost = 0
         """Charges that nobody could be told."""
@@ -100,7 +99,6 @@ class ValkeyLedger:
         self._tasks.append(asyncio.create_task(self._live(), name="quota ledger beat"))
 
     async def close(self) -> None:
-        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,7 +205,7 @@ class ValkeyLedger:
 
 async def _within(work: Any, by: float, limit: float) -> Any:
     """Like asyncio.timeout_at; but where our own loop was held up, the server gets `limit` anew: its answer may lie there already."""
-    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    loop, task, caller = asyncio.get_running_loop(), asyncio.ensure_future(work), asyncio.current_task()
     expired, timer = False, loop.call_at(by, lambda: ring(by))
 
     def ring(due: float) -> None:
@@ -222,7 +220,7 @@ async def _within(work: Any, by: float, limit: float) -> Any:
     try:
         return await task
     except asyncio.CancelledError:
-        if expired:
+        if expired and not (caller and caller.cancelling()):
             raise TimeoutError from None
         task.cancel()
         raise

@@ -17,7 +17,7 @@ import redis
 import trustme
 
 from adapters.options import Tls
-from adapters.valkey.driver import ValkeyLedger
+from adapters.valkey.driver import ValkeyLedger, _within
 from adapters.valkey.spec import ValkeyOptions
 from contracts.policy import Duration
 from contracts.quota import LedgerAway, Limit, Plan, Quota, plans
@@ -212,3 +212,20 @@ async def test_tls_is_spoken_with_authorities_that_are_declared_and_no_others(va
             assert await take(made)
         async with ledger(url) as made:
             assert made.trouble == "no TLS connection: its certificate, or ours, is not accepted"
+
+
+async def test_who_is_cancelled_while_its_time_runs_out_is_cancelled_and_does_not_go_on() -> None:
+    ending = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            await asyncio.sleep(60)
+
+    waiting = asyncio.create_task(_within(work(), asyncio.get_running_loop().time(), 0.02))
+    await ending.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
