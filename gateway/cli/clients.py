@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -69,14 +68,15 @@ class Gateway:
         await self._ask("DELETE", _of(name), ClientView)
 
     async def pages(self, path: str, query: dict[str, str], kind: type[K]) -> AsyncIterator[K]:
-        """Along the links to the next page (RFC 8288)."""
+        """Along the links to the next page."""
+        from gateway.cli.client_transport import next_of
         from gateway.cli.recording import asked
 
-        while path:
-            async with asked(self._settings, self._url, self._key, path, query, "GET") as answer:
-                following = re.search(r'<([^>]*)>; rel="next"', answer.headers.get("Link", ""))
+        following: str | None = path
+        while following:
+            async with asked(self._settings, self._url, self._key, following, query, "GET") as answer:
+                following, query = next_of(answer.headers.get("Link", "")), {}
                 yield msgspec.json.decode(await answer.read(), type=kind)
-            path, query = (following[1] if following else ""), {}
 
     async def _ask(self, method: str, path: str, kind: type[K], body: msgspec.Struct | None = None) -> K:
         from gateway.cli.recording import asked
