@@ -28,6 +28,7 @@ from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.pressure import Held, Importance, Pressure
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
+from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
 from gateway.edge.request import Answer, Request
@@ -81,6 +82,7 @@ class Door:
         self._usage = usage
         self._services = services
         self._deadlines = deadlines
+        self._store_parameters = store_parameters(history)
         self._life_cycle = LifeCycle(history, now, brown_outs)
         self._cursors = Cursors(secret)
         self._representation = Representation(history, now, freshness, self._cursors)
@@ -273,7 +275,7 @@ class Door:
     def _counted(self, query: bytes, principal: Principal) -> tuple[str, str, str]:
         """Quota, client and store. A quota that the estate has dropped: the narrowest."""
         quota = principal.quota if principal.quota in self._quotas else ANONYMOUS
-        return quota, principal.name, store_of(principal, query) if self._quotas.by_store(quota) else ""
+        return quota, principal.name, store_of(principal, query, self._store_parameters) if self._quotas.by_store(quota) else ""
 
     async def _take(self, quota: str, client: str, store: str, route_class: str) -> Taken:
         if taken := self._quotas.take_now(quota, client, store, route_class):

@@ -4,6 +4,20 @@ from contracts.quota import Costs, Limit, Quota
 from gateway.edge.quota.memory import MemoryQuotas
 from gateway.edge.quota.port import ANONYMOUS, Gauge, Near, Quotas, Taken
 from gateway.edge.quota.shared import SharedQuotas
-from gateway.edge.quota.subject import address, store
+from gateway.edge.quota.subject import address, parameters, store
 
-__all__ = ["ANONYMOUS", "Costs", "Gauge", "Limit", "MemoryQuotas", "Near", "Quota", "Quotas", "SharedQuotas", "Taken", "address", "store"]
+__all__ = [
+    "ANONYMOUS",
+    "Costs",
+    "Gauge",
+    "Limit",
+    "MemoryQuotas",
+    "Near",
+    "Quota",
+    "Quotas",
+    "SharedQuotas",
+    "Taken",
+    "address",
+    "parameters",
+    "store",
+]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import parse_qs
+from collections.abc import Collection
+from urllib.parse import parse_qsl
 
+from contracts.versions import VersionHistory
 from gateway.edge.identity.principal import Principal
+
+_STORE = "location"
 
 
 def address(peer: str) -> str:
@@ -19,12 +23,26 @@ def address(peer: str) -> str:
     return str(ip.ipv4_mapped) if ip.ipv4_mapped else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
-def store(principal: Principal, query: bytes) -> str:
-    """The store that a client stands for, or that its query names among those it may act for; "" for all others, which count as one."""
+def parameters(history: VersionHistory) -> frozenset[str]:
+    """What the query parameter that names stores is called, in any version."""
+    names = {_STORE}
+    for version in history.versions:
+        for change in version.changes:
+            names |= {old for new, old in change.parameters.items() if new in names}
+    return frozenset(names)
+
+
+def store(principal: Principal, query: bytes, names: Collection[str]) -> str:
+    """The store that a client stands for, or the one that its query names among those it may act for; "" for all others, and for several
+    at once, which count as one. `names`: see `parameters`.
+    """
     if len(principal.stores) == 1:
         return next(iter(principal.stores))
     try:
-        named = parse_qs(query.decode("ascii"), max_num_fields=50).get("location", [""])[0]
+        said = parse_qsl(query.decode("ascii"), max_num_fields=50)
     except ValueError:
+        return ""
+    named, *others = {each for name, value in said if name in names for each in value.split(",")} or {""}
+    if others:
         return ""
     return named if named in principal.stores or (not principal.stores and named.isalnum() and len(named) <= 20) else ""

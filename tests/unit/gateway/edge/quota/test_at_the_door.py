@@ -11,8 +11,10 @@ import pytest
 
 from contracts.canonical.base import Provenance
 from contracts.errors import GuardRefused, NotFound, StateConflict, TillgateError, UpstreamTimeout
+from contracts.versions import HISTORY
 from gateway.edge.endpoint import Ask, Outcome
-from gateway.edge.quota import Limit, MemoryQuotas, Quota
+from gateway.edge.identity.principal import Principal
+from gateway.edge.quota import Limit, MemoryQuotas, Quota, subject
 from observability import FlightRecord, Step, step
 from tests.unit.gateway.edge.conftest import Bench, Thing
 
@@ -115,6 +117,23 @@ async def test_a_store_counts_for_itself_and_the_answer_names_it(bench: Bench) -
     assert '"till";r=1;t=1800;pk=:MDAwMQ==:' in first.headers["ratelimit"]
     assert '"writes"' not in first.headers["ratelimit-policy"]
     assert [(left(await ask(location), "till")) for location in ("0002", "0001", "0001", "0003", "0004")] == [1, 0, 0, 1, 0]
+
+
+async def test_who_names_several_stores_or_invents_one_beside_its_own_gets_no_count_for_each_of_them(bench: Bench) -> None:
+    for name, stores in (("bound", ("0001", "0002")), ("free", ())):
+        tills = await bench.client(name, quota="tills", stores=stores)
+        spelled = ("0001,0002", "0002&location=0001", "x1&location=0001", "0001%2Cx2")
+        answers = [await bench.http.get(f"/things?location={location}", headers=tills) for location in spelled]
+        assert [left(answer, "till") for answer in answers] == [1, 0, 0, 0]
+        assert '"till";r=0;t=1800;pk=::' in answers[-1].headers["ratelimit"]
+        same = [await bench.http.get(f"/things?location={location}", headers=tills) for location in ("0001,0001", "%30001")]
+        assert [left(answer, "till") for answer in same] == [1, 0]
+
+
+def test_a_store_is_found_under_the_name_that_its_parameter_has_in_any_version() -> None:
+    bound = Principal("tills", "web", frozenset(), frozenset(("0001", "0002")), "", "tills", "key")
+    names = subject.parameters(HISTORY)
+    assert [subject.store(bound, b"sku=1&%s=0002" % name, names) for name in (b"location", b"store", b"shop")] == ["0002", "0002", ""]
 
 
 async def test_a_limit_of_writes_holds_for_writes_only(bench: Bench) -> None:

@@ -125,4 +125,4 @@ def test_an_address_counts_with_its_neighbours_of_one_customer(peer: str, key: s
 )
 def test_a_call_is_about_the_store_that_its_client_may_act_for(stores: tuple[str, ...], query: bytes, counts_as: str) -> None:
     who = Principal("shop", "web", frozenset(), frozenset(stores), "2026-10-01", "standard", "key")
-    assert store(who, query) == counts_as
+    assert store(who, query, ("location",)) == counts_as
