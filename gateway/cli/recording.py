@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import ssl
 import sys
 import tempfile
 import tomllib
@@ -47,7 +48,7 @@ async def asked(
     if url is None:
         estate, _ = read(settings.estate)
         host = resolve(estate.edge.host)
-        url = f"http://{f'[{host}]' if ':' in host else host}:{estate.edge.port}"
+        url = f"{'https' if estate.edge.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{estate.edge.port}"
     limits = aiohttp.ClientTimeout(total=None, connect=5)
     headers = {"Authorization": f"Bearer {key}"}
     if method != "GET":
@@ -61,6 +62,11 @@ async def asked(
                 problem = msgspec.json.decode(await answer.read() or b"{}", type=dict[str, Any])
                 raise click.ClickException(f"{url}{path}: {problem.get('detail') or problem.get('title') or f'HTTP {answer.status}'}")
             yield answer
+    except aiohttp.ClientConnectorCertificateError as exc:
+        error = exc.certificate_error
+        why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error
+        advice = "name its authority in SSL_CERT_FILE, and the gateway as its certificate does in --url"
+        raise click.ClickException(f"{url}: the gateway's certificate is not trusted here ({why}): {advice}") from exc
     except (aiohttp.ClientError, ValueError) as exc:
         raise click.ClickException(f"{url}: no gateway answers there: {exc}") from exc
 

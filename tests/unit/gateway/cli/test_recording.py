@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
+import ssl
+import threading
 from pathlib import Path
 
 import pytest
+import trustme
 
 from gateway.cli import main
 from tests.products import ROOT, own_estate
@@ -106,6 +111,27 @@ def test_a_gateway_that_is_not_there_is_said_in_one_line(capsys: pytest.CaptureF
         code, _, err = call(capsys, estate, *command, "--url", f"http://127.0.0.1:{unused_tcp_port}", "--key", "tg_none")
         assert code == 1
         assert "no gateway answers there" in err
+
+
+def test_where_the_estate_has_tls_commands_speak_https_and_say_that_a_certificate_is_not_trusted(
+    capsys: pytest.CaptureFixture[str], estate: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as talk:
+                talk.recv(1)
+
+        port = listener.getsockname()[1]
+        text = (estate / "estate.toml").read_text().replace("port = 8080", f"port = {port}")
+        (estate / "estate.toml").write_text(text + '\n[edge.tls]\ncertificate = "gateway.pem"\nkey = "gateway.key"\n')
+        threading.Thread(target=greet, daemon=True).start()
+        code, _, err = call(capsys, estate, "reload", "--key", "tg_none")
+    assert code == 1
+    assert f"https://127.0.0.1:{port}: the gateway's certificate is not trusted here (" in err
+    assert "SSL_CERT_FILE" in err
 
 
 def test_a_system_that_is_not_called_is_not_recorded(capsys: pytest.CaptureFixture[str], estate: Path) -> None:
