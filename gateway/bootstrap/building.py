@@ -174,7 +174,7 @@ def _application(
     drifts: dict[str, Drift],
     controls: admin.Controls,
 ) -> Flights:
-    estate = checked.estate
+    estate, announced = checked.estate, brown_outs(checked.estate)
     openapi.check((*ENDPOINTS, *ADMIN), HISTORY)
     door = Door(
         books=base.books,
@@ -190,7 +190,7 @@ def _application(
         retention_days=estate.edge.idempotency_retention / 86_400,
         now=base.now,
         denied=base.audit.denied,
-        brown_outs=brown_outs(estate),
+        brown_outs=announced,
         pressure=base.pressure,
         importance=Importance(
             {name: channel.priority for name, channel in estate.channel.items()},
@@ -199,13 +199,13 @@ def _application(
         ),
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
-    changelog, catalogue, announced = openapi.changelog(HISTORY), problems.catalogue(), brown_outs(estate)
+    changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
 
     @functools.lru_cache(maxsize=2 * len(published))
     def reference(version: str, today: date, offered: str) -> str:
         midnight = datetime.combine(today, time(), UTC)
         told = [{**v, "brownOuts": [w.said for w, _ in coming(announced, v["version"], midnight, 3)]} for v in changelog]
-        return portal.render_reference(published[version], told, catalogue, documents=published, today=today, demo_key=offered)
+        return portal.render_reference(published[version], told, catalogue, today=today, demo_key=offered)
 
     documents = console_pages.Documents(
         openapi={version: msgspec.json.encode(document) for version, document in published.items()},

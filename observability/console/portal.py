@@ -98,7 +98,7 @@ class ChangeView(NamedTuple):
     sentence: Markup
     before: str
     after: str
-    """Examples of the type in the version before and in this one: the fields that differ. Empty where nothing of it can be shown."""
+    """The changelog's example in the version before and in this one: the fields that differ. Empty where it has none."""
 
 
 class VersionView(NamedTuple):
@@ -129,21 +129,19 @@ def render_reference(
     changelog: list[dict[str, Any]],
     problems: list[dict[str, Any]],
     *,
-    documents: Mapping[str, Schema] | None = None,
     today: date | None = None,
     demo_key: str = "",
 ) -> str:
     """The API reference of the version that `document` (OpenAPI 3.1) describes. `changelog`: all versions, newest first;
-    `problems`: code, title, status, fault, retryable, advice of everything that can go wrong. `documents`: those of all versions, for
-    what a change made of a type; `today` decides which versions are off. `demo_key` is offered to whoever reads: a demo's, nobody
-    else's. All of it may hold hostile text.
+    `problems`: code, title, status, fault, retryable, advice of everything that can go wrong. `today` decides which versions are off.
+    `demo_key` is offered to whoever reads: a demo's, nobody else's. All of it may hold hostile text.
     """
     info = document.get("info", {})
     version = str(info.get("version", ""))
     tags = tuple(_tags(document, _titles(problems)))
     operations = [o for tag in tags for o in tag.operations]
     easy = [o for o in operations if o.method == "GET" and not any(where != "header" and p.required for where, p in o.parameters)]
-    versions = tuple(_versions(changelog, documents or {}, today or datetime.now(UTC).date()))
+    versions = tuple(_versions(changelog, today or datetime.now(UTC).date()))
     return (
         _environment()
         .get_template("reference.html")
@@ -194,10 +192,9 @@ def _titles(problems: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {str(p.get("code", "")): str(p.get("title", "")) for p in problems}
 
 
-def _versions(changelog: Sequence[Mapping[str, Any]], documents: Mapping[str, Schema], today: date) -> Iterator[VersionView]:
+def _versions(changelog: Sequence[Mapping[str, Any]], today: date) -> Iterator[VersionView]:
     for number, entry in enumerate(changelog):
         version, sunset, deprecated = (str(entry.get(k) or "") for k in ("version", "sunset", "deprecated"))
-        older = str(changelog[number + 1].get("version", "")) if number + 1 < len(changelog) else ""
         off = bool(sunset) and sunset < today.isoformat()
         yield VersionView(
             version=version,
@@ -205,23 +202,16 @@ def _versions(changelog: Sequence[Mapping[str, Any]], documents: Mapping[str, Sc
             summary=_prose(entry.get("summary", "")),
             deprecated=deprecated,
             sunset=sunset,
-            changes=tuple(_change(c, documents.get(older), documents.get(version)) for c in entry.get("changes", ())),
+            changes=tuple(map(_change, entry.get("changes", ()))),
             brown_outs=tuple(map(str, entry.get("brownOuts", ()))),
         )
 
 
-def _change(change: Mapping[str, Any], older: Schema | None, newer: Schema | None) -> ChangeView:
-    name = str(change.get("type", ""))
-    before, after = ({}, {}) if older is None or newer is None else (_sample(older, name), _sample(newer, name))
+def _change(change: Mapping[str, Any]) -> ChangeView:
+    before, after = change.get("before") or {}, change.get("after") or {}
     parts = [{k: v for k, v in one.items() if other.get(k) != v} for one, other in ((before, after), (after, before))]
     texts = [json.dumps(part, indent=2, ensure_ascii=False) if part else "" for part in parts]
-    return ChangeView(name, _prose(change.get("sentence", "")), *texts)
-
-
-def _sample(document: Schema, name: str) -> dict[str, Any]:
-    schemas = document.get("components", {}).get("schemas", {})
-    found = _Shaper(schemas, "").example(name, schemas.get(name, {}), complete=True)
-    return found if isinstance(found, dict) else {}
+    return ChangeView(str(change.get("type", "")), _prose(change.get("sentence", "")), *texts)
 
 
 def _prose(text: object) -> Markup:

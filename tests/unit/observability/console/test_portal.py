@@ -69,10 +69,7 @@ def document(version: str) -> dict[str, Any]:
 
 @cache
 def reference(version: str) -> Page:
-    documents = {v: document(v) for v in VERSIONS}
-    return Page(
-        portal.render_reference(document(version), openapi.changelog(HISTORY), problems.catalogue(), documents=documents, today=TODAY)
-    )
+    return Page(portal.render_reference(document(version), openapi.changelog(HISTORY), problems.catalogue(), today=TODAY))
 
 
 def problem_page(code: str) -> Page:
@@ -170,7 +167,7 @@ def test_curl_lines_pass_the_gateways_own_reading(version: str) -> None:
 
 
 def test_example_answers_are_values_of_their_types() -> None:
-    page = Page(portal.render_reference(document(NEWEST), openapi.changelog(HISTORY), problems.catalogue()))
+    page = Page(portal.render_reference(document(NEWEST), [], problems.catalogue()))
     examples = [json.loads(p) for p in page.pre if p.startswith("{")]
     assert len(examples) == len(ENDPOINTS)
     by_path = [
