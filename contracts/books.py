@@ -251,8 +251,8 @@ class IdempotencyBook(Protocol):
 def require_version(expected: Collection[int] | None, stands: int) -> None:
     """None expects nothing. Raises PreconditionFailed."""
     if expected is not None and stands not in expected:
-        wanted = ", ".join(f"version {v}" for v in sorted(expected)) or "no version of this resource"
-        raise PreconditionFailed(expected=wanted[:80], actual=f"version {stands}")
+        wanted = ", ".join(f'"v{v}"' for v in sorted(expected)) or "no strong tag of this resource"
+        raise PreconditionFailed(expected=wanted[:80], actual=f'"v{stands}"')
 
 
 # ---- reservations -------------------------------------------------------------------------------------------------

@@ -127,10 +127,14 @@ class NotFound(CallerError):
     status: ClassVar[int] = 404
     code: ClassVar[str] = "not_found"
     title: ClassVar[str] = "There is nothing here"
-    advice: ClassVar[str] = "Check the id: it may belong to another channel or store, or be gone."
-    text: ClassVar[str] = "no {what} {key!r}"
+    advice: ClassVar[str] = (
+        "Check path and id: /docs lists the paths; what the id names may belong to another channel or store, or be gone."
+    )
+    text: ClassVar[str] = "no {what} {key!r}{instead}"
     what: str
     key: str
+    instead: str = ""
+    """The nearest thing that there is, as the end of the sentence."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -40,8 +40,9 @@ class ApiError(Exception):
 class Unanswered(ApiError):
     """No answer came. A write may have been done: repeat it with `idempotency_key`, and it is done once."""
 
-    def __init__(self, method: str, path: str, attempts: int, idempotency_key: str | None) -> None:
-        super().__init__(f"{method} {path}: no answer in {attempts} attempt{'' if attempts == 1 else 's'}")
+    def __init__(self, method: str, path: str, attempts: int, idempotency_key: str | None, why: Exception) -> None:
+        times = f"{attempts} attempt{'' if attempts == 1 else 's'}"
+        super().__init__(f"{method} {path}: no answer in {times}, the last: {str(why) or type(why).__name__}")
         self.attempts = attempts
         self.idempotency_key = idempotency_key
 
@@ -75,7 +76,8 @@ class Problem(ApiError):
     code: str = ""
 
     def __init__(self, status: int, document: _Document, headers: Mapping[str, str], body: bytes, idempotency_key: str | None) -> None:
-        super().__init__(f"{document.title}: {document.detail}" if document.detail else document.title)
+        said = f"{document.title}: {document.detail}" if document.detail not in ("", document.title) else document.title
+        super().__init__(f"{said} (trace {document.trace_id})" if document.trace_id else said)
         self.status = status
         self.code = document.code
         self.title = document.title
@@ -211,7 +213,7 @@ class Transport:
             except self.LOST as exc:
                 wait = self._wait(attempt, until, None)
                 if wait is None or not safe:
-                    raise Unanswered(method, path, attempt, idempotency_key) from exc
+                    raise Unanswered(method, path, attempt, idempotency_key, exc) from exc
             await asyncio.sleep(wait)
         raise AssertionError("counting ends nowhere")
 

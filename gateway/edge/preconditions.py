@@ -23,7 +23,7 @@ def entity_tags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
     if (value := headers.get(name)) is None:
         return ()
     if not _TAGS.fullmatch(value):
-        raise InvalidRequest(where=f"header:{name}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
+        raise InvalidRequest(where=f"header:{name.title()}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
     return tuple(tag.strip() for tag in value.split(","))
 
 

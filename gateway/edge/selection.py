@@ -97,7 +97,10 @@ def _place(name: str, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
             schema = free
         else:
             before = ".".join(steps[:at])
-            near = difflib.get_close_matches(step[:80], members, 1, 0.5) or sorted(members)[:8]
+            near = difflib.get_close_matches(step[:80], members, 1, 0.5)
+            if not near and not at and "items" in members:  # of a list, the fields of what is listed are meant
+                near = [f"items.{n}" for n in difflib.get_close_matches(step[:80], _members(members["items"], schemas)[0], 1, 0.5)]
+            near = near or sorted(members)[:8]
             known = " or ".join(f"{before}.{n}" if before else n for n in near)
             raise InvalidRequest(
                 where=f"query:{PARAMETER}",

@@ -83,6 +83,18 @@ async def test_what_no_system_knows_is_404_or_absent(live: Live) -> None:
     assert (await live.http.get(f"/prices?sku=99999999&location={LOCATION}", headers=live.auth())).json() == {"items": []}
 
 
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/product", "no route '/product'; there is /products, /products/{sku}"),
+        ("/v1/orders", "no route '/v1/orders'; there is /orders, /orders/{id}, /orders/{id}/cancel"),
+        ("/warranties", "no route '/warranties'"),
+    ],
+)
+async def test_a_path_that_there_is_not_is_answered_with_the_nearest(live: Live, path: str, detail: str) -> None:
+    assert (await live.http.get(path, headers=live.auth())).json()["detail"] == detail
+
+
 async def test_too_many_pairs_are_refused_before_any_system_is_asked(live: Live) -> None:
     query = "&".join([f"sku={n}" for n in range(10_000_001, 10_000_031)] + [f"location={n:04}" for n in range(1, 21)])
     answer = await live.http.get(f"/inventory?{query}", headers=live.auth())

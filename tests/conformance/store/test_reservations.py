@@ -95,7 +95,7 @@ async def test_of_many_changes_that_expect_one_version_exactly_one_happens(books
     assert {type(x) for x in ends} == {Reservation, PreconditionFailed}
     assert await books.reservations.get("r-1") == won[0]
     assert await books.outbox.depth() == 2, "the hold and the one release"
-    with pytest.raises(PreconditionFailed, match="names version 1, the resource is at version 2"):
+    with pytest.raises(PreconditionFailed, match=r'names "v1", the resource is at "v2"'):
         await books.reservations.change("r-1", "released", NOW, [], expected={1})
     assert await books.reservations.change("r-1", "released", NOW, [], expected={1, 2}) == won[0]
 

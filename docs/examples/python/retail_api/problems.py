@@ -75,7 +75,9 @@ class NotAcceptable(Problem):
 
 
 class NotFound(Problem):
-    """There is nothing here (404, the fault of the caller). Check the id: it may belong to another channel or store, or be gone."""
+    """There is nothing here (404, the fault of the caller). Check path and id: /docs lists the paths; what the id names may belong to
+    another channel or store, or be gone.
+    """
 
 
 class Overloaded(Problem):

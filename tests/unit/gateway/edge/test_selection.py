@@ -58,6 +58,7 @@ def test_a_member_of_any_name_is_one_of_its_parent() -> None:
     [
         ("fields=items.skus", "such as items.sku", "'items.skus'"),
         ("fields=itms.sku", "such as items", "'itms'"),
+        ("fields=sku", "such as items.sku", "'sku'"),
         ("fields=items.sku.x", "no field below items.sku, which is a single value", "'items.sku.x'"),
         ("fields=", "such as items or missing", "''"),
         ("fields=items.sku,", "such as items or missing", "''"),
