@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -272,7 +272,7 @@ def _words(name: str, value: Any) -> str:
 
 
 def _told_of(key: ApiKey) -> dict[str, str]:
-    return {"prefix": key.prefix, "key ends": f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "never"}
+    return {"prefix": key.prefix, "key ends": f"{key.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if key.expires_at else "never"}
 
 
 def _named(before: Client, after: Client) -> str:
