@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +20,7 @@ from contracts.canonical.base import Key, LocationId
 from contracts.versions import HISTORY
 from gateway.bootstrap import client_desk, open_books, pepper
 from gateway.cli.settings import Settings
+from gateway.cli.terminal import printable, who
 from gateway.edge.identity.certificates import thumbprint
 from gateway.edge.identity.scopes import SCOPES
 from gateway.estate import CHANNELS, read
@@ -104,14 +103,6 @@ def _needed(key: str | None) -> str:
     if not key:
         raise click.BadParameter("a gateway wants the key of an operator; better in TILLGATE_KEY", param_hint="--key")
     return key
-
-
-def who() -> str:
-    """Of the operating system; a container may have no name for its user."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"user {os.getuid()}"
 
 
 def _through(command: Any) -> Any:
@@ -387,8 +378,7 @@ def audit(
 def _line(entry: AuditEntry) -> str:
     detail = ", ".join(f"{name} {value}" for name, value in entry.detail.items())
     times = f"{entry.count} times " if entry.count > 1 else ""
-    line = f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {entry.actor:24} {times}{entry.what} {entry.subject or '-'}  {detail}"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return printable(f"{entry.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}  {entry.actor:24} {times}{entry.what} {entry.subject or '-'}  {detail}")
 
 
 COMMANDS = [clients, audit]

@@ -14,8 +14,9 @@ import rich_click as click
 from contracts.books import Books, FileRecord, Process, Quarantined
 from contracts.errors import NotFound
 from gateway.bootstrap import trace_folder
-from gateway.cli.clients import in_books, who
+from gateway.cli.clients import in_books
 from gateway.cli.settings import Settings
+from gateway.cli.terminal import printable, who
 from gateway.services.clock import utc_now
 from gateway.services.order_decisions import OrderDecisions
 from observability.logs import configure
@@ -55,12 +56,7 @@ def drawn(spans: list[Span]) -> str:
         trouble = f"  {span.text('error.type') or 'error'}" if span.status == "error" else ""
         lines.append(f"{label:46.46} {bar[:_BAR]:{_BAR}} {span.milliseconds:9.2f} ms{trouble}")
     said = {detail: span.name for span in spans if (detail := span.text(ERROR_DETAIL))}
-    return "\n".join([*lines, *(_printable(f"{name}: {detail}") for detail, name in said.items())])
-
-
-def _printable(text: str) -> str:
-    """What came from outside writes no commands to the terminal."""
-    return "".join(c if c.isprintable() else "·" for c in text)
+    return "\n".join([*lines, *(printable(f"{name}: {detail}") for detail, name in said.items())])
 
 
 @click.group("files")
@@ -79,7 +75,7 @@ def list_files(settings: Settings, limit: int) -> None:
 
     for f in in_books(settings, job):
         click.echo(
-            _printable(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}".rstrip())
+            printable(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}".rstrip())
         )
 
 
@@ -97,9 +93,9 @@ def show_file(settings: Settings, digest: str) -> None:
 
     record, rows = in_books(settings, job)
     counts = f"{record.booked} booked, {record.repeated} repeated, {record.conflicts} in conflict, {record.quarantined} quarantined"
-    click.echo(_printable(f"{record.name}: {record.state}, {counts}  {record.reason}".rstrip()))
+    click.echo(printable(f"{record.name}: {record.state}, {counts}  {record.reason}".rstrip()))
     for r in rows:
-        click.echo(_printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} {r.key}".rstrip()))
+        click.echo(printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} {r.key}".rstrip()))
     if record.quarantined > len(rows):
         click.echo(f"  … and {record.quarantined - len(rows)} more")
 
@@ -156,7 +152,7 @@ def _decide(settings: Settings, decision: Callable[[OrderDecisions], Awaitable[P
 
 def _steps(process: Process) -> str:
     steps = ", ".join(f"{s.name} {s.state}" + (f" ({s.error})" if s.error else "") for s in process.steps)
-    return _printable(f"{process.subject} {process.state}: {steps}")
+    return printable(f"{process.subject} {process.state}: {steps}")
 
 
 @click.command("bench", context_settings={"ignore_unknown_options": True})

@@ -19,6 +19,7 @@ from contracts.suggestion import nearest
 from gateway.bootstrap import Checked, check
 from gateway.bootstrap.proving import options_of, references, speaker
 from gateway.cli.settings import Settings
+from gateway.cli.terminal import printable
 from gateway.proof import report
 from gateway.proof.documents import answers, subjects
 from gateway.proof.feeds import FileLab
@@ -90,7 +91,7 @@ def _show(proof: Proof) -> None:
             tier = r.tier
             click.secho(tier, bold=True)
         room = width - 42
-        came = "".join(c if c.isprintable() else "·" for c in r.came)
+        came = printable(r.came)
         came = came if r.verdict == "fail" or len(came) <= room else came[: room - 1] + "…"
         click.echo(f"  {click.style(f'{_WORDS[r.verdict]:4}', fg=_COLOURS[r.verdict])}  {r.case:17}{r.calls:5}{r.seconds:7.2f} s  {came}")
     for note in proof.notes:
