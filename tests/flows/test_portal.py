@@ -97,7 +97,12 @@ def test_a_key_is_asked_for_and_lives_in_its_field_only(reader: Page, running: D
     reader.locator("#op-listLocations .trying summary").click()
     reader.locator("#op-listLocations [type=submit]").click()
     expect(reader.locator("#op-listLocations .outcome")).to_contain_text("Give a key first")
+    for no_key in ("tg_…", "tg_a b"):
+        reader.fill("#try-key", no_key)
+        reader.locator("#op-listLocations [type=submit]").click()
+        expect(reader.locator("#op-listLocations .outcome")).to_contain_text("This is no key")
     assert not [url for url in asked if "/locations" in url]
+    expect(reader.locator("[data-origin]")).to_have_text(running.base)
     key = running.keys["web"]
     reader.fill("#try-key", key)
     reader.locator("#try-key").press("Enter")

@@ -82,8 +82,8 @@ async function send(event) {
   const request = written(form);
   const credential = key.value.trim();
   const button = form.querySelector("[type=submit]");
-  if (!credential) {
-    out.replaceChildren(element("p", "Give a key first."));
+  if (!/^[!-~]+$/.test(credential)) {  // fetch would call it a lost connection
+    out.replaceChildren(element("p", credential ? "This is no key: a key is one word of ASCII characters. Copy it whole." : "Give a key first."));
     key.focus();
     return;
   }
@@ -112,7 +112,7 @@ async function send(event) {
       link.href = `/problems/${encodeURIComponent(code)}`;
       shown.push(element("p", "", link));
     }
-    shown.push(table(answer.headers), text ? block(pretty(text, type), "the body of the answer") : element("p", "No body."));
+    shown.push(text ? block(pretty(text, type), "the body of the answer") : element("p", "No body."), table(answer.headers));
   } catch (error) {
     const why = error.name === "TimeoutError" ? `no answer in ${PATIENCE / 1000} seconds` : "no answer: the connection failed";
     const failed = element("p", request.method === "GET" ? why : `${why}. Send it again with the same Idempotency-Key: it is done once.`);
@@ -124,6 +124,7 @@ async function send(event) {
   out.replaceChildren(...shown);
 }
 
+for (const here of document.querySelectorAll("[data-origin]")) here.textContent = location.origin;
 for (const part of document.querySelectorAll("[data-try]")) part.hidden = false;
 for (const part of document.querySelectorAll("[data-without]")) part.hidden = true;
 for (const form of document.querySelectorAll("form.try")) form.addEventListener("submit", send);
