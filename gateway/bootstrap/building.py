@@ -215,7 +215,7 @@ def _application(
         reference=lambda version: reference(version, base.now().date(), base.offered),
         problem=lambda entry: portal.render_problem(entry, published[HISTORY.newest.date], catalogue),
         ready=controls.ready,
-        metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls, quotas),
+        metrics=functools.partial(metrics, base.recorder, wiring.switchboard, base.books, controls, quotas, base.pressure),
         admitted=door.admitted,
     )
     overview = Overview(

@@ -11,6 +11,7 @@ from contracts.books import Books
 from gateway import estate as estates
 from gateway.api.admin import Controls
 from gateway.bootstrap.checking import Checked
+from gateway.edge.pressure import Pressure
 from gateway.edge.quota import Quotas
 from gateway.services.overview import GuardFacts, OperationFacts, SystemFacts
 from observability import Recorder
@@ -60,7 +61,9 @@ def _guard_facts(guard: Guard) -> GuardFacts:
     )
 
 
-async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls, quotas: Quotas) -> bytes:
+async def metrics(
+    recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls, quotas: Quotas, pressure: Pressure
+) -> bytes:
     """Counters of all flights, and the gauges of this moment."""
     states = [o.guard.state() for o in switchboard.operations]
     gauges: list[tuple[str, str, Callable[[GuardState], float]]] = [
@@ -91,4 +94,14 @@ async def metrics(recorder: Recorder, switchboard: Switchboard, books: Books, co
         for c in controls.captures.running.values()
     ]
     counted = [Reading(*gauge) for gauge in quotas.gauges()]
-    return exposition(recorder, [*counted, *readings, *drifted, outbox, *estate, *recording])
+    edge = [
+        Reading("tillgate_edge_limit", "Requests that may be worked on at once, as adapted to this machine", {}, pressure.limit),
+        Reading("tillgate_edge_busy", "Requests that are worked on", {}, pressure.busy),
+        Reading("tillgate_edge_held", "Requests under way, with those that wait for a system", {}, pressure.held),
+        Reading("tillgate_edge_waiting", "Requests that wait to be let in", {}, pressure.waiting),
+        *(
+            Reading("tillgate_edge_refused", "Requests that were shed since start", {"priority": priority.name.lower()}, times)
+            for priority, times in pressure.refused.items()
+        ),
+    ]
+    return exposition(recorder, [*edge, *counted, *readings, *drifted, outbox, *estate, *recording])

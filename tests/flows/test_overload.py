@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from contracts.call import Priority
 from gateway.estate import Estate
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, LOCATION, SKU, Live, no_limits, running
@@ -92,6 +93,10 @@ async def test_a_storm_on_an_operation_that_hangs_leaves_room_for_what_matters(t
         assert overloaded["type"] == "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
         assert overloaded["violated-policies"] == ["low"]
         assert sum(pressure.refused.values()) >= len(waits)
+        operator = await live.client("ops", ("admin:read",))
+        told = (await live.http.get("/metrics", headers=operator)).text
+        assert f'tillgate_edge_refused{{priority="low"}} {pressure.refused[Priority.LOW]}.0' in told
+        assert 'tillgate_edge_refused{priority="critical"} 0.0' in told
         async with asyncio.timeout(20):
             while pressure.held or pressure.waiting or len(asyncio.all_tasks()) > before + 5:  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.02)
