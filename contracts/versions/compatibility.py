@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal
 
+from contracts.pointer import pointer_of
+
 Document = Mapping[str, Any]
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 _SCOPE = re.compile(r"Scope: `([^`]*)`")
@@ -88,7 +90,7 @@ class _Schemas:
         had, has = old.get("properties", {}), new.get("properties", {})
         needed, needs = set(old.get("required", ())), set(new.get("required", ()))
         for name in had:
-            at = f"{place}/{_escaped(name)}"
+            at = place + pointer_of([name])
             if name not in has:
                 yield f"{at} is gone" if way == "answer" else f"{at} is no longer taken"
                 continue
@@ -99,7 +101,7 @@ class _Schemas:
                 yield f"{at} must be sent"
         if way == "request":
             for name in sorted(needs - needed - had.keys()):
-                yield f"{place}/{_escaped(name)} must be sent"
+                yield f"{place}{pointer_of([name])} must be sent"
             if had and old.get("additionalProperties", True) is not False and new.get("additionalProperties", True) is False:
                 yield f"{place or 'the whole'} takes no further members"
 
@@ -307,7 +309,3 @@ def _listed(schema: Document) -> list[Any] | None:
 
 def _said(types: tuple[str, ...]) -> str:
     return " or ".join(types) or "anything"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

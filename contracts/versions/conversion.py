@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from contracts.events import DATA, Event, schema_id
+from contracts.pointer import path_of, pointer_of
 from contracts.versions.change import Change, Misshapen, Version, mistakes
 from contracts.versions.shapes import ANY, Shapes, Struct, choices, declared, held, inside, is_struct, member, names, places, required
 
@@ -99,13 +100,12 @@ class VersionHistory:
 
     def as_sent(self, pointer: str, kind: Any, version: str) -> str:
         """A JSON pointer (RFC 6901) into the newest shape, in the names of `version`; it ends where that has nothing of its own."""
-        path = [s.replace("~1", "/").replace("~0", "~") for s in pointer.split("/")[1:]]
-        return _pointer(self._renamed(path, kind, self.newer_than(version), 0))
+        return pointer_of(self._renamed(path_of(pointer), kind, self.newer_than(version), 0))
 
     def allowed(self, pointer: str, kind: Any, version: str) -> tuple[str, ...]:
         """What may stand at a JSON pointer in the shape of `version`: the members of an object, or the values of an enumeration."""
         shapes = self._shapes(len(self.newer_than(version)))
-        found = declared(kind, [s.replace("~1", "/").replace("~0", "~") for s in pointer.split("/")[1:]], shapes)
+        found = declared(kind, path_of(pointer), shapes)
         return tuple(names(shapes.get(found, found))) if is_struct(found) else tuple(sorted(choices(found)))
 
     def touched(self, kind: Any, version: str) -> tuple[Touched, ...]:
@@ -201,17 +201,13 @@ class VersionHistory:
                 optional = required(new) ^ required(old)
                 differing = [n for n, hint in names(old).items() if names(new).get(n) != hint or n in optional]
                 if len(differing) == len(names(old)):
-                    yield Touched(change, _pointer(path))
+                    yield Touched(change, pointer_of(path))
                     continue
                 for name in differing:
                     for later in changes[level + 1 :]:
                         if later.of is struct:
                             name = later.renamed.get(name, name)
-                    yield Touched(change, _pointer((*path, name)))
-
-
-def _pointer(path: Iterable[str | int]) -> str:
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+                    yield Touched(change, pointer_of((*path, name)))
 
 
 _Tree = dict[str, Any]
@@ -222,8 +218,8 @@ def _tree(places: Iterable[str]) -> _Tree:
     found: _Tree = {}
     for place in places:
         node = found
-        for step in place.split("/")[1:]:
-            node = node.setdefault(step.replace("~1", "/").replace("~0", "~"), {})
+        for step in path_of(place):
+            node = node.setdefault(step, {})
         node[""] = place
     return found
 

@@ -17,6 +17,7 @@ import msgspec
 from litestar.types import Receive
 
 from contracts.errors import BodyTooLarge, CallerError, InvalidBody, InvalidRequest, NotAcceptable, UnsupportedMediaType
+from contracts.pointer import pointer_of
 from contracts.versions import Misshapen, VersionHistory
 
 MAX_QUERY_BYTES = 16_384
@@ -218,7 +219,7 @@ def pointer(path: str) -> str:
 
 
 def _step(name: object) -> str:
-    return "/" + str(name)[:80].replace("~", "~0").replace("/", "~1")
+    return pointer_of([str(name)[:80]])
 
 
 # ---- query and path -----------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from contracts.errors import InvalidRequest
+from contracts.pointer import pointer_of
 from contracts.versions import VersionHistory
 from gateway.edge.schemas import component_schemas
 
@@ -107,7 +108,7 @@ def _place(name: str, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
                 expected=f"a field of the answer, such as {known}" if known else f"no field below {before}, which is a single value",
                 got=repr(".".join(steps[: at + 1])[:80]),
             )
-        place += "/" + step.replace("~", "~0").replace("/", "~1")
+        place += pointer_of([step])
     return place
 
 
