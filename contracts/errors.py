@@ -511,6 +511,7 @@ class DeadlineExceeded(UpstreamError):
     status: ClassVar[int] = 504
     code: ClassVar[str] = "deadline_exceeded"
     title: ClassVar[str] = "No answer within the request's deadline"
+    advice: ClassVar[str] = "Wait longer (Request-Timeout), or try again later; a write with its Idempotency-Key may be repeated safely."
     error_type: ClassVar[str] = "timeout.deadline"
     retryable: ClassVar[bool] = False
 

@@ -19,8 +19,8 @@ class BodyTooLarge(Problem):
 
 
 class DeadlineExceeded(Problem):
-    """No answer within the request's deadline (504, the fault of the system). Try again later; a write with its Idempotency-Key may be
-    repeated safely.
+    """No answer within the request's deadline (504, the fault of the system). Wait longer (Request-Timeout), or try again later; a
+    write with its Idempotency-Key may be repeated safely.
     """
 
 
