@@ -55,6 +55,23 @@ class Server(uvicorn.Server):
         self._draining: tuple[float, int] | None = None
         """Until when, and for which signal."""
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's. With TLS a connection is counted from its handshake on, which has as long as a head: uvicorn leaves it a minute."""
+        config, loop = self.config, asyncio.get_running_loop()
+        if not config.is_ssl or sockets is None:
+            await super().startup(sockets)
+            return
+        kind: Any = config.http_protocol_class
+        await self.lifespan.startup()
+
+        def protocol() -> asyncio.Protocol:
+            made: asyncio.Protocol = kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+            return made
+
+        more: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog, "ssl_handshake_timeout": kind.head_seconds}
+        self.servers = [await loop.create_server(protocol, sock=door, **more) for door in sockets]
+        self.started = True
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         first, self._product.accepting = self._product.accepting, False
         drain = self._product.checked.estate.edge.drain

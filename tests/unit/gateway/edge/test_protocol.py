@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+import trustme
 
 from gateway.edge import protocol
-from gateway.estate import Estate
+from gateway.estate import EdgeTls, Estate
 from tests.products import SKU, Live, no_limits, running
 
 
@@ -290,6 +291,23 @@ async def test_a_connection_that_was_idle_serves_on_however_long_the_next_reques
         answer = await reader.read()
         writer.close()
         assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+async def test_a_handshake_that_does_not_go_on_is_given_up_like_a_head(tmp_path: Path) -> None:
+    class Hurried(protocol.BoundedProtocol):
+        head_seconds = 0.5
+
+    pem = tmp_path / "own.pem"
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+
+    def tls(estate: Estate) -> Estate:
+        return msgspec.structs.replace(estate, edge=msgspec.structs.replace(estate.edge, tls=EdgeTls(certificate=str(pem), key=str(pem))))
+
+    async with running(tmp_path, change=tls, http=Hurried) as live, asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+        writer.write(b"\x16\x03\x01")
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_wish_for_another_protocol_is_passed_over_without_a_word(live: Live, caplog: pytest.LogCaptureFixture) -> None:
