@@ -72,8 +72,8 @@ class Reads:
     """A hundred callers of one key cause one call; keys that arrive within `batch.linger` travel together, up to `batch.size`, and with
     `batch.same` only with those that agree in that field.
 
-    `key_of` tells whose answer a row is; None: a key is a whole request and all rows are its answer. A row of no asked key is counted
-    in `unasked`. `spend` says whether the system's retry budget allows the further calls that find the one bad key of a batch.
+    `key_of` tells whose answer a row is; None: a key is a whole request and all rows are its answer. A row of no asked key is left
+    out. `spend` says whether the system's retry budget allows the further calls that find the one bad key of a batch.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class Reads:
         """Age up to which a cached answer is one at once."""
         self._keep = max(self._served, freshness.stale_if_error)
         self.cache = Cache(cache_rows)
-        self.unasked = 0
         self._flying: dict[Hashable, _Shared] = {}
         self._open: dict[Hashable, _Shared] = {}
         """Calls that still take keys, by group; each has a waiter, and departs or is left within `linger`."""
@@ -280,7 +279,6 @@ class Reads:
                 targets = (key,) if key in own else ()
             for target in targets:
                 own[target].append(row)
-            self.unasked += not targets
         return own
 
     def _land(self, shared: _Shared) -> None:
