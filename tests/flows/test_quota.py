@@ -98,6 +98,7 @@ async def test_while_the_store_is_killed_the_declared_choice_holds_and_operators
             assert told in seen["notices"][0]
             assert [(each["client"], each["left"]) for each in seen["near"]] == ([("demo-web", 0)] if choice == "local" else [])
             assert (await live.http.get("/health/ready")).status_code == 200
+            assert (await live.http.get("/admin/clients", headers=live.auth("operator"))).status_code == 200, "whatever the choice"
             second.enter_context(valkey.running(folder(tmp_path, "second"), port=port))
             async with asyncio.timeout(20):
                 while not await gauge(live, "tillgate_quota_shared"):  # noqa: ASYNC110 - seen as operators see it
