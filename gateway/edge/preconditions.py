@@ -15,6 +15,7 @@ from contracts.errors import InvalidRequest
 TAGS = r'(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)'
 """If-Match and If-None-Match."""
 _TAGS = re.compile(TAGS)
+_TAG = re.compile(r'(?:W/)?"[^"]*"|\*')
 _VERSION = re.compile(r'"v(0|[1-9][0-9]{0,17})"')
 
 
@@ -24,7 +25,7 @@ def entity_tags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
         return ()
     if not _TAGS.fullmatch(value):
         raise InvalidRequest(where=f"header:{name.title()}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
-    return tuple(tag.strip() for tag in value.split(","))
+    return tuple(_TAG.findall(value))
 
 
 def etag_of(version: int) -> str:

@@ -16,6 +16,7 @@ from gateway.edge import problems
 from gateway.edge.door import DEADLINE, GRACE
 from gateway.edge.endpoint import Ask, Outcome
 from gateway.edge.idempotency import MARGIN
+from gateway.edge.preconditions import entity_tags
 from observability import Step, step
 
 from .conftest import LINE, START, Bench, Thing
@@ -581,6 +582,12 @@ async def test_what_is_known_already_is_304(bench: Bench) -> None:
         assert {"cache-control", "vary"} <= set(answer.headers)
         assert "content-length" not in answer.headers
     assert (await bench.get(if_none_match='"v8"')).status_code == 200
+
+
+async def test_a_comma_or_a_star_within_a_tag_is_part_of_it(bench: Bench) -> None:
+    assert (await bench.get(if_none_match='"a,*,b", "c"')).status_code == 200
+    problem(await bench.post({"key": "x"}, path="/things/aa/change", if_match='"a,*,b", W/"*"'), 412, "precondition_failed")
+    assert entity_tags({"if-match": '"a,b" ,W/"*","v1"'}, "if-match") == ('"a,b"', 'W/"*"', '"v1"')
 
 
 async def test_a_change_for_another_version_of_the_resource_is_412_and_runs_not(bench: Bench) -> None:
