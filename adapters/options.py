@@ -32,10 +32,11 @@ class Tls(Options, frozen=True, kw_only=True):
 
 def read(kind: type[T], raw: dict[str, Any]) -> T:
     """From an estate entry, with references already replaced by their values. Raises msgspec.ValidationError naming the place."""
-    return msgspec.convert(raw, kind, dec_hook=_duration)
+    return msgspec.convert(raw, kind, dec_hook=as_written)
 
 
-def _duration(kind: type, value: Any) -> Any:
+def as_written(kind: type, value: Any) -> Any:
+    """msgspec's `dec_hook` for what people write as text."""
     if kind is Duration:
         return Duration.parse(value)
     raise NotImplementedError(kind)

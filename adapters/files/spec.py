@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from adapters.options import read
 from contracts.policy import Duration
 
 
@@ -62,10 +63,4 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def options(inbox: str, given: dict[str, Any]) -> FeedOptions:
     """From the estate: `inbox` is the system's endpoint, `given` the operation's feed table. Raises msgspec.ValidationError."""
-    return msgspec.convert({"inbox": inbox, **given}, FeedOptions, dec_hook=_duration)
-
-
-def _duration(kind: type[Any], value: object) -> object:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError
+    return read(FeedOptions, {"inbox": inbox, **given})

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from adapters.options import as_written
 from contracts.errors import Finding
-from contracts.policy import Duration
 from contracts.suggestion import nearest
 from gateway.estate.source import Source
 
@@ -41,7 +41,7 @@ def decode(kind: Any, value: Any, path: tuple[str, ...], source: Source, found: 
     if origin is tuple and isinstance(value, list):
         return tuple(decode(args[0], v, (*path, str(i)), source, found) for i, v in enumerate(value))
     try:
-        return msgspec.convert(value, kind, dec_hook=_hook)
+        return msgspec.convert(value, kind, dec_hook=as_written)
     except (msgspec.ValidationError, ValueError) as exc:
         hint = ""
         choices = get_args(kind) if origin is Literal else ()
@@ -120,9 +120,3 @@ def _struct(kind: type[msgspec.Struct], value: Any, path: tuple[str, ...], sourc
 
 def _dotted(path: tuple[str, ...]) -> str:
     return ".".join(f'"{p}"' if re.search(r"[^A-Za-z0-9_-]", p) else p for p in path)
-
-
-def _hook(kind: type, value: Any) -> Any:
-    if kind is Duration:
-        return Duration.parse(value)
-    raise NotImplementedError(kind)

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from adapters.options import read
 from contracts.books import Books, FileRecord, Quarantined
 from contracts.errors import TillgateError
-from contracts.policy import Duration
 from gateway.bootstrap import Checked, FeedOptions
 from gateway.bootstrap.proving import Raw, Unwritable, Written, alone, books, feed, writer
 from gateway.proof.case import Case, Differs, NotHere, Trial
@@ -215,7 +213,7 @@ class FileLab:
 
 
 def _options(table: dict[str, Any]) -> FeedOptions:
-    return msgspec.convert({"inbox": "-", **table}, FeedOptions, dec_hook=lambda _, value: Duration.parse(value))
+    return read(FeedOptions, {"inbox": "-", **table})
 
 
 def _no_xml(text: bytes) -> Any:
