@@ -150,6 +150,8 @@ class Target(Translator):
                 else f"at least {least} characters"
                 if most is None
                 else f"{least} to {most} characters"
+                if least < most
+                else f"{most} characters"
             )
             with self.block(f"if {lead}{test}:"):
                 self.emit(f"wrong({says!r}, {value.code})", value.where, personal=value.personal)

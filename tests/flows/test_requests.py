@@ -95,6 +95,11 @@ async def test_a_path_that_there_is_not_is_answered_with_the_nearest(live: Live,
     assert (await live.http.get(path, headers=live.auth())).json()["detail"] == detail
 
 
+async def test_a_number_of_another_length_than_the_systems_is_told_the_length(live: Live) -> None:
+    answer = await live.http.get("/inventory?sku=10000001&location=1", headers=live.auth())
+    assert answer.json()["errors"] == [{"pointer": "query:location", "expected": "4 characters", "got": "'1'"}]
+
+
 async def test_too_many_pairs_are_refused_before_any_system_is_asked(live: Live) -> None:
     query = "&".join([f"sku={n}" for n in range(10_000_001, 10_000_031)] + [f"location={n:04}" for n in range(1, 21)])
     answer = await live.http.get(f"/inventory?{query}", headers=live.auth())

@@ -23,7 +23,8 @@ SCOPES = {
 
 def require(principal: Principal, scope: str) -> None:
     if scope not in principal.scopes:
-        raise Forbidden(reason=f"client {principal.name!r} lacks the scope {scope}", scope=scope)
+        whose = "the token of " if principal.credential == "token" else ""
+        raise Forbidden(reason=f"{whose}client {principal.name!r} lacks the scope {scope}", scope=scope)
 
 
 def may_see(principal: Principal, locations: Iterable[str]) -> bool:

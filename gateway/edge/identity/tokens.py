@@ -124,7 +124,7 @@ class Tokens:
         client, until = await self._clients.get(verified.client)
         client = client or verified.unregistered
         if client is None:
-            raise _refused("the token is valid, but its client is not registered here")
+            raise _refused(f"the token is valid, but its client {verified.client[:80]!r} is not registered here")
         if client.suspended:
             raise Forbidden(reason="this client is suspended")
         principal = Principal.of(client, "token", scopes=verified.scopes, stores=verified.stores)

@@ -29,6 +29,7 @@ from gateway.edge.identity.certificates import thumbprint
 from gateway.edge.identity.issuer import KeyRing
 from gateway.edge.identity.lookups import Lookups
 from gateway.edge.identity.principal import Principal
+from gateway.edge.identity.scopes import require
 from gateway.edge.identity.tokens import Tokens
 from gateway.estate import ClaimNames, Issuer
 from tests.servers import issuer as servers
@@ -165,7 +166,7 @@ async def test_without_any_key_the_answer_is_that_we_cannot_know(it: Bench) -> N
 
 async def test_a_client_that_is_not_registered_is_nobody_unless_claims_may_describe_it(it: Bench) -> None:
     claims = {"client_id": "app", "channel": "store", "stores": "0001 0002", "scope": "orders:read admin:write"}
-    assert "not registered" in await refused(it.accepting(), ISSUER.token(**claims))
+    assert "its client 'app' is not registered" in await refused(it.accepting(), ISSUER.token(**claims))
     described = msgspec.structs.replace(TERMS, claims=ClaimNames(channel="channel", stores="stores", quota="tier"))
     who = await ask(it.accepting(described), ISSUER.token(**claims, tier="gold"))
     assert (who.name, who.channel, who.stores, who.quota) == ("app", "store", {"0001", "0002"}, "gold")
@@ -374,3 +375,9 @@ async def test_an_issuer_may_be_declared_to_send_plain_jwts(it: Bench) -> None:
     for kind in ("JWT", "jwt", "application/jwt", None):
         assert await ask(authenticator, ISSUER.token(header={"typ": kind}))
     assert "type JWT" in await refused(authenticator, ISSUER.token(header={"typ": "logout+jwt"}))
+
+
+async def test_a_scope_that_the_token_does_not_grant_is_said_to_be_missing_from_it(it: Bench) -> None:
+    who = await ask(it.accepting(), ISSUER.token(scope="orders:read"))
+    with pytest.raises(Forbidden, match=r"^the token of client 'shop' lacks the scope catalogue:read$"):
+        require(who, "catalogue:read")
