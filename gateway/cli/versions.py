@@ -64,6 +64,8 @@ def versions(context: click.Context, since: int, as_json: bool) -> None:
 def blockers(settings: Settings, version: str, since: int, as_json: bool) -> None:
     """Who would be refused if VERSION were switched off now. Exit code 0: nobody; 1: somebody."""
     found = next(v for v in view(settings, since).items if v.version == version)
+    if found.state == "current":
+        raise click.BadParameter(f"{version} is the current version: there is none to move its clients to", param_hint="VERSION")
     click.echo(_encoded(found.blockers) if as_json else verdict(found))
     sys.exit(1 if found.blockers else 0)
 

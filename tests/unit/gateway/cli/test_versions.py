@@ -135,6 +135,8 @@ def test_a_version_that_nobody_speaks_can_go(data: Path, capsys: pytest.CaptureF
     assert run(data, capsys, "blockers", MIDDLE, "--json")[1] == "[]\n"
 
 
-@pytest.mark.parametrize("arguments", [("blockers", "2025-09-02"), ("--since", "soon"), ("--since", "500d"), ("--since", "0s")])
+@pytest.mark.parametrize(
+    "arguments", [("blockers", NEWEST), ("blockers", "2025-09-02"), ("--since", "soon"), ("--since", "500d"), ("--since", "0s")]
+)
 def test_a_wrong_word_is_no_verdict(arguments: tuple[str, ...], data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data, capsys, *arguments)[0] == 2
