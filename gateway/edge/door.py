@@ -99,7 +99,11 @@ class Door:
         arrived = asyncio.get_running_loop().time()
         try:
             principal = await self._identified(endpoint, request, flight)
-            seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
+            try:
+                seconds = deadline.seconds(request.headers, self._deadlines.get(endpoint.route, DEADLINE))
+            except errors.InvalidRequest:
+                await self._allowed(endpoint, request, principal, extra)  # a mistake counts like any other
+                raise
             priority = self._importance.of(endpoint.route, principal.channel)
             place = self.pressure.enter_now(priority)
             if place is None:
@@ -123,6 +127,8 @@ class Door:
         try:
             principal = await self._known(headers, certificate, peer, "read")
             name = principal.name
+            if scope not in principal.scopes and (refusal := (await self._take(*self._counted(b"", principal), "read")).refusal):
+                raise refusal
             scopes.require(principal, scope)
         except TillgateError as error:
             self._tell(error, name, headers, peer, route)

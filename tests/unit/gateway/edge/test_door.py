@@ -134,6 +134,18 @@ async def test_a_used_up_quota_names_policy_and_wait_and_the_flight_knows_the_cl
     assert (await bench.http.get("/things/aa", headers=small)).status_code == 200
 
 
+async def test_what_is_refused_before_anything_is_read_counts_too(bench: Bench) -> None:
+    small = await bench.client("small", quota="small", scopes=("orders:read",))
+    fields = {**small, "Request-Timeout": "soon"}
+    assert [(await bench.http.get("/things/aa", headers=fields)).status_code for _ in range(3)] == [400, 400, 429]
+    bench.seconds += 20
+    door = bench.app._door
+    for error in (errors.Forbidden, errors.Forbidden, errors.QuotaExceeded):
+        with pytest.raises(error):
+            await door.admitted("GET /metrics", "admin:read", {"authorization": small["Authorization"]}, None, "192.0.2.1")
+    assert [told[1:] for told in bench.denied] == [("small", "192.0.2.1", "GET /metrics")] * 2
+
+
 async def test_a_hundred_callers_at_once_get_exactly_the_quota(bench: Bench) -> None:
     small = await bench.client("small", quota="small")
     answers = await asyncio.gather(*(bench.http.get("/things/aa", headers=small) for _ in range(40)))
