@@ -220,8 +220,11 @@ class StoredAnswer(Noun, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class KeyState:
-    """`new`: run it now (also when an earlier owner's lease has ended: handlers are safe to repeat under their key)."""
+class Begun:
+    """What `begin` found under an idempotency key.
+
+    `new`: run it now (also when an earlier owner's lease has ended: handlers are safe to repeat under their key).
+    """
 
     state: Literal["new", "running", "done", "other_payload"]
     answer: StoredAnswer | None = None
@@ -230,7 +233,7 @@ class KeyState:
 
 
 class IdempotencyBook(Protocol):
-    async def begin(self, scope: str, key: str, fingerprint: bytes, now: datetime, lease: float) -> KeyState:
+    async def begin(self, scope: str, key: str, fingerprint: bytes, now: datetime, lease: float) -> Begun:
         """`scope` = client + method + route. Durable before it returns. `lease` in seconds."""
         ...
 

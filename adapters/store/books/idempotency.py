@@ -6,15 +6,15 @@ from datetime import datetime
 
 from adapters.store.forms import after, decode, encode, micros
 from adapters.store.unit import Engine, Transaction
-from contracts.books import KeyState, StoredAnswer
+from contracts.books import Begun, StoredAnswer
 
 
 class Idempotency:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def begin(self, scope: str, key: str, fingerprint: bytes, now: datetime, lease: float) -> KeyState:
-        async def unit(tx: Transaction) -> KeyState:
+    async def begin(self, scope: str, key: str, fingerprint: bytes, now: datetime, lease: float) -> Begun:
+        async def unit(tx: Transaction) -> Begun:
             until = after(now, lease)
             if await tx.query(
                 "insert into idempotency (scope, key, fingerprint, lease_until, touched_at) values ($1, $2, $3, $4, $5)"
@@ -25,15 +25,15 @@ class Idempotency:
                 until,
                 micros(now),
             ):
-                return KeyState("new")
+                return Begun("new")
             rows = await tx.query("select fingerprint, answer from idempotency where scope = $1 and key = $2", scope, key)
             if not rows:  # abandoned this very moment
-                return KeyState("running")
+                return Begun("running")
             known, answer = rows[0]
             if known != fingerprint:
-                return KeyState("other_payload")
+                return Begun("other_payload")
             if answer is not None:
-                return KeyState("done", decode(answer, StoredAnswer))
+                return Begun("done", decode(answer, StoredAnswer))
             taken = await tx.execute(
                 "update idempotency set lease_until = $1, touched_at = $2"
                 " where scope = $3 and key = $4 and answer is null and lease_until <= $2",
@@ -42,7 +42,7 @@ class Idempotency:
                 scope,
                 key,
             )
-            return KeyState("new", repeated=True) if taken else KeyState("running")
+            return Begun("new", repeated=True) if taken else Begun("running")
 
         return await self._engine.write(unit)
 
