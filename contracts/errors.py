@@ -111,7 +111,7 @@ class Forbidden(CallerError):
     status: ClassVar[int] = 403
     code: ClassVar[str] = "forbidden"
     title: ClassVar[str] = "This client may not do that"
-    advice: ClassVar[str] = "Ask the operator for the scope named in the answer."
+    advice: ClassVar[str] = "Ask the operator of this API: for the scope that the answer names, or why this client is refused."
     members: ClassVar[tuple[str, ...]] = ("requiredScope",)
     text: ClassVar[str] = "{reason}"
     reason: str

@@ -25,7 +25,9 @@ class DeadlineExceeded(Problem):
 
 
 class Forbidden(Problem):
-    """This client may not do that (403, the fault of the caller). Ask the operator for the scope named in the answer."""
+    """This client may not do that (403, the fault of the caller). Ask the operator of this API: for the scope that the answer names,
+    or why this client is refused.
+    """
 
 
 class HeadTooLarge(Problem):
