@@ -15,7 +15,7 @@ import rich_click as click
 from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
 from gateway.cli.settings import Settings
-from gateway.edge import openapi, problems
+from gateway.edge import deadline, openapi, problems
 
 PACKAGE: Final = "retail_api"
 _WIDTH: Final = 140
@@ -235,6 +235,7 @@ def _method(method: str, path: str, operation: Schema, types: _Types) -> str:
         if parameter["in"] == "query":
             query.append(f"({_quoted(parameter['name'])}, {name})")
         elif parameter["in"] == "header":
+            kind = "float" if parameter["name"] == deadline.FIELD else kind
             headers.append(f"({_quoted(parameter['name'])}, {name})")
         if parameter["required"]:
             takes.append(f"{name}: {kind}")

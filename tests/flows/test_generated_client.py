@@ -99,6 +99,19 @@ def draft(quantity: str = "1", **more: Any) -> OrderDraft:
     return OrderDraft(lines=(line,), **more)
 
 
+async def test_seconds_are_a_number_and_a_key_read_from_a_file_may_end_with_a_line_break(live: Live) -> None:
+    async with RetailApi(live.base, live.keys["web"] + "\n", limits=QUICK) as api:
+        assert (await api.get_product(SKU, request_timeout=5)).status == 200
+        with pytest.raises(retail_api.DeadlineExceeded):
+            await api.get_product(SKU, request_timeout=0.0001)
+
+
+@pytest.mark.parametrize("address", ["localhost:8080", "api.example.com", "https://"])
+def test_an_address_that_is_none_is_refused_before_any_call(address: str) -> None:
+    with pytest.raises(ValueError, match=rf"such as https://api\.example\.com, got '{address}'"):
+        RetailApi(address, "tg_x")
+
+
 async def test_an_order_whose_answer_is_lost_twice_is_repeated_under_its_key_and_placed_once(live: Live) -> None:
     async with road(live.base) as (network, address), RetailApi(address, live.keys["web"], limits=QUICK) as api:
         network.losing = 2

@@ -65,7 +65,7 @@ class RetailApi:
     async def close(self) -> None:
         await self._transport.close()
 
-    async def list_locations(self, *, request_timeout: str | None = None, known: Answer[Locations] | None = None) -> Answer[Locations]:
+    async def list_locations(self, *, request_timeout: float | None = None, known: Answer[Locations] | None = None) -> Answer[Locations]:
         """All locations. Scope: `catalogue:read` (products, prices and locations).
 
         Raises RejectedBySystem.
@@ -76,7 +76,7 @@ class RetailApi:
         self,
         number: str,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         known: Answer[Location] | None = None,
     ) -> Answer[Location]:
         """One location. Scope: `catalogue:read` (products, prices and locations).
@@ -96,7 +96,7 @@ class RetailApi:
         *,
         sku: str | Sequence[str] | None = None,
         limit: int | None = None,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
     ) -> Paged[Products, Product]:
         """Products by sku (repeatable), or page by page. Scope: `catalogue:read` (products, prices and locations).
 
@@ -116,7 +116,7 @@ class RetailApi:
 
         return Paged(page, lambda page: page.items)
 
-    async def get_product(self, sku: str, *, request_timeout: str | None = None, known: Answer[Product] | None = None) -> Answer[Product]:
+    async def get_product(self, sku: str, *, request_timeout: float | None = None, known: Answer[Product] | None = None) -> Answer[Product]:
         """One product. Scope: `catalogue:read` (products, prices and locations).
 
         Raises NotFound, RejectedBySystem.
@@ -134,7 +134,7 @@ class RetailApi:
         sku: str | Sequence[str],
         location: str | Sequence[str],
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         known: Answer[Prices] | None = None,
     ) -> Answer[Prices]:
         """Prices of every sku at every location, the most specific first. Scope: `catalogue:read` (products, prices and locations).
@@ -156,7 +156,7 @@ class RetailApi:
         location: str | Sequence[str],
         *,
         explain: bool | None = None,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         known: Answer[Inventory] | None = None,
     ) -> Answer[Inventory]:
         """Availability of every sku at every location; `explain=true` shows the arithmetic. Scope: `inventory:read` (availability).
@@ -176,7 +176,7 @@ class RetailApi:
         self,
         body: ReservationDraft,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Answer[Reservation]:
         """Hold stock for a cart; a repeat with the same reservationKey changes nothing. Scope: `reservations:write` (hold and release
@@ -197,7 +197,7 @@ class RetailApi:
         self,
         key: str,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         known: Answer[Reservation] | None = None,
     ) -> Answer[Reservation]:
         """One reservation. Scope: `reservations:write` (hold and release stock).
@@ -217,7 +217,7 @@ class RetailApi:
         key: str,
         body: Release,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> Answer[Reservation]:
@@ -239,7 +239,7 @@ class RetailApi:
         self,
         body: OrderDraft,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Answer[Order]:
         """Place an order; 202 when a system behind is late: it is accepted and will be completed. Scope: `orders:write` (place and
@@ -256,7 +256,7 @@ class RetailApi:
             idempotency_key=idempotency_key or new_key(),
         )
 
-    def list_orders(self, *, limit: int | None = None, request_timeout: str | None = None) -> Paged[Orders, Order]:
+    def list_orders(self, *, limit: int | None = None, request_timeout: float | None = None) -> Paged[Orders, Order]:
         """The channel's orders, newest first. Scope: `orders:read` (own channel's orders).
 
         Raises RejectedBySystem.
@@ -275,7 +275,7 @@ class RetailApi:
 
         return Paged(page, lambda page: page.items)
 
-    async def get_order(self, id: str, *, request_timeout: str | None = None, known: Answer[Order] | None = None) -> Answer[Order]:
+    async def get_order(self, id: str, *, request_timeout: float | None = None, known: Answer[Order] | None = None) -> Answer[Order]:
         """One order with its progress. Scope: `orders:read` (own channel's orders).
 
         Raises NotFound, RejectedBySystem.
@@ -293,7 +293,7 @@ class RetailApi:
         id: str,
         body: Cancellation,
         *,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
         if_match: str | None = None,
         idempotency_key: str | None = None,
     ) -> Answer[Order]:
@@ -311,7 +311,7 @@ class RetailApi:
             idempotency_key=idempotency_key or new_key(),
         )
 
-    async def get_customer(self, number: str, *, request_timeout: str | None = None) -> Answer[Customer]:
+    async def get_customer(self, number: str, *, request_timeout: float | None = None) -> Answer[Customer]:
         """One customer. Scope: `customers:read` (customers, with personal data).
 
         Raises NotFound, RejectedBySystem.
@@ -329,7 +329,7 @@ class RetailApi:
         business_date: str,
         *,
         limit: int | None = None,
-        request_timeout: str | None = None,
+        request_timeout: float | None = None,
     ) -> Paged[Sales, PosSale]:
         """Sales of one location and business day, in the order of the tills. Scope: `sales:read` (POS sales).
 

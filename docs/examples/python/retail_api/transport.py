@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 import random
+import re
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -171,6 +172,10 @@ class Transport:
     LOST: ClassVar[tuple[type[Exception], ...]] = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
     """What a lost connection or answer looks like."""
 
+    def __post_init__(self) -> None:
+        if not re.match(r"https?://[^/]", self.base_url):
+            raise ValueError(f"expected an address such as https://api.example.com, got {self.base_url!r}")
+
     async def close(self) -> None:
         if self.session is not None:
             await self.session.close()
@@ -183,7 +188,7 @@ class Transport:
         answer: type[T],
         *,
         query: Iterable[tuple[str, object]] = (),
-        headers: Iterable[tuple[str, str | None]] = (),
+        headers: Iterable[tuple[str, str | float | None]] = (),
         body: msgspec.Struct | None = None,
         idempotency_key: str | None = None,
         known: Answer[T] | None = None,
@@ -193,7 +198,7 @@ class Transport:
         Raises Problem, Unanswered, UnexpectedAnswer.
         """
         target = URL(self.base_url.rstrip("/") + path + _query(query), encoded=True)
-        fields = {"API-Version": self.version, "Accept": "application/json", **{k: v for k, v in headers if v is not None}}
+        fields = {"API-Version": self.version, "Accept": "application/json", **{k: _field(v) for k, v in headers if v is not None}}
         if idempotency_key is not None:
             fields["Idempotency-Key"] = f'"{idempotency_key}"'
         if known is not None and known.etag:
@@ -238,7 +243,7 @@ class Transport:
             self.session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None))
         loop = asyncio.get_running_loop()
         credential = self.credential if isinstance(self.credential, str) else await self.credential()
-        sent = {**fields, "Authorization": f"Bearer {credential}"}
+        sent = {**fields, "Authorization": f"Bearer {credential.strip()}"}
         async with asyncio.timeout_at(min(until, loop.time() + self.limits.attempt)):
             async with self.session.request(method, target, data=content, headers=sent, allow_redirects=False) as got:
                 body = await _bounded(got)
@@ -302,6 +307,10 @@ def _query(given: Iterable[tuple[str, object]]) -> str:
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _field(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.3f}"
 
 
 def _text(value: Any) -> str:
