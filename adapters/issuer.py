@@ -33,8 +33,8 @@ class _KeySet(msgspec.Struct, frozen=True):
 
 def loopback(url: str) -> bool:
     """Whether the URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
@@ -80,11 +80,11 @@ class IssuerDocuments:
     async def _get(self, url: str, until: float) -> WireAnswer:
         if not (url.startswith("https://") or (self._insecure and url.startswith("http://") and loopback(url))):
             raise self._violation("jwks_uri", "an https URL", repr(url[:200]))
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             wire = Wire(self.url, f"{parts.scheme}://{parts.netloc}", connections=1, tls=self._tls, body_limit=_LIMIT)
         except ValueError as exc:
-            raise self._violation("jwks_uri", "an https URL without user and password", repr(parts.hostname)) from exc
+            raise self._violation("jwks_uri", "an https URL without user and password", repr(url.rpartition("@")[2][:200])) from exc
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         async with wire:
             left = until - asyncio.get_running_loop().time()

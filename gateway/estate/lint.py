@@ -7,7 +7,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
@@ -139,6 +139,12 @@ def _lint_edge(edge: Edge, source: Source) -> Iterator[Finding]:
             yield source.finding(
                 ("edge", "trusted_proxies", str(number)), f"edge.trusted_proxies: {exc}", 'write an address or a network: "10.1.0.0/16"'
             )
+    try:
+        _parts(edge.public_url)
+    except ValueError as exc:
+        yield source.finding(
+            ("edge", "public_url"), f"edge.public_url: {exc}", "write how callers reach the gateway: https://api.example.com"
+        )
     if edge.certificate_header and not edge.trusted_proxies:
         yield source.finding(("edge", "certificate_header"), "edge.certificate_header: nobody may send it", "add trusted_proxies")
     if edge.tls is not None and bool(edge.tls.client_ca) != (edge.tls.client_certificates != "off"):
@@ -147,15 +153,27 @@ def _lint_edge(edge: Edge, source: Source) -> Iterator[Finding]:
         )
 
 
+def _parts(url: str) -> SplitResult:
+    """Raises ValueError for a host or port that there cannot be."""
+    parts = urlsplit(url)
+    _ = parts.port
+    return parts
+
+
 def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
     for number, issuer in enumerate(identity.issuer):
         at = ("identity", "issuer", str(number))
-        local = urlsplit(issuer.url).hostname in ("localhost", "127.0.0.1", "::1")
+        try:
+            parts = _parts(issuer.url)
+        except ValueError as exc:
+            yield source.finding((*at, "url"), f"issuer {issuer.url}: {exc}", "write it as its tokens name it")
+            continue
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
         if issuer.url.startswith("http://") and not (issuer.insecure and local):
             yield source.finding(
                 (*at, "url"), f"issuer {issuer.url}: expected https", "http is for trials on this machine, with insecure = true"
             )
-        if "?" in issuer.url or "#" in issuer.url or "@" in urlsplit(issuer.url).netloc:
+        if "?" in issuer.url or "#" in issuer.url or "@" in parts.netloc:
             yield source.finding((*at, "url"), f"issuer {issuer.url}: a user, query or fragment", "write its name and nothing else")
         if issuer.leeway > 300:
             yield source.finding((*at, "leeway"), f"issuer {issuer.url}: expected at most 5m, got more", "let its clock be set")

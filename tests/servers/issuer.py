@@ -32,6 +32,8 @@ class Issuer:
     mood: Mood = "fine"
     named: str = ""
     """What its metadata calls it, if not by its URL."""
+    keys_at: str = ""
+    """Where its metadata says that its keys are, if not there."""
     asked: list[str] = field(default_factory=list)
     """Paths, in order."""
 
@@ -89,7 +91,7 @@ class Issuer:
         if path != expected:
             return 404, b"", ""
         origin = "/".join(self.url.split("/")[:3])
-        return 200, json.dumps({"issuer": self.named or self.url, "jwks_uri": f"{origin}/jwks"}).encode(), ""
+        return 200, json.dumps({"issuer": self.named or self.url, "jwks_uri": self.keys_at or f"{origin}/jwks"}).encode(), ""
 
 
 @asynccontextmanager

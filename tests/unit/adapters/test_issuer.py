@@ -42,6 +42,18 @@ async def test_nonsense_is_an_error_of_the_issuer(mood: str) -> None:
             await of(issuer).keys()
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["https://[::1/jwks", "http://[::1/jwks", "https://127.0.0.1:99999/jwks", "https:///jwks", "https://me:secret@127.0.0.1/", "jwks"],
+)
+async def test_keys_at_a_place_that_there_cannot_be_are_an_error_of_the_issuer(uri: str) -> None:
+    async with running() as issuer:
+        issuer.keys_at = uri
+        with pytest.raises(ContractViolation) as caught:
+            await of(issuer).keys()
+        assert "secret" not in str(caught.value)
+
+
 async def test_an_issuer_that_hangs_is_given_up() -> None:
     async with running() as issuer:
         issuer.mood = "hang"
