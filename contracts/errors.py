@@ -116,6 +116,8 @@ class Forbidden(CallerError):
     text: ClassVar[str] = "{reason}"
     reason: str
     scope: str = ""
+    client: str = ""
+    """Who it is, where that is proved but is not seen from the key."""
 
     @property
     def extensions(self) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class Door:
 
     def _tell(self, error: TillgateError, name: str, headers: Mapping[str, str], peer: str, route: str) -> None:
         if error.status in (401, 403) or (error.status == 429 and not name):
+            name = name or (error.client if isinstance(error, errors.Forbidden) else "")
             claimed = name or prefix_of(headers.get("authorization", "").rpartition(" ")[2])
             self._denied(error.code, claimed, peer, route)
 

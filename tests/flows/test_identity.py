@@ -180,6 +180,8 @@ async def test_a_reload_while_the_issuer_is_away_refuses_nobody_and_the_end_of_t
         await it.live.product.books.clients.put(msgspec.structs.replace(SHOP, suspended=True))
         await asyncio.sleep(2.0)
         assert (await it.get(it.issuer.token(scope="catalogue:read"))).json()["detail"] == "this client is suspended"
+        told = (await it.get(it.live.keys["operator"], path="/admin/audit?limit=1")).json()["items"]
+        assert [(entry["what"], entry["subject"]) for entry in told] == [("denied", "shop")]
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith(("keys of", "fetch"))]
 
 

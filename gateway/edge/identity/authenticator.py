@@ -91,7 +91,7 @@ class Authenticator:
         if client is None:
             raise Unauthenticated(reason="the request carries no credentials but a client certificate that stands for no client here")
         if client.suspended:
-            raise Forbidden(reason="this client is suspended")
+            raise Forbidden(reason="this client is suspended", client=client.name)
         return Principal.of(client, "certificate")
 
     def _remember(self, authorization: str, principal: Principal, until: float) -> None:

@@ -126,7 +126,7 @@ class Tokens:
         if client is None:
             raise _refused(f"the token is valid, but its client {verified.client[:80]!r} is not registered here")
         if client.suspended:
-            raise Forbidden(reason="this client is suspended")
+            raise Forbidden(reason="this client is suspended", client=client.name)
         principal = Principal.of(client, "token", scopes=verified.scopes, stores=verified.stores)
         return principal, min(until, self._clock() + left), bool(verified.certificate)
 

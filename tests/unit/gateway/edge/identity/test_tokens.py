@@ -227,8 +227,9 @@ async def test_a_certificate_names_its_client_where_no_other_credentials_are_sen
         await authenticator.principal({"authorization": "Bearer x"}, CERTIFICATE)
     await it.books.clients.put(msgspec.structs.replace(SHOP, suspended=True, certificates=(thumbprint(CERTIFICATE),)))
     it.seconds = 4.0
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden) as refused:
         await authenticator.principal({}, CERTIFICATE)
+    assert refused.value.client == "shop", "who it is, the audit log shall know"
 
 
 # ---- what is no good token ----------------------------------------------------------------------------------------
