@@ -245,7 +245,7 @@ def _filled(row: msgspec.Struct, other: msgspec.Struct) -> msgspec.Struct:
 
 def _sources(sources: Iterable[Provenance]) -> tuple[Provenance, ...]:
     merged: dict[tuple[object, ...], Provenance] = {}
-    for source in sources:
+    for source in {id(each): each for each in sources}.values():  # keys that travelled together share theirs
         kind = (source.source_system, source.via, source.stale, source.mapping_version)
         known = merged.get(kind)
         if known is not source:

@@ -23,8 +23,8 @@ Q = TypeVar("Q", bound=msgspec.Struct)
 A = TypeVar("A", bound=msgspec.Struct)
 
 
-class SkuAt(Noun, frozen=True, kw_only=True, order=True):
-    """One sku at one location."""
+class SkuAt(Noun, frozen=True, kw_only=True, order=True, cache_hash=True):
+    """One sku at one location. A key of many tables on the way to a system and back: its hash is made once."""
 
     sku: Sku
     location_id: LocationId

@@ -48,9 +48,9 @@ class Turns:
     @property
     def first(self) -> Priority | None:
         """Which priority has the next turn."""
-        waiting = [p for p in Priority if self._sizes[p]]
-        if not waiting:
+        if not any(self._sizes):  # mostly, after every call
             return None
+        waiting = [p for p in Priority if self._sizes[p]]
         return waiting[0] if self._weights is None else min(waiting, key=lambda p: self._spent[p])
 
     def add(self, turn: Turn) -> None:

@@ -214,7 +214,8 @@ class _Record:
             raise Unwritable(f"only {', '.join(sorted(self._known)[:12]) or 'no fields'}", f"{name!r}{hint}")
 
     def write(self, value: Any, out: list[str], start: str, end: str) -> None:
-        self.check(value)
+        if type(value) is not dict or not value.keys() <= self._known:
+            self.check(value)
         for field, name in self._attributes:
             given = value.get(field.name, field.default if field.fixed else None)
             if given is not None and isinstance(field.shape, Leaf):

@@ -122,7 +122,7 @@ class Rows:
         declared = _DECLARATION(text)
         begin = declared.end() if declared else 0
         # without these, each `<` begins a tag and each text is what it says (one character is sought first: that is far quicker)
-        if ("?" in text and text.find("<?", begin) >= 0) or ("!" in text and "<!" in text) or ("]" in text and "]]>" in text):
+        if (text.find("?", begin) > 0 and text.find("<?", begin) >= 0) or ("!" in text and "<!" in text) or ("]" in text and "]]>" in text):
             return None
         if any(character in text for character in _ILLEGAL) or not (found := self._start(text, begin)):
             return None

@@ -647,11 +647,13 @@ def _even(zone: tzinfo, day: int, hour: int) -> bool:
     return len({f.replace(tzinfo=None, fold=0) - f.astimezone(UTC).replace(tzinfo=None) for f in folds}) == 1
 
 
+@lru_cache(MEMO)
 def start_of_day(value: date, zone: tzinfo) -> datetime:
-    """Local midnight; where a zone skips midnight, the first instant of the day."""
+    """Local midnight; where a zone skips midnight, the first instant of the day. The rows of an answer share a few of them."""
     return datetime.combine(value, time(), zone).astimezone(UTC).astimezone(zone)
 
 
+@lru_cache(MEMO)
 def end_of_day(value: date, zone: tzinfo) -> datetime:
     """An inclusive last day becomes the next local midnight: periods are half-open."""
     return start_of_day(value + timedelta(days=1), zone)
