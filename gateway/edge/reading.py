@@ -296,9 +296,13 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
     if broken := re.search(rb"%(?![0-9A-Fa-f]{2}).{0,2}", query, re.DOTALL):
         raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=repr(broken[0].decode("ascii", "replace")))
     try:
-        return parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS
-        )
+        text = query.decode("ascii")
+        fields = text.split("&")
+        if "%" not in text and "+" not in text and len(fields) <= MAX_QUERY_FIELDS:  # as written: a third of the work
+            plain = [(name, value) for name, found, value in [field.partition("=") for field in fields] if found]
+            if len(plain) == len(fields):
+                return plain
+        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=f"the byte 0x{exc.object[exc.start]:02x}") from exc
     except ValueError as exc:

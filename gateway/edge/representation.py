@@ -115,8 +115,8 @@ class Representation:
         if not sources:
             return
         policy = self._freshness.get(endpoint.route, _NEVER)
-        cached, stale = sum(s.via == "cache" for s in sources), any(s.stale for s in sources)
-        oldest = min(s.received_at for s in sources)
+        cached, stale = [s.via for s in sources].count("cache"), True in [s.stale for s in sources]
+        oldest = min([s.received_at for s in sources])
         if cached:
             entity.received = oldest
         if cached < len(sources) or stale:
