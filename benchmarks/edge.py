@@ -36,6 +36,7 @@ from gateway.cli.serving import demo_keys, listening, run, sandbox, sandbox_envi
 from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import Quota, QuotaPolicy
 from observability import FlightRecord, Recorder
+from observability.vocabulary import SampleReason
 
 ROOT = Path(__file__).resolve().parents[1]
 WSDL = ROOT / "contracts/systems/erp/retail.wsdl"
@@ -93,7 +94,7 @@ class Off(Recorder):
         record.t1 = 1
         return record
 
-    def passed(self, name: str, channel: str, api_version: str, began: int) -> bool:
+    def passed(self, name: str, channel: str, api_version: str, began: int, reason: SampleReason = "baseline") -> bool:
         return True
 
     def begin(self, record: FlightRecord) -> None: ...

@@ -23,6 +23,7 @@ from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import Proxies, certificate_of
+from gateway.edge.pressure import Refusal
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
 
@@ -194,6 +195,8 @@ class Flights:
         self._recorder = recorder
         self._most = most
         self._proxies = proxies
+        self._refusals: dict[str, str] = {}
+        """By what there is too much of: what is the same in all of them."""
         self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -274,23 +277,42 @@ class Flights:
             return b"".join((b"HTTP/1.1 304 Not Modified\r\n", added, kept.head_unchanged, end))
         return b"".join((b"HTTP/1.1 200 OK\r\n", added, kept.head, end, b"" if head else kept.body))
 
-    def _shed(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
-        """The refusal of a read for which there is no room, for a fraction of what its answer would cost."""
+    def _shed(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> Refusal | None:
+        """The refusal of a read for which there is no room, for a fraction of what its answer would cost: most are counted only."""
+        began = monotonic_ns()
         found = self._routes.at(target.partition(b"?")[0].decode("latin-1"), "GET")
         refused = self._door.shed(found[0].route, fields) if found else None
         if found is None or refused is None:
             return None
-        error, principal = refused
+        (error, principal), route, recorder = refused, found[0].route, self._recorder
         parents = [value for name, value in fields if name == b"traceparent"]
-        parent = parents[0].decode("ascii", "replace") if len(parents) == 1 else None
-        with self._recorder.flight("request", found[0].route, parent=parent, trusted=self._proxies.trusts(peer)) as flight:
-            flight.channel, flight.client = principal.channel, principal.name
-            answer = problems.answer(error, flight, {})
-            flight.set(status=answer.status)
-            own = [*answer.headers.items(), ("content-length", str(len(answer.body))), *flight.response_headers]
-        said = "".join([f"{name}: {value}\r\n" for name, value in own])
-        body = b"" if head else answer.body
-        return b"".join((b"HTTP/1.1 503 Service Unavailable\r\n", added, f"{said}{_SECURE_WRITTEN}\r\n".encode("latin-1"), body))
+        if not parents and not recorder.head_share and recorder.passed(route, principal.channel, "", began, "rejected"):
+            trace, span = getrandbits(128) or 1, getrandbits(64) or 1
+            here, trace_id = format_traceparent(trace, span, RANDOM_ID), f"{trace:032x}"
+        else:
+            parent = parents[0].decode("ascii", "replace") if len(parents) == 1 else None
+            with recorder.flight("request", route, parent=parent, trusted=self._proxies.trusts(peer)) as flight:
+                flight.channel, flight.client = principal.channel, principal.name
+                flight.failed(error)
+                flight.set(status=error.status)
+                here, trace_id = flight.traceparent, flight.trace_id
+        form = self._refusals.get(error.policy) or self._refusals.setdefault(error.policy, _form(error))
+        said = form % (problems.headers(error)["retry-after"], here, here, "" if head else trace_id)
+        written = said.encode("latin-1")
+        if head:
+            written = written[: written.index(b"\r\n\r\n") + 4]
+        return Refusal(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, self._door.pressure.hold())
+
+
+def _form(error: errors.Overloaded) -> str:
+    """An answer with such an error, but for Retry-After, the trace context (twice) and the trace id; all documents are of one length."""
+    blank = "0" * 32
+    answer = problems.document_of(error, blank, {})
+    fields = {**answer.headers, "content-length": str(len(answer.body))}
+    del fields["retry-after"]
+    said = "".join([f"{name}: {value}\r\n" for name, value in fields.items()]) + _SECURE_WRITTEN
+    body = answer.body.decode().replace("%", "%%").replace(blank, "%s")
+    return f"retry-after: %s\r\ntraceresponse: %s\r\nserver-timing: trace;desc=%s\r\n{said}\r\n{body}"
 
 
 def _known(method: str) -> str:

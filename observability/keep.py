@@ -41,9 +41,9 @@ class Keep:
     def dropped(self) -> int:
         return self.seen - self.kept
 
-    def stratum(self, name: str, channel: str) -> list[float] | None:
-        """Of healthy flights: how many were seen since one was kept, and when that was. None: there was none yet."""
-        return self._strata.get(("baseline", name, channel, "success"))
+    def stratum(self, name: str, channel: str, reason: SampleReason = "baseline") -> list[float] | None:
+        """Of healthy or rejected flights: how many were seen since one was kept, and when that was. None: there was none yet."""
+        return self._strata.get((reason, name, channel, "success" if reason == "baseline" else reason))
 
     def decide(self, record: FlightRecord, *, late: bool, suspected: bool = False) -> bool:
         """Whether to keep it; the reason and the weight are then written on the record."""

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic_ns
-from typing import Protocol
+from typing import Final, Protocol
 
 from observability.cells import LOWEST_S, Cell, Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
-from observability.vocabulary import FlightKind
+from observability.vocabulary import FAILURE_CLASSES, FlightKind, SampleReason
+
+_Kind = tuple[str, str, str, SampleReason]
+"""Name, channel, API version, and why one of them would be kept."""
 
 
 class Sink(Protocol):
@@ -27,12 +30,20 @@ class Sink(Protocol):
         ...
 
 
+REJECTED: Final = FAILURE_CLASSES.index("rejected")
+REJECTED_GAP: Final = 1.0
+"""Seconds from one whole record of a refusal to the next of its kind: between them refusals are only counted."""
+
+
 @dataclass(slots=True)
 class _Tally:
-    """Healthy flights of one kind, as long as none of them is to be kept. Only the event loop adds to `n` and `ns`."""
+    """Flights of one kind that ended well, or were refused, as long as none of them is to be kept. Only the event loop adds to `n` and
+    `ns`.
+    """
 
     cell: Cell
     stratum: list[float]
+    reason: SampleReason
     due: int
     """Monotonic, ns: from then on the next one may be kept."""
     most: int
@@ -63,7 +74,7 @@ class Recorder:
         self.keep = keep or Keep()
         self.cells = Cells()
         self._lock = Lock()
-        self._tallies: dict[tuple[str, str, str], _Tally] = {}
+        self._tallies: dict[_Kind, _Tally] = {}
         self.objective, self.head_share = objective, head_share
         self.objectives = dict(objectives or {})
         self.suspected: frozenset[tuple[str, str]] = frozenset()
@@ -136,33 +147,46 @@ class Recorder:
         for sink in self.sinks:
             await sink.close()
 
-    def passed(self, name: str, channel: str, api_version: str, began: int) -> bool:
+    def passed(self, name: str, channel: str, api_version: str, began: int, reason: SampleReason = "baseline") -> bool:
         """Counts a request that the event loop answered with success in one go, since `began` (monotonic, ns), for a fraction of what a
-        record costs. False: nothing was counted, it is to be remembered whole; its record, with the true times, is given to `end`.
+        record costs; or that it refused (`reason` rejected). False: nothing was counted, it is to be remembered whole; its record, with
+        the true times, is given to `end`.
         """
         now = monotonic_ns()
-        tally = self._tallies.get((name, channel, api_version))
+        tally = self._tallies.get((name, channel, api_version, reason))
         if tally is None or now >= tally.due:
-            tally = self._tally(name, channel, api_version, now)
-        if tally is None or (ns := now - began) > tally.most or self.suspected:
+            tally = self._tally((name, channel, api_version, reason), now)
+        if tally is None or (ns := now - began) > tally.most or (self.suspected and reason == "baseline"):
             return False
         tally.n += 1
         tally.ns += ns
         return True
 
-    def _tally(self, name: str, channel: str, api_version: str, now: int) -> _Tally | None:
-        """None: the next healthy flight of the kind may be one to keep."""
+    def _tally(self, kind: _Kind, now: int) -> _Tally | None:
+        """None: the next flight of the kind may be one to keep."""
+        name, channel, api_version, reason = kind
         cell = self.cells.routes.get((channel, name, api_version))  # type: ignore[call-overload]  # equal keys
-        stratum = self.keep.stratum(name, channel)
-        if cell is None or stratum is None or (due := int((stratum[1] + self.keep.baseline_gap) * 1e9)) <= now:
+        stratum = self.keep.stratum(name, channel, reason)
+        if cell is None or stratum is None:
+            return None
+        if reason == "baseline":
+            due = int((stratum[1] + self.keep.baseline_gap) * 1e9)
+        elif kind in self._tallies:  # the next one is offered to be kept, whether or not there is budget for it
+            with self._lock:
+                self._tell(kind)
+                del self._tallies[kind]
+            return None
+        else:
+            due = now + int(REJECTED_GAP * 1e9)
+        if due <= now:
             return None
         most = min(int(self.objectives.get(name, self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
         with self._lock:
-            self._tell((name, channel, api_version))
-            found = self._tallies[name, channel, api_version] = _Tally(cell, stratum, due, most)
+            self._tell(kind)
+            found = self._tallies[kind] = _Tally(cell, stratum, reason, due, most)
         return found
 
-    def _tell(self, kind: tuple[str, str, str] | None = None) -> None:
+    def _tell(self, kind: _Kind | None = None) -> None:
         """Adds to cells and strata what they have not been told yet: of one kind, or of all. Under the lock."""
         for tally in self._tallies.values() if kind is None else filter(None, [self._tallies.get(kind)]):
             n, us = tally.n - tally.told_n, tally.ns // 1000 - tally.told_us
@@ -173,6 +197,8 @@ class Recorder:
             tally.cell.durations[0] += n
             tally.stratum[0] += n
             self.keep.seen += n
+            if tally.reason == "rejected":
+                tally.cell.failures[REJECTED] += n
 
     def begin(self, record: FlightRecord) -> None:
         self._open[record] = None
@@ -193,7 +219,7 @@ class Recorder:
         )
         with self._lock:
             if self._tallies:
-                self._tell((record.name, record.channel, record.api_version))
+                self._tell((record.name, record.channel, record.api_version, "rejected" if record.outcome == "rejected" else "baseline"))
             self.cells.add(record, self.objective, self.objectives)
             self.lost_hops += record.lost
             kept = self.keep.decide(record, late=late, suspected=suspected)

@@ -27,16 +27,35 @@ from contracts.errors import Overloaded
 
 TICK = 0.05
 """Seconds between two looks at the loop."""
-TARGET = 0.01
+TARGET = 0.002
 """Seconds that the loop may be late without anybody having to go without."""
-LEAST = 48
-"""The limit never falls below: a request needs a few rounds of the loop, and under a storm each round is long by its refusals alone."""
-WAITS = (2.0, 0.5, 0.2, 0.1)
+LEAST = 8
+"""The limit never falls below: more at work make nothing go faster, since one thread does it."""
+CRITICAL = 64
+"""At work at once whatever the limit: what is critical does not wait for the work of others that is done, only for its turn."""
+WAITS = (2.0, 0.25, 0.1, 0.05)
 """Longest time in line by priority, seconds; whoever would wait longer is told at once."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
 
+GAP = 0.0005
+"""Seconds from one caller who was refused to the next who is listened to again: refusing takes a fifth of the loop's time at most."""
+HOLD = 0.5
+"""Seconds for which somebody who was refused, and asked to wait for more than this, is not listened to at most."""
+
 Word = Literal["critical", "high", "normal", "low"]
+
+
+class Refusal(bytes):
+    """The bytes of a refusal."""
+
+    hold: float
+    """Seconds for which who sent the request need not be listened to."""
+
+    def __new__(cls, written: bytes, hold: float) -> Self:
+        self = super().__new__(cls, written)
+        self.hold = hold
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +116,13 @@ class Pressure:
         self.refused = dict.fromkeys(Priority, 0)
         self._turns = Turns()
         self._most_busy = self._left = 0
-        self._rate = 0.0
-        """Places given back in a second, smoothed."""
+        self._let = [0] * len(Priority)
+        self._rate, self._rates = 0.0, [0.0] * len(Priority)
+        """Places given back in a second, and given to each priority, smoothed."""
         self._timer: asyncio.TimerHandle | None = None
         self._due = self._looked = 0.0
+        self._heard = 0.0
+        """When the last of those who were refused is listened to again."""
 
     def set(self, most: int, queue: int) -> None:
         """From now on; what is at work stays."""
@@ -119,7 +141,7 @@ class Pressure:
         """A place, if one is free for this priority and nobody as important waits for it."""
         if self._turns.before(priority) or not self._room(priority):
             return None
-        return self._take()
+        return self._take(priority)
 
     async def enter(self, priority: Priority, channel: str, client: str, until: float) -> Held:
         """Waits in line, until the loop's time `until` at most. Raises Overloaded: at once for who cannot make it, or later when the place
@@ -152,7 +174,9 @@ class Pressure:
         if not self.queue or (len(self._turns) >= self.queue and self._turns.least(priority, channel, client) is None):
             return True
         left = min(WAITS[priority], until - asyncio.get_running_loop().time())
-        return left <= 0 or (self._rate > 0 and (self._turns.before(priority) + 1) / self._rate > left)
+        before = self._turns.before(priority)
+        rate = self._rate - sum(self._rates[:priority])  # what those who matter more leave; half of it, for more of them come
+        return left <= 0 or (before > 0 < self._rate and before + 1 > rate * left / 2)
 
     def shed(self, priority: Priority, channel: str, client: str) -> Overloaded | None:
         """The refusal of one that would be refused whatever its time; to be asked before anything is spent on a request."""
@@ -164,6 +188,12 @@ class Pressure:
         """The refusal, counted. Less important callers are sent away for longer, each for another time."""
         self.refused[priority] += 1
         return Overloaded(policy=priority.name.lower(), retry_after=random.uniform(1, 2 + 2 * priority))  # noqa: S311 - spreads callers
+
+    def hold(self) -> float:
+        """How long not to listen to somebody who was refused, in seconds: what he sends waits in the kernel, and he with it."""
+        now = self._clock()
+        self._heard = min(max(self._heard + GAP, now), now + HOLD)
+        return self._heard - now
 
     def put_down(self) -> None:
         self.busy -= 1
@@ -177,13 +207,15 @@ class Pressure:
 
     def _room(self, priority: Priority) -> bool:
         share = SHARES[priority]
-        return self.busy < self.limit * share and self.held < self.most * share
+        limit = self.limit * share if priority else max(self.limit, CRITICAL)
+        return self.busy < limit and self.held < self.most * share
 
-    def _take(self) -> Held:
-        self._count()
+    def _take(self, priority: Priority) -> Held:
+        self._count(priority)
         return Held(self)
 
-    def _count(self) -> None:
+    def _count(self, priority: Priority) -> None:
+        self._let[priority] += 1
         self.busy += 1
         self.held += 1
         self._most_busy = max(self._most_busy, self.busy)
@@ -199,11 +231,11 @@ class Pressure:
             self._turns.remove(turn)
 
     def _call(self) -> None:
-        """Whose turn it is. What finds no room for the first finds none for the others: their shares are smaller."""
+        """Whose turn it is. What finds no room for the first finds none for the others: theirs is smaller."""
         while (first := self._turns.first) is not None and self._room(first):
             turn = self._turns.next()
             if turn is not None and not turn.given.done():
-                self._count()
+                self._count(turn.priority)
                 turn.given.set_result(None)
 
     # ---- the limit
@@ -225,10 +257,12 @@ class Pressure:
     def adapt(self, late: float, seconds: float) -> None:
         """`late`: by how much the loop was; `seconds`: since the last look."""
         self.late += (late - self.late) / 2
-        self._rate += (self._left / seconds - self._rate) / 4 if seconds > 0 else 0.0
+        if seconds > 0:
+            self._rate += (self._left / seconds - self._rate) / 4
+            self._rates = [rate + (let / seconds - rate) / 4 for rate, let in zip(self._rates, self._let, strict=True)]
         if self.late > TARGET:
             self.limit = self.limit * max(0.5, TARGET / self.late) + math.sqrt(self.limit)
         elif self._most_busy >= self.limit / 2:
             self.limit += math.sqrt(self.limit)
         self.limit = min(float(self.most), max(float(LEAST), self.limit))
-        self._most_busy, self._left = self.busy, 0
+        self._most_busy, self._left, self._let = self.busy, 0, [0] * len(Priority)

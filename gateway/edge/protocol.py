@@ -18,6 +18,7 @@ from contracts import errors
 from contracts.errors import CallerError, TillgateError
 from gateway.edge import problems
 from gateway.edge.peer import CERTIFICATE
+from gateway.edge.pressure import Refusal
 from gateway.edge.reading import RequestTooSlow
 from observability import get_logger
 
@@ -70,6 +71,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Of the piece that is being read: how many requests were answered at once."""
         self._whole = False
         """The request that is being read has its answer."""
+        self._hold = 0.0
+        """Seconds for which this caller is not listened to, since he was refused."""
+        self._holding: asyncio.TimerHandle | None = None
         self._dated: list[tuple[bytes, bytes]] | None = None
         self._date = b""
         self._head = 0
@@ -98,6 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        if self._holding is not None:
+            self._holding.cancel()
         self.resume_writing()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
@@ -130,6 +136,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._completed = False
         self._answered = 0
         super().data_received(data)
+        if self._hold and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self._holding = self._holding or self.loop.call_later(self._hold, self._listen)
+            self._hold = 0.0
         if self._in_head and self._timer is None and not self.transport.is_closing():  # most heads come whole, and need no timer
             self._begin()
         if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
@@ -191,10 +201,17 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = at_once(method == b"HEAD", self.url, self.headers, peer, self._date)
         if answer is None:
             return False
+        if isinstance(answer, Refusal) and not (isinstance(self.config, EdgeConfig) and self.config.exempt(peer)):
+            self._hold = answer.hold  # a proxy's connection carries what others ask, too
         self._answered += 1
         self._whole = True
         self.transport.write(answer)
         return True
+
+    def _listen(self) -> None:
+        self._holding = None
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()

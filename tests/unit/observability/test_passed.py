@@ -3,6 +3,7 @@
 from time import monotonic_ns
 from typing import Any
 
+from contracts.errors import Overloaded
 from observability import FlightRecord, Recorder
 from observability.cells import RouteKey
 from observability.keep import Keep
@@ -76,3 +77,40 @@ def test_what_was_late_or_is_suspected_becomes_a_record() -> None:
     passed(it)
     assert sink.kept[-1].sample_reason == "late"
     assert it.snapshot().routes[KEY].n == 6
+
+
+def refused(recorder: Recorder) -> None:
+    """As the application does it."""
+    if not recorder.passed(KIND[0], KIND[1], "", monotonic_ns(), "rejected"):
+        with recorder.flight("request", KIND[0]) as flight:
+            flight.channel = KIND[1]
+            flight.failed(Overloaded())
+            flight.set(status=503)
+
+
+def test_refusals_are_counted_as_such_and_the_first_is_kept() -> None:
+    sink = Sink()
+    it = recorder(sink)
+    for _ in range(100):
+        refused(it)
+        passed(it)
+    refusals, healthy = it.snapshot().routes[KEY._replace(api_version="")], it.snapshot().routes[KEY]
+    assert (refusals.n, refusals.count("rejected"), sum(refusals.durations)) == (100, 100, 100)
+    assert (healthy.n, healthy.failed) == (100, 0)
+    assert it.keep.seen == 200
+    assert [record.sample_reason for record in sink.kept].count("rejected") < 10
+    rest = it.keep.stratum("GET /p", "web", "rejected")
+    assert rest is not None
+    assert sum(r.sample_weight for r in sink.kept if r.sample_reason == "rejected") + rest[0] == 100
+
+
+def test_a_refusal_that_found_no_budget_is_offered_again_a_second_later_only() -> None:
+    it = recorder(Sink(), per_second=0.0)
+    it.keep._tokens = 0.0
+    flights = 0
+    for _ in range(100):
+        before = it.keep.over_budget["rejected"]
+        refused(it)
+        flights += it.keep.over_budget["rejected"] - before
+    assert flights < 10
+    assert it.snapshot().routes[KEY._replace(api_version="")].count("rejected") == 100

@@ -10,7 +10,8 @@ import pytest
 
 from contracts.call import Priority
 from contracts.errors import Overloaded
-from gateway.edge.pressure import LEAST, SHARES, TARGET, TICK, Held, Importance, Pressure
+from gateway.edge.pressure import CRITICAL as AT_WORK
+from gateway.edge.pressure import GAP, HOLD, LEAST, SHARES, TARGET, TICK, Held, Importance, Pressure
 
 CRITICAL, HIGH, NORMAL, LOW = Priority
 
@@ -47,16 +48,49 @@ async def test_each_priority_may_fill_its_share_and_the_rest_is_kept_for_what_ma
 
 async def test_what_waits_for_a_system_is_not_at_work_but_counts_among_all() -> None:
     pressure = Pressure(100, 0)
-    pressure.limit = 30.0
-    waiting = fill(pressure)
+    pressure.limit = 40.0
+    waiting = fill(pressure, NORMAL)
     assert len(waiting) == 30
     for place in waiting:
         place.__enter__()
     assert (pressure.busy, pressure.held) == (0, 30)
-    assert len(fill(pressure)) == 30
-    assert len(fill(pressure)) == 0, "the limit at work is reached again"
+    assert len(fill(pressure, NORMAL)) == 30
+    assert len(fill(pressure, NORMAL)) == 0, "the limit at work is reached again"
     waiting[0].__exit__(None, None, None)
     assert pressure.busy == 31, "who comes back is not sent away"
+
+
+async def test_what_is_critical_does_not_wait_for_the_work_of_others_to_be_done() -> None:
+    pressure = Pressure(500, 0)
+    pressure.limit = float(LEAST)
+    others = [len(fill(pressure, priority)) for priority in (LOW, NORMAL, HIGH)]
+    assert sum(others) == LEAST
+    assert len(fill(pressure)) == AT_WORK - LEAST
+
+
+async def test_who_is_refused_is_listened_to_one_after_the_other_and_not_later_than_he_was_told() -> None:
+    now = 100.0
+    pressure = Pressure(500, 0, clock=lambda: now)
+    holds = [pressure.hold() for _ in range(10_000)]
+    assert holds == sorted(holds)
+    assert holds[:3] == pytest.approx([0, GAP, 2 * GAP])
+    assert holds[-1] == pytest.approx(HOLD)
+    now += 60
+    assert pressure.hold() == 0, "nobody was refused for a while"
+
+
+async def test_what_those_who_matter_more_leave_of_the_places_decides_who_waits_in_vain() -> None:
+    pressure = Pressure(4, 100)
+    fill(pressure)
+    pressure._left, pressure._let = 400, [0, 390, 0, 0]
+    pressure.adapt(0.0, 1.0)
+    waiting = [asyncio.create_task(pressure.enter(HIGH, "store", "till", later())) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert pressure.shed(HIGH, "store", "till") is None
+    assert isinstance(pressure.shed(LOW, "web", "a"), Overloaded), "of a hundred places a second those before it take nearly all"
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_place_that_is_put_down_twice_is_taken_up_with_the_second_and_given_back_once() -> None:
@@ -232,7 +266,7 @@ async def test_a_loop_that_somebody_holds_up_is_noticed_and_an_idle_one_is_not_w
     assert place is not None
     for _ in range(3):
         await asyncio.sleep(TICK)
-        time.sleep(8 * TARGET)  # noqa: ASYNC251 - what is to be noticed
+        time.sleep(0.08)  # noqa: ASYNC251 - what is to be noticed
     await asyncio.sleep(TICK)
     assert pressure.late > TARGET
     assert pressure.limit < 500

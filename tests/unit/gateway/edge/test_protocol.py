@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import trustme
 
+from contracts.call import Priority
 from gateway.edge import protocol
 from gateway.estate import EdgeTls, Estate
 from tests.products import SKU, Live, no_limits, running
@@ -320,6 +321,52 @@ async def test_a_wish_for_another_protocol_is_passed_over_without_a_word(live: L
             await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
         writer.close()
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.0/8",)], ids=["a caller", "a declared proxy"])
+async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connection_is_shared(
+    tmp_path: Path, proxies: tuple[str, ...]
+) -> None:
+    def full(estate: Estate) -> Estate:
+        edge = msgspec.structs.replace(estate.edge, max_requests=10, max_waiting=0, trusted_proxies=proxies)
+        return msgspec.structs.replace(no_limits(estate), edge=edge)
+
+    async with running(tmp_path, change=full) as live:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+
+        async def answer() -> tuple[bytes, bytes]:
+            head = await reader.readuntil(b"\r\n\r\n")
+            return head, await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+
+        ask = asking(live, "/locations")
+        writer.write(ask)
+        assert (await answer())[0].startswith(b"HTTP/1.1 200 ")
+        pressure = live.product.pressure
+        places = []
+        while place := pressure.enter_now(Priority.CRITICAL):
+            places.append(place)
+        ask = asking(live, "/products/" + SKU)
+        for _ in range(2000):
+            pressure.hold()  # as if others had been refused meanwhile
+        writer.write(ask)
+        refusals = [await answer()]
+        writer.write(ask)
+        assert (await live.http.get("/health/live")).status_code == 200
+        assert sum(pressure.refused.values()) == (2 if proxies else 1)
+        refusals.append(await answer())
+        assert {head.partition(b"\r\n")[0] for head, _ in refusals} == {b"HTTP/1.1 503 Service Unavailable"}
+        documents = [json.loads(body) for _, body in refusals]
+        assert {document["code"] for document in documents} == {"overloaded"}
+        assert len({document["traceId"] for document in documents}) == len(documents)
+        for (head, _), document in zip(refusals, documents, strict=True):
+            assert f"traceresponse: 00-{document['traceId']}-" in head.decode()
+            assert 1 <= int(re.findall(rb"retry-after: (\d+)", head)[0]) <= 8
+        writer.write(ask.replace(b"GET", b"HEAD", 1))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert int(re.findall(rb"content-length: (\d+)", head)[0]) == len(refusals[0][1])
+        for place in places:
+            place.leave()
+        writer.close()
 
 
 async def test_one_address_has_only_so_many_connections_unless_it_is_a_declared_proxy_s(tmp_path: Path) -> None:
