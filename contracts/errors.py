@@ -6,6 +6,7 @@ system's text, code, host or field name.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -346,12 +347,16 @@ class QuotaExceeded(CallerError):
     title: ClassVar[str] = "Quota exceeded"
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = "Wait for the seconds in Retry-After."
-    text: ClassVar[str] = "policy {policy} allows no further request for {retry_after:.0f} s"
+    text: ClassVar[str] = "policy {policy} allows no further request for {seconds} s"
     members: ClassVar[tuple[str, ...]] = ("violated-policies",)
     policy: str
     """The one that is waited for longest."""
     retry_after: float
     violated: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {**super().data, "seconds": max(1, math.ceil(self.retry_after))}  # as Retry-After says it
 
     @property
     def extensions(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def refusal(plan: Plan, levels: Sequence[int], cost: int) -> QuotaExceeded:
     over = {limit.name: (level + cost * limit.weight - limit.capacity) / limit.leak / 1e6 for limit, level in enforced(plan, levels)}
     violated = tuple(name for name, seconds in over.items() if seconds > 0)
     last = max(violated, key=over.__getitem__)
-    return QuotaExceeded(policy=last, retry_after=max(1, math.ceil(over[last])), violated=violated)
+    return QuotaExceeded(policy=last, retry_after=over[last], violated=violated)
 
 
 def enforced(plan: Plan, levels: Sequence[int]) -> Iterator[tuple[Limit, int]]:
