@@ -74,7 +74,9 @@ class Representation:
             entity.etag = etag_of(outcome.version)
         elif value is not None and fields["cache-control"] != _NOT_KEPT:
             entity.etag = (
-                weak_etag_of(value, version.date) if ask.selection is None else weak_etag_of(shown, version.date, ask.selection.named)
+                weak_etag_of(value, version.date, encoded=entity.body if shown is value else b"")
+                if ask.selection is None
+                else weak_etag_of(shown, version.date, ask.selection.named)
             )
         if entity.etag:
             fields["etag"] = entity.etag
