@@ -18,6 +18,8 @@ from gateway.bootstrap import open_books
 from gateway.cli import main
 from tests.products import ROOT, Live, running
 
+pytestmark = pytest.mark.slow
+
 CATALOGUE = ["catalogue:read"]
 
 

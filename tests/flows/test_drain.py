@@ -21,7 +21,7 @@ from sandbox.faults import Rule
 from sandbox.server import start as start_sandbox
 from tests.products import EVERYTHING, LOCATION, ROOT, SKU, own_estate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Connection:

@@ -30,6 +30,8 @@ from gateway.estate import Estate, Quota, QuotaPolicy
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, LOCATION, SKU, Live, no_limits, running
 
+pytestmark = pytest.mark.slow
+
 QUICK = Limits(first_wait=0.01)
 
 

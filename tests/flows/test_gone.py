@@ -17,6 +17,8 @@ from gateway.estate import Estate
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, LOCATION, SKU, Live, no_limits, running
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 STOCK = f"/inventory?sku={SKU}&location={LOCATION}"
 
 

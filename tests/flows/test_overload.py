@@ -16,7 +16,7 @@ from gateway.estate import Estate
 from sandbox.faults import Rule
 from tests.products import CUSTOMER, LOCATION, SKU, Live, no_limits, running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 PLACES, LINE, STORM = 40, 20, 150
 

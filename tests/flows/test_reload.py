@@ -22,6 +22,8 @@ from gateway.cli.serving import sandbox, sandbox_environment
 from sandbox.faults import Rule
 from tests.products import LOCATION, ROOT, SKU, Live, own_estate, running
 
+pytestmark = pytest.mark.slow
+
 DAY, STORES = date(2026, 3, 11), ("0001", "0002", "0003")
 ORDER = {
     "lines": [

@@ -18,6 +18,8 @@ from gateway.edge.sessions import IDLE, LIFETIME, MOST
 from gateway.estate import Estate, Quota, QuotaPolicy
 from tests.products import Live, running
 
+pytestmark = pytest.mark.slow
+
 OPERATOR = ("admin:read", "admin:write")
 
 

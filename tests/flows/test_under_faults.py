@@ -17,7 +17,7 @@ from sandbox.faults import Rule, System
 from tests.flows.test_requests import LEGACY, draft
 from tests.products import CUSTOMER, Live, no_limits, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.alone]
 
 REQUESTS, AT_ONCE = 10_000, 48
 SYSTEMS: tuple[System, ...] = ("erp", "oms")

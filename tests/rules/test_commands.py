@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/nonexistent")}
 
@@ -15,6 +17,7 @@ def call(command: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[st
     return subprocess.run([command, *args], cwd=cwd, env=ENV, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_run_is_the_tillgate_command_through_a_link_in_a_folder_with_a_space(tmp_path: Path) -> None:
     (tmp_path / "a shop").mkdir()
     link = tmp_path / "a shop/till gate"
@@ -25,6 +28,7 @@ def test_run_is_the_tillgate_command_through_a_link_in_a_folder_with_a_space(tmp
     assert "Usage" in said.stdout
 
 
+@pytest.mark.slow
 def test_run_works_where_the_project_itself_lies_under_a_path_with_a_space(tmp_path: Path) -> None:
     home = tmp_path / "my till gate"
     home.mkdir()

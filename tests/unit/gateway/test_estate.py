@@ -465,6 +465,7 @@ LITERALS = (
 
 
 @given(st.lists(st.tuples(st.integers(0, len(TOKENS) - 1), st.sampled_from(LITERALS)), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_a_mutated_estate_loads_or_gives_findings_with_a_line_that_exists(tmp_path_factory: pytest.TempPathFactory, edits: Any) -> None:
     text = TEXT
     for token, literal in sorted(edits, reverse=True):

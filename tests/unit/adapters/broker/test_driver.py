@@ -259,6 +259,7 @@ async def test_what_was_deleted_is_declared_again(amqp_url: str) -> None:
         await reader.until(lambda: bool(reader.got))
 
 
+@pytest.mark.slow
 async def test_start_with_the_broker_away_succeeds_and_publishing_fails_at_once(unused_port: int) -> None:
     async with asyncio.timeout(5), publisher(options(f"amqp://guest:secret@127.0.0.1:{unused_port}/")) as out:
         with pytest.raises(ConnectFailed, match="refused") as caught:
@@ -277,6 +278,7 @@ async def test_wrong_password_and_vhost_are_named(amqp_url: str) -> None:
                 out.check()
 
 
+@pytest.mark.slow
 async def test_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

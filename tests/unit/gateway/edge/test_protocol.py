@@ -92,6 +92,7 @@ class Hasty(protocol.BoundedProtocol):
     head_seconds = 0.3
 
 
+@pytest.mark.slow
 async def test_a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not(tmp_path: Path) -> None:
     async with running(tmp_path, http=Hasty) as live:
         answers = await asyncio.gather(
@@ -158,6 +159,7 @@ def asking(live: Live, target: str, method: str = "GET", more: str = "") -> byte
     return head.encode()
 
 
+@pytest.mark.slow
 async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_their_requests(live: Live) -> None:
     cached, other = f"/products/{SKU}", "/locations/0001"
     await said(live, asking(live, cached), seconds=0.5)
@@ -173,6 +175,7 @@ async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_the
     assert text.count(b"\r\ndate: ") == 7
 
 
+@pytest.mark.slow
 async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other(live: Live) -> None:
     cached = f"/products/{SKU}"
     for _ in range(2):
@@ -188,6 +191,7 @@ class Impatient(protocol.BoundedProtocol):
         self.timeout_keep_alive = 1
 
 
+@pytest.mark.slow
 async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(tmp_path: Path) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         cached = f"/products/{SKU}"
@@ -198,6 +202,7 @@ async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(
         assert asyncio.get_running_loop().time() - began < 30
 
 
+@pytest.mark.slow
 async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live) -> None:
     cached = f"/products/{SKU}"
     for _ in range(3):
@@ -239,6 +244,7 @@ async def test_what_others_may_read_in_another_way_is_refused_so_that_no_request
         refused(await said(live, head + auth + size + b"\r\nabcde\r\n0\r\n\r\n"), 400, "bad_request")
 
 
+@pytest.mark.slow
 async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing(tmp_path: Path) -> None:
     class Hurried(protocol.BoundedProtocol):
         write_seconds = 0.3
@@ -266,6 +272,7 @@ async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing
 
 
 @pytest.mark.parametrize("drop", [b"x", b"\r\n"], ids=["the rest of a body", "empty lines"])
+@pytest.mark.slow
 async def test_what_drops_in_after_the_answer_keeps_no_connection_open(tmp_path: Path, drop: bytes) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
@@ -282,6 +289,7 @@ async def test_what_drops_in_after_the_answer_keeps_no_connection_open(tmp_path:
         assert (await ended).count(b"HTTP/1.1 200 ") == 1
 
 
+@pytest.mark.slow
 async def test_a_connection_that_was_idle_serves_on_however_long_the_next_request_takes(tmp_path: Path) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))

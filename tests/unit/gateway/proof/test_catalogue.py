@@ -23,7 +23,7 @@ from gateway.proof.lab import Lab
 from gateway.proof.run import Result, prove
 from mappings.language import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class Real:

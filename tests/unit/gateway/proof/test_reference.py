@@ -3,6 +3,8 @@ import pytest
 from gateway.bootstrap import Checked
 from gateway.proof.run import prove
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["erp", "oms", "pos"])

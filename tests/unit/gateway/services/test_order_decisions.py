@@ -96,6 +96,7 @@ async def test_asked_again_a_step_has_its_patience_back_but_is_not_taken_for_uns
     assert (process.state, named(process, "book").external_id) == ("done", "500")
 
 
+@pytest.mark.slow
 async def test_asked_again_a_step_that_writes_to_no_system_is_repeated(bench: Bench, person: OrderDecisions) -> None:
     levels = bench.estate.rows["inventory.levels"]
     bench.estate.rows["inventory.levels"] = ValueError("boom")  # type: ignore[assignment]  # not of the error tree: what a mistake is

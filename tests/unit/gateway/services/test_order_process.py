@@ -201,6 +201,7 @@ async def test_a_systems_wish_to_be_left_alone_is_respected(bench: Bench) -> Non
     assert len(bench.estate.asked) > asked
 
 
+@pytest.mark.slow
 async def test_a_mistake_of_our_own_ends_with_a_person_and_not_in_a_circle(bench: Bench) -> None:
     bench.estate.rows[CREATE] = ValueError("boom")  # type: ignore[assignment]  # not of the error tree: what a mistake is
     assert (await bench.accept()).pending_write
