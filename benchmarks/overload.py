@@ -379,11 +379,11 @@ async def measure(at: Gateway, seconds: float, told: Callable[[str], None]) -> l
     others = {name: rate * (5 - 0.1) / 0.9 for name, rate in rates.items()}
     memory: list[int] = []
     alone = min(15, seconds / 2)
-    load = Load(at.port, 150)
+    load = Load(at.port, 50)
     await load.connect(critical)
+    await _quiet(at, load, critical, important, alone, told)
+    before = _taken(critical)
     with flooding(at, others, seconds + 1) as storm:
-        await _quiet(at, load, critical, important, alone, told)
-        before = _taken(critical)
         at.fault("hang", HANGS)
         print("now", file=storm.stdin, flush=True)
         cpu, waited = at.cpu(), at.waited()
