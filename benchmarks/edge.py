@@ -28,7 +28,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from benchmarks.peers.edge import CONNECTIONS, Absent, Peer, bare, by_hand, cost, envoy, node, process
+from benchmarks.peers.edge import CONNECTIONS, Absent, Peer, bare, by_hand, cost, envoy, node, process, written
 from benchmarks.ratio import Ratio, compare, compare_processes, show
 from contracts.policy import Duration
 from gateway.bootstrap import Product, check, product
@@ -245,7 +245,10 @@ def between_processes(runner: asyncio.Runner, ours: Peer, systems: Mapping[str, 
             return [request(target, key) for target in itertools.islice(targets, 100)]
 
         runner.run(same_prices(ours.port, there.port, request(next(targets), key)))
-        found.append(compare_processes(UNCACHED, cost(runner, ours, asked), "node", cost(runner, there, asked), ">=4"))
+        theirs = cost(runner, there, asked)
+        found.append(compare_processes(UNCACHED, cost(runner, ours, asked), "node", theirs, ">=4"))
+        floor = stack.enter_context(written(*erp))  # how far this language comes without a gateway
+        found.append(compare_processes(f"hand-written {UNCACHED.removeprefix('edge ')}", cost(runner, floor, asked), "node", theirs, ""))
     yield from found
 
 

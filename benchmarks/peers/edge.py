@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import aiohttp
+import uvicorn
+import uvloop
 from litestar import Litestar, Response, get
 from lxml import etree
 
@@ -137,6 +140,18 @@ async def by_hand(url: str, user: str, password: str) -> AsyncIterator[Litestar]
             return {"items": items}
 
         yield Litestar([prices], openapi_config=None, logging_config=None)
+
+
+async def serve(url: str) -> None:
+    """`by_hand` under uvicorn, as a process of its own: prints its port, and ends with its standard input."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        async with by_hand(url, os.environ["ERP_USER"], os.environ["ERP_PASSWORD"]) as app:
+            server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, access_log=False))
+            serving = asyncio.create_task(server.serve([door]))
+            print(door.getsockname()[1], flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+            server.should_exit = True
+            await serving
 
 
 # ---- processes ----------------------------------------------------------------------------------------------------
@@ -269,6 +284,13 @@ def node(folder: Path, wsdl: Path, url: str, user: str, password: str) -> Iterat
         yield peer
 
 
+@contextmanager
+def written(url: str, user: str, password: str) -> Iterator[Peer]:
+    """What is written by hand in this language, as a process like node's."""
+    with process([sys.executable, "-m", __name__, url], {"ERP_USER": user, "ERP_PASSWORD": password}) as peer:
+        yield peer
+
+
 # ---- load ---------------------------------------------------------------------------------------------------------
 
 
@@ -330,3 +352,7 @@ def cost(runner: asyncio.Runner, peer: Peer, requests: Callable[[], Sequence[byt
         return (peer.cpu() - before) / len(asked)
 
     return run
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(sys.argv[1]))
