@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from contracts.books import Books
-from contracts.errors import Forbidden, Unauthenticated
+from contracts.errors import Forbidden, TillgateError, Unauthenticated
 from gateway.edge.identity.certificates import Certificates
 from gateway.edge.identity.keys import ApiKeys
+from gateway.edge.identity.lookups import SECONDS
 from gateway.edge.identity.principal import Principal
 from gateway.edge.identity.tokens import Tokens
 from gateway.services.clock import Now, utc_now
 
+AHEAD = SECONDS / 2
+"""Seconds before the time is up the book is asked anew, if the client is still there."""
 _REMEMBERED = 4096
 _OWN = frozenset({"none", "same-origin"})
 _SCHEMES = frozenset({"basic", "digest", "dpop", "negotiate", "apikey", "token"})
@@ -44,11 +49,26 @@ class Authenticator:
         self._used = used
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._asked: dict[bytes, asyncio.Task[None]] = {}
 
     def known(self, authorization: str) -> Principal | None:
         """Whom these credentials alone stand for, if that was found out a moment ago; else `principal` must be asked."""
-        entry = self._known.get(_digest(authorization))
-        return entry[1] if entry and entry[0] > self._clock() else None
+        at = _digest(authorization)
+        entry = self._known.get(at)
+        if entry is None or (left := entry[0] - self._clock()) <= 0:
+            return None
+        if left < AHEAD and at not in self._asked and authorization[:10].lower() == "bearer tg_":
+            self._asked[at] = task = asyncio.get_running_loop().create_task(self._asked_ahead(authorization), name="credentials")
+            task.add_done_callback(lambda _: self._asked.pop(at))
+        return entry[1]
+
+    async def _asked_ahead(self, authorization: str) -> None:
+        """So that a busy client never waits for the book. What becomes of an error is seen when the time is up."""
+        with suppress(TillgateError):
+            client, prefix, until = await self._keys.client(authorization[7:], ahead=AHEAD)
+            if not client.suspended:
+                self._used(prefix)
+                self._remember(authorization, Principal.of(client, "key", prefix), until)
 
     async def principal(self, headers: Mapping[str, str], certificate: bytes | None = None) -> Principal:
         """`headers` by lower case name; `certificate` in DER, as the caller has proved to hold it.

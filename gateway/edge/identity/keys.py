@@ -50,8 +50,9 @@ class ApiKeys:
         self._pepper = pepper
         self._now, self._clock = now, clock
 
-    async def client(self, text: str) -> tuple[Client, str, float]:
-        """The client, the key's prefix, and until when (seconds of the clock) that may be believed. Raises Unauthenticated.
+    async def client(self, text: str, *, ahead: float = 0.0) -> tuple[Client, str, float]:
+        """The client, the key's prefix, and until when (seconds of the clock) that may be believed, which is more than `ahead` from now,
+        unless the key expires. Raises Unauthenticated.
 
         Unknown prefixes take the same path as wrong secrets.
         """
@@ -59,7 +60,7 @@ class ApiKeys:
         if found is None:
             raise Unauthenticated(reason="expected an API key of the form tg_PREFIX_SECRET", presented=True)
         with step(Step.AUTH):
-            stored, until = await self._known.get(found[1])
+            stored, until = await self._known.get(found[1], ahead=ahead)
         digest = stored[0].digest if stored else bytes(32)
         if not hmac.compare_digest(digest, _digest(found[2], self._pepper)) or stored is None:
             raise Unauthenticated(reason="unknown API key", presented=True)

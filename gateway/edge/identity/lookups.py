@@ -33,9 +33,9 @@ class Lookups(Generic[T]):
         """Whether it was there when it was last looked for, however long ago."""
         return key in self._found
 
-    async def get(self, key: str) -> tuple[T | None, float]:
-        """What there is, and until when (seconds of `clock`) that may be believed. Raises what `find` raises."""
-        now = self._clock()
+    async def get(self, key: str, *, ahead: float = 0.0) -> tuple[T | None, float]:
+        """What there is, and until when (seconds of `clock`) that may be believed: from `ahead` of now on. Raises what `find` raises."""
+        now = self._clock() + ahead
         for kept in (self._found, self._absent):
             if (entry := kept.get(key)) and entry[1] > now:
                 return entry

@@ -175,6 +175,25 @@ async def test_what_is_not_there_forgets_nothing_that_is() -> None:
     assert (asked.count("unknown 49"), asked.count("unknown 1")) == (1, 2), "few of them are remembered"
 
 
+async def test_a_busy_client_is_known_all_the_time_and_one_that_is_suspended_not_longer_than_any_other(it: Bench) -> None:
+    authorization = f"Bearer {await it.key()}"
+    first = await it.authenticator.principal({"authorization": authorization})
+    for second in range(1, 5):
+        it.seconds = second * 1.5
+        assert it.authenticator.known(authorization) == first, "though the time of the first answer is up"
+        assert it.authenticator.known(authorization) == first
+        await asyncio.gather(*it.authenticator._asked.values())
+    assert len(it.asked) == 5, "the book was asked once each time"
+    await it.books.clients.put(msgspec.structs.replace(SHOP, suspended=True))
+    it.seconds += 1.5
+    assert it.authenticator.known(authorization) == first
+    await asyncio.gather(*it.authenticator._asked.values())
+    it.seconds += 0.6
+    assert it.authenticator.known(authorization) is None
+    with pytest.raises(Forbidden):
+        await it.authenticator.principal({"authorization": authorization})
+
+
 async def test_a_key_works_at_once_though_unknown_ones_were_asked_for_just_before(it: Bench) -> None:
     for _ in range(3):
         with pytest.raises(Unauthenticated):
