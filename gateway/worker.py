@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from contracts.books import Books
 from contracts.errors import TillgateError
@@ -75,17 +75,20 @@ def housekeeping(
 ) -> list[Every | Steady]:
     """`retention` of stored answers and delivered events, `audit` of the audit log and of keys that have ended."""
 
-    async def purge() -> int:
-        await books.idempotency.purge(now() - retention)
-        await books.outbox.purge(now() - retention)
-        await books.audit.purge(now() - audit)
-        await books.clients.purge_keys(now() - audit)
-        await books.sessions.purge(now() - timedelta(days=1))  # they live for some hours
-        await books.usage.purge((now() - USAGE_KEPT).date())
-        return 0
+    def purge(name: str, job: Callable[[datetime], Awaitable[int]], kept: timedelta) -> Every:
+        async def purged() -> int:
+            await job(now() - kept)
+            return 0
+
+        return Every(f"purge {name}", purged, 3600.0)
 
     return [
         Steady("orders", process.run),
         Every("reservations", reservations.expire, 5.0),
-        Every("purge", purge, 3600.0),
+        purge("answers", books.idempotency.purge, retention),
+        purge("events", books.outbox.purge, retention),
+        purge("audit", books.audit.purge, audit),
+        purge("keys", books.clients.purge_keys, audit),
+        purge("sessions", books.sessions.purge, timedelta(days=1)),  # they live for some hours
+        purge("usage", lambda before: books.usage.purge(before.date()), USAGE_KEPT),
     ]

@@ -105,12 +105,18 @@ class KeyRing:
             task.exception()
 
     async def _take(self) -> bool:
+        """Whether there are new keys. Never raises: what cannot be taken today may be taken the next time."""
         try:
-            raws = await self._fetch()
+            return self._took(await self._fetch())
         except TillgateError as error:
             self.problem = str(error)
             log.warning("keys of an issuer are not refreshed", issuer=self.url, error=self.problem, kept=len(self._keys))
-            return False
+        except Exception:
+            self.problem = "its keys cannot be read"
+            log.exception("keys of an issuer cannot be read", issuer=self.url, kept=len(self._keys))
+        return False
+
+    def _took(self, raws: Sequence[dict[str, Any]]) -> bool:
         keys: dict[str, tuple[dict[str, Any], jwk.Key]] = {}
         for raw in raws:
             kid = raw.get("kid", "")

@@ -87,6 +87,28 @@ async def test_keys_are_read_again_before_anybody_asks_until_the_ring_is_closed(
         assert not [t for t in asyncio.all_tasks() if issuer.url in t.get_name()]
 
 
+async def test_a_mistake_of_our_own_while_keys_are_read_does_not_end_their_refreshing() -> None:
+    asked: asyncio.Queue[int] = asyncio.Queue()
+
+    async def fetch() -> list[dict[str, Any]]:
+        asked.put_nowait(asked.qsize())
+        if not ring.loaded or ring.problem:
+            return await IssuerDocuments(issuer.url, insecure=True).keys()
+        raise RuntimeError("something that nobody thought of")
+
+    async with running() as issuer:
+        ring = KeyRing(issuer.url, ["ES256"], fetch, 0.02)
+        ring.start()
+        async with asyncio.timeout(5):
+            for _ in range(2):  # read, and failed
+                await asked.get()
+            issuer.rotate("k2")
+            for _ in range(3):
+                await asked.get()
+        assert ring.known("k2") is not None
+        await ring.close()
+
+
 async def test_a_flood_that_waits_for_a_hanging_issuer_is_bounded() -> None:
     going = asyncio.Event()
 
