@@ -23,7 +23,7 @@ from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import Proxies, certificate_of
-from gateway.edge.pressure import Refusal
+from gateway.edge.pressure import Paced
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
 
@@ -274,10 +274,13 @@ class Flights:
         own = "".join([f"{name}: {value}\r\n" for name, value in quota.items()])
         end = f"{own}traceresponse: {here}\r\nserver-timing: trace;desc={here}\r\n{_SECURE_WRITTEN}\r\n".encode("latin-1")
         if unchanged:
-            return b"".join((b"HTTP/1.1 304 Not Modified\r\n", added, kept.head_unchanged, end))
-        return b"".join((b"HTTP/1.1 200 OK\r\n", added, kept.head, end, b"" if head else kept.body))
+            answer = b"".join((b"HTTP/1.1 304 Not Modified\r\n", added, kept.head_unchanged, end))
+        else:
+            answer = b"".join((b"HTTP/1.1 200 OK\r\n", added, kept.head, end, b"" if head else kept.body))
+        hold = self._door.pause(kept.route, principal)
+        return Paced(answer, hold) if hold else answer
 
-    def _shed(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> Refusal | None:
+    def _shed(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> Paced | None:
         """The refusal of a read for which there is no room, for a fraction of what its answer would cost: most are counted only."""
         began = monotonic_ns()
         found = self._routes.at(target.partition(b"?")[0].decode("latin-1"), "GET")
@@ -301,7 +304,7 @@ class Flights:
         written = said.encode("latin-1")
         if head:
             written = written[: written.index(b"\r\n\r\n") + 4]
-        return Refusal(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, self._door.pressure.hold())
+        return Paced(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, self._door.pressure.hold())
 
 
 def _form(error: errors.Overloaded) -> str:

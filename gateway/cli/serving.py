@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 15
 LOCK = "lock"
+SWITCH = 0.001
+"""Seconds after which the loop's thread lets another have the interpreter: a transaction asks for it many times."""
 DEMO_CLIENTS = {name: f"demo-{name.replace('_', '-')}" for name in CHANNELS}
 
 
@@ -155,6 +157,7 @@ async def run(running: Product, door: socket.socket, *, work: bool = True, start
     jobs = asyncio.create_task(running.work(), name="work") if work else None
     beside = [_announce(http, started), _end(http, running.stop), *(_watched(running) if watch else ())]
     notices = [asyncio.create_task(each) for each in beside]
+    sys.setswitchinterval(SWITCH)
     gc.collect()
     gc.freeze()  # what is there now stays: looking through it again would hold up every request for a tenth of a second
     try:

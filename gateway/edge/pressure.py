@@ -8,6 +8,10 @@ It follows Envoy's gradient controller (new = old x gradient + headroom, headroo
 does, with another sample. Both take the time of whole requests, for which a slow system behind looks like an overload here, and must
 find out by probing, or from a long average that drifts, what would be normal. We take how late the loop runs a timer: what every request
 at work adds to every other. An idle loop is late by nothing, so nothing has to be probed, and a limit that is not used does not grow.
+
+A limit alone fills the loop whatever it is: whoever ends makes room for the next. So while critical requests come, less important ones are
+begun a few in a round of the loop, and with rests between, as long as are needed for the loop to have some time left: what waits for a loop
+that has none waits for everybody.
 """
 
 from __future__ import annotations
@@ -38,19 +42,28 @@ WAITS = (2.0, 0.25, 0.1, 0.05)
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
 
-GAP = 0.0005
-"""Seconds from one caller who was refused to the next who is listened to again: refusing takes a fifth of the loop's time at most."""
-HOLD = 0.5
+ROUND = 0.002
+"""Seconds for which less important requests are begun with in one round of the loop, while critical ones come."""
+BUSY = 0.85
+"""Of its time the loop may work while critical requests come; it rests from less important ones for the remainder."""
+REST = 0.02
+"""Longest rest, seconds."""
+GAIN = 0.01
+"""Seconds that a rest grows with each look at a loop which is busy all the time instead of never."""
+
+GAP = 0.001
+"""Seconds from one caller who was refused to the next who is listened to again: refusing takes a tenth of the loop's time at most."""
+HOLD = 1.0
 """Seconds for which somebody who was refused, and asked to wait for more than this, is not listened to at most."""
 
 Word = Literal["critical", "high", "normal", "low"]
 
 
-class Refusal(bytes):
-    """The bytes of a refusal."""
+class Paced(bytes):
+    """The bytes of an answer after which its caller waits a while before he is listened to again."""
 
     hold: float
-    """Seconds for which who sent the request need not be listened to."""
+    """Seconds."""
 
     def __new__(cls, written: bytes, hold: float) -> Self:
         self = super().__new__(cls, written)
@@ -119,10 +132,14 @@ class Pressure:
         self._let = [0] * len(Priority)
         self._rate, self._rates = 0.0, [0.0] * len(Priority)
         """Places given back in a second, and given to each priority, smoothed."""
+        self.rest = 0.0
+        """Seconds for which nobody but who is critical is begun with, between others."""
+        self._began: float | None = None
+        """When the first of the others was, since the last rest."""
         self._timer: asyncio.TimerHandle | None = None
-        self._due = self._looked = 0.0
+        self._due = self._looked = self._used = 0.0
         self._heard = 0.0
-        """When the last of those who were refused is listened to again."""
+        """When the last of those who are not listened to is so again."""
 
     def set(self, most: int, queue: int) -> None:
         """From now on; what is at work stays."""
@@ -190,9 +207,11 @@ class Pressure:
         return Overloaded(policy=priority.name.lower(), retry_after=random.uniform(1, 2 + 2 * priority))  # noqa: S311 - spreads callers
 
     def hold(self) -> float:
-        """How long not to listen to somebody who was refused, in seconds: what he sends waits in the kernel, and he with it."""
+        """How long not to listen to somebody who was refused, or need not hurry, in seconds: what he sends waits in the kernel, and he with
+        it.
+        """
         now = self._clock()
-        self._heard = min(max(self._heard + GAP, now), now + HOLD)
+        self._heard = min(max(self._heard + max(GAP, self.rest / 4), now), now + HOLD)
         return self._heard - now
 
     def put_down(self) -> None:
@@ -208,7 +227,16 @@ class Pressure:
     def _room(self, priority: Priority) -> bool:
         share = SHARES[priority]
         limit = self.limit * share if priority else max(self.limit, CRITICAL)
-        return self.busy < limit and self.held < self.most * share
+        return self.busy < limit and self.held < self.most * share and not (priority and self._resting)
+
+    @property
+    def _resting(self) -> bool:
+        return self._began is not None and self._guarding and self._clock() - self._began > ROUND
+
+    @property
+    def _guarding(self) -> bool:
+        """Whether critical requests come; who would have to wait for them needs a line."""
+        return self._rates[Priority.CRITICAL] > 1 and self.queue > 0
 
     def _take(self, priority: Priority) -> Held:
         self._count(priority)
@@ -220,8 +248,19 @@ class Pressure:
         self.held += 1
         self._most_busy = max(self._most_busy, self.busy)
         if self._timer is None:
-            self._looked = self._clock()
+            self._looked, self._used = self._clock(), time.thread_time()
             self._watch()
+        if priority and self._began is None and self._guarding:
+            self._began = self._clock()
+            loop = asyncio.get_running_loop()
+            if self.rest:
+                loop.call_later(ROUND + self.rest, self._rested)
+            else:
+                loop.call_soon(self._rested)
+
+    def _rested(self) -> None:
+        self._began = None
+        self._call()
 
     def _take_back(self, turn: Turn) -> None:
         given = turn.given
@@ -237,6 +276,8 @@ class Pressure:
             if turn is not None and not turn.given.done():
                 self._count(turn.priority)
                 turn.given.set_result(None)
+                if self._began is not None and turn.priority:
+                    self._began = -math.inf  # its work is still to come in this round
 
     # ---- the limit
 
@@ -245,21 +286,23 @@ class Pressure:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
 
     def _look(self) -> None:
-        now = self._clock()
-        self.adapt(max(0.0, now - self._due), now - self._looked)
-        self._looked = now
+        now, used = self._clock(), time.thread_time()
+        self.adapt(max(0.0, now - self._due), now - self._looked, used - self._used)
+        self._looked, self._used = now, used
         self._call()
         if self.held:
             self._watch()
         else:
             self._timer = None
 
-    def adapt(self, late: float, seconds: float) -> None:
-        """`late`: by how much the loop was; `seconds`: since the last look."""
+    def adapt(self, late: float, seconds: float, used: float = 0.0) -> None:
+        """`late`: by how much the loop was; `seconds`: since the last look, of which it worked for `used`."""
         self.late += (late - self.late) / 2
         if seconds > 0:
             self._rate += (self._left / seconds - self._rate) / 4
             self._rates = [rate + (let / seconds - rate) / 4 for rate, let in zip(self._rates, self._let, strict=True)]
+            busy = used / seconds if self._guarding else 0.0
+            self.rest = min(REST, max(0.0, self.rest + (busy - BUSY) * GAIN))
         if self.late > TARGET:
             self.limit = self.limit * max(0.5, TARGET / self.late) + math.sqrt(self.limit)
         elif self._most_busy >= self.limit / 2:

@@ -18,7 +18,7 @@ from contracts import errors
 from contracts.errors import CallerError, TillgateError
 from gateway.edge import problems
 from gateway.edge.peer import CERTIFICATE
-from gateway.edge.pressure import Refusal
+from gateway.edge.pressure import Paced
 from gateway.edge.reading import RequestTooSlow
 from observability import get_logger
 
@@ -72,7 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._whole = False
         """The request that is being read has its answer."""
         self._hold = 0.0
-        """Seconds for which this caller is not listened to, since he was refused."""
+        """Seconds for which this caller is not listened to, so that others are."""
         self._holding: asyncio.TimerHandle | None = None
         self._dated: list[tuple[bytes, bytes]] | None = None
         self._date = b""
@@ -201,7 +201,7 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = at_once(method == b"HEAD", self.url, self.headers, peer, self._date)
         if answer is None:
             return False
-        if isinstance(answer, Refusal) and not (isinstance(self.config, EdgeConfig) and self.config.exempt(peer)):
+        if isinstance(answer, Paced) and not (isinstance(self.config, EdgeConfig) and self.config.exempt(peer)):
             self._hold = answer.hold  # a proxy's connection carries what others ask, too
         self._answered += 1
         self._whole = True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from contracts.call import Priority
 from contracts.errors import Overloaded
+from gateway.edge.pressure import BUSY, GAP, HOLD, LEAST, REST, ROUND, SHARES, TARGET, TICK, Held, Importance, Pressure
 from gateway.edge.pressure import CRITICAL as AT_WORK
-from gateway.edge.pressure import GAP, HOLD, LEAST, SHARES, TARGET, TICK, Held, Importance, Pressure
 
 CRITICAL, HIGH, NORMAL, LOW = Priority
 
@@ -222,6 +223,62 @@ async def test_a_place_given_to_one_who_goes_away_in_the_same_moment_is_passed_o
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert (pressure.busy, pressure.held, pressure.waiting) == (0, 0, 0)
+
+
+def guarded(pressure: Pressure) -> Pressure:
+    """While critical requests come, a hundred in a second."""
+    pressure._rates[CRITICAL] = 100.0
+    return pressure
+
+
+async def test_while_critical_requests_come_others_are_begun_one_in_a_round_of_the_loop() -> None:
+    pressure = guarded(Pressure(100, 10))
+    places = fill(pressure)
+    begun: list[Priority] = []
+
+    async def come(priority: Priority) -> None:
+        await pressure.enter(priority, "web", "a", later())
+        begun.append(priority)
+
+    tasks = [asyncio.create_task(come(p)) for p in (LOW, NORMAL, NORMAL, HIGH)]
+    await asyncio.sleep(0)
+    for place in places:
+        place.leave()
+    seen = [len(begun)]
+    while len(begun) < len(tasks):
+        await asyncio.sleep(0)
+        seen.append(len(begun))
+    assert max(b - a for a, b in pairwise(seen)) == 1
+    assert begun == [HIGH, NORMAL, NORMAL, LOW]
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("line", [10, 0])
+async def test_who_is_critical_comes_in_while_others_rest_and_where_nobody_may_wait_nobody_rests(line: int) -> None:
+    now = 100.0
+    pressure = guarded(Pressure(100, line, clock=lambda: now))
+    assert pressure.enter_now(NORMAL)
+    assert pressure.enter_now(NORMAL), "it is the same moment"
+    now += 2 * ROUND
+    assert (pressure.enter_now(HIGH) is None) == bool(line)
+    assert pressure.enter_now(CRITICAL)
+
+
+async def test_a_rest_grows_until_the_loop_has_time_left_and_ends_with_the_last_critical_request() -> None:
+    pressure = guarded(Pressure(100, 10))
+    pressure._let[CRITICAL] = 5
+    pressure.adapt(0.0, TICK, TICK)
+    assert 0 < (first := pressure.rest) < ROUND
+    for _ in range(100):
+        pressure._let[CRITICAL] = 5
+        pressure.adapt(0.0, TICK, TICK)
+    assert first < pressure.rest == REST
+    pressure._let[CRITICAL] = 5
+    pressure.adapt(0.0, TICK, TICK * BUSY)
+    assert pressure.rest == pytest.approx(REST)
+    for _ in range(30):
+        pressure.adapt(0.0, TICK, TICK)
+    assert pressure.rest == 0
 
 
 # ---- the limit ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import trustme
 
 from contracts.call import Priority
 from gateway.edge import protocol
+from gateway.edge.pressure import REST
 from gateway.estate import EdgeTls, Estate
 from tests.products import SKU, Live, no_limits, running
 
@@ -374,6 +375,32 @@ async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connect
         assert int(re.findall(rb"content-length: (\d+)", head)[0]) == len(refusals[0][1])
         for place in places:
             place.leave()
+        writer.close()
+
+
+async def test_who_is_not_critical_is_listened_to_more_seldom_while_the_loop_has_too_little_time(tmp_path: Path) -> None:
+    async with running(tmp_path, change=no_limits) as live:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+
+        async def answer() -> bytes:
+            head = await reader.readuntil(b"\r\n\r\n")
+            return head + await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+
+        ask = asking(live, "/products/" + SKU)
+        for _ in range(3):  # from the second on from stored bytes
+            writer.write(ask)
+            assert (await answer()).startswith(b"HTTP/1.1 200 ")
+        pressure = live.product.pressure
+        pressure.rest = REST
+        for _ in range(2000):
+            pressure.hold()
+        writer.write(ask)
+        assert (await answer()).startswith(b"HTTP/1.1 200 ")
+        answered = asyncio.ensure_future(answer())
+        writer.write(ask)
+        assert (await live.http.get("/health/live")).status_code == 200
+        assert not answered.done(), "what it sent waits"
+        assert (await answered).startswith(b"HTTP/1.1 200 ")
         writer.close()
 
 
