@@ -6,7 +6,8 @@ from a process of its own, at a rate that does not wait for answers: five times 
 the prices: the most important requests (customers, who are put together from two systems, and a few orders) do not need it, but share its
 system, its places and this process with those who do.
 
-Times count from when a request was due, whatever kept the load itself: by how much it was late is printed beside (`lag`). A request that
+Times count from when a request was due, whatever kept the load itself: by how much it was late is printed beside (`lag`), and a run in
+which that comes to a third of what is allowed (as much as an answer takes without a storm) proves nothing and fails. A request that
 finds all connections of its kind taken is not sent: whoever is refused is not listened to for a while. `waited`: for how long the gateway
 could have gone on, but the processor was taken by somebody else. `--seconds N` takes less time.
 """
@@ -24,7 +25,7 @@ import time
 import urllib.request
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, cycle
 from pathlib import Path
@@ -71,6 +72,12 @@ async def serve(folder: Path) -> None:
 
 
 CUSTOMER = "GET /customers/{number}"
+
+
+def _first() -> None:
+    """This thread goes before all others on its processor, where that is permitted: it measures, and has little to do. Children do not."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _pin(which: int) -> None:
@@ -333,7 +340,7 @@ class Load:
 async def flood(at: dict[str, Any]) -> None:
     """What is not important, in a process of its own, so that it holds up nobody who measures. Prints what became of it."""
     _pin(-1)
-    os.nice(5)
+    os.nice(19)
     found = [g for g in groups(at["keys"]) if g.name in at["rates"]]
     for group in found:
         group.next = cycle([group.next() for _ in range(5000)]).__next__
@@ -381,6 +388,7 @@ async def measure(at: Gateway, seconds: float, told: Callable[[str], None]) -> l
     alone = min(15, seconds / 2)
     load = Load(at.port, 50)
     await load.connect(critical)
+    _first()
     await _quiet(at, load, critical, important, alone, told)
     before = _taken(critical)
     with flooding(at, others, seconds + 1) as storm:
@@ -409,6 +417,7 @@ async def measure(at: Gateway, seconds: float, told: Callable[[str], None]) -> l
         good, usual = stormy.fine / max(1, stormy.due), unloaded.fine / max(1, unloaded.due)
         ratios.append(_ratio(f"overload goodput {name}", "unloaded", good, usual, ">=0.9"))
         ratios.append(_ratio(f"overload p99 {name}", "unloaded", stormy.p99(), unloaded.p99(), "<=3.0"))
+        ratios.append(_ratio(f"overload lag {name}", "unloaded p99", _p99(stormy.lags), unloaded.p99(), "<=1.0"))
     third = max(1, len(memory) // 3)
     ratios.append(_ratio("overload memory", "its first third", mean(memory[-third:]), mean(memory[:third]), "<=1.1"))
     return ratios
