@@ -37,15 +37,20 @@ LEAST = 8
 """The limit never falls below: more at work make nothing go faster, since one thread does it."""
 CRITICAL = 64
 """At work at once whatever the limit: what is critical does not wait for the work of others that is done, only for its turn."""
-WAITS = (2.0, 0.25, 0.1, 0.05)
-"""Longest time in line by priority, seconds; whoever would wait longer is told at once."""
+WAITS = (2.0, 1.5, 1.0, 0.5)
+"""Longest time in line by priority, seconds; whoever would wait longer is told at once. A burst of a page's requests is no overload: it may
+stand in line, where it takes nothing from whoever matters more.
+"""
+BURST = 64
+"""So many may always stand in line, as far as there is one: what comes at once and is done with soon."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
 """Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
 
 ROUND = 0.002
 """Seconds for which less important requests are begun with in one round of the loop, while critical ones come."""
-BUSY = 0.85
-"""Of its time the loop may work while critical requests come; it rests from less important ones for the remainder."""
+BUSY = 0.8
+"""Of a processor that we may use while critical requests come, our other threads with the loop: they take the interpreter from each other,
+and a change waits for both. The loop rests from less important requests for the remainder."""
 REST = 0.02
 """Longest rest, seconds."""
 GAIN = 0.01
@@ -193,7 +198,7 @@ class Pressure:
         left = min(WAITS[priority], until - asyncio.get_running_loop().time())
         before = self._turns.before(priority)
         rate = self._rate - sum(self._rates[:priority])  # what those who matter more leave; half of it, for more of them come
-        return left <= 0 or (before > 0 < self._rate and before + 1 > rate * left / 2)
+        return left <= 0 or (before >= BURST and self._rate > 0 and before + 1 > rate * left / 2)
 
     def shed(self, priority: Priority, channel: str, client: str) -> Overloaded | None:
         """The refusal of one that would be refused whatever its time; to be asked before anything is spent on a request."""
@@ -248,7 +253,7 @@ class Pressure:
         self.held += 1
         self._most_busy = max(self._most_busy, self.busy)
         if self._timer is None:
-            self._looked, self._used = self._clock(), time.thread_time()
+            self._looked, self._used = self._clock(), time.process_time()
             self._watch()
         if priority and self._began is None and self._guarding:
             self._began = self._clock()
@@ -286,7 +291,7 @@ class Pressure:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
 
     def _look(self) -> None:
-        now, used = self._clock(), time.thread_time()
+        now, used = self._clock(), time.process_time()
         self.adapt(max(0.0, now - self._due), now - self._looked, used - self._used)
         self._looked, self._used = now, used
         self._call()
@@ -296,12 +301,12 @@ class Pressure:
             self._timer = None
 
     def adapt(self, late: float, seconds: float, used: float = 0.0) -> None:
-        """`late`: by how much the loop was; `seconds`: since the last look, of which it worked for `used`."""
+        """`late`: by how much the loop was; `seconds`: since the last look, of which we worked for `used`."""
         self.late += (late - self.late) / 2
         if seconds > 0:
             self._rate += (self._left / seconds - self._rate) / 4
             self._rates = [rate + (let / seconds - rate) / 4 for rate, let in zip(self._rates, self._let, strict=True)]
-            busy = used / seconds if self._guarding else 0.0
+            busy = min(1.0, used / seconds) if self._guarding else 0.0
             self.rest = min(REST, max(0.0, self.rest + (busy - BUSY) * GAIN))
         if self.late > TARGET:
             self.limit = self.limit * max(0.5, TARGET / self.late) + math.sqrt(self.limit)

@@ -139,7 +139,8 @@ async def test_no_secret_and_no_personal_value_of_the_world_is_in_any_byte(live:
         "oms.getOrder",
     }
     words = set(re.findall(r"\w[\w@.+ -]*\w", written.decode()))
-    leaked = {v for v in secrets_and_persons(live) if v in words or v.encode() in written}
+    text = written.decode()
+    leaked = {v for v in secrets_and_persons(live) if v in words or re.search(rf"(?<![\d.]){re.escape(v)}(?!\d)", text)}
     assert leaked == set()
 
 

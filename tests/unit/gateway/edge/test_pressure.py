@@ -11,7 +11,7 @@ import pytest
 
 from contracts.call import Priority
 from contracts.errors import Overloaded
-from gateway.edge.pressure import BUSY, GAP, HOLD, LEAST, REST, ROUND, SHARES, TARGET, TICK, Held, Importance, Pressure
+from gateway.edge.pressure import BURST, BUSY, GAP, HOLD, LEAST, REST, ROUND, SHARES, TARGET, TICK, Held, Importance, Pressure
 from gateway.edge.pressure import CRITICAL as AT_WORK
 
 CRITICAL, HIGH, NORMAL, LOW = Priority
@@ -85,7 +85,7 @@ async def test_what_those_who_matter_more_leave_of_the_places_decides_who_waits_
     fill(pressure)
     pressure._left, pressure._let = 400, [0, 390, 0, 0]
     pressure.adapt(0.0, 1.0)
-    waiting = [asyncio.create_task(pressure.enter(HIGH, "store", "till", later())) for _ in range(2)]
+    waiting = [asyncio.create_task(pressure.enter(HIGH, "store", "till", later())) for _ in range(BURST)]
     await asyncio.sleep(0)
     assert pressure.shed(HIGH, "store", "till") is None
     assert isinstance(pressure.shed(LOW, "web", "a"), Overloaded), "of a hundred places a second those before it take nearly all"
