@@ -48,7 +48,7 @@ SHARES = (1.0, 0.9, 0.75, 0.5)
 
 ROUND = 0.002
 """Seconds for which less important requests are begun with in one round of the loop, while critical ones come."""
-BUSY = 0.8
+BUSY = 0.75
 """Of a processor that we may use while critical requests come, our other threads with the loop: they take the interpreter from each other,
 and a change waits for both. The loop rests from less important requests for the remainder."""
 REST = 0.02

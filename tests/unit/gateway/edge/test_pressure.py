@@ -268,7 +268,7 @@ async def test_a_rest_grows_until_the_loop_has_time_left_and_ends_with_the_last_
     pressure = guarded(Pressure(100, 10))
     pressure._let[CRITICAL] = 5
     pressure.adapt(0.0, TICK, TICK)
-    assert 0 < (first := pressure.rest) < ROUND
+    assert 0 < (first := pressure.rest) < REST
     for _ in range(100):
         pressure._let[CRITICAL] = 5
         pressure.adapt(0.0, TICK, TICK)
