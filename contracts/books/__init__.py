@@ -1,0 +1,81 @@
+"""Ports of the store: the books that the gateway keeps itself. Every method is one transaction, all of it or nothing.
+
+Times are aware datetimes handed in by the caller, so that books hold no clock. Whatever is written together stands in one method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from contracts.books.audit import AuditBook, AuditEntry
+from contracts.books.clients import ApiKey, Client, ClientBook, ConsoleSession, KeyRecord, SessionBook
+from contracts.books.files import Claim, FileBook, FileRecord, FileSeen, FileState, Quarantined
+from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
+from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
+from contracts.books.outbox import Outbox, OutboxRow
+from contracts.books.reservations import ReservationBook, require_version
+from contracts.books.sales import BatchResult, SaleBatch, SaleBook
+from contracts.books.upkeep import LeaseBook, Meta
+from contracts.books.usage import UsageBook, Used
+
+__all__ = [
+    "ApiKey",
+    "AuditBook",
+    "AuditEntry",
+    "BatchResult",
+    "Begun",
+    "Books",
+    "Claim",
+    "Client",
+    "ClientBook",
+    "ConsoleSession",
+    "FileBook",
+    "FileRecord",
+    "FileSeen",
+    "FileState",
+    "IdempotencyBook",
+    "KeyRecord",
+    "LeaseBook",
+    "Meta",
+    "OrderBook",
+    "Outbox",
+    "OutboxRow",
+    "Process",
+    "ProcessState",
+    "Quarantined",
+    "ReservationBook",
+    "SaleBatch",
+    "SaleBook",
+    "SessionBook",
+    "StepRecord",
+    "StepState",
+    "StoredAnswer",
+    "UsageBook",
+    "Used",
+    "require_version",
+]
+
+
+class Books(Protocol):
+    """The whole store."""
+
+    clients: ClientBook
+    audit: AuditBook
+    sessions: SessionBook
+    usage: UsageBook
+    idempotency: IdempotencyBook
+    reservations: ReservationBook
+    sales: SaleBook
+    files: FileBook
+    orders: OrderBook
+    outbox: Outbox
+    leases: LeaseBook
+    meta: Meta
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> dict[str, Any]:
+        """Answers quickly whether the store can write; raises StoreUnavailable."""
+        ...

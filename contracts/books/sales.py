@@ -1,0 +1,56 @@
+"""Sales of the tills, the stock they move and the events they cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from contracts.books.files import Quarantined
+from contracts.canonical.inventory import TillPosition
+from contracts.canonical.sale import PosSale, SaleKey
+from contracts.ports import SkuAt
+
+
+@dataclass(frozen=True)
+class SaleBatch:
+    """Transactions, their stock movements and events, bad records and the position reached: one commit."""
+
+    digest: str
+    fence: int
+    position: int
+    sales: Sequence[PosSale]
+    quarantined: Sequence[Quarantined] = ()
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    booked: int
+    repeated: int
+    conflicts: int
+
+
+class SaleBook(Protocol):
+    async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
+        """Books each sale once by its natural key. The same key with the same content is `repeated`; with other content it goes to
+        quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned; `item_type` stock, not
+        voided; weighed lines move by their measure) and writes one `sale.committed` event (data: the sale); each touched (sku, location) of
+        the batch writes one `inventory.changed` event (subject `sku@location`; data `sku`, `locationId`, `change`, a signed quantity).
+        Raises StateConflict when the fence is outdated.
+        """
+        ...
+
+    async def get(self, key: SaleKey) -> PosSale | None: ...
+
+    async def list(self, store: str, business_date: str, after: SaleKey | None, limit: int) -> Sequence[PosSale]: ...
+
+    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
+        """posDelta (canonical model §6): sold minus returned in transactions after the given position of each till; a till that is not
+        named counts with all its transactions. Positive = units gone. Pairs without movement are absent."""
+        ...
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Per store: `sales` (counted transactions), `cents` (their signed grand totals), `units_milli` (net units sold in thousandths)."""
+        ...
