@@ -27,7 +27,7 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from benchmarks.ratio import Ratio, show
 from contracts.canonical.sale import PosSale
-from gateway.services.intake import Intake
+from gateway.services.intake.intake import Intake
 from mappings.language import CompiledMapping, load
 from observability import Recorder
 

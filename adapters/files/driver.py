@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from watchfiles import awatch
 
-from adapters.files import delimited, xml
-from adapters.files.client import Arrived, Changed, Inbox, opened, unchanged
 from adapters.files.errors import from_os, refused
+from adapters.files.formats import delimited, xml
+from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened, unchanged
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import Ending, Parser, Refuse, Unit
 from adapters.files.spec import FeedOptions

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from lxml import etree
 
-from adapters.files import delimited, layout, xml
+from adapters.files import layout
+from adapters.files.formats import delimited, xml
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings

@@ -35,7 +35,7 @@ from gateway.edge.sessions import Sessions
 from gateway.estate import brown_outs
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
-from gateway.services.intake import Intake
+from gateway.services.intake.intake import Intake
 from gateway.services.order_process import STEP_LIMIT, OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import Overview

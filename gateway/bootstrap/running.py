@@ -27,7 +27,7 @@ from gateway.edge.tls import ServerTls
 from gateway.estate import Estate
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, utc_now
-from gateway.services.intake import Intake
+from gateway.services.intake.intake import Intake
 from gateway.services.order_process import OrderProcess
 from gateway.services.relay import Relay, Subscribers
 from gateway.services.services import Services

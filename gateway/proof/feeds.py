@@ -17,7 +17,7 @@ from gateway.bootstrap import Checked, FeedOptions
 from gateway.bootstrap.proving import Raw, Unwritable, Written, alone, books, feed, writer
 from gateway.proof.case import Case, Differs, NotHere, Trial
 from gateway.proof.documents import EveryZone, hints
-from gateway.services.intake import Intake
+from gateway.services.intake.intake import Intake
 from mappings.language import CompiledMapping
 from mappings.language.examples import given
 from observability import Recorder

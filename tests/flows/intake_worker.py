@@ -23,7 +23,7 @@ from adapters.store.spec import StoreOptions
 from contracts.canonical.location import Location
 from contracts.canonical.sale import PosSale
 from contracts.policy import Duration
-from gateway.services.intake import Intake
+from gateway.services.intake.intake import Intake
 from mappings.language import load
 from observability import Recorder
 
@@ -42,14 +42,14 @@ class Zones:
 
 def dies_after(bound: int) -> None:
     left = bound
-    asynchronous = ("adapters/store/", "adapters/files/driver.py", "gateway/services/intake.py")
+    asynchronous = ("adapters/store/", "adapters/files/driver.py", "gateway/services/intake/")
 
     def count(frame: FrameType, event: str, argument: object) -> None:
         nonlocal left
         code = frame.f_code
         coroutine = code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR)
         if event == "call" and (
-            (coroutine and any(a in code.co_filename for a in asynchronous)) or "adapters/files/client.py" in code.co_filename
+            (coroutine and any(a in code.co_filename for a in asynchronous)) or "adapters/files/inbox/folder.py" in code.co_filename
         ):
             left -= 1
             if left == 0:

@@ -23,7 +23,8 @@ from contracts.canonical.location import Location
 from contracts.canonical.sale import PosSale, SaleKey, SaleLine
 from contracts.ports import SkuAt
 from gateway.services.clock import Now, utc_now
-from gateway.services.intake import Intake, NotNormal, normal_form
+from gateway.services.intake.intake import Intake
+from gateway.services.intake.normal_form import NotNormal, normal_form
 from mappings.language import CompiledMapping, load
 from mappings.language.examples import run
 from observability import Recorder

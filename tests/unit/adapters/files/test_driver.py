@@ -11,7 +11,7 @@ from adapters.files.parsing import Unit
 from adapters.files.spec import FeedOptions
 from contracts.errors import BadFile, UpstreamError
 from contracts.policy import Duration
-from tests.unit.adapters.files.test_delimited import HEAD, SALE
+from tests.unit.adapters.files.formats.test_delimited import HEAD, SALE
 
 NAME = "TLOG_0001_20260311_00001.tlog"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.files import delimited, xml
+from adapters.files.formats import delimited, xml
 from adapters.files.layout import Layout, parse
 from adapters.files.layout import load as load_layout
 from adapters.files.parsing import Unit

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.files.delimited import BLOCK, Plan, RowParser
+from adapters.files.formats.delimited import BLOCK, Plan, RowParser
 from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Ending, Refuse, Unit
 from tests.unit.adapters.files.test_layout import GOOD
@@ -24,7 +24,7 @@ Found = tuple[list[tuple[Unit, bytes]], Ending]
 
 @pytest.fixture(scope="module")
 def tlog() -> Plan:
-    return Plan(load(Path(__file__).parents[4] / "contracts/systems/pos/tlog.toml"))
+    return Plan(load(Path(__file__).parents[5] / "contracts/systems/pos/tlog.toml"))
 
 
 def read(plan: Plan, body: bytes, facts: Mapping[str, str] = FACTS) -> Found:
@@ -275,4 +275,4 @@ def test_a_skimming_reading_counts_and_adds_up_but_reads_no_transaction(tlog: Pl
     assert "14.00" in parser.ending.reasons[0]
 
 
-PLANS = [Plan(load(Path(__file__).parents[4] / "contracts/systems/pos/tlog.toml"))]
+PLANS = [Plan(load(Path(__file__).parents[5] / "contracts/systems/pos/tlog.toml"))]

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.files import client
-from adapters.files.client import Arrived, Changed, Inbox, opened
+from adapters.files.inbox import folder as source
+from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened
 from adapters.files.spec import FeedOptions, options
 
 PATTERN = re.compile(r"S_(?P<store>\d{4})_(?P<business_date>\d{8})\.txt")
@@ -141,8 +141,8 @@ def test_to_another_device_a_file_is_copied_whole_and_only_then_removed(tmp_path
         assert target.read_bytes() == b"z" * 3_000_000
         assert [p.name for p in target.parent.iterdir()] == [NAME]
         assert not found.path.exists()
-        client._across(  # both ways are the same whatever this machine's folders are
-            Arrived(target, NAME, 3_000_000, "", client._stamp(target.stat()), 0.0, {}), tmp_path / "copied"
+        source._across(  # both ways are the same whatever this machine's folders are
+            Arrived(target, NAME, 3_000_000, "", source._stamp(target.stat()), 0.0, {}), tmp_path / "copied"
         )
         assert (tmp_path / "copied").stat().st_size == 3_000_000
     finally:

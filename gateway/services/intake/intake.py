@@ -6,29 +6,22 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from typing import Any, Protocol, TypeVar
-from zoneinfo import ZoneInfo
-
-from msgspec.structs import replace
+from datetime import timedelta
+from typing import Any
 
 from contracts.books import Books, FileRecord, FileSeen, Quarantined, SaleBatch
-from contracts.canonical.amounts import Quantity
-from contracts.canonical.base import Provenance
-from contracts.canonical.location import Location
-from contracts.canonical.payment import Payment
-from contracts.canonical.sale import PosSale, SaleLine
-from contracts.errors import BadFile, BadRecord, ContractViolation, StateConflict, StoreUnavailable, TillgateError
+from contracts.canonical.sale import PosSale
+from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateError
 from contracts.events import TYPE_PREFIX, Event
 from gateway.services.clock import Now, utc_now
-from mappings.language import CompiledMapping, ReadContext
+from gateway.services.intake.feed import Ending, Feed, File, Record, StoreZones
+from gateway.services.intake.reading import Read, Reader
+from mappings.language import CompiledMapping
 from observability import FlightRecord, Recorder, Step, get_logger, step
 
-T = TypeVar("T")
 KEPT = 2000
 """Transactions that the proving pass keeps: a file that has no more is parsed once."""
 MOST_REASON = 2000
@@ -36,116 +29,6 @@ LATE = 600.0
 """Seconds beyond which a file's flight counts as late: a night's file takes minutes."""
 
 log = get_logger(__name__)
-
-
-# ---- what the intake needs of a feed ------------------------------------------------------------------------------
-
-
-class File(Protocol):
-    """A complete file; identity is its digest. `facts`: what its name says (`store`, `business_date`, where it does)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def modified(self) -> float: ...
-    @property
-    def oversize(self) -> bool: ...
-    @property
-    def facts(self) -> Mapping[str, str]: ...
-
-
-class Record(Protocol):
-    """One transaction of a file: a row for the mapping, or why there is none."""
-
-    @property
-    def position(self) -> int: ...
-    @property
-    def line(self) -> int: ...
-    @property
-    def row(self) -> tuple[Any, ...] | None: ...
-    @property
-    def bad(self) -> BadRecord | None: ...
-    @property
-    def raw(self) -> Callable[[], bytes]: ...
-
-
-class Ending(Protocol):
-    """What a whole pass over a file has shown: `reasons` refuse it, `findings` are reported."""
-
-    @property
-    def units(self) -> int: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def reasons(self) -> list[str]: ...
-    @property
-    def findings(self) -> list[str]: ...
-
-
-class Reading(Protocol[T]):
-    @property
-    def batches(self) -> AsyncIterator[list[T]]: ...
-    @property
-    def ending(self) -> Ending: ...
-
-
-class Limits(Protocol):
-    @property
-    def batch(self) -> int: ...
-    @property
-    def lease(self) -> float: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def max_bytes(self) -> int: ...
-    @property
-    def refuse_share(self) -> float | None: ...
-
-
-class Feed(Protocol):
-    """A source of files. Its methods raise UpstreamError when the folder fails, BadFile when a file is none of this feed."""
-
-    @property
-    def system(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def options(self) -> Limits: ...
-    @property
-    def dialect(self) -> Mapping[str, str]: ...
-    @property
-    def parameters(self) -> Mapping[str, Any]: ...
-    @property
-    def proves(self) -> bool:
-        """Whether the end of a file can refuse all of it."""
-        ...
-
-    def files(self) -> AsyncIterator[Any]: ...
-    def read(
-        self, file: Any, convert: Callable[[Any], T], *, after: int = 0, skim: int | None = None
-    ) -> AbstractAsyncContextManager[Reading[T]]: ...
-    async def archive(self, file: Any, store: str, business_date: str) -> object: ...
-    async def quarantine(self, file: Any, reason: str) -> object: ...
-    async def wait(self, stop: asyncio.Event) -> None: ...
-
-
-class StoreZones(Protocol):
-    """Time zones of locations, as far as they are known."""
-
-    def of(self, location: str) -> ZoneInfo | None: ...
-    def location(self, number: str) -> Location | None: ...
-    @property
-    def known(self) -> int: ...
-
-
-# ---- the service --------------------------------------------------------------------------------------------------
-
-Read = tuple[int, PosSale | Quarantined | None]
-"""A position, and what became of the transaction there (None: the mapping leaves it out)."""
 
 
 @dataclass(slots=True)
@@ -327,7 +210,7 @@ class Intake:
 
     async def _book(self, file: File, record: FileRecord, counts: _Counts) -> None:
         """Raises BadFile before anything is booked when the layout, or the share of bad transactions, refuses the whole file."""
-        read = _Reader(self._feed, self._mapping, self._zones, file, self._now(), self._count_drift)
+        read = Reader(self._feed, self._mapping, self._zones, file, self._now(), self._count_drift)
         share = self._feed.options.refuse_share
         kept: list[Read] | None = None
         if record.position == 0 and (self._feed.proves or share is not None):
@@ -350,7 +233,7 @@ class Intake:
             hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined + counts.conflicts)
         counts.drift = read.drifted
 
-    async def _prove(self, file: File, read: _Reader, share: float | None, counts: _Counts, *, skim: int | None) -> list[Read] | None:
+    async def _prove(self, file: File, read: Reader, share: float | None, counts: _Counts, *, skim: int | None) -> list[Read] | None:
         """The first pass: whether anything refuses the file. Returns what was read, when it is little enough to be kept.
 
         A refusal by a pass that skims is confirmed by one that does not.
@@ -397,156 +280,3 @@ class Intake:
         counts.quarantined += len(bad)
         if self._stopping:
             raise _Stopped
-
-
-class _Reader:
-    """Turns transactions of one file into sales, in the parser's thread; what cannot become one is set aside."""
-
-    def __init__(
-        self,
-        feed: Feed,
-        mapping: CompiledMapping,
-        zones: StoreZones,
-        file: File,
-        now: datetime,
-        count: Callable[[str, str, str], None] | None = None,
-    ) -> None:
-        self._count = count
-        self._read_one, self._digest, self._name = mapping.read_one, file.digest, file.name
-        self._dialect, self._zones = feed.dialect, zones
-        self.drifted = 0
-        origin = Provenance(
-            source_system=feed.system,
-            as_of=datetime.fromtimestamp(file.modified, UTC),
-            received_at=now,
-            via="file",
-            source_record=file.name,
-            mapping_version=mapping.version,
-        )
-        self._context = ReadContext(
-            feed.system,
-            feed.name,
-            now,
-            provenance=(origin,),
-            zone_of=zones.of,
-            drift=self._drift,
-            location_of=zones.location,
-            parameters=feed.parameters,
-        )
-
-    def _drift(self, kind: str, path: str, value: str) -> None:
-        self.drifted += 1
-        if self._count is not None:
-            self._count(kind, path, value)
-
-    def __call__(self, record: Record) -> Read:
-        if record.bad is not None:
-            return record.position, self._aside(record, record.bad)
-        try:
-            sale = self._read_one(record.row, self._context)
-            if sale is None:
-                return record.position, None
-            zone = self._zones.of(sale.key.store_number)
-            return record.position, normal_form(sale, self._dialect, zone.key if zone else None)
-        except ContractViolation as error:
-            return record.position, self._aside(record, _bad(self._name, record.line, error.where, error.expected, error.got))
-        except NotNormal as error:
-            return record.position, self._aside(record, _bad(self._name, record.line, error.field, error.expected, error.got))
-
-    def _aside(self, record: Record, bad: BadRecord) -> Quarantined:
-        return Quarantined(
-            digest=self._digest,
-            file=self._name,
-            position=record.position,
-            line=bad.line,
-            field=bad.field,
-            expected=bad.expected,
-            got=bad.got,
-            reason=f"{bad.field or 'row'}: expected {bad.expected}, got {bad.got}",
-            raw=record.raw(),
-        )
-
-
-def _bad(file: str, line: int, field: str, expected: str, got: str) -> BadRecord:
-    return BadRecord(file=file, line=line, field=field, expected=expected, got=got)
-
-
-# ---- the normal form of a sale ------------------------------------------------------------------------------------
-
-
-class NotNormal(Exception):
-    """A transaction that its declared dialect does not allow."""
-
-    def __init__(self, field: str, expected: str, got: str) -> None:
-        super().__init__(field, expected, got)
-        self.field, self.expected, self.got = field, expected, got
-
-
-def normal_form(sale: PosSale, dialect: Mapping[str, str], zone: str | None) -> PosSale:
-    """Positive quantities with the direction in the line's type, void lines paired, payments told apart. Raises NotNormal."""
-    lines = sale.lines
-    if any(map(_negative, lines)):
-        if dialect.get("return_line") != "negative":
-            raise NotNormal("lines", "quantities without a sign", "a negative quantity, which the declared dialect does not use")
-        lines = tuple(_positive(line) if _negative(line) else line for line in lines)
-    if dialect.get("void_line", "flag") != "flag" and any(line.voided for line in lines):
-        lines = tuple(_paired(lines, flips=dialect["void_line"] == "flagged_reversing"))
-    kind = sale.transaction_type
-    if kind in ("sale", "return"):
-        kinds = {line.line_type for line in lines if not line.voided and line.voids_line is None} & {"sale", "return"}
-        if len(kinds) == 2:
-            kind = "exchange"
-        elif kinds == {"return"}:
-            kind = "return"
-    tenders = sale.tenders
-    if len(tenders) > 1 and len({t.payment_id for t in tenders}) < len(tenders):
-        tenders = tuple(_told_apart(tenders))
-    return replace(sale, lines=lines, transaction_type=kind, tenders=tenders, store_time_zone=sale.store_time_zone or zone)
-
-
-def _negative(line: SaleLine) -> bool:
-    units, measure = line.units, line.measure
-    return (units is not None and units.value[0] == "-") or (measure is not None and measure.value[0] == "-")
-
-
-def _positive(line: SaleLine) -> SaleLine:
-    turned = {"sale": "return", "return": "sale"}
-    return replace(
-        line, line_type=turned.get(line.line_type, line.line_type), units=_magnitude(line.units), measure=_magnitude(line.measure)
-    )
-
-
-def _magnitude(quantity: Quantity | None) -> Quantity | None:
-    return None if quantity is None else Quantity(quantity.value.removeprefix("-"), quantity.unit)
-
-
-def _paired(lines: Sequence[SaleLine], *, flips: bool) -> Iterator[SaleLine]:
-    """A flagged line takes an earlier one back: it counts against it, and names it."""
-    open_lines: list[SaleLine] = []
-    for line in lines:
-        if not line.voided:
-            open_lines.append(line)
-            yield line
-            continue
-        wanted = line.line_type if flips else {"sale": "return", "return": "sale"}.get(line.line_type, line.line_type)
-        target = next(
-            (o for o in reversed(open_lines) if o.item_id == line.item_id and o.line_type == wanted and _count(o) == _count(line)), None
-        )
-        if target is None:
-            raise NotNormal(f"lines/{line.line_number}", "an earlier line that this void line takes back", "none")
-        open_lines.remove(target)
-        kind = {"sale": "return", "return": "sale"}.get(line.line_type, line.line_type) if flips else line.line_type
-        yield replace(line, voided=False, line_type=kind, voids_line=target.line_number)
-
-
-def _count(line: SaleLine) -> Decimal | None:
-    quantity = line.measure or line.units
-    return None if quantity is None else quantity.amount
-
-
-def _told_apart(tenders: Sequence[Payment]) -> Iterator[Payment]:
-    """A second payment of one id gets a number: ids are unique within a sale."""
-    seen: dict[str, int] = {}
-    for tender in tenders:
-        count = seen[tender.payment_id] = seen.get(tender.payment_id, 0) + 1
-        yield tender if count == 1 else replace(tender, payment_id=f"{tender.payment_id[:90]}-{count}")

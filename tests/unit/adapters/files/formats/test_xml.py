@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from adapters.files.formats.xml import Plan, XmlParser
 from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Ending, Refuse, Unit
-from adapters.files.xml import Plan, XmlParser
 
 FACTS = {"store": "0002", "business_date": "20260311", "file_no": "00001"}
 SALE = (
@@ -27,7 +27,7 @@ def sale(no: int = 1, flags: str = "", inside: str = "") -> str:
 
 @pytest.fixture(scope="module")
 def poslog() -> Layout:
-    return load(Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml")
+    return load(Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml")
 
 
 def read(layout: Layout, body: str | bytes, facts: Mapping[str, str] = FACTS) -> tuple[list[tuple[Unit, bytes]], Ending]:
@@ -121,7 +121,7 @@ def test_a_skimming_pass_sees_what_refuses_the_file_and_reads_no_rows(poslog: La
 
 
 def test_elements_in_foreign_namespaces_are_not_ours_where_namespaces_are_declared(poslog: Layout) -> None:
-    text = (Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
     strict = parse(text.replace('namespaces  = "any"', 'namespaces  = ["http://www.nrf-arts.org/IXRetail/namespace/"]'), "s.toml", "s")
     inside = '<v:Quantity xmlns:v="urn:v">7</v:Quantity>'
     units, _ = read(strict, HEAD + sale(inside=inside).replace("<Quantity", "<!-- c --><Quantity") + "</POSLog>")
@@ -131,7 +131,7 @@ def test_elements_in_foreign_namespaces_are_not_ours_where_namespaces_are_declar
 
 def test_a_vendors_poslog_is_read_as_far_as_a_layout_for_it_says(samples: Path) -> None:
     """Two clocks, no declared gross, loyalty and custom rows, vendor attributes, a discount that only a reward row tells."""
-    text = (Path(__file__).parents[4] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml").read_text(encoding="utf-8")
     ours, _, _ = text.partition("\n[[check]]")
     ours = ours.replace(r"'POSLOG_(?P<store>[0-9A-Z]{1,10})_(?P<business_date>\d{8})_(?P<file_no>\d{5})\.xml'", "'.*'")
     ours = ours.replace('agree       = ["store", "business_date"]', "")

@@ -1,0 +1,1 @@
+"""One reader per format: what the layout declares, read from a stream into transactions."""

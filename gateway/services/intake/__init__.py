@@ -1,0 +1,1 @@
+"""A till speaks: from complete files to booked sales."""

@@ -1,0 +1,89 @@
+"""Transactions of one file become sales, in the parser's thread; what cannot become one is set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from contracts.books import Quarantined
+from contracts.canonical.base import Provenance
+from contracts.canonical.sale import PosSale
+from contracts.errors import BadRecord, ContractViolation
+from gateway.services.intake.feed import Feed, File, Record, StoreZones
+from gateway.services.intake.normal_form import NotNormal, normal_form
+from mappings.language import CompiledMapping, ReadContext
+
+Read = tuple[int, PosSale | Quarantined | None]
+"""A position, and what became of the transaction there (None: the mapping leaves it out)."""
+
+
+class Reader:
+    """Turns transactions of one file into sales, in the parser's thread; what cannot become one is set aside."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        mapping: CompiledMapping,
+        zones: StoreZones,
+        file: File,
+        now: datetime,
+        count: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        self._count = count
+        self._read_one, self._digest, self._name = mapping.read_one, file.digest, file.name
+        self._dialect, self._zones = feed.dialect, zones
+        self.drifted = 0
+        origin = Provenance(
+            source_system=feed.system,
+            as_of=datetime.fromtimestamp(file.modified, UTC),
+            received_at=now,
+            via="file",
+            source_record=file.name,
+            mapping_version=mapping.version,
+        )
+        self._context = ReadContext(
+            feed.system,
+            feed.name,
+            now,
+            provenance=(origin,),
+            zone_of=zones.of,
+            drift=self._drift,
+            location_of=zones.location,
+            parameters=feed.parameters,
+        )
+
+    def _drift(self, kind: str, path: str, value: str) -> None:
+        self.drifted += 1
+        if self._count is not None:
+            self._count(kind, path, value)
+
+    def __call__(self, record: Record) -> Read:
+        if record.bad is not None:
+            return record.position, self._aside(record, record.bad)
+        try:
+            sale = self._read_one(record.row, self._context)
+            if sale is None:
+                return record.position, None
+            zone = self._zones.of(sale.key.store_number)
+            return record.position, normal_form(sale, self._dialect, zone.key if zone else None)
+        except ContractViolation as error:
+            return record.position, self._aside(record, _bad(self._name, record.line, error.where, error.expected, error.got))
+        except NotNormal as error:
+            return record.position, self._aside(record, _bad(self._name, record.line, error.field, error.expected, error.got))
+
+    def _aside(self, record: Record, bad: BadRecord) -> Quarantined:
+        return Quarantined(
+            digest=self._digest,
+            file=self._name,
+            position=record.position,
+            line=bad.line,
+            field=bad.field,
+            expected=bad.expected,
+            got=bad.got,
+            reason=f"{bad.field or 'row'}: expected {bad.expected}, got {bad.got}",
+            raw=record.raw(),
+        )
+
+
+def _bad(file: str, line: int, field: str, expected: str, got: str) -> BadRecord:
+    return BadRecord(file=file, line=line, field=field, expected=expected, got=got)
