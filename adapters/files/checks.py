@@ -17,6 +17,8 @@ Row = tuple[Any, ...]
 class Checks:
     """`transaction(row)` proves one transaction; `add(row)` and `file(...)` prove the whole file."""
 
+    _totals: list[Decimal]
+
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         names: dict[str, Any] = {"D": Memo(lambda value: _ZERO if value is None else Decimal(value))}
@@ -26,7 +28,7 @@ class Checks:
         self._places = [(n, at) for n, c in enumerate(self._of_file) for at, t in enumerate(c.equals) if t.count is None]
         parts = ", ".join(self._source(self._of_file[n].equals[at]) for n, at in self._places)
         self._parts = function("parts", f"def parts(t):\n    return [{parts}]\n", names)
-        self._totals = [_ZERO] * len(self._places)
+        self.begin()
 
     def transaction(self, row: Row, findings: dict[str, int]) -> Wrong | None:
         """The first equation that sets the transaction aside; those that only report are counted in `findings`."""
@@ -43,6 +45,10 @@ class Checks:
     def add(self, row: Row) -> None:
         if self._places:
             self._totals = [total + part for total, part in zip(self._totals, self._parts(row), strict=True)]
+
+    def begin(self) -> None:
+        """Nothing has been added up yet."""
+        self._totals = [_ZERO] * len(self._places)
 
     def file(self, ends: Mapping[str, Row], counts: Mapping[str, int], set_aside: int) -> tuple[list[str], list[str]]:
         """What the file's own totals say: reasons to refuse it, and findings. `ends`: rows of headers and trailers by record."""
@@ -121,7 +127,7 @@ class Checks:
         record = self._layout.records[record_name]
         if record is self._layout.transaction:
             return f"t[{record.at(field)}]"
-        if record.parent is None:
+        if record in self._layout.headers:
             return f"t[{record.index}][{record.at(field)}]"
         loops, variable, _ = self._loops(record, Term(sum=name))
         return (
@@ -136,12 +142,12 @@ class Checks:
         here: Record | None = record
         while here is not None and here is not self._layout.transaction:
             chain.insert(0, here)
-            here = here.parent
+            here = None if here in self._layout.headers else here.parent
         variables = {self._layout.transaction.name: "t"}
         loops, outer = "", "t"
         for depth, step in enumerate(chain):
             inner, source = f"r{depth}", f"{outer}[{step.index}]"
-            if step.needed and not step.repeated:
+            if (step.needed and not step.repeated) or (step in self._layout.headers and step.rule.role != "file_header"):
                 variables[step.name] = outer = source
                 continue
             variables[step.name] = inner

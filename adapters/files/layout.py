@@ -26,6 +26,10 @@ from mappings.language.shape import Record as ShapeRecord
 MAX_LAYOUT_BYTES: Final = 1_000_000
 MAX_DIGITS: Final = 30
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+EDI: Final = ("x12", "edifact")
+ENVELOPES: Final = {"x12": ("ISA", "GS", "DXS"), "edifact": ("UNB", "UNG")}
+MESSAGES: Final = {"x12": "ST", "edifact": "UNH"}
+_ELEMENT: Final = re.compile(r"[1-9][0-9]{0,2}(?:\.[1-9][0-9]?)?")
 _STEP: Final = re.compile(r"(?P<attribute>@)?(?P<names>[\w.-]+(?:\|[\w.-]+)*)(?:\[@(?P<key>[\w.-]+)='(?P<value>[^']*)'\])?")
 _ASCII_LIKE: Final = ("utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1250", "cp850", "cp437")
 """Encodings in which every byte below 128 is that character: rows can be cut before they are decoded."""
@@ -44,7 +48,7 @@ class Where(Entry, frozen=True, kw_only=True):
 
 
 class FileRule(Entry, frozen=True, kw_only=True):
-    format: Literal["delimited", "fixed", "xml"]
+    format: Literal["delimited", "fixed", "xml", "x12", "edifact"]
     name: str
     transaction: str
     agree: tuple[str, ...] = ()
@@ -59,6 +63,7 @@ class FileRule(Entry, frozen=True, kw_only=True):
     namespaces: Literal["any"] | tuple[str, ...] = "any"
     extensions: Literal["keep", "drop"] = "drop"
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
+    control: Literal["refuse", "report"] = "refuse"
 
 
 class Dialect(Entry, frozen=True, kw_only=True):
@@ -95,18 +100,25 @@ class FieldRule(Entry, frozen=True, kw_only=True):
     personal: bool = False
     start: Annotated[int, Meta(ge=1)] | None = None
     width: Annotated[int, Meta(ge=1)] | None = None
+    at: str | None = None
     path: str | None = None
     read: Literal["text", "name"] = "text"
 
 
 class RecordRule(Entry, frozen=True, kw_only=True):
-    role: Literal["file_header", "file_trailer", "transaction", "detail"]
+    role: Literal["file_header", "file_trailer", "message", "transaction", "detail"]
     occurs: Literal["1", "0..1", "0..n", "1..n"]
-    fields: list[dict[str, Any]]
+    fields: list[dict[str, Any]] = []
     parent: str = ""
     closes: bool = False
     path: str = ""
     where: str = ""
+    segment: str = ""
+    when: dict[str, list[str]] = {}
+    first: Annotated[int, Meta(ge=1, le=200)] | None = None
+    each: Annotated[int, Meta(ge=1, le=100)] = 1
+    id: Annotated[int, Meta(ge=1, le=100)] | None = None
+    of: Annotated[int, Meta(ge=1, le=100)] | None = None
 
 
 class Term(Entry, frozen=True, kw_only=True):
@@ -151,10 +163,22 @@ class Record:
     index: int = 0
     steps: tuple[Step, ...] = ()
     where: tuple[Step, ...] = ()
+    leads: bool = False
+    """It is the transaction and hangs under a message, or one of the records between the two."""
 
     @property
     def repeated(self) -> bool:
         return self.rule.occurs.endswith("n")
+
+    @property
+    def above(self) -> tuple[Record, ...]:
+        """The records it hangs under, outermost first."""
+        return () if self.parent is None else (*self.parent.above, self.parent)
+
+    def holds(self, child: Record) -> bool:
+        """Whether a mapping finds `child` in it. Around a transaction that is a loop: only what was read before the loop."""
+        inner = next((c for c in self.children if c.leads), None)
+        return inner is None or self.children.index(child) < self.children.index(inner)
 
     @property
     def needed(self) -> bool:
@@ -184,13 +208,19 @@ class Layout:
     message: Message
     pattern: re.Pattern[str]
     headers: tuple[Record, ...] = ()
+    """What stands around a transaction: file headers, envelopes, and the records of a message that it is a loop of."""
     trailers: tuple[Record, ...] = ()
+
+    @property
+    def edi(self) -> bool:
+        return self.file.format in EDI
 
     @property
     def proves_file(self) -> bool:
         """Whether something at the end of a file can refuse all of it: then it is read once before anything is booked."""
         return (
             self.file.incomplete == "refuse_file"
+            or (self.edi and self.file.control == "refuse")
             or (bool(self.file.agree) and not self.headers)
             or any(c.on_failure == "refuse_file" for c in self.checks)
         )
@@ -266,7 +296,7 @@ class _Reader:
         self.places = _Places(text)
         self.findings: list[Finding] = []
         self.records: dict[str, Record] = {}
-        self.xml = False
+        self.xml = self.edi = False
 
     def find(self, place: str | tuple[str, ...], message: str, suggestion: str = "") -> None:
         line = self.places.line(*((place,) if isinstance(place, str) else place))
@@ -293,7 +323,7 @@ class _Reader:
         file = self.convert(self.data.get("file", {}), FileRule, "[file]")
         if file is None:
             raise Findings(findings=tuple(self.findings))
-        self.xml = file.format == "xml"
+        self.xml, self.edi = file.format == "xml", file.format in EDI
         pattern = self.file(file)
         unknown = self.unknown()
         self.read_records(file)
@@ -304,7 +334,7 @@ class _Reader:
             dialect = msgspec.structs.asdict(found)
         if self.findings or transaction is None or pattern is None:
             raise Findings(findings=tuple(sorted(self.findings, key=lambda f: f.line)))
-        headers = tuple(r for r in self.records.values() if r.rule.role == "file_header")
+        headers = self.headers(transaction)
         version = hashlib.sha256(self.text.encode()).hexdigest()[:12]
         return Layout(
             name=self.name,
@@ -327,11 +357,11 @@ class _Reader:
     def file(self, file: FileRule) -> re.Pattern[str] | None:
         pattern = self.regex(file.name, "[file].name", "[file]")
         try:
-            codec = codecs.lookup(file.encoding).name
+            codec = codecs.lookup("utf-8" if file.encoding == "auto" and self.edi else file.encoding).name
         except LookupError:
             self.find(("[file].encoding", "[file]"), f"unknown encoding {file.encoding!r}", "for example utf-8, cp1252, iso-8859-1")
         else:
-            if file.format != "xml" and codec not in _ASCII_LIKE:
+            if file.format in ("delimited", "fixed") and codec not in _ASCII_LIKE:
                 self.find(("[file].encoding", "[file]"), f"rows in {file.encoding} are not read", f"read: {', '.join(_ASCII_LIKE)}")
         if file.format == "delimited":
             for key, value in (("delimiter", file.delimiter), ("quote", file.quote)):
@@ -387,6 +417,10 @@ class _Reader:
                 self.paths(record, place)
             elif rule.path or rule.where:
                 self.find(place, f"path and where belong to XML; {name} is a row")
+            if self.edi:
+                self.segment(record, place)
+            elif rule.segment or rule.when or rule.first or rule.id or rule.of or rule.role == "message":
+                self.find(place, f"segment, when, first, id, of and messages belong to X12 and EDIFACT; {name} is none")
 
     def paths(self, record: Record, place: str) -> None:
         for key, text in (("path", record.rule.path), ("where", record.rule.where)):
@@ -413,6 +447,21 @@ class _Reader:
             if any(s.up for s in found[1:]) or (found[0].up and record.parent is None and record.rule.role == "transaction"):
                 self.find((f"{place}/{f.name}", place), f"field {f.name}: .. stands only at the start, below the transaction")
 
+    def segment(self, record: Record, place: str) -> None:
+        rule = record.rule
+        if rule.first is None and not re.fullmatch(r"[A-Z][A-Z0-9]{1,2}", rule.segment or record.name):
+            self.find(place, f"{rule.segment or record.name!r} is no segment", 'two or three capitals and digits: segment = "N1"')
+        for element in rule.when:
+            if not _ELEMENT.fullmatch(element):
+                self.find(place, f"when: {element!r} is no element", 'its number, or "ELEMENT.COMPONENT"')
+        if (rule.id is None) != (rule.of is None):
+            self.find(place, "a record is told apart by id and of together", "id = 1, of = 2")
+        if rule.closes or rule.role == "file_trailer":
+            self.find(place, f"{record.name}: what closes a message, a group and an interchange is known of {self.data['file']['format']}")
+
+    def headers(self, transaction: Record | None) -> tuple[Record, ...]:
+        return tuple(r for r in self.records.values() if r.rule.role == "file_header") + (transaction.above if transaction else ())
+
     def hang(self, file: FileRule) -> Record | None:
         """Parents, children and the index of each record in its parent's tuple."""
         transaction = self.records.get(file.transaction)
@@ -423,7 +472,6 @@ class _Reader:
                 nearest(file.transaction, self.records),
             )
             return None
-        headers = [r for r in self.records.values() if r.rule.role == "file_header"]
         for record in self.records.values():
             place = f"[record.{record.name}]"
             rule = record.rule
@@ -433,11 +481,11 @@ class _Reader:
                     f"{record.name} has role transaction, but {transaction.name} is the transaction",
                     "a layout has one kind of transaction",
                 )
-            if rule.role == "detail":
+            if rule.role == "detail" or (self.edi and record is transaction and rule.parent):
                 record.parent = self.records.get(rule.parent)
                 if record.parent is None:
                     self.find(place, f"no record {rule.parent!r} to hang {record.name} under", nearest(rule.parent, self.records))
-                elif record.parent.rule.role not in ("transaction", "detail"):
+                elif record.parent.rule.role not in ("transaction", "detail", "message"):
                     self.find(place, f"{record.name} hangs under {rule.parent}, which is no part of a transaction")
                     record.parent = None
                 else:
@@ -446,6 +494,8 @@ class _Reader:
                 self.find(place, f"{record.name} has role {rule.role} and no parent")
             if rule.role in ("file_header", "file_trailer") and (record.repeated or self.xml):
                 self.find(place, f"{record.name}: a {rule.role} occurs once, in files of rows", 'write occurs = "1" or "0..1"')
+            if self.edi and rule.role == "file_header" and (rule.segment or record.name) not in ENVELOPES[file.format]:
+                self.find(place, f"{record.name} is no envelope", f"a file_header is one of {', '.join(ENVELOPES[file.format])}")
             if rule.closes and rule.role != "detail":
                 self.find(place, f"{record.name}: only a detail closes its parent")
         for record in self.records.values():
@@ -456,6 +506,10 @@ class _Reader:
                     return None
                 seen.add(above.name)
                 above = above.parent
+        if self.edi and not self.opens_message(transaction, file):
+            return None
+        headers = self.headers(transaction)
+        for record in self.records.values():
             start = len(record.fields) + (len(headers) if record is transaction else 0)
             for at, child in enumerate(record.children):
                 child.index = start + at
@@ -465,6 +519,27 @@ class _Reader:
             if not any(r.at(group) is not None for r in (headers or [transaction])):
                 self.find(("[file].agree", "[file]"), f"no field {group!r} to agree with the name")
         return transaction
+
+    def opens_message(self, transaction: Record, file: FileRule) -> bool:
+        """Whether the transaction is a message or a loop of one; marks the way from the message down to it."""
+        top = (*transaction.above, transaction)[0]
+        opening = MESSAGES[file.format]
+        if (top.rule.segment or top.name) != opening or (top is not transaction and top.rule.role != "message"):
+            said = f"{transaction.name} is neither a message ({opening}) nor a loop of one"
+            hint = f'write segment = "{opening}", or a parent that leads to a record of role message'
+            self.find(f"[record.{transaction.name}]", said, hint)
+            return False
+        for record in self.records.values():
+            if record.rule.role == "message" and record is not top:
+                self.find(f"[record.{record.name}]", f"{transaction.name} is no loop of the message {record.name}")
+            if record.rule.first is not None and (record.children or record.rule.role != "detail"):
+                self.find(f"[record.{record.name}]", f"{record.name} is a part of a segment: a detail with nothing below it")
+        for record in (*transaction.above[1:], transaction):
+            record.leads = record is not top
+        if transaction is not top and not all(r.repeated for r in (*transaction.above[1:], transaction)):
+            said = f"what leads from {top.name} to {transaction.name} may repeat"
+            self.find(f"[record.{transaction.name}]", said, 'write occurs = "0..n" or "1..n"')
+        return True
 
     # ---- [[check]] ------------------------------------------------------------------------------------------------
 
@@ -476,11 +551,12 @@ class _Reader:
                 continue
             good.append(rule)
             scope = self.records.get(rule.scope)
-            if rule.scope != "file" and (scope is None or scope.rule.role != "transaction"):
+            whole = rule.scope == "file" or (scope is not None and scope.rule.role == "message")
+            if not whole and (scope is None or scope.rule.role != "transaction"):
                 self.find(place, f"scope {rule.scope!r} is neither file nor the transaction")
-            if rule.scope == "file" and rule.on_failure == "quarantine":
-                self.find(place, "a check of the whole file sets no transaction aside", 'write "refuse_file" or "report"')
-            if rule.scope != "file" and rule.on_failure == "refuse_file":
+            if whole and rule.on_failure == "quarantine":
+                self.find(place, f"a check of the whole {rule.scope} sets no transaction aside", 'write "refuse_file" or "report"')
+            if not whole and rule.on_failure == "refuse_file":
                 self.find(place, "a check of one transaction does not refuse the file", 'write "quarantine" or "report"')
             self.number(place, rule.expect)
             for term in rule.equals:
@@ -492,8 +568,8 @@ class _Reader:
                         self.find(place, f"no record {term.count!r} to count", nearest(term.count, self.records))
                 else:
                     self.number(place, said[0])
-                    if rule.scope == "file" and term.field is not None:
-                        self.find(place, "a check of the whole file adds up counts and sums", "write { sum = … } or { count = … }")
+                    if whole and term.field is not None:
+                        self.find(place, f"a check of the whole {rule.scope} adds up counts and sums", "write { sum = … } or { count = … }")
                 for condition in (term.where, term.unless):
                     self.condition(place, condition)
             self.condition(place, rule.skip)
@@ -543,6 +619,9 @@ def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
     if f.type in ("date", "time", "datetime"):
         if not f.format:
             yield 'a date or time needs a format, strptime\'s or "iso"'
+        elif f.format == "dtm":
+            if format != "edifact":
+                yield 'format "dtm" reads a composite of EDIFACT that says its own format'
         elif f.format != "iso" and not re.fullmatch(r"(?:%[YymdHMS]|[^%])+", f.format):
             yield f"format {f.format!r} uses more than %Y %y %m %d %H %M %S"
     elif f.format or f.zone:
@@ -564,6 +643,8 @@ def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
         yield "a path belongs to XML, and there it is needed"
     if (format == "fixed") != (f.start is not None and f.width is not None):
         yield "start and width belong to fixed columns, and there they are needed"
+    if (format in EDI) != (f.at is not None) or (f.at is not None and not _ELEMENT.fullmatch(f.at)):
+        yield 'at = "ELEMENT" or "ELEMENT.COMPONENT" belongs to segments, and there it is needed'
     if f.read == "name" and format != "xml":
         yield "only an element has a name to read"
 
@@ -591,7 +672,7 @@ def _shape(record: Record, headers: tuple[Record, ...] = ()) -> ShapeRecord:
             shape = Leaf(_KINDS[f.type], longest, digits, f.pattern, values, min_length=f.min or (1 if f.type == "string" else None))
         made.fields.append(ShapeField(f.name, shape, required=required, personal=f.personal))
     for header in headers:
-        made.fields.append(ShapeField(header.name, _shape(header), required=header.needed))
-    for child in record.children:
+        made.fields.append(ShapeField(header.name, _shape(header), required=header.needed or header.rule.role != "file_header"))
+    for child in filter(record.holds, record.children):
         made.fields.append(ShapeField(child.name, _shape(child), required=child.needed, repeated=child.repeated))
     return made
