@@ -13,6 +13,7 @@ from adapters.store.books.lease import Leases
 from adapters.store.books.meta import MetaBook
 from adapters.store.books.order import Orders
 from adapters.store.books.outbox import EventOutbox
+from adapters.store.books.quarantine import Quarantine
 from adapters.store.books.reservation import Reservations
 from adapters.store.books.sale import Sales
 from adapters.store.books.session import Sessions
@@ -30,6 +31,7 @@ from contracts.books import (
     Meta,
     OrderBook,
     Outbox,
+    QuarantineBook,
     ReservationBook,
     SaleBook,
     SessionBook,
@@ -53,6 +55,7 @@ class Store:
         self.reservations: ReservationBook = Reservations(engine)
         self.sales: SaleBook = self._sales
         self.files: FileBook = Files(engine)
+        self.quarantine: QuarantineBook = Quarantine(engine)
         self.orders: OrderBook = Orders(engine)
         self.outbox: Outbox = self._outbox
         self.leases: LeaseBook = Leases(engine)

@@ -9,7 +9,19 @@ from typing import Any, Protocol
 
 from contracts.books.audit import AuditBook, AuditEntry
 from contracts.books.clients import ApiKey, Client, ClientBook, ConsoleSession, KeyRecord, SessionBook
-from contracts.books.files import Claim, FileBook, FileRecord, FileSeen, FileState, Quarantined
+from contracts.books.files import (
+    Claim,
+    Decision,
+    Effect,
+    FileBook,
+    FileRecord,
+    FileSeen,
+    FileState,
+    Phase,
+    QuarantineBook,
+    Quarantined,
+    Reviewed,
+)
 from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
 from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
 from contracts.books.outbox import Outbox, OutboxRow
@@ -29,6 +41,8 @@ __all__ = [
     "Client",
     "ClientBook",
     "ConsoleSession",
+    "Decision",
+    "Effect",
     "FileBook",
     "FileRecord",
     "FileSeen",
@@ -40,10 +54,13 @@ __all__ = [
     "OrderBook",
     "Outbox",
     "OutboxRow",
+    "Phase",
     "Process",
     "ProcessState",
+    "QuarantineBook",
     "Quarantined",
     "ReservationBook",
+    "Reviewed",
     "SaleBatch",
     "SaleBook",
     "SessionBook",
@@ -67,6 +84,7 @@ class Books(Protocol):
     reservations: ReservationBook
     sales: SaleBook
     files: FileBook
+    quarantine: QuarantineBook
     orders: OrderBook
     outbox: Outbox
     leases: LeaseBook

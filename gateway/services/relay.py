@@ -118,6 +118,7 @@ ANNOUNCING = {
     "reservations": ("hold", "change"),
     "sales": ("commit",),
     "files": ("finish",),
+    "quarantine": ("book",),
     "orders": ("accept", "save"),
     "outbox": ("put",),
 }

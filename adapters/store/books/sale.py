@@ -21,7 +21,7 @@ from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import BatchResult, Quarantined, SaleBatch
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
-from contracts.errors import NotFound
+from contracts.errors import InvalidBody, NotFound, StateConflict
 from contracts.ports import SkuAt
 
 _Till = tuple[str, str, str]
@@ -79,16 +79,7 @@ class Sales:
 
     async def get(self, key: SaleKey) -> PosSale | None:
         async def unit(tx: Transaction) -> PosSale | None:
-            rows = await tx.query(
-                "select s.chunk, s.place from till_day t join sale s on s.till_day = t.id"
-                " where t.store = $1 and t.workstation = $2 and t.business_date = $3 and s.sequence = $4",
-                text(key.store_number),
-                text(key.workstation_id),
-                text(key.business_date),
-                key.sequence_number,
-            )
-            found = await _sales(tx, rows)
-            return found[0] if found else None
+            return await booked(tx, key)
 
         return await self._engine.read(unit)
 
@@ -231,6 +222,7 @@ def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: st
         reason=reason,
         raw=encode(sale),
         key=str(sale.key),
+        form="sale",
     )
 
 
@@ -382,3 +374,50 @@ async def _quarantine(tx: Transaction, batch: SaleBatch, name: str, records: lis
     return len(
         await tx.query_each("insert into quarantine (digest, mark, body) values ($1, $2, $3) on conflict do nothing returning id", rows)
     )
+
+
+# ---- one sale, by a person's decision -----------------------------------------------------------------------------
+
+
+async def booked(tx: Transaction, key: SaleKey) -> PosSale | None:
+    rows = await tx.query(
+        "select s.chunk, s.place from till_day t join sale s on s.till_day = t.id"
+        " where t.store = $1 and t.workstation = $2 and t.business_date = $3 and s.sequence = $4",
+        text(key.store_number),
+        text(key.workstation_id),
+        text(key.business_date),
+        key.sequence_number,
+    )
+    found = await _sales(tx, rows)
+    return found[0] if found else None
+
+
+async def same(tx: Transaction, work: _Work) -> bool:
+    """Whether it is booked with this content."""
+    (one,) = work.prepared
+    rows = await tx.query(
+        "select s.digest from till_day t join sale s on s.till_day = t.id"
+        " where t.store = $1 and t.workstation = $2 and t.business_date = $3 and s.sequence = $4",
+        *one.till,
+        one.sequence,
+    )
+    return bool(rows) and bytes(rows[0][0]) == one.digest
+
+
+def prepared(sale: PosSale) -> _Work:
+    """Of one sale. Raises InvalidBody for what cannot be counted."""
+    work = _prepare(SaleBatch(digest="", fence=0, position=0, sales=(sale,)))
+    for refused in work.refused:
+        raise InvalidBody(where="", expected=refused.expected, got=refused.got)
+    return work
+
+
+async def book_one(tx: Transaction, work: _Work, now: datetime) -> bool:
+    """As a batch is booked. False: it was, with the same content. Raises StateConflict when another content is."""
+    tills = await _tills(tx, {p.till for p in work.prepared})
+    new, known = await _insert(tx, work, tills)
+    if await _conflicts(tx, SaleBatch(digest="", fence=0, position=0, sales=()), known, tills):
+        key = str(work.prepared[0].sale.key)
+        raise StateConflict(what="sale", key=key, state="booked", why="it is booked with other content, and the first one stands")
+    await _count(tx, new, tills, now)
+    return bool(new)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from contracts.books import FileSeen, Process, SaleBatch, StepRecord
+from contracts.books import AuditEntry, FileSeen, Process, SaleBatch, StepRecord
 from contracts.canonical.amounts import Money, Quantity
 from contracts.canonical.base import Provenance
 from contracts.canonical.order import Order, OrderLine
@@ -20,6 +20,10 @@ def later(seconds: float) -> datetime:
 
 def event(id: str, subject: str = "s", at: datetime = NOW) -> Event:
     return Event(id=id, source="/test", type="io.tillgate.order.state_changed.v1", time=at, subject=subject, data={"n": id})
+
+
+def entry(id: str, what: str, subject: str, actor: str = "anna") -> AuditEntry:
+    return AuditEntry(id=id, at=NOW, actor=actor, what=what, subject=subject)
 
 
 def reservation(key: str, quantity: str = "1", sku: str = "10000001", location: str = "0017", expires: float = 900) -> Reservation:
