@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -164,7 +166,7 @@ class FileFeed:
         await self._thread(source.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
 
     def _batches(self, file: Arrived, convert: Callable[[Unit], T], after: int, skim: int | None, reading: Reading[T]) -> Iterator[list[T]]:
-        parser: Parser = delimited.RowParser(self._rows, skim) if self._rows is not None else xml.XmlParser(self._plan(), skim)
+        parser = self._parser(skim)
         name, size = file.name, self.options.batch
         with opened(file.path, file.stamp) as source:
             batch: list[T] = []
@@ -180,6 +182,24 @@ class FileFeed:
             reading.ending = parser.ending
             if batch:
                 yield batch
+
+    async def one(self, record: bytes, around: tuple[bytes, bytes], name: str) -> Unit:
+        """A transaction by itself, read as it would be in a file of this name. Raises BadFile when it is none, or several."""
+        return await asyncio.to_thread(self._one, record, around, name)
+
+    def _one(self, record: bytes, around: tuple[bytes, bytes], name: str) -> Unit:
+        match = self.layout.pattern.fullmatch(name)
+        facts = match.groupdict(default="") if match else {}
+        try:
+            units = [*islice(self._parser(None).units(BytesIO(record.join(around)), name, facts), 2)]
+        except Refuse as error:
+            raise refused(name, str(error)) from error
+        if len(units) != 1:
+            raise refused(name, f"expected one {self.layout.transaction.name}, got {'several' if units else 'none'}")
+        return units[0]
+
+    def _parser(self, skim: int | None) -> Parser:
+        return delimited.RowParser(self._rows, skim) if self._rows is not None else xml.XmlParser(self._plan(), skim)
 
     def _plan(self) -> xml.Plan:
         assert self._elements is not None  # noqa: S101  # a layout has rows or elements

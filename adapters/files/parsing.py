@@ -40,6 +40,8 @@ class Unit:
     wrong: Wrong | None
     raw: Callable[[], bytes]
     file: str
+    around: Callable[[], tuple[bytes, bytes]] = lambda: (b"", b"")
+    """What must stand before and behind its bytes, so that they are read as they were in the file: headers, or the elements around."""
 
     @property
     def bad(self) -> BadRecord | None:

@@ -211,6 +211,8 @@ class RowParser:
         self._row: list[Any] | None = None
         self._wrong: Wrong | None = None
         self._held: list[str] = []
+        self._heading: list[str] = []
+        """Rows of the file's headers."""
         self._cut = False
         self._line = 0
         self._rest: list[tuple[int, str]] = []
@@ -458,6 +460,7 @@ class RowParser:
         self._allowed, self._last = known.allowed, known
         if role == "file_header":
             self._headers[known.record.name] = row
+            self._heading.append(text)
             self._heads = [self._headers.get(h.name) for h in self._plan.layout.headers]
             self._ledger.agree(known.record.name, row, line)
             return
@@ -529,7 +532,7 @@ class RowParser:
         position = self._ledger.count(row)
         if not whole:
             row = wrong = None
-        unit = Unit(position, self._line, row, wrong, partial(_raw, self._held, self._encoding), self._name)
+        unit = Unit(position, self._line, row, wrong, partial(_raw, self._held, self._encoding), self._name, self._around)
         if position == self._skim:
             self._plan = self._plan.proof
         self._row = self._wrong = None
@@ -537,6 +540,9 @@ class RowParser:
         self._last = self._plan.kinds[self._plan.layout.transaction.name]
         self._allowed = self._plan.between if not self._ends else _NEVER
         return unit
+
+    def _around(self) -> tuple[bytes, bytes]:
+        return (_raw(self._heading, self._encoding) if self._heading else b""), b""
 
     def _line_of(self, record: str) -> int:
         line = self._line

@@ -160,7 +160,7 @@ class XmlParser:
         if wrong is not None:
             wrong.line = wrong.line or line
             row = None
-        return Unit(self._ledger.count(row), line, row, wrong, raw, name)
+        return Unit(self._ledger.count(row), line, row, wrong, raw, name, partial(_around, element, self._layout.file.encoding))
 
     def _skimmed(self, element: Element, line: int) -> None:
         top = self._layout.transaction
@@ -316,6 +316,18 @@ def _raw(element: Element, encoding: str) -> bytes:
     text = etree.tostring(element, encoding=encoding, with_tail=False, xml_declaration=False)
     assert isinstance(text, bytes)  # noqa: S101  # the stubs do not look at the encoding
     return text[:MOST_RAW]
+
+
+def _around(element: Element, encoding: str) -> tuple[bytes, bytes]:
+    """The elements that it stands in, without their other content."""
+    mark = "<!--here-->"
+    inner: Any = etree.Comment("here")
+    for outer in element.iterancestors():
+        shell = etree.Element(outer.tag, dict(outer.attrib), nsmap=outer.nsmap)
+        shell.append(inner)
+        inner = shell
+    before, _, behind = etree.tostring(inner, encoding="unicode").partition(mark)
+    return before.encode(encoding), behind.encode(encoding)
 
 
 def _free(element: Element) -> None:

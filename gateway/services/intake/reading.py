@@ -82,6 +82,7 @@ class Reader:
             got=bad.got,
             reason=f"{bad.field or 'row'}: expected {bad.expected}, got {bad.got}",
             raw=record.raw(),
+            around=record.around(),
         )
 
 
