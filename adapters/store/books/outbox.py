@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import takewhile
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -17,11 +19,14 @@ from contracts.events import Event
 WHOLE, SALE, STOCK, BUNDLE = 0, 1, 2, 3
 """Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, its unit in `body`;
 `number` events of one batch in `body`, to be unpacked into rows when they are due."""
+NEW, BEHIND, NEXT, DELIVERED = 0, 1, 2, 3
+"""Turns. A new row gets its turn in the order of positions, when somebody asks for more than is ready: then it is known whether an earlier
+event of its subject is still out. So whoever asks looks at no row that has to wait."""
 _COLUMNS = "outbox (position, subject, kind, number, at, body)"
+_READ = "position, subject, kind, number, at, body"
 _ROOM = 2**20
-_WINDOW = 500
-_MOST_SCANNED = 50_000
-"""A look for due rows ends there; only a broker that has been away for long leaves so many waiting ones in front."""
+_MOST_ADMITTED = 20_000
+"""New rows that one call gives their turn."""
 
 
 def subjects(events: Iterable[Event]) -> list[str]:
@@ -52,13 +57,13 @@ async def append_bundle(tx: Transaction, bundle: Bundle, now: datetime) -> None:
         await insert(tx, _COLUMNS, [(await _base(tx), "", BUNDLE, size, micros(now), encode(bundle))])
 
 
-async def _unpack(tx: Transaction, position: int) -> None:
-    """The bundle's events get rows of their own, right behind its position."""
+async def _unpacked(tx: Transaction, position: int) -> list[Row]:
+    """The bundle's events as rows of their own, right behind its position."""
     ((at, body),) = await tx.query("delete from outbox where position = $1 returning at, body", position)
     bundle = decode(body, Bundle)
     events = [(key, SALE, number, at, None) for number, key in bundle.sales]
     stock = [(subject, STOCK, moved, at, unit.encode()) for subject, moved, unit in bundle.stock]
-    await insert(tx, _COLUMNS, [(position + part, *row) for part, row in enumerate((*events, *stock), 1)])
+    return [(position + part, *row) for part, row in enumerate((*events, *stock), 1)]
 
 
 class EventOutbox:
@@ -70,40 +75,26 @@ class EventOutbox:
         self.origin = ""
 
     async def due(self, owner: str, now: datetime, lease: float, limit: int) -> Sequence[OutboxRow]:
-        """At most one per subject in one call: the next follows when it is delivered."""
-        at = micros(now)
+        """At most one per subject in one call: the next follows when it is delivered. What it costs depends on `limit` alone."""
+        at, until = micros(now), after(now, lease)
 
         async def any_due(tx: Transaction) -> bool:
-            return bool(await tx.query("select 1 from outbox where delivered = 0 and ready_at <= $1 limit 1", at))
+            return bool(
+                await tx.query("select 1 from outbox where turn = 2 and ready_at <= $1 limit 1", at)
+                or await tx.query("select 1 from outbox where turn = 0 limit 1")
+            )
 
         async def take(tx: Transaction) -> Sequence[OutboxRow]:
             await tx.lock("outbox")
-            taken: list[Row] = []
-            out: set[str] = set()
-            last = scanned = 0
-            while len(taken) < limit and scanned < _MOST_SCANNED:
-                rows = await tx.query(
-                    "select position, subject, kind, number, at, case when kind = 3 then null else body end, attempts, ready_at"
-                    " from outbox where delivered = 0 and position > $1 order by position limit $2",
-                    last,
-                    _WINDOW,
-                )
-                for row in rows:
-                    last, scanned = row[0], scanned + 1
-                    if row[2] == BUNDLE:
-                        await _unpack(tx, last)
-                        break
-                    if row[1] not in out and row[7] <= at:
-                        taken.append(row)
-                    out.add(row[1])
-                    if len(taken) == limit:
-                        break
-                if not rows:
-                    break
-            until = after(now, lease)
-            await tx.execute_each(
-                "update outbox set ready_at = $1, attempts = attempts + 1 where position = $2", [(until, row[0]) for row in taken]
+            ready = await tx.query(
+                "update outbox set ready_at = $1, attempts = attempts + 1 where position in"
+                " (select position from outbox where turn = 2 and ready_at <= $2 order by ready_at, position limit $3)"
+                f" returning {_READ}, attempts - 1",
+                until,
+                at,
+                limit,
             )
+            taken = sorted([*ready, *await _admitted(tx, limit - len(ready), at, until)], key=itemgetter(0))
             bodies = await documents(tx, [row[3] for row in taken if row[2] == SALE])
             return tuple(OutboxRow(row[0], self._event(row, bodies), row[6]) for row in taken)
 
@@ -137,7 +128,15 @@ class EventOutbox:
 
     async def delivered(self, positions: Sequence[int]) -> None:
         async def unit(tx: Transaction) -> None:
-            await tx.execute_each("update outbox set delivered = 1 where position = $1", [(position,) for position in sorted(positions)])
+            await tx.lock("outbox")
+            done = await tx.query_each(
+                "update outbox set turn = 3 where position = $1 and turn = 2 returning subject", [(position,) for position in sorted(positions)]
+            )
+            await tx.execute_each(
+                "update outbox set turn = 2 where position ="
+                " (select position from outbox where subject = $1 and turn in (1, 2) order by position limit 1) and turn = 1",
+                done,
+            )
 
         if positions:
             await self._engine.write(unit)
@@ -146,7 +145,7 @@ class EventOutbox:
         async def unit(tx: Transaction) -> None:
             at, why = micros(retry_at), text(error[:2000])
             await tx.execute_each(
-                "update outbox set ready_at = $1, error = $2 where position = $3 and delivered = 0",
+                "update outbox set ready_at = $1, error = $2 where position = $3 and turn = 2",
                 [(at, why, position) for position in sorted(positions)],
             )
 
@@ -155,8 +154,9 @@ class EventOutbox:
 
     async def depth(self) -> int:
         async def unit(tx: Transaction) -> int:
-            rows = await tx.query("select sum(case when kind = 3 then number else 1 end) from outbox where delivered = 0")
-            return int(rows[0][0] or 0)
+            ((new,),) = await tx.query("select sum(case when kind = 3 then number else 1 end) from outbox where turn = 0")
+            ((out,),) = await tx.query("select count(*) from outbox where turn in (1, 2)")
+            return int(new or 0) + int(out)
 
         return await self._engine.read(unit)
 
@@ -173,6 +173,44 @@ class EventOutbox:
 
         async def unit(tx: Transaction) -> int:
             await tx.execute("delete from outbox_base")
-            return await tx.execute("delete from outbox where delivered = 1 and at < $1", micros(before))
+            return await tx.execute("delete from outbox where turn = 3 and at < $1", micros(before))
 
         return await self._engine.write(unit)
+
+
+async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row]:
+    """Gives new rows their turn, in order. Returns up to `room` of those that are next, leased `until` then."""
+    leased: list[Row] = []
+    seen = 0
+    while len(leased) < room and seen < _MOST_ADMITTED:
+        new = await tx.query(
+            "select position, subject, kind, number, at, case when kind = 3 then null else body end from outbox"
+            " where turn = 0 order by position limit $1",
+            room,
+        )
+        if not new:
+            break
+        packed = new[0][2] == BUNDLE
+        rows = await _unpacked(tx, new[0][0]) if packed else list(takewhile(lambda row: row[2] != BUNDLE, new))
+        asked = [(subject,) for subject in dict.fromkeys(row[1] for row in rows)]
+        out = {s for (s,) in await tx.query_each("select subject from outbox where subject = $1 and turn in (1, 2) limit 1", asked)}
+        turns: list[tuple[int, int, int]] = []
+        for row in rows:
+            if row[1] in out:
+                turns.append((BEHIND, at, 0))
+            elif len(leased) < room:
+                turns.append((NEXT, until, 1))
+                leased.append((*row, 0))
+            else:
+                turns.append((NEXT, at, 0))
+            out.add(row[1])
+        if packed:
+            columns = f"outbox ({_READ}, turn, ready_at, attempts)"
+            await insert(tx, columns, [(*row, *turn) for row, turn in zip(rows, turns, strict=True)])
+        else:
+            await tx.execute_each(
+                "update outbox set turn = $1, ready_at = $2, attempts = $3 where position = $4",
+                [(*turn, row[0]) for row, turn in zip(rows, turns, strict=True)],
+            )
+        seen += len(rows)
+    return leased
