@@ -150,6 +150,7 @@ async def running(
 @asynccontextmanager
 async def _served(built: Product, work: bool, protocol: type[BoundedProtocol]) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio leaves it to whoever made the socket; uvloop does it
         http = server(built)
         http.config.http = protocol
         serving = asyncio.create_task(http._serve([listening]))  # without uvicorn's hold on the test run's signals

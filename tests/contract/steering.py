@@ -89,7 +89,7 @@ def what_fits_the_contract_is_refused_by_a_rule_only(ctx: Any, response: Any, ca
         return
     if place in TAKEN and problem["code"] == "unprocessable":
         return
-    if place.startswith("header:") and not fits(case, place.removeprefix("header:")):
+    if place.startswith("header:") and not fits(case, place.removeprefix("header:").lower()):
         return
     raise AssertionError(f"fits the contract, and is refused with {status} {problem['code']}: {problem['detail']}")
 
