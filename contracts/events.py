@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from contracts.canonical.base import Noun
-from contracts.canonical.file import QuarantinedFile
+from contracts.canonical.file import FileFinding, QuarantinedFile
 from contracts.canonical.inventory import InventoryChange
 from contracts.canonical.order import Order
 from contracts.canonical.reservation import Reservation
@@ -25,6 +25,7 @@ EventType = Literal[
     "io.tillgate.order.state_changed.v1",
     "io.tillgate.reservation.state_changed.v1",
     "io.tillgate.file.quarantined.v1",
+    "io.tillgate.file.finding.v1",
 ]
 
 DATA: Mapping[str, type[Noun]] = {
@@ -34,6 +35,7 @@ DATA: Mapping[str, type[Noun]] = {
     "io.tillgate.order.state_changed.v1": Order,
     "io.tillgate.reservation.state_changed.v1": Reservation,
     "io.tillgate.file.quarantined.v1": QuarantinedFile,
+    "io.tillgate.file.finding.v1": FileFinding,
 }
 """What each type of event carries."""
 

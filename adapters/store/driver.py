@@ -8,6 +8,7 @@ from typing import Any
 from adapters.store.books.audit import Audit
 from adapters.store.books.client import Clients
 from adapters.store.books.file import Files
+from adapters.store.books.finding import Findings
 from adapters.store.books.idempotency import Idempotency
 from adapters.store.books.lease import Leases
 from adapters.store.books.meta import MetaBook
@@ -26,6 +27,7 @@ from contracts.books import (
     Books,
     ClientBook,
     FileBook,
+    FindingBook,
     IdempotencyBook,
     LeaseBook,
     Meta,
@@ -55,6 +57,7 @@ class Store:
         self.reservations: ReservationBook = Reservations(engine)
         self.sales: SaleBook = self._sales
         self.files: FileBook = Files(engine)
+        self.findings: FindingBook = Findings(engine, options.source)
         self.quarantine: QuarantineBook = Quarantine(engine)
         self.orders: OrderBook = Orders(engine)
         self.outbox: Outbox = self._outbox

@@ -22,6 +22,7 @@ from contracts.books.files import (
     Quarantined,
     Reviewed,
 )
+from contracts.books.findings import Arrival, Finding, FindingBook
 from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
 from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
 from contracts.books.outbox import Outbox, OutboxRow
@@ -32,6 +33,7 @@ from contracts.books.usage import UsageBook, Used
 
 __all__ = [
     "ApiKey",
+    "Arrival",
     "AuditBook",
     "AuditEntry",
     "BatchResult",
@@ -47,6 +49,8 @@ __all__ = [
     "FileRecord",
     "FileSeen",
     "FileState",
+    "Finding",
+    "FindingBook",
     "IdempotencyBook",
     "KeyRecord",
     "LeaseBook",
@@ -84,6 +88,7 @@ class Books(Protocol):
     reservations: ReservationBook
     sales: SaleBook
     files: FileBook
+    findings: FindingBook
     quarantine: QuarantineBook
     orders: OrderBook
     outbox: Outbox

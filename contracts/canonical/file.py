@@ -18,3 +18,24 @@ class QuarantinedFile(Noun, frozen=True, kw_only=True):
     state: Literal["done", "refused"]
     quarantined: Annotated[int, Meta(ge=0, description="Transactions set aside")]
     reason: str
+
+
+FindingKind = Literal["file_late", "file_missing", "file_early", "file_gap", "file_out_of_order", "file_again", "sequence_gap"]
+FindingState = Literal["open", "noted", "closed"]
+
+
+class FileFinding(Noun, frozen=True, kw_only=True):
+    """`open` ones close themselves when what was missed comes; a `noted` one is a fact that nothing can mend. None of them is an error:
+    what came is booked.
+    """
+
+    kind: FindingKind
+    state: FindingState
+    feed: Annotated[str, Meta(examples=["pos.tlog"])]
+    detail: Annotated[str, Meta(description="One sentence for people")]
+    store: str | None = None
+    workstation: str | None = None
+    business_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)")] | None = None
+    file: str | None = None
+    missing: Annotated[int, Meta(ge=0, description="Files, or transactions of a till, that are not there")] = 0
+    closed_by: Annotated[str, Meta(description="The file that came, or the person who dismissed it")] | None = None

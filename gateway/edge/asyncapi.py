@@ -36,6 +36,10 @@ TOLD: dict[EventType, Told] = {
     "io.tillgate.order.state_changed.v1": Told("An order is confirmed, or cancelled.", "orders/{id}"),
     "io.tillgate.reservation.state_changed.v1": Told("Stock is held, or no longer held.", "reservations/{reservationKey}"),
     "io.tillgate.file.quarantined.v1": Told("A file was refused, or transactions of it were set aside.", "the file's name"),
+    "io.tillgate.file.finding.v1": Told(
+        "A file is late, missing, early, out of order or came again, or numbers of a till's transactions are left out; or that is over.",
+        "feed/store/business date, feed/store/file numbers, or store/workstation/business date",
+    ),
 }
 
 _DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in structured JSON.
