@@ -71,17 +71,14 @@ class Engine(Protocol):
     def describe(self) -> dict[str, Any]: ...
 
 
-async def insert(tx: Transaction, into: str, rows: Sequence[Row], rest: str = "") -> list[Row]:
-    """`into` (table and columns) `values` the rows, many to a statement, and the `rest` of it. Returns what the statements return."""
-    if not rows:
-        return []
-    width, block = len(rows[0]), tx.block
-    returned: list[Row] = []
-    whole = len(rows) - len(rows) % block
-    for start in range(0, whole, block):
-        returned += await tx.query(_insert_sql(into, width, block, rest), *chain.from_iterable(rows[start : start + block]))
-    returned += await tx.query_each(_insert_sql(into, width, 1, rest), rows[whole:])
-    return returned
+async def insert(tx: Transaction, into: str, rows: Sequence[Row], rest: str = "") -> int:
+    """`into` (table and columns) `values` the rows, many to a statement, and the `rest` of it. Returns how many rows came in."""
+    return sum(
+        [
+            await tx.execute(_insert_sql(into, len(block[0]), len(block), rest), *chain.from_iterable(block))
+            for block in (rows[start : start + tx.block] for start in range(0, len(rows), tx.block))
+        ]
+    )
 
 
 @lru_cache(256)

@@ -8,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from adapters.store.books import outbox
-from adapters.store.books.chunk import SALES, documents, reference
+from adapters.store.books.chunk import SALES, blanked, documents, packed, reference
 from adapters.store.books.file import outdated
+from adapters.store.books.finding import touched
 from adapters.store.forms import decode, encode, millionths, text, units
 from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import BatchResult, Quarantined, SaleBatch
@@ -36,7 +38,7 @@ _GOODS = frozenset({"sale", "return"})
 _PROVENANCE = b',"provenance":['
 
 
-class _Prepared(NamedTuple):
+class _Prepared(msgspec.Struct, gc=False):
     sale: PosSale
     till: _Till
     sequence: int
@@ -152,8 +154,10 @@ async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
 
 def _prepare(batch: SaleBatch) -> _Work:
     prepared: list[_Prepared] = []
-    bodies: list[bytes] = []
+    heads: list[bytes] = []
+    tails: list[bytes] = []
     refused: list[Quarantined] = []
+    tills: dict[_Till, _Till] = {}
     for sale in batch.sales:
         try:
             counted = sale.counts_as_sale
@@ -163,16 +167,17 @@ def _prepare(batch: SaleBatch) -> _Work:
             refused.append(_refusal(batch, sale, "quantity", "a quantity that a shelf can hold", str(exc), reason))
             continue
         body, key = encode(sale), sale.key
-        till = text(key.store_number), text(key.workstation_id), text(key.business_date)
-        digest = content_digest(sale, body)
-        prepared.append(_Prepared(sale, till, key.sequence_number, digest, len(bodies), counted, cents, moves, measures))
-        bodies.append(body)
-    return _Work(prepared, [b"\n".join(bodies[n : n + SALES]) for n in range(0, len(bodies), SALES)], refused)
-
-
-def content_digest(sale: PosSale, body: bytes) -> bytes:
-    """Of everything but the provenance, the last member of the document: the same sale from another file is the same sale."""
-    return sha256(memoryview(body)[: body.rindex(_PROVENANCE) if sale.provenance else -1]).digest()[:16]
+        said = key.store_number, key.workstation_id, key.business_date
+        if (till := tills.get(said)) is None:
+            till = tills[said] = text(said[0]), text(said[1]), text(said[2])
+        # the same sale from another file is the same sale: its provenance, the last member of the document, stays out of the digest
+        cut = body.rindex(_PROVENANCE) if sale.provenance else -1
+        head = body[:cut]
+        prepared.append(_Prepared(sale, till, key.sequence_number, sha256(head).digest()[:16], len(heads), counted, cents, moves, measures))
+        heads.append(head)
+        tails.append(body[cut:])
+    starts = range(0, len(heads), SALES)
+    return _Work(prepared, [packed(heads[n : n + SALES], tails[n : n + SALES]) for n in starts], refused)
 
 
 def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
@@ -236,7 +241,7 @@ async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -
     tills = await _tills(tx, {p.till for p in work.prepared})
     new, known = await _insert(tx, work, tills)
     conflicts = await _conflicts(tx, batch, known, tills)
-    await _count(tx, new, tills, now)
+    await _count(tx, new, tills, now, batch.digest)
     kept = await _quarantine(tx, batch, name, [*batch.quarantined, *work.refused, *conflicts], now)
     result = BatchResult(booked=len(new), repeated=len(known) - len(conflicts), conflicts=len(conflicts))
     await tx.execute(
@@ -284,16 +289,17 @@ async def _insert(tx: Transaction, work: _Work, tills: Mapping[_Till, int]) -> t
     booked = [(reference(chunks[p.place // SALES], p.place % SALES), p) for p in work.prepared]
     rows = [(tills[p.till], p.sequence, p.digest, number // SALES, number % SALES) for number, p in booked]
     columns = "sale (till_day, sequence, digest, chunk, place)"
-    inserted = await insert(tx, columns, rows, "on conflict do nothing returning chunk, place")
-    if len(inserted) == len(rows):
+    if await insert(tx, columns, rows, "on conflict do nothing") == len(rows):
         return booked, []
-    fresh = {reference(chunk, place) for chunk, place in inserted}
-    for chunk, body in zip(chunks, work.chunks, strict=True):  # what was not booked leaves an empty line
-        lines = [line if reference(chunk, place) in fresh else b"" for place, line in enumerate(body.split(b"\n"))]
-        if any(lines):
-            await tx.execute("update sale_chunk set body = $1 where id = $2", b"\n".join(lines), chunk)
-        else:
+    stand = await tx.query_each("select chunk, place from sale where till_day = $1 and sequence = $2", [row[:2] for row in rows])
+    fresh = {reference(chunk, place) for chunk, place in stand}
+    for at, (chunk, body) in enumerate(zip(chunks, work.chunks, strict=True)):
+        places = range(min(SALES, len(rows) - at * SALES))
+        gone = [place for place in places if reference(chunk, place) not in fresh]
+        if len(gone) == len(places):
             await tx.execute("delete from sale_chunk where id = $1", chunk)
+        elif gone:
+            await tx.execute("update sale_chunk set body = $1 where id = $2", blanked(body, gone), chunk)
     return [(number, p) for number, p in booked if number in fresh], [p for number, p in booked if number not in fresh]
 
 
@@ -317,7 +323,9 @@ async def _conflicts(tx: Transaction, batch: SaleBatch, known: list[_Prepared], 
     ]
 
 
-async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mapping[_Till, int], now: datetime) -> None:
+async def _count(
+    tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mapping[_Till, int], now: datetime, digest: str = ""
+) -> None:
     """Stock, totals, links and events of the sales that count."""
     movements: list[Row] = []
     sold: list[tuple[int, str]] = []
@@ -325,21 +333,24 @@ async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mappi
     changed: dict[tuple[str, str], int] = {}
     units_of: dict[str, str] = {}
     totals: dict[str, tuple[int, int, int]] = {}
-    for number, (sale, till, sequence, _, _, counted, cents, moves, measures) in new:
-        if not counted:
-            continue
-        till_day, (store, workstation, day) = tills[till], till
-        if measures:
-            units_of.update(measures)
-        for sku, moved in moves.items():
-            movements.append((till_day, sku, sequence, moved))
-            pair = sku, store
-            changed[pair] = changed.get(pair, 0) + moved
-        sold.append((number, f"{store}/{workstation}/{day}/{sequence}"))
-        if sale.links:
-            links += [(str(link.sale_key), link.type, str(sale.key)) for link in sale.links]
-        before = totals.get(store, (0, 0, 0))
-        totals[store] = before[0] + 1, before[1] + cents, before[2] + sum(moves.values())
+    counted = [(number, p) for number, p in new if p.counted]
+    for till, group in groupby(counted, lambda each: each[1].till):
+        till_day, store, prefix = tills[till], till[0], "/".join(till)
+        sales, cents, gone = totals.get(store, (0, 0, 0))
+        for number, p in group:
+            sequence = p.sequence
+            for sku, moved in p.moves.items():
+                movements.append((till_day, sku, sequence, moved))
+                pair = sku, store
+                changed[pair] = changed.get(pair, 0) + moved
+                gone += moved
+            if p.measures:
+                units_of.update(p.measures)
+            sold.append((number, f"{prefix}/{sequence}"))
+            if p.sale.links:
+                links += [(str(link.sale_key), link.type, str(p.sale.key)) for link in p.sale.links]
+            sales, cents = sales + 1, cents + p.cents
+        totals[store] = sales, cents, gone
     movements.sort(key=itemgetter(1))  # neighbours share pages
     await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", movements)
     await tx.execute_each("insert into sale_link (target, type, source) values ($1, $2, $3) on conflict do nothing", links)
@@ -351,6 +362,7 @@ async def _count(tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mappi
     )
     stock = [(f"{sku}@{store}", -moved, units_of.get(sku, "EA")) for (sku, store), moved in changed.items()]
     await outbox.append_bundle(tx, outbox.Bundle(sold, stock), now)
+    await touched(tx, digest, ((tills[p.till], p.sequence) for _, p in new), now)
 
 
 async def _quarantine(tx: Transaction, batch: SaleBatch, name: str, records: list[Quarantined], now: datetime) -> int:
