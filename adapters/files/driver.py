@@ -15,11 +15,13 @@ from typing import Any, Generic, TypeVar
 
 from watchfiles import awatch
 
+from adapters.files import shown
 from adapters.files.errors import from_os, refused
 from adapters.files.formats import delimited, xml
+from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened, unchanged
 from adapters.files.layout import Layout, load
-from adapters.files.parsing import Ending, Parser, Refuse, Unit
+from adapters.files.parsing import MOST_RAW, Ending, Parser, Refuse, Unit
 from adapters.files.spec import FeedOptions
 from mappings.language.shape import Exchange, Message
 
@@ -211,6 +213,45 @@ class FileFeed:
 
     async def quarantine(self, file: Arrived, reason: str) -> Path | None:
         return await self._moved(lambda: self.inbox.quarantine(file, reason), f"{file.name} cannot be moved to quarantine")
+
+    # ---- for people, and afterwards ------------------------------------------------------------------------------
+
+    @property
+    def personal(self) -> frozenset[str]:
+        """`RECORD.field` of what is masked."""
+        return shown.personal(self.layout)
+
+    def text(self, raw: bytes) -> str:
+        return shown.text_of(raw, self.layout.file.encoding)
+
+    def masked(self, raw: bytes) -> str | None:
+        return shown.masked(self.layout, raw)
+
+    def editable(self, raw: bytes) -> bool:
+        return len(raw) < MOST_RAW and shown.editable(raw, self.layout.file.encoding)
+
+    def bytes_of(self, text: str, like: bytes) -> bytes:
+        """Raises ValueError for what the encoding cannot say."""
+        return shown.bytes_of(text, like, self.layout.file.encoding)
+
+    def rows(self, raw: bytes) -> list[shown.Row]:
+        return shown.rows(self.layout, raw)
+
+    async def look(self, name: str) -> kept.Look:
+        """What the inbox holds under this name. Raises UpstreamError."""
+        return await self._folder(lambda: kept.look(self.options, self.layout.pattern, name), "the inbox cannot be read")
+
+    async def bring_back(self, place: str, names: list[str], digest: str, name: str) -> bool:
+        """A file that was set aside, into the inbox; False when it lies nowhere. Raises UpstreamError, also when a file of this name waits
+        there."""
+        return await self._folder(lambda: kept.bring_back(self.options, place, names, digest, name), f"{name} cannot be put into the inbox")
+
+    async def _folder(self, work: Callable[[], T], what: str) -> T:
+        """Of commands too, which do not start the feed."""
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            raise from_os(error, self.system, self.name, what) from error
 
     async def _moved(self, move: Callable[[], Path | None], what: str) -> Path | None:
         try:

@@ -12,6 +12,41 @@ from adapters.options import read
 from contracts.policy import Duration
 
 
+class Acknowledge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A text for whoever sent a file, once for each file that is finished: what was accepted, what was not, and why."""
+
+    folder: Annotated[str, Meta(min_length=1, description="Folder into which acknowledgements are put, whole at once")]
+    name: Annotated[
+        str,
+        Meta(
+            description="Of {name}, {stem} (the file's name without its last suffix), {store}, {state} and {digest}",
+            examples=["{stem}.ack"],
+        ),
+    ] = "{name}.ack"
+    format: Annotated[Literal["json", "lines"], Meta(description="`lines`: KEY=VALUE, and a line for each rejected record")] = "json"
+    most: Annotated[int, Meta(ge=0, le=10_000, description="Rejected records that are listed; the counts are of all")] = 1000
+
+    def __post_init__(self) -> None:
+        try:
+            tried = self.named("a.b", "1", "done", "0" * 64)
+        except (KeyError, ValueError, IndexError, AttributeError):
+            tried = "/"
+        if "/" in tried or "\0" in tried or not tried.strip(".") or ("{name}" not in self.name and "{stem}" not in self.name):
+            raise ValueError(f"expected a file name with {{name}} or {{stem}}, such as {{stem}}.ack, got {self.name!r}")
+
+    def named(self, name: str, store: str, state: str, digest: str) -> str:
+        return self.name.format(name=name, stem=name.rpartition(".")[0] or name, store=store, state=state, digest=digest)
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long files are kept once they are settled. Only what is booked, or was given up by a person, is ever removed."""
+
+    archive: Annotated[Duration, Meta(description="For booked files")] | None = None
+    quarantine: (
+        Annotated[Duration, Meta(description="For refused files that were given up, or whose content was booked after all")] | None
+    ) = None
+
+
 class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A feed reads the files of one folder that its layout's name pattern matches; other files are left alone."""
 
@@ -41,6 +76,8 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ]
         | None
     ) = None
+    acknowledge: Acknowledge | None = None
+    retention: Retention = Retention()
 
     def __post_init__(self) -> None:
         if self.sweep <= 0 or self.lease <= 0:

@@ -1,0 +1,215 @@
+"""A record as people see and edit it: its bytes as text, its fields by name as the layout knows them, personal ones masked."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lxml import etree
+
+from adapters.files.layout import FieldRule, Layout
+
+MASK: Final = "•••"
+MOST_ROWS: Final = 500
+_ESCAPED: Final = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+_HIDDEN: Final = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4})|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufeff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`says`: what a code means in plain words."""
+
+    name: str
+    value: str
+    says: str = ""
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row or element. `record` is empty for one that the layout does not know."""
+
+    record: str
+    cells: tuple[Cell, ...]
+
+
+def text_of(raw: bytes, encoding: str) -> str:
+    r"""Line ends as \n; a byte that is no text in this encoding and a character that cannot be seen as \xNN or \uNNNN, as is a backslash
+    that could be taken for the beginning of one. `bytes_of` turns it back to the same bytes.
+    """
+    text = raw.decode(encoding, "surrogateescape")
+    if "\r\n" in text:
+        text = text.replace("\r\n", "\n")
+    return _HIDDEN.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+def bytes_of(text: str, like: bytes, encoding: str) -> bytes:
+    r"""With line ends as `like` has them: forms of browsers turn every one to \r\n. Raises ValueError for what this encoding cannot say."""
+
+    def plain(found: re.Match[str]) -> str:
+        code = int(found[1] or found[2], 16)
+        return chr(0xDC00 + code) if found[1] and code >= 0x80 else chr(code)
+
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if b"\r\n" in like or "\r\n" in like.decode(encoding, "surrogateescape"):
+        text = text.replace("\n", "\r\n")
+    return _ESCAPED.sub(plain, text).encode(encoding, "surrogateescape")
+
+
+def editable(raw: bytes, encoding: str) -> bool:
+    """Whether it comes back the same: not what mixes line ends, or was cut."""
+    try:
+        return bytes_of(text_of(raw, encoding), raw, encoding) == raw
+    except ValueError:
+        return False
+
+
+def personal(layout: Layout) -> frozenset[str]:
+    """`RECORD.field` of those that are masked."""
+    return frozenset(f"{record.name}.{f.name}" for record in layout.records.values() for f in record.fields if f.personal)
+
+
+def masked(layout: Layout, raw: bytes) -> str | None:
+    """The text without what is personal; None where that cannot be told apart."""
+    encoding = layout.file.encoding
+    if not personal(layout):
+        return text_of(raw, encoding)
+    if layout.file.format == "xml":
+        try:
+            element = _parsed(raw)
+        except etree.XMLSyntaxError:
+            return None
+        names = _personal_names(layout)
+        for part in element.iter(etree.Element):
+            if _local(part.tag) in names and part.text and part.text.strip():
+                part.text = MASK
+            for name in part.attrib:
+                if _local(name) in names:
+                    part.set(name, MASK)
+        return etree.tostring(element, encoding="unicode", with_tail=False)
+    if layout.file.format not in ("delimited", "fixed"):
+        return None
+    if layout.file.quote and layout.file.quote in text_of(raw, encoding):
+        return None  # a stray quote may put any text into any field
+    lines = []
+    for line in text_of(raw, encoding).split("\n"):
+        name, values = _split(layout, line)
+        record = layout.records.get(name)
+        if record is None:
+            if line.strip():
+                return None
+        else:
+            for f, (start, end) in zip(reversed(record.fields), reversed(_places(layout, line, values, record.fields)), strict=True):
+                if f.personal and line[start:end].strip():
+                    line = line[:start] + MASK + line[end:]  # from its end to its beginning, so that places hold
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def rows(layout: Layout, raw: bytes) -> list[Row]:
+    """As far as it can be taken apart, without a check; at most MOST_ROWS."""
+    text = text_of(raw, layout.file.encoding)
+    if layout.file.format == "xml":
+        try:
+            return [*_elements(layout, _parsed(raw))][:MOST_ROWS]
+        except etree.XMLSyntaxError:
+            return []
+    if layout.file.format not in ("delimited", "fixed"):
+        return []
+    found = []
+    for line in text.split("\n")[:MOST_ROWS]:
+        if not line.strip():
+            continue
+        name, values = _split(layout, line)
+        record = layout.records.get(name)
+        if record is None:
+            found.append(Row("", (Cell("", line),)))
+            continue
+        if layout.file.format == "fixed":
+            values = [line[start:end] for start, end in _places(layout, line, values, record.fields)]
+        cells = [_cell(f, values[at] if at < len(values) else "") for at, f in enumerate(record.fields)]
+        cells += [Cell(f"field {at + 1}", value) for at, value in enumerate(values) if at >= len(record.fields)]
+        found.append(Row(name, tuple(cells)))
+    return found
+
+
+def _cell(rule: FieldRule, value: str) -> Cell:
+    shown = value.strip()
+    says = rule.values.get(shown) or (", ".join(rule.values.get(c, c) for c in shown) if rule.type == "flags" else "")
+    return Cell(rule.name, shown, says, rule.personal)
+
+
+def _split(layout: Layout, line: str) -> tuple[str, list[str]]:
+    """What kind of row it says it is, and its fields, as far as they are delimited."""
+    file = layout.file
+    if file.format == "fixed":
+        start = (file.record_type.start or 1) - 1
+        return line[start : start + (file.record_type.width or 0)].strip(), []
+    try:
+        values = next(csv.reader([line], delimiter=file.delimiter or ";", quotechar=file.quote or None, quoting=_quoting(file.quote)), [""])
+    except csv.Error:
+        values = line.split(file.delimiter or ";")
+    return values[0], values[1:]
+
+
+def _quoting(quote: str | None) -> Any:
+    return csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+
+
+def _places(layout: Layout, line: str, values: list[str], fields: tuple[FieldRule, ...]) -> list[tuple[int, int]]:
+    """Where each field stands in the line."""
+    if layout.file.format == "fixed":
+        return [((f.start or 1) - 1, (f.start or 1) - 1 + (f.width or 0)) for f in fields]
+    delimiter, places, at = layout.file.delimiter or ";", [], 0
+    for part in line.split(delimiter):
+        places.append((at, at + len(part)))
+        at += len(part) + len(delimiter)
+    return [places[n + 1] if n + 1 < len(places) else (len(line), len(line)) for n in range(len(fields))]
+
+
+def _parsed(raw: bytes) -> Any:
+    return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False))
+
+
+def _local(name: Any) -> str:
+    return str(name).rpartition("}")[2]
+
+
+def _personal_names(layout: Layout) -> frozenset[str]:
+    """Last steps of their paths: an element of this name is masked wherever it stands."""
+    return frozenset(
+        name.strip()
+        for record in layout.records.values()
+        for f in record.fields
+        if f.personal
+        for name in re.split(r"[|]", (f.path or "").rpartition("/")[2].partition("[")[0].removeprefix("@"))
+    )
+
+
+def _elements(layout: Layout, element: Any) -> Iterator[Row]:
+    """Elements that hold elements, each with what stands in it directly."""
+    names, says = _personal_names(layout), _codes(layout)
+    for part in element.iter(etree.Element):
+        if not len(part) and part is not element:
+            continue
+        cells = [Cell(f"@{_local(k)}", v, says.get(v, ""), _local(k) in names) for k, v in part.attrib.items()]
+        for child in part.iterchildren(etree.Element):
+            if not len(child) and (text := (child.text or "").strip()):
+                cells.append(Cell(_local(child.tag), text, says.get(text, ""), _local(child.tag) in names))
+                cells += [Cell(f"{_local(child.tag)}@{_local(k)}", v, "", _local(k) in names) for k, v in child.attrib.items()]
+        if cells:
+            yield Row(_local(part.tag), tuple(cells))
+
+
+def _codes(layout: Layout) -> Mapping[str, str]:
+    return {code: says for record in layout.records.values() for f in record.fields for code, says in f.values.items() if says != code}
