@@ -17,11 +17,11 @@ from watchfiles import awatch
 
 from adapters.files import shown
 from adapters.files.errors import from_os, refused
-from adapters.files.formats import delimited, xml
+from adapters.files.formats.reading import parsing
 from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened, unchanged
 from adapters.files.layout import Layout, load
-from adapters.files.parsing import MOST_RAW, Ending, Parser, Refuse, Unit
+from adapters.files.parsing import MOST_RAW, Ending, Refuse, Unit
 from adapters.files.spec import FeedOptions
 from mappings.language.shape import Exchange, Message
 
@@ -67,8 +67,7 @@ class FileFeed:
         self.dialect: Mapping[str, str] = self.layout.dialect
         self.inbox = Inbox(options, self.layout.pattern)
         self.proves = self.layout.proves_file
-        self._rows = delimited.Plan(self.layout) if self.layout.file.format != "xml" else None
-        self._elements = xml.Plan(self.layout) if self.layout.file.format == "xml" else None
+        self._parser = parsing(self.layout)
         self._pool: ThreadPoolExecutor | None = None
         self._wake = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -199,13 +198,6 @@ class FileFeed:
         if len(units) != 1:
             raise refused(name, f"expected one {self.layout.transaction.name}, got {'several' if units else 'none'}")
         return units[0]
-
-    def _parser(self, skim: int | None) -> Parser:
-        return delimited.RowParser(self._rows, skim) if self._rows is not None else xml.XmlParser(self._plan(), skim)
-
-    def _plan(self) -> xml.Plan:
-        assert self._elements is not None  # noqa: S101  # a layout has rows or elements
-        return self._elements
 
     async def archive(self, file: Arrived, store: str, business_date: str) -> Path | None:
         """Raises UpstreamError; the file then stays, and is archived by a later sweep."""

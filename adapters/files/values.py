@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from adapters.files.layout import FieldRule
 from mappings.language.runtime import Bad, iso_date, iso_datetime, iso_time
@@ -49,7 +52,7 @@ class Memo(dict[Raw, Any]):
 
     def __missing__(self, raw: Raw) -> Any:
         value = self._read(raw)
-        if raw is None or len(raw) <= SHOWN:
+        if not isinstance(raw, str) or len(raw) <= SHOWN:
             if len(self) >= MEMO:
                 self.clear()
             self[raw] = value
@@ -200,6 +203,8 @@ def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
             "datetime": (_iso, "a date and time such as 2026-03-11T09:30:00", False),
         }[f.type]
     expected = f"a {f.type} {f.format}"
+    if "|" in (f.format or ""):
+        return _either([_moment(replace(f, format=each))[0] for each in (f.format or "").split("|")]), expected, f.type != "datetime"
     if (f.type, f.format) == ("datetime", "%Y%m%d%H%M%S"):
         return _compact, expected, False
     pattern = "".join(
@@ -220,6 +225,16 @@ def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
         return day if f.type == "date" else datetime.combine(day, clock)
 
     return moment, expected, f.type == "date"
+
+
+def _either(ways: Sequence[Callable[[str], Any]]) -> Callable[[str], Any]:
+    def either(raw: str) -> Any:
+        for way in ways[:-1]:
+            with suppress(ValueError, Bad):
+                return way(raw)
+        return ways[-1](raw)
+
+    return either
 
 
 def _compact(raw: str) -> datetime:
