@@ -357,7 +357,7 @@ class _Reader:
     def file(self, file: FileRule) -> re.Pattern[str] | None:
         pattern = self.regex(file.name, "[file].name", "[file]")
         try:
-            codec = codecs.lookup("utf-8" if file.encoding == "auto" and self.edi else file.encoding).name
+            codec = codecs.lookup(file.encoding).name
         except LookupError:
             self.find(("[file].encoding", "[file]"), f"unknown encoding {file.encoding!r}", "for example utf-8, cp1252, iso-8859-1")
         else:

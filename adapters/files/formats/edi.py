@@ -52,6 +52,8 @@ CONTROLS: Final[dict[str, dict[str, Control]]] = {
         "UNH": Control("UNT", MESSAGE, 1),
     },
 }
+MOST_AROUND: Final = 500
+"""Segments around transactions that are kept, so that one of them can be read by itself."""
 _PASSED_OVER: Final = ("TA1", "ISB", "ISE", "UGH", "UGT")
 """Service segments that say nothing about what is carried."""
 
@@ -142,12 +144,14 @@ def _file_wide(check: CheckRule) -> CheckRule:
 class Frame:
     """An open record: its values, where it is, and how far its children have come."""
 
-    __slots__ = ("at", "frozen", "kind", "number", "row", "up", "wanted")
+    __slots__ = ("at", "frozen", "kind", "number", "row", "texts", "up", "wanted")
 
     def __init__(self, kind: Kind, row: list[Any], up: Frame | None, number: int, *, wanted: bool = True) -> None:
         self.kind, self.row, self.up, self.number, self.wanted = kind, row, up, number, wanted
         self.at = 0
         self.frozen: tuple[Any, ...] | None = None
+        self.texts: list[str] = []
+        """Of a record around transactions: its segments, so that one of them can be read by itself."""
 
 
 @dataclass(slots=True)
@@ -158,6 +162,7 @@ class Open:
     control: Control
     reference: str
     number: int
+    text: str = ""
     groups: int = 0
     messages: int = 0
 
@@ -192,6 +197,7 @@ class EdiParser:
         self._number = self._line = self._began = 0
         self._given = 0
         self._damage = self._name = ""
+        self._opening: Open | None = None
         self._repeated: tuple[int, ...] = ()
         self._others: dict[str, int] = {}
         self._counts = dict.fromkeys(plan.layout.records, 0)
@@ -284,7 +290,7 @@ class EdiParser:
             outer.groups += control.level == GROUP
             outer.messages += control.level == MESSAGE
         reference = elements[control.reference].split(syntax.component or "\0")[0].strip() if len(elements) > control.reference else ""
-        self._open.append(Open(tag, control, reference, self._number))
+        self._open.append(Open(tag, control, reference, self._number, text))
         for closed in [t for t, k in self._plan.envelopes.items() if self._plan.controls[t].level >= control.level]:
             self._heads.pop(self._plan.envelopes[closed].record.name, None)
         if control.level == MESSAGE:
@@ -353,7 +359,7 @@ class EdiParser:
 
     def _begin_message(self, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> None:
         plan = self._plan
-        self._began, self._given, self._head_wrong = self._number, 0, None
+        self._began, self._given, self._head_wrong, self._opening = self._number, 0, None, self._open[-1]
         self._ids, self._ends, self._here, self._held = {}, {}, None, None
         if self._message is not None:
             self._message.begin()
@@ -374,8 +380,7 @@ class EdiParser:
         if plan.top.linked:
             self._link(plan.top, elements, frame)
         self._here = frame
-        if plan.top is plan.transaction:
-            self._hold(text)
+        self._keep(text)
 
     def _placed(self, tag: str, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> Iterator[Unit]:
         """A segment inside a message: where it belongs, from the innermost open record outwards."""
@@ -412,12 +417,8 @@ class EdiParser:
         if opens and where.wanted:
             self._around(where)
         frame = self._made(kind, elements, where, syntax, damaged)
-        if self._held is not None:
-            self._hold(text)
-        if kind.options or opens:
-            self._here = frame
-        else:
-            self._here = where
+        self._here = frame if kind.options or opens else where
+        self._keep(text)
         if kind.linked:
             self._link(kind, elements, frame)
 
@@ -518,8 +519,7 @@ class EdiParser:
         self, tag: str, elements: list[str], text: str, shadow: tuple[Frame, Kind] | None, *, known: bool, damaged: Wrong | None
     ) -> None:
         """A segment that no record of the layout is waiting for."""
-        if self._held is not None:
-            self._hold(text)
+        self._keep(text)
         if shadow is not None and self._plan.layout.unknown == "skip" and damaged is None:
             here, kind = shadow
             here.at = max(here.at, kind.order)
@@ -608,7 +608,8 @@ class EdiParser:
         self._given += 1
         if row is not None and self._message is not None:
             self._message.add(row)
-        return Unit(self._ledger.count(row), held.line, row, wrong, partial(_raw, syntax, held.texts), self._name)
+        around = self._around_it(held, syntax)
+        return Unit(self._ledger.count(row), held.line, row, wrong, partial(_raw, syntax, held.texts), self._name, around)
 
     def _frozen(self, frame: Frame) -> tuple[Any, ...]:
         made = frame.row
@@ -661,6 +662,33 @@ class EdiParser:
         elif held.bytes < MOST_RAW:
             held.bytes += len(text) + 1
             held.texts.append(text)
+
+    def _keep(self, text: str) -> None:
+        """Segments as they stand: of a transaction, or of what stands around those that follow."""
+        if self._held is not None:
+            self._hold(text)
+            return
+        around = next((f for f in _path(self._here) if f.kind is self._plan.top or f.kind.record.leads), None)
+        if around is not None and len(around.texts) < MOST_AROUND:
+            around.texts.append(text)
+
+    def _around_it(self, held: Held, syntax: Syntax) -> Callable[[], tuple[bytes, bytes]]:
+        """The envelopes, and of a loop the segments of its message in front of it; with counts that hold for this one."""
+        envelopes = [o for o in self._open if o.control.level != MESSAGE]
+        frames = [] if self._plan.top is self._plan.transaction else [f.texts for f in reversed(list(_path(self._here))) if f.texts]
+        opened = [*envelopes, *([self._opening] if frames and self._opening is not None else [])]
+
+        def around() -> tuple[bytes, bytes]:
+            before = [text.lstrip(BLANK) for text in (*(o.text for o in envelopes), *(t for texts in frames for t in texts))]
+            behind = []
+            for each in reversed(opened):
+                control = each.control
+                count = len(before) - len(envelopes) + held.segments + 1 if control.level == MESSAGE else 1
+                stated = [str(count), each.reference] if control.counts == 1 else [each.reference, str(count)]
+                behind.append(syntax.element.join([control.closes, *stated]))
+            return syntax.advice.encode("latin-1") + (syntax.raw(before) if before else b""), syntax.raw(behind) if behind else b""
+
+        return around
 
     def _mended(self, bare: str, syntax: Syntax) -> tuple[list[str], Wrong | None]:
         """Elements of a segment that is not plain ASCII on one line. Lines that were broken at a fixed width are one."""

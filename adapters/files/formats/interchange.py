@@ -21,16 +21,16 @@ _MARKS: Final = 0xE000
 """A released character is held as itself plus this, so that no separator is seen in it: texts are read as ISO 8859-1 until then."""
 _MARKED: Final = re.compile("[\ue000-\ue0ff]")
 _CHARACTER_SETS: Final = {
-    "UNOA": "ascii", "UNOB": "ascii", "UNOC": "iso8859-1", "UNOD": "iso8859-2", "UNOE": "iso8859-5", "UNOF": "iso8859-7",
+    "UNOA": "", "UNOB": "", "UNOC": "iso8859-1", "UNOD": "iso8859-2", "UNOE": "iso8859-5", "UNOF": "iso8859-7",
     "UNOG": "iso8859-3", "UNOH": "iso8859-4", "UNOI": "iso8859-6", "UNOJ": "iso8859-8", "UNOK": "iso8859-9", "UNOW": "utf-8",
     "UNOY": "utf-8",
 }  # fmt: skip
-"""ISO 9735-1, data element 0001."""
+"""ISO 9735-1, data element 0001. The first two hold no more than ASCII: what senders write beyond that, the layout says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Syntax:
-    """The separators of one interchange. Empty: it has none. `ends`: the segment that closes it."""
+    """The separators of one interchange. Empty: it has none. `ends`: the segment that closes it; `advice`: its UNA."""
 
     terminator: str
     element: str
@@ -39,16 +39,11 @@ class Syntax:
     release: str
     encoding: str
     ends: str
+    advice: str = ""
 
     def plain(self, text: str) -> str:
         """The text of a cell that is not plain ASCII. Raises UnicodeDecodeError."""
-        raw = _MARKED.sub(_unmarked, text).encode("latin-1")
-        if self.encoding != "auto":
-            return raw.decode(self.encoding)
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError:
-            return raw.decode("cp1252")
+        return _MARKED.sub(_unmarked, text).encode("latin-1").decode(self.encoding)
 
     def raw(self, segments: list[str]) -> bytes:
         """Segments as they stood in the file."""
@@ -217,7 +212,7 @@ class Interchanges:
         version = text[start + 9 : start + 10]
         repetition = repetition if repetition != " " and version >= "4" else ""
         release = release.strip(" ")
-        return Syntax(terminator, element, component, repetition, release, found[0].encoding, "UNZ"), start
+        return Syntax(terminator, element, component, repetition, release, found[0].encoding, "UNZ", text[:9]), start
 
     def _unb(self, text: str, start: int, line: int) -> tuple[Syntax, int] | None:
         """Without UNA the separators are those of the standard; the header shows which of its levels, and whether lines end segments."""
@@ -226,11 +221,9 @@ class Interchanges:
         element, level, component = text[start + 3], text[start + 4 : start + 8].upper(), text[start + 8]
         if not re.fullmatch("UNO[A-Z]", level):
             raise Refuse(f"expected a syntax identifier such as UNOC in UNB, got {shown(text[start + 4 : start + 8])}", line)
-        encoding = self._encoding
-        if encoding == "auto":
-            if (encoding := _CHARACTER_SETS.get(level, "")) == "":
-                raise Refuse(f"the character set {level} of UNB is not read", line)
-            encoding = "auto" if encoding == "ascii" else encoding
+        if (encoding := _CHARACTER_SETS.get(level)) is None:
+            raise Refuse(f"the character set {level} of UNB is not read", line)
+        encoding = encoding or self._encoding
         if element == "\x1d":  # syntax level B (ISO 9735:1988, 5.2): separators that nobody types
             return Syntax("\x1c", element, "\x1f", "", "", encoding, "UNZ"), start
         ended = re.search("['\n]", text[start:])
