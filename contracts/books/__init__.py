@@ -27,7 +27,7 @@ from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
 from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
 from contracts.books.outbox import Outbox, OutboxRow
 from contracts.books.reservations import ReservationBook, require_version
-from contracts.books.sales import BatchResult, SaleBatch, SaleBook
+from contracts.books.sales import BatchResult, PreparedSale, SaleBatch, SaleBook
 from contracts.books.upkeep import LeaseBook, Meta
 from contracts.books.usage import UsageBook, Used
 
@@ -59,6 +59,7 @@ __all__ = [
     "Outbox",
     "OutboxRow",
     "Phase",
+    "PreparedSale",
     "Process",
     "ProcessState",
     "QuarantineBook",

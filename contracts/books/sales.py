@@ -8,10 +8,37 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+import msgspec
+
 from contracts.books.files import Quarantined
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.ports import SkuAt
+
+
+class PreparedSale(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A sale as it is booked: its document, and what it does to stock and totals. What is read regularly comes so, without a `PosSale`."""
+
+    till: tuple[str, str, str]
+    """Store, workstation, business date."""
+    sequence: int
+    head: bytes
+    """The JSON document of the `PosSale` up to its last member, the provenance; it knows sales that came again."""
+    tail: bytes
+    """The rest of it: `,"provenance":[…]}`, or `}` alone."""
+    counted: bool
+    cents: int = 0
+    """Signed grand total, where the sale counts."""
+    moves: Mapping[str, int] = {}
+    """Sku -> millionths that left the shelf."""
+    measures: Mapping[str, str] = {}
+    """Sku -> unit, where it is not pieces."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(key of another sale, how it is linked)."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.till[0]}/{self.till[1]}/{self.till[2]}/{self.sequence}"
 
 
 @dataclass(frozen=True)
@@ -21,7 +48,7 @@ class SaleBatch:
     digest: str
     fence: int
     position: int
-    sales: Sequence[PosSale]
+    sales: Sequence[PosSale | PreparedSale]
     quarantined: Sequence[Quarantined] = ()
 
 

@@ -87,7 +87,7 @@ class Quarantine:
             work = sales.prepared(sale)
         except InvalidBody as error:
             return Effect(outcome="uncountable", why=error.got)
-        (one,) = work.prepared
+        (one,) = work.sales
         links = [(str(link.sale_key), link.type) for link in sale.links]
 
         async def unit(tx: Transaction) -> Effect:

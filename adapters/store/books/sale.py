@@ -20,7 +20,7 @@ from adapters.store.books.file import outdated
 from adapters.store.books.finding import touched
 from adapters.store.forms import decode, encode, millionths, text, units
 from adapters.store.unit import Engine, Row, Transaction, insert
-from contracts.books import BatchResult, Quarantined, SaleBatch
+from contracts.books import BatchResult, PreparedSale, Quarantined, SaleBatch
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.errors import InvalidBody, NotFound, StateConflict
@@ -38,23 +38,9 @@ _GOODS = frozenset({"sale", "return"})
 _PROVENANCE = b',"provenance":['
 
 
-class _Prepared(msgspec.Struct, gc=False):
-    sale: PosSale
-    till: _Till
-    sequence: int
-    digest: bytes
-    place: int
-    """In the order of all documents of the batch."""
-    counted: bool
-    cents: int
-    moves: Mapping[str, int]
-    """Sku -> millionths that left the shelf."""
-    measures: Mapping[str, str]
-    """Sku -> unit, where it is not pieces."""
-
-
 class _Work(NamedTuple):
-    prepared: list[_Prepared]
+    sales: list[PreparedSale]
+    digests: list[bytes]
     chunks: list[bytes]
     refused: list[Quarantined]
 
@@ -153,31 +139,41 @@ async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
 
 
 def _prepare(batch: SaleBatch) -> _Work:
-    prepared: list[_Prepared] = []
-    heads: list[bytes] = []
-    tails: list[bytes] = []
+    prepared: list[PreparedSale] = []
     refused: list[Quarantined] = []
-    tills: dict[_Till, _Till] = {}
     for sale in batch.sales:
         try:
-            counted = sale.counts_as_sale
-            cents, moves, measures = _effect(sale) if counted else (0, _NONE, _NONE)
+            prepared.append(sale if isinstance(sale, PreparedSale) else prepared_form(sale))
         except ValueError as exc:
+            assert isinstance(sale, PosSale)  # noqa: S101  # what is prepared was counted
             reason = f"this transaction cannot be counted: {exc}"
-            refused.append(_refusal(batch, sale, "quantity", "a quantity that a shelf can hold", str(exc), reason))
-            continue
-        body, key = encode(sale), sale.key
-        said = key.store_number, key.workstation_id, key.business_date
-        if (till := tills.get(said)) is None:
-            till = tills[said] = text(said[0]), text(said[1]), text(said[2])
-        # the same sale from another file is the same sale: its provenance, the last member of the document, stays out of the digest
-        cut = body.rindex(_PROVENANCE) if sale.provenance else -1
-        head = body[:cut]
-        prepared.append(_Prepared(sale, till, key.sequence_number, sha256(head).digest()[:16], len(heads), counted, cents, moves, measures))
-        heads.append(head)
-        tails.append(body[cut:])
-    starts = range(0, len(heads), SALES)
-    return _Work(prepared, [packed(heads[n : n + SALES], tails[n : n + SALES]) for n in starts], refused)
+            wrong = "quantity", "a quantity that a shelf can hold", str(exc), reason
+            refused.append(_refusal(batch, encode(sale), str(sale.key), *wrong))
+    heads = [sale.head for sale in prepared]
+    tails = [sale.tail for sale in prepared]
+    chunks = [packed(heads[n : n + SALES], tails[n : n + SALES]) for n in range(0, len(heads), SALES)]
+    return _Work(prepared, [sha256(head).digest()[:16] for head in heads], chunks, refused)
+
+
+def prepared_form(sale: PosSale) -> PreparedSale:
+    """Raises ValueError for what cannot be counted. The same sale from another file is the same sale: where it comes from is no part of
+    its head.
+    """
+    counted, key = sale.counts_as_sale, sale.key
+    cents, moves, measures = _effect(sale) if counted else (0, _NONE, _NONE)
+    body = encode(sale)
+    cut = body.rindex(_PROVENANCE) if sale.provenance else -1
+    return PreparedSale(
+        till=(text(key.store_number), text(key.workstation_id), text(key.business_date)),
+        sequence=key.sequence_number,
+        head=body[:cut],
+        tail=body[cut:],
+        counted=counted,
+        cents=cents,
+        moves=moves,
+        measures=measures,
+        links=tuple([(str(link.sale_key), link.type) for link in sale.links]) if sale.links else (),
+    )
 
 
 def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
@@ -215,7 +211,7 @@ def _worth(sale: PosSale, turn: int) -> int:
     )
 
 
-def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: str, reason: str) -> Quarantined:
+def _refusal(batch: SaleBatch, document: bytes, key: str, field: str, expected: str, got: str, reason: str) -> Quarantined:
     return Quarantined(
         digest=batch.digest,
         file="",
@@ -225,8 +221,8 @@ def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: st
         expected=expected,
         got=got,
         reason=reason,
-        raw=encode(sale),
-        key=str(sale.key),
+        raw=document,
+        key=key,
         form="sale",
     )
 
@@ -235,10 +231,10 @@ def _refusal(batch: SaleBatch, sale: PosSale, field: str, expected: str, got: st
 
 
 async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -> BatchResult:
-    stores = {p.till[0] for p in work.prepared}
+    stores = {sale.till[0] for sale in work.sales}
     await tx.lock(f"file {batch.digest}", *(f"stock of {store}" for store in stores))
     name = await _reached(tx, batch)
-    tills = await _tills(tx, {p.till for p in work.prepared})
+    tills = await _tills(tx, {sale.till for sale in work.sales})
     new, known = await _insert(tx, work, tills)
     conflicts = await _conflicts(tx, batch, known, tills)
     await _count(tx, new, tills, now, batch.digest)
@@ -281,51 +277,59 @@ async def _tills(tx: Transaction, tills: set[_Till]) -> dict[_Till, int]:
     return {(store, workstation, day): number for store, workstation, day, number in found}
 
 
-async def _insert(tx: Transaction, work: _Work, tills: Mapping[_Till, int]) -> tuple[list[tuple[int, _Prepared]], list[_Prepared]]:
-    """New sales with the references of their documents, and those whose key is taken."""
+async def _insert(
+    tx: Transaction, work: _Work, tills: Mapping[_Till, int]
+) -> tuple[list[tuple[int, PreparedSale]], list[tuple[bytes, PreparedSale]]]:
+    """New sales with the references of their documents; those whose key is taken with their digests."""
     chunks = [
         number for (number,) in await tx.query_each("insert into sale_chunk (body) values ($1) returning id", [(c,) for c in work.chunks])
     ]
-    booked = [(reference(chunks[p.place // SALES], p.place % SALES), p) for p in work.prepared]
-    rows = [(tills[p.till], p.sequence, p.digest, number // SALES, number % SALES) for number, p in booked]
-    columns = "sale (till_day, sequence, digest, chunk, place)"
-    if await insert(tx, columns, rows, "on conflict do nothing") == len(rows):
+    places = [(chunk, place) for chunk in chunks for place in range(SALES)]
+    booked = [(reference(*place), sale) for place, sale in zip(places, work.sales, strict=False)]
+    rows = [
+        (tills[sale.till], sale.sequence, digest, *place)
+        for sale, digest, place in zip(work.sales, work.digests, places, strict=False)
+    ]  # fmt: skip
+    if await insert(tx, "sale (till_day, sequence, digest, chunk, place)", rows, "on conflict do nothing") == len(rows):
         return booked, []
     stand = await tx.query_each("select chunk, place from sale where till_day = $1 and sequence = $2", [row[:2] for row in rows])
     fresh = {reference(chunk, place) for chunk, place in stand}
     for at, (chunk, body) in enumerate(zip(chunks, work.chunks, strict=True)):
-        places = range(min(SALES, len(rows) - at * SALES))
-        gone = [place for place in places if reference(chunk, place) not in fresh]
-        if len(gone) == len(places):
+        held = range(min(SALES, len(rows) - at * SALES))
+        gone = [place for place in held if reference(chunk, place) not in fresh]
+        if len(gone) == len(held):
             await tx.execute("delete from sale_chunk where id = $1", chunk)
         elif gone:
             await tx.execute("update sale_chunk set body = $1 where id = $2", blanked(body, gone), chunk)
-    return [(number, p) for number, p in booked if number in fresh], [p for number, p in booked if number not in fresh]
+    known = [(digest, sale) for digest, (number, sale) in zip(work.digests, booked, strict=True) if number not in fresh]
+    return [each for each in booked if each[0] in fresh], known
 
 
-async def _conflicts(tx: Transaction, batch: SaleBatch, known: list[_Prepared], tills: Mapping[_Till, int]) -> list[Quarantined]:
+async def _conflicts(
+    tx: Transaction, batch: SaleBatch, known: list[tuple[bytes, PreparedSale]], tills: Mapping[_Till, int]
+) -> list[Quarantined]:
     """Those that came again with other content."""
     stand = await tx.query_each(
-        "select till_day, sequence, digest from sale where till_day = $1 and sequence = $2", [(tills[p.till], p.sequence) for p in known]
+        "select till_day, sequence, digest from sale where till_day = $1 and sequence = $2",
+        [(tills[sale.till], sale.sequence) for _, sale in known],
     )
     digests = {(till, sequence): digest for till, sequence, digest in stand}
     return [
         _refusal(
             batch,
-            p.sale,
+            sale.head + sale.tail,
+            sale.key,
             "key",
-            f"the content first booked under {p.sale.key}",
+            f"the content first booked under {sale.key}",
             "other content",
-            f"transaction {p.sale.key} is booked already with other content; the first one stands",
+            f"transaction {sale.key} is booked already with other content; the first one stands",
         )
-        for p in known
-        if digests[tills[p.till], p.sequence] != p.digest
+        for digest, sale in known
+        if digests[tills[sale.till], sale.sequence] != digest
     ]
 
 
-async def _count(
-    tx: Transaction, new: list[tuple[int, _Prepared]], tills: Mapping[_Till, int], now: datetime, digest: str = ""
-) -> None:
+async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Mapping[_Till, int], now: datetime, digest: str = "") -> None:
     """Stock, totals, links and events of the sales that count."""
     movements: list[Row] = []
     sold: list[tuple[int, str]] = []
@@ -333,23 +337,23 @@ async def _count(
     changed: dict[tuple[str, str], int] = {}
     units_of: dict[str, str] = {}
     totals: dict[str, tuple[int, int, int]] = {}
-    counted = [(number, p) for number, p in new if p.counted]
-    for till, group in groupby(counted, lambda each: each[1].till):
+    for till, group in groupby([each for each in new if each[1].counted], lambda each: each[1].till):
         till_day, store, prefix = tills[till], till[0], "/".join(till)
         sales, cents, gone = totals.get(store, (0, 0, 0))
-        for number, p in group:
-            sequence = p.sequence
-            for sku, moved in p.moves.items():
+        for number, sale in group:
+            sequence = sale.sequence
+            for sku, moved in sale.moves.items():
                 movements.append((till_day, sku, sequence, moved))
                 pair = sku, store
                 changed[pair] = changed.get(pair, 0) + moved
                 gone += moved
-            if p.measures:
-                units_of.update(p.measures)
-            sold.append((number, f"{prefix}/{sequence}"))
-            if p.sale.links:
-                links += [(str(link.sale_key), link.type, str(p.sale.key)) for link in p.sale.links]
-            sales, cents = sales + 1, cents + p.cents
+            if sale.measures:
+                units_of.update(sale.measures)
+            key = f"{prefix}/{sequence}"
+            sold.append((number, key))
+            if sale.links:
+                links += [(target, type_, key) for target, type_ in sale.links]
+            sales, cents = sales + 1, cents + sale.cents
         totals[store] = sales, cents, gone
     movements.sort(key=itemgetter(1))  # neighbours share pages
     await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", movements)
@@ -362,7 +366,7 @@ async def _count(
     )
     stock = [(f"{sku}@{store}", -moved, units_of.get(sku, "EA")) for (sku, store), moved in changed.items()]
     await outbox.append_bundle(tx, outbox.Bundle(sold, stock), now)
-    await touched(tx, digest, ((tills[p.till], p.sequence) for _, p in new), now)
+    await touched(tx, digest, ((tills[sale.till], sale.sequence) for _, sale in new), now)
 
 
 async def _quarantine(tx: Transaction, batch: SaleBatch, name: str, records: list[Quarantined], now: datetime) -> int:
@@ -406,14 +410,14 @@ async def booked(tx: Transaction, key: SaleKey) -> PosSale | None:
 
 async def same(tx: Transaction, work: _Work) -> bool:
     """Whether it is booked with this content."""
-    (one,) = work.prepared
+    (one,), (digest,) = work.sales, work.digests
     rows = await tx.query(
         "select s.digest from till_day t join sale s on s.till_day = t.id"
         " where t.store = $1 and t.workstation = $2 and t.business_date = $3 and s.sequence = $4",
         *one.till,
         one.sequence,
     )
-    return bool(rows) and bytes(rows[0][0]) == one.digest
+    return bool(rows) and bytes(rows[0][0]) == digest
 
 
 def prepared(sale: PosSale) -> _Work:
@@ -426,10 +430,10 @@ def prepared(sale: PosSale) -> _Work:
 
 async def book_one(tx: Transaction, work: _Work, now: datetime) -> bool:
     """As a batch is booked. False: it was, with the same content. Raises StateConflict when another content is."""
-    tills = await _tills(tx, {p.till for p in work.prepared})
+    tills = await _tills(tx, {sale.till for sale in work.sales})
     new, known = await _insert(tx, work, tills)
     if await _conflicts(tx, SaleBatch(digest="", fence=0, position=0, sales=()), known, tills):
-        key = str(work.prepared[0].sale.key)
+        key = work.sales[0].key
         raise StateConflict(what="sale", key=key, state="booked", why="it is booked with other content, and the first one stands")
     await _count(tx, new, tills, now)
     return bool(new)
