@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Generic, TypeVar
 
 from watchfiles import awatch
@@ -19,7 +19,10 @@ from adapters.files import shown
 from adapters.files.errors import from_os, refused
 from adapters.files.formats.reading import parsing
 from adapters.files.inbox import kept
-from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened, unchanged
+from adapters.files.inbox.folder import Folders
+from adapters.files.inbox.incoming import Arrived, Inbox
+from adapters.files.inbox.packed import Limits, Members
+from adapters.files.inbox.storage import Changed, Storage
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import MOST_RAW, Ending, Refuse, Unit
 from adapters.files.spec import FeedOptions
@@ -52,20 +55,30 @@ class Reading(Generic[T]):
 
     batches: AsyncIterator[list[T]]
     ending: Ending = field(default_factory=Ending)
+    share: float = 0.0
+    """Of the file's bytes, that were read until now."""
 
 
 class FileFeed:
     """One feed of one system. `start` before use; parsing runs in a thread of its own, one batch ahead of whoever takes them."""
 
     def __init__(
-        self, system: str, feed: str, contract: FileContract, options: FeedOptions, parameters: Mapping[str, Any] | None = None
+        self,
+        system: str,
+        feed: str,
+        contract: FileContract,
+        options: FeedOptions,
+        parameters: Mapping[str, Any] | None = None,
+        storage: Storage | None = None,
     ) -> None:
+        """`storage`: where the files lie, folders of this machine if it is not said."""
         self.system, self.name, self.options = system, feed, options
         self.parameters: Mapping[str, Any] = parameters or {}
         """Values of the estate for the parameters that its mapping declares."""
         self.layout: Layout = contract.layout
         self.dialect: Mapping[str, str] = self.layout.dialect
-        self.inbox = Inbox(options, self.layout.pattern)
+        self._storage = storage or Folders()
+        self.inbox = Inbox(options, self.layout.pattern, self._storage)
         self.proves = self.layout.proves_file
         self._parser = parsing(self.layout)
         self._pool: ThreadPoolExecutor | None = None
@@ -74,11 +87,15 @@ class FileFeed:
         self._stop = asyncio.Event()
 
     async def start(self) -> None:
-        """Raises UpstreamError when the folders cannot be made."""
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"files-{self.name}")
+        """Raises UpstreamError when the folders cannot be made. A server is not asked before the first sweep."""
+        threads = self.options.parallel + (self.options.parallel > 1)  # one of them sweeps
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"files-{self.name}")
+        self._storage.start()
+        if not self._storage.local:
+            return
         try:
             for folder in (self.options.inbox_path, self.options.archive_path, self.options.quarantine_path):
-                await self._thread(partial(folder.mkdir, parents=True, exist_ok=True))
+                await self._thread(partial(self._storage.make, folder))
         except OSError as error:
             raise from_os(error, self.system, self.name, "the folders cannot be made") from error
         if self.options.watch:
@@ -91,6 +108,7 @@ class FileFeed:
             with suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
+        await asyncio.to_thread(self._storage.close)
         if self._pool is not None:
             pool, self._pool = self._pool, None
             await asyncio.to_thread(pool.shutdown)
@@ -168,8 +186,11 @@ class FileFeed:
 
     def _batches(self, file: Arrived, convert: Callable[[Unit], T], after: int, skim: int | None, reading: Reading[T]) -> Iterator[list[T]]:
         parser = self._parser(skim)
+        if file.packed:
+            limits = Limits(self.options.max_bytes, self.options.max_ratio, self.options.max_members)
+            parser = Members(self._parser, file.packed, self.layout.pattern, limits, skim=skim, checked=after > 0)
         name, size = file.name, self.options.batch
-        with opened(file.path, file.stamp) as source:
+        with self.inbox.open(file) as source:
             batch: list[T] = []
             for unit in parser.units(source, name, file.facts):
                 if unit.position <= after:
@@ -178,7 +199,7 @@ class FileFeed:
                 if len(batch) >= size:
                     yield batch
                     batch = []
-            if not unchanged(source, file.stamp):
+            if not self.inbox.unchanged(source, file):
                 raise Changed(name)
             reading.ending = parser.ending
             if batch:
@@ -189,8 +210,8 @@ class FileFeed:
         return await asyncio.to_thread(self._one, record, around, name)
 
     def _one(self, record: bytes, around: tuple[bytes, bytes], name: str) -> Unit:
-        match = self.layout.pattern.fullmatch(name)
-        facts = match.groupdict(default="") if match else {}
+        matched = self.inbox.matched(name.rpartition("/")[2])  # of a member of a zip its own name says more
+        facts = matched[0].groupdict(default="") if matched else {}
         try:
             units = [*islice(self._parser(None).units(BytesIO(record.join(around)), name, facts), 2)]
         except Refuse as error:
@@ -199,11 +220,11 @@ class FileFeed:
             raise refused(name, f"expected one {self.layout.transaction.name}, got {'several' if units else 'none'}")
         return units[0]
 
-    async def archive(self, file: Arrived, store: str, business_date: str) -> Path | None:
+    async def archive(self, file: Arrived, store: str, business_date: str) -> PurePath | None:
         """Raises UpstreamError; the file then stays, and is archived by a later sweep."""
         return await self._moved(lambda: self.inbox.archive(file, store, business_date), f"{file.name} cannot be archived")
 
-    async def quarantine(self, file: Arrived, reason: str) -> Path | None:
+    async def quarantine(self, file: Arrived, reason: str) -> PurePath | None:
         return await self._moved(lambda: self.inbox.quarantine(file, reason), f"{file.name} cannot be moved to quarantine")
 
     # ---- for people, and afterwards ------------------------------------------------------------------------------
@@ -238,6 +259,40 @@ class FileFeed:
         there."""
         return await self._folder(lambda: kept.bring_back(self.options, place, names, digest, name), f"{name} cannot be put into the inbox")
 
+    async def write_acknowledgement(self, name: str, token: str, body: bytes) -> None:
+        """Hidden and durable. Raises UpstreamError."""
+        folder = self._acknowledgements()
+        await self._folder(lambda: kept.written(folder, name, token, body), f"the acknowledgement {name} cannot be written")
+
+    async def publish_acknowledgement(self, name: str, token: str, own: str) -> bool:
+        """The one that counts gets its name; False when it had it before. Raises UpstreamError."""
+        folder = self._acknowledgements()
+        return await self._folder(lambda: kept.published(folder, name, token, own), f"the acknowledgement {name} cannot be written")
+
+    def _acknowledgements(self) -> Path:
+        if self.options.acknowledge is None:
+            raise RuntimeError(f"feed {self.name} declares no acknowledgements")
+        return Path(self.options.acknowledge.folder)
+
+    async def kept_before(self, kind: str, before: float, most: int, known: Set[str]) -> list[tuple[str, str]]:
+        """See gateway.services.intake.feed.Feed. Raises UpstreamError."""
+        top, depth = (self.options.archive_path, 2) if kind == "archive" else (self.options.quarantine_path, 0)
+
+        def look() -> list[tuple[str, str]]:
+            found = ((str(place), f"{place} {s.st_ino} {s.st_mtime_ns} {s.st_size}") for place, s in kept.older(top, before, depth))
+            return [*islice((each for each in found if each[1] not in known), most)]
+
+        return await self._folder(look, f"the {kind} cannot be read")
+
+    async def digest_of(self, place: str) -> str | None:
+        """Of a kept file, as it was when it came; None when it is gone. Raises UpstreamError."""
+        return await self._folder(lambda: kept.digest_of(self.options, Path(place)), f"{place} cannot be read")
+
+    async def remove(self, kind: str, place: str) -> None:
+        """Raises UpstreamError."""
+        top = self.options.archive_path if kind == "archive" else self.options.quarantine_path
+        await self._folder(lambda: kept.remove(Path(place), top), f"{place} cannot be removed")
+
     async def _folder(self, work: Callable[[], T], what: str) -> T:
         """Of commands too, which do not start the feed."""
         try:
@@ -245,7 +300,7 @@ class FileFeed:
         except OSError as error:
             raise from_os(error, self.system, self.name, what) from error
 
-    async def _moved(self, move: Callable[[], Path | None], what: str) -> Path | None:
+    async def _moved(self, move: Callable[[], PurePath | None], what: str) -> PurePath | None:
         try:
             return await self._thread(move)
         except Changed:

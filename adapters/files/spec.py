@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from adapters.options import read
+from adapters.options import Options, Secret, read
+from contracts.arrival import Numbering, Window
 from contracts.policy import Duration
 
 
@@ -47,6 +50,60 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ) = None
 
 
+class SftpOptions(Options, frozen=True, kw_only=True):
+    """How a server of files is spoken to, where the endpoint is `sftp://user@host:port/folder`. Its key is known beforehand, or it is not
+    spoken to at all.
+    """
+
+    host_keys: Annotated[tuple[str, ...], Meta(description="The server's public keys", examples=[["ssh-ed25519 AAAA…"]])] = ()
+    known_hosts: Annotated[str, Meta(description="File of known hosts in OpenSSH's form, instead of `host_keys`")] = ""
+    key: Secret = ""
+    """The private key in OpenSSH or PEM form, by reference: `file:/run/secrets/pos_key`."""
+    key_password: Secret = ""
+    password: Secret = ""
+    connect: Annotated[Duration, Meta(description="Limit of connecting and logging in")] = Duration(10)
+    timeout: Annotated[Duration, Meta(description="Limit of one answer of the server; the connection then counts as lost")] = Duration(30)
+    spool: Annotated[str, Meta(description="Folder for the copy of a file while it is read; without it the system's temporary one")] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.host_keys) == bool(self.known_hosts):
+            raise ValueError("expected either host_keys or known_hosts: a server whose key nobody knows could be anyone")
+        if not self.key and not self.password:
+            raise ValueError("expected key or password, by reference, to log in with")
+        if self.connect <= 0 or self.timeout <= 0:
+            raise ValueError("connect and timeout are longer than nothing")
+
+    def __repr__(self) -> str:
+        return f"SftpOptions(host_keys={len(self.host_keys)}, known_hosts={self.known_hosts!r})"
+
+
+class FilesOptions(Options, frozen=True, kw_only=True):
+    """Where the files of a system lie on a server. Each feed has a table `feed` of its own."""
+
+    sftp: SftpOptions | None = None
+
+
+class Address(NamedTuple):
+    """Of an SFTP server."""
+
+    host: str
+    port: int
+    user: str
+    folder: str
+
+
+def address(endpoint: str) -> Address | None:
+    """Of `sftp://user@host:port/folder`; None for a folder of this machine. Raises ValueError for what is neither."""
+    if "://" not in endpoint:
+        return None
+    parts = urlsplit(endpoint)
+    if parts.scheme != "sftp" or not parts.hostname or not parts.username or parts.path in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("expected a folder, or sftp://user@host/folder")
+    if parts.password is not None:
+        raise ValueError("expected no password in the endpoint: it belongs into the options, as a reference")
+    return Address(parts.hostname, parts.port or 22, unquote(parts.username), unquote(parts.path))
+
+
 class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A feed reads the files of one folder that its layout's name pattern matches; other files are left alone."""
 
@@ -69,7 +126,23 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lease: Annotated[Duration, Meta(description="After so long without a sign of life another worker takes a file over")] = Duration(15)
     batch: Annotated[int, Meta(ge=1, le=10_000, description="Transactions per commit")] = 500
     attempts: Annotated[int, Meta(ge=1, le=1000, description="Workers that may die over one file before it is refused")] = 10
-    max_bytes: Annotated[int, Meta(ge=1, description="Largest file that is read")] = 8 * 1024**3
+    max_bytes: Annotated[int, Meta(ge=1, description="Largest file that is read, unpacked")] = 8 * 1024**3
+    archives: Annotated[
+        str,
+        Meta(
+            description="Pattern of the names of zip files, besides NAME.zip; NAME.gz and NAME.zip are always read where NAME is a file's",
+            examples=["STORE_(?P<store>[0-9]{4})\\.zip"],
+        ),
+    ] = ""
+    max_ratio: Annotated[int, Meta(ge=2, le=1100, description="A file that grows to more times its size is a bomb, beyond 16 MiB")] = 200
+    max_members: Annotated[int, Meta(ge=1, le=10_000, description="Of one zip")] = 1000
+    sequence: Annotated[Numbering, Meta(description="How the names count the files of a store")] = Numbering()
+    parallel: Annotated[int, Meta(ge=1, le=32, description="Files that one worker reads at once, each of another store")] = 1
+    window: Annotated[Window, Meta(description="When files are expected")] | None = None
+    till_gaps: Annotated[
+        bool, Meta(description="Whether numbers that a till's business day leaves out are told; false where not all of them come")
+    ] = True
+    silent: Annotated[Duration, Meta(description="How long a till must not have booked before its gaps are told")] = Duration(60)
     refuse_share: (
         Annotated[
             float, Meta(ge=0, le=1, description="A larger share of bad transactions refuses the whole file before anything is booked")
@@ -84,6 +157,10 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("sweep and lease are longer than nothing")
         if self.marker.strip("./\\") == "" or "/" in self.marker or "\\" in self.marker or "\0" in self.marker:
             raise ValueError(f"expected a suffix such as .done, got {self.marker!r}")
+        try:
+            re.compile(self.archives)
+        except re.error as error:
+            raise ValueError(f"archives: no pattern: {error}") from error
 
     @property
     def inbox_path(self) -> Path:

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from adapters.files.inbox import folder as source
-from adapters.files.inbox.folder import Arrived, Changed, Inbox, opened
+from adapters.files.inbox.folder import Folders
+from adapters.files.inbox.incoming import Arrived, Inbox
+from adapters.files.inbox.storage import Changed
 from adapters.files.spec import FeedOptions, options
 
 PATTERN = re.compile(r"S_(?P<store>\d{4})_(?P<business_date>\d{8})\.txt")
@@ -28,7 +29,7 @@ def clock() -> Clock:
 
 def box(tmp_path: Path, clock: Clock, **given: object) -> Inbox:
     (tmp_path / "inbox").mkdir(exist_ok=True)
-    return Inbox(options(str(tmp_path / "inbox"), dict(given)), PATTERN, clock)
+    return Inbox(options(str(tmp_path / "inbox"), dict(given)), PATTERN, Folders(), clock)
 
 
 def drop(inbox: Inbox, name: str = NAME, body: bytes = b"x") -> Path:
@@ -91,11 +92,11 @@ def test_a_file_swapped_for_a_link_or_changed_after_it_was_seen_is_not_opened(tm
     (found,) = swept(inbox)
     path.write_bytes(b"other")
     with pytest.raises(Changed):
-        opened(found.path, found.stamp)
+        inbox.open(found)
     path.unlink()
     path.symlink_to("/etc/hostname")
     with pytest.raises(Changed):
-        opened(found.path, found.stamp)
+        inbox.open(found)
     with pytest.raises(Changed):
         inbox.archive(found, "0001", "2026-03-11")
 
@@ -141,9 +142,8 @@ def test_to_another_device_a_file_is_copied_whole_and_only_then_removed(tmp_path
         assert target.read_bytes() == b"z" * 3_000_000
         assert [p.name for p in target.parent.iterdir()] == [NAME]
         assert not found.path.exists()
-        source._across(  # both ways are the same whatever this machine's folders are
-            Arrived(target, NAME, 3_000_000, "", source._stamp(target.stat()), 0.0, {}), tmp_path / "copied"
-        )
+        storage = Folders()  # both ways are the same whatever this machine's folders are
+        storage.across(target, tmp_path / "copied", storage.status(target).stamp)
         assert (tmp_path / "copied").stat().st_size == 3_000_000
     finally:
         for path in sorted(folder.rglob("*"), reverse=True):

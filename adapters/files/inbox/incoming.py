@@ -1,0 +1,198 @@
+"""An inbox: which of its files are complete, in which order, what their bytes are, and where they go afterwards. Blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import BinaryIO, Final
+
+from adapters.files.inbox.packed import Packing
+from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Status, Storage
+from adapters.files.spec import FeedOptions
+
+OVERSIZE: Final = 1_048_576
+"""Of a file beyond the limit only so much is hashed: it is refused anyway, and must cost nothing."""
+MOST_SEEN: Final = 100_000
+MOST_DIGITS: Final = 15
+_PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A complete file. `facts` are the named groups of its name."""
+
+    path: PurePath
+    name: str
+    size: int
+    digest: str
+    stamp: Stamp
+    modified: float
+    facts: Mapping[str, str]
+    oversize: bool = False
+    packed: Packing = ""
+
+
+@dataclass(slots=True)
+class _Watched:
+    stamp: Stamp
+    since: float
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class Inbox:
+    """Remembers what it saw between sweeps, so that quiet times are its own observation and nothing is hashed twice."""
+
+    options: FeedOptions
+    pattern: re.Pattern[str]
+    storage: Storage
+    clock: Callable[[], float] = time.monotonic
+    refused: dict[str, str] = field(default_factory=dict)
+    """Entries that bear the right name and are no files to read: name -> why."""
+    _watched: dict[str, _Watched] = field(default_factory=dict)
+
+    def matched(self, name: str) -> tuple[re.Match[str], Packing] | None:
+        """What the layout says of a name, packed or not; None for the name of another feed."""
+        if (found := self.pattern.fullmatch(name)) is not None:
+            return found, ""
+        stem, _, suffix = name.rpartition(".")
+        if suffix == "gz" and (found := self.pattern.fullmatch(stem)) is not None:
+            return found, "gzip"
+        if suffix == "zip" and (found := self.pattern.fullmatch(stem)) is not None:
+            return found, "zip"
+        if self.options.archives and (found := re.fullmatch(self.options.archives, name)) is not None:
+            return found, "zip"
+        return None
+
+    def sweep(self) -> Iterator[Arrived]:
+        """Complete files in their order. Raises OSError when the folder cannot be read."""
+        found: dict[str, Status] = {}
+        marked: set[str] = set()
+        refused: dict[str, str] = {}
+        for name, status in self.storage.list(self.options.inbox_path):
+            if self.options.complete == "marker" and name.endswith(self.options.marker) and len(marked) < MOST_SEEN:
+                marked.add(name)
+            if len(found) >= MOST_SEEN or self.matched(name) is None:
+                continue
+            if status.refused or "/" in name or "\0" in name:
+                if len(refused) < MOST_SEEN:
+                    refused[name] = status.refused or "a path, not a name"
+            else:
+                found[name] = status
+        self.refused = refused
+        self._watched = {name: seen for name, seen in self._watched.items() if name in found}
+        for name in sorted(found, key=self._order):
+            if self._complete(name, found[name].stamp, marked):
+                with suppress(FileNotFoundError, Changed):
+                    yield self._arrived(name)
+
+    def _order(self, name: str) -> tuple[str, int, str]:
+        """By name; where the name counts files, by store and number."""
+        if not self.options.sequence.group or (found := self.matched(name)) is None:
+            return "", 0, name
+        facts = found[0].groupdict(default="")
+        number = facts.get(self.options.sequence.group, "")
+        return facts.get("store", ""), int(number) if number.isdecimal() and len(number) <= MOST_DIGITS else 0, name
+
+    def _complete(self, name: str, stamp: Stamp, marked: set[str]) -> bool:
+        now = self.clock()
+        seen = self._watched.get(name)
+        if seen is None or seen.stamp != stamp:
+            seen = self._watched[name] = _Watched(stamp, now)
+        match self.options.complete:
+            case "renamed":
+                return True
+            case "marker":
+                return name + self.options.marker in marked
+            case "quiet":
+                return now - seen.since >= self.options.quiet
+
+    def waiting(self) -> float | None:
+        """Seconds until the next file can have been quiet long enough; None when none is waiting."""
+        if self.options.complete != "quiet":
+            return None
+        now = self.clock()
+        due = [left for seen in self._watched.values() if (left := self.options.quiet - (now - seen.since)) > 0]
+        return min(due) if due else None
+
+    def _arrived(self, name: str) -> Arrived:
+        path = self.options.inbox_path / name
+        seen = self._watched[name]
+        matched = self.matched(name)
+        assert matched is not None  # noqa: S101  # swept names match
+        size, digest = seen.stamp[2], seen.digest
+        oversize = size > self.options.max_bytes
+        if not digest:
+            most = OVERSIZE if oversize else None
+            with self.storage.open(path, seen.stamp, most=most) as source:
+                digest = _digest(source, most)
+                if not self.storage.unchanged(source, seen.stamp):
+                    raise Changed(name)
+            if oversize:
+                digest = hashlib.sha256(f"{digest} {size}".encode()).hexdigest()
+            seen.digest = digest
+        facts = matched[0].groupdict(default="")
+        return Arrived(path, name, size, digest, seen.stamp, seen.stamp[3] / 1e9, facts, oversize, matched[1])
+
+    def open(self, file: Arrived) -> BinaryIO:
+        """The content that was seen complete, or Changed."""
+        return self.storage.open(file.path, file.stamp, digest=file.digest)
+
+    def unchanged(self, source: BinaryIO, file: Arrived) -> bool:
+        return self.storage.unchanged(source, file.stamp)
+
+    # ---- afterwards -----------------------------------------------------------------------------------------------
+
+    def archive(self, file: Arrived, store: str, business_date: str) -> PurePath | None:
+        """Moves the file to archive/<business date>/<store>/. None when it is not there any more."""
+        return self._move(file, self.options.archive_path / _part(business_date) / _part(store))
+
+    def quarantine(self, file: Arrived, reason: str) -> PurePath | None:
+        """Moves the file aside, with a text beside it that says why."""
+        target = self._move(file, self.options.quarantine_path)
+        if target is not None:
+            note = f"{file.name}\nsha256 {file.digest}\n{reason}\n"
+            self.storage.write(target.with_name(f"{target.name}.reason.txt"), note.encode("utf-8", "backslashreplace"))
+        return target
+
+    def _move(self, file: Arrived, folder: PurePath) -> PurePath | None:
+        self.storage.make(folder)
+        target = self._free(folder, file)
+        try:
+            self.storage.move(file.path, target, file.stamp)
+        except FileNotFoundError:
+            return None
+        self.storage.remove(file.path.with_name(file.name + self.options.marker))
+        return target
+
+    def _free(self, folder: PurePath, file: Arrived) -> PurePath:
+        """The file's own name, unless another file has it already: nothing that was kept is ever overwritten."""
+        target = folder / file.name
+        if not self.storage.exists(target):
+            return target
+        stem, dot, suffix = file.name.rpartition(".")
+        named = f"{stem}.{file.digest[:12]}.{suffix}" if dot else f"{file.name}.{file.digest[:12]}"
+        candidate, count = folder / named, 1
+        while self.storage.exists(candidate):
+            count += 1
+            candidate = folder / f"{named}.{count}"
+        return candidate
+
+
+def _digest(source: BinaryIO, limit: int | None) -> str:
+    digest, left = hashlib.sha256(), limit
+    while block := source.read(BLOCK if left is None else min(BLOCK, left)):
+        digest.update(block)
+        if left is not None and (left := left - len(block)) <= 0:
+            break
+    return digest.hexdigest()
+
+
+def _part(text: str) -> str:
+    """A folder name from foreign text: never a path."""
+    return text if _PART.fullmatch(text) and not text.endswith(".") else "unknown"
