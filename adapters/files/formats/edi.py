@@ -337,7 +337,7 @@ class EdiParser:
             stated = elements[at].strip() if at < len(elements) else ""
             if stated != expected and not (stated.isdigit() and expected.isdigit() and int(stated[-18:]) == int(expected[-18:])):
                 place = self._plan.numbered(tag, str(at))
-                if control.level == MESSAGE and self._strict and (self._here is not None or self._held is not None):
+                if control.level == MESSAGE and self._strict and self._held is not None and self._plan.top is self._plan.transaction:
                     whole = (
                         f"the number of segments, {said}" if at == control.counts else f"the reference of {last.tag}, {said or 'nothing'}"
                     )
