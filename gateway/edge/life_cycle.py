@@ -89,9 +89,11 @@ class LifeCycle:
 
 
 def _asked(where: str, endpoint: AnyEndpoint) -> str:
-    """The parameter that a member of a question stands for: `/pairs/0/locationId` -> `query:location`. Else `request`."""
+    """The parameter that a member of a question stands for: `/pairs/0/locationId` -> `query:location`, `/customerNumber` -> `path:number`.
+    Else `request`.
+    """
     member = next((part for part in reversed(where.split("/")) if part and not part.isdigit()), "")
     for kind, names in (("path", endpoint.path_parameters), ("query", endpoint.parameters.__struct_encode_fields__)):
-        if found := next((name for name in names if member.startswith(name)), ""):
+        if found := next((name for name in names if member.startswith(name) or member.lower().endswith(name.lower())), ""):
             return f"{kind}:{found}"
     return "request"

@@ -238,6 +238,7 @@ def test_what_the_gateway_decides_cannot_be_set_by_a_caller(live: Live, http: ht
         ("/inventory?sku=10000001&store=0", "2025-09-01", "query:store"),
         ("/products?sku=10000001&sku=a%3D", "2026-10-01", "query:sku"),
         ("/products/a%3D", "2026-10-01", "path:sku"),
+        ("/customers/a_b", "2026-10-01", "path:number"),
     ],
 )
 def test_what_a_system_cannot_take_points_to_the_parameter_that_the_caller_sent(
