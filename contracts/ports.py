@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from contracts.canonical.order import Order, OrderProgress, OrderReceipt
 from contracts.canonical.price import Price
 from contracts.canonical.product import Product
 from contracts.canonical.sale import PosSale
+from contracts.errors import TillgateError
 from contracts.events import Event
 
 Q = TypeVar("Q", bound=msgspec.Struct)
@@ -174,6 +175,8 @@ class Publisher(Protocol):
     name: str
     """One short word, for telemetry and errors."""
 
-    async def publish(self, event: Event) -> None:
-        """Returns when the event is safe there. May be repeated: whoever reads drops a known (source, id). Raises UpstreamError."""
+    async def publish(self, events: Sequence[Event]) -> Sequence[TillgateError | None]:
+        """Of each event None when it is safe there, else what went wrong with it. No two are of one subject, so nothing is held up by a
+        failed neighbour. May be repeated: whoever reads drops a known (source, id).
+        """
         ...

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any
 
 import pika
@@ -54,6 +53,11 @@ class Delivery:
             self.channel.raw.basic_nack(self.tag, requeue=again)
 
 
+Settle = Callable[[bool | UpstreamError], None]
+"""Called once, when the broker or the end of the channel has decided: whether any queue took the message; UpstreamError when it was
+refused or lost."""
+
+
 class Channel:
     """An open channel. `closed` gets the reason when it is gone; whatever still waits fails with it."""
 
@@ -62,8 +66,9 @@ class Channel:
         self._link = link
         self.raw = raw
         self.closed: asyncio.Future[UpstreamError] = loop.create_future()
-        self._tags = count(1)
-        self._pending: dict[int, tuple[str, asyncio.Future[bool], Callable[[], None]]] = {}
+        self._sent = self._reached = 0
+        """Tags: of the last message, and the one up to which all are confirmed."""
+        self._pending: dict[int, tuple[str, Settle]] = {}
         self._returned: Counter[str] = Counter()
         raw.add_on_close_callback(lambda _, error: self._gone(error))
         raw.add_on_cancel_callback(lambda _: self._link.end(refused("consume", "the queue was deleted", sent=True)))
@@ -94,19 +99,14 @@ class Channel:
         self.raw.add_on_return_callback(lambda _c, _m, properties, _b: self._returned.update((properties.message_id,)))
         await self.ask("confirm_delivery", self._confirmed)
 
-    def publish(
-        self, exchange: str, key: str, body: bytes, properties: Mapping[str, Any], settled: Callable[[], None]
-    ) -> asyncio.Future[bool]:
-        """Written in order. The future says whether any queue took it; UpstreamError when refused or lost. `settled` is called once, when
-        the broker or the end of the channel has decided, whether or not anybody still waits. Raises UpstreamError when nothing was sent.
-        """
+    def publish(self, exchange: str, key: str, body: bytes, properties: Mapping[str, Any], settle: Settle) -> None:
+        """Written in order. Raises UpstreamError when nothing was sent."""
         try:
             self.raw.basic_publish(exchange, key, body, pika.BasicProperties(delivery_mode=2, **properties), mandatory=True)
         except AMQPError as exc:
             raise translated(exc, "publish", sent=False) from exc
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._pending[next(self._tags)] = properties["message_id"], future, settled
-        return future
+        self._sent += 1
+        self._pending[self._sent] = properties["message_id"], settle
 
     async def consume(self, queue: str, prefetch: int, deliver: Callable[[Delivery], None]) -> str:
         """Returns the consumer's tag."""
@@ -135,43 +135,31 @@ class Channel:
 
     def _confirmed(self, frame: Any) -> None:
         method = frame.method
-        tags = [t for t in self._pending if t <= method.delivery_tag] if method.multiple else [method.delivery_tag]
-        for tag in tags:
+        taken = isinstance(method, pika.spec.Basic.Ack)
+        for tag in range(self._reached + 1, method.delivery_tag + 1) if method.multiple else (method.delivery_tag,):
             if (entry := self._pending.pop(tag, None)) is None:
                 continue
-            message_id, future, settled = entry
+            message_id, settle = entry
             if not (routed := message_id not in self._returned):
                 self._returned.subtract((message_id,))
                 self._returned = +self._returned
-            if isinstance(method, pika.spec.Basic.Ack):
-                _settle(future, routed)
-            else:
-                _settle(future, refused("publish", "a queue is full or not available", sent=True))
-            settled()
+            settle(routed if taken else refused("publish", "a queue is full or not available", sent=True))
+        if method.multiple:
+            self._reached = max(self._reached, method.delivery_tag)
 
     def _gone(self, error: BaseException) -> None:
         reason = self._link.lost.result() if self._link.lost.done() else translated(error, "publish", sent=True)
         if not self.closed.done():
             self.closed.set_result(reason)
         pending, self._pending = self._pending, {}
-        for _, future, settled in pending.values():
-            _settle(future, replace(reason, operation="publish", sent=True))
-            settled()
+        for _, settle in pending.values():
+            settle(replace(reason, operation="publish", sent=True))
         self._link.end(reason)
 
 
 def _text(value: str | bytes | None) -> str:
     """pika leaves bytes what is no UTF-8."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
-
-
-def _settle(future: asyncio.Future[bool], outcome: bool | UpstreamError) -> None:
-    if future.done():  # its caller went away
-        return
-    if isinstance(outcome, UpstreamError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 class Link:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -32,7 +34,9 @@ class RabbitPublisher:
     def __init__(self, options: BrokerOptions) -> None:
         self._options = options
         self._line = Line(options, "tillgate publisher", self._furnish)
-        self._slots = asyncio.Semaphore(options.in_flight)
+        self._free = options.in_flight
+        self._room = asyncio.Event()
+        """Set when a place becomes free."""
         self._waiting = 0
         self._channel: Channel | None = None
         self._closing = False
@@ -52,67 +56,81 @@ class RabbitPublisher:
         """Raises UpstreamError while no event would get through."""
         self._line.check()
 
-    async def publish(self, event: Event) -> None:
-        """Within the confirm limit. Raises UpstreamError; with `sent` the broker may have it."""
-        key, exchange = event.type, self._options.exchange
-        with step(
-            Step.PUBLISH,
-            system=SYSTEM,
-            operation="publish",
-            messaging_system=MESSAGING,
-            destination=f"{exchange}:{key}",
-            routing_key=key,
-            message_id=event.id,
-            event_type=key,
-        ) as hop:
-            if not await self._send(event, hop.traceparent) and self._options.unroutable == "refuse":
-                raise unroutable(key, exchange)
+    async def publish(self, events: Sequence[Event]) -> Sequence[UpstreamError | None]:
+        """Within the confirm limit. An error with `sent`: the broker may have the event."""
+        exchange, batch = self._options.exchange, _Batch(len(events))
+        about: dict[str, Any] = {"destination": exchange, "batch_count": len(events)}
+        if len(events) == 1:
+            key = events[0].type
+            about = {"destination": f"{exchange}:{key}", "routing_key": key, "message_id": events[0].id, "event_type": key}
+        with suppress(UpstreamError), step(Step.PUBLISH, system=SYSTEM, operation="publish", messaging_system=MESSAGING, **about) as hop:
+            await self._send(events, batch, hop.traceparent)
+            if failure := next(filter(None, batch.errors), None):
+                raise failure
+        return batch.errors
 
-    async def _send(self, event: Event, traceparent: str) -> bool:
+    async def _send(self, events: Sequence[Event], batch: _Batch, traceparent: str) -> None:
+        """Until each is settled, one way or the other."""
         if self._closing:
-            raise refused("publish", "shutting down", sent=False)
-        if self._slots.locked() and self._waiting >= self._options.waiting:
-            raise refused("publish", "too many events wait for the broker", sent=False)
-        sent, self._waiting = False, self._waiting + 1
-        where = "too many events wait for the broker's confirms"
+            return batch.end(refused("publish", "shutting down", sent=False))
+        if not self._free and self._waiting >= self._options.waiting:
+            return batch.end(refused("publish", "too many events wait for the broker", sent=False))
+        headers = {"traceparent": traceparent}
+        where = ""
         try:
             async with asyncio.timeout(self._options.confirm_limit):
-                try:
-                    await self._slots.acquire()
-                finally:
-                    self._waiting -= 1
-                try:
+                while batch.sent < len(events):
+                    where = "too many events wait for the broker's confirms"
+                    await self._place()
                     where = "not connected"
                     link = await self._line.link()
                     where = "the broker takes no messages"
                     await link.flowing.wait()
-                    future = self._write(event, traceparent)
-                except BaseException:
-                    self._slots.release()
-                    raise
-                sent = True
-                return await future
+                    for event in events[batch.sent : batch.sent + self._free]:
+                        self._write(event, headers, batch)
+                await batch.settled
+        except UpstreamError as error:
+            batch.end(error)
         except TimeoutError as exc:
-            if sent:
-                raise translated(exc, "publish", sent=True) from exc
-            raise refused("publish", where, sent=False) from exc
+            batch.end(refused("publish", where, sent=False), translated(exc, "publish", sent=True))
+        return None
 
-    def _write(self, event: Event, traceparent: str) -> asyncio.Future[bool]:
+    async def _place(self) -> None:
+        """Until one is free."""
+        self._waiting += 1
+        try:
+            while not self._free:
+                self._room.clear()
+                await self._room.wait()
+        finally:
+            self._waiting -= 1
+
+    def _write(self, event: Event, headers: Mapping[str, str], batch: _Batch) -> None:
+        """Raises UpstreamError when there is no channel; what is wrong with the event alone is its own."""
         if self._channel is None:
             raise refused("publish", "not connected", sent=False)
-        return self._channel.publish(
-            self._options.exchange,
-            event.type,
-            event.encode(),
-            {
-                "content_type": CONTENT_TYPE,
-                "message_id": event.id,
-                "type": event.type,
-                "timestamp": int(event.time.timestamp()),
-                "headers": {"traceparent": traceparent},
-            },
-            self._slots.release,
-        )
+        exchange, key, number = self._options.exchange, event.type, batch.sent
+        batch.sent += 1
+
+        def settle(outcome: bool | UpstreamError) -> None:
+            self._free += 1
+            self._room.set()
+            if outcome is False and self._options.unroutable == "refuse":
+                outcome = unroutable(key, exchange)
+            batch.settle(number, outcome if isinstance(outcome, UpstreamError) else None)
+
+        properties = {
+            "content_type": CONTENT_TYPE,
+            "message_id": event.id,
+            "type": key,
+            "timestamp": int(event.time.timestamp()),
+            "headers": headers,
+        }
+        self._free -= 1
+        try:
+            self._channel.publish(exchange, key, event.encode(), properties, settle)
+        except UpstreamError as error:
+            settle(error)
 
     async def _furnish(self, link: Link) -> None:
         channel = await link.channel()
@@ -124,10 +142,34 @@ class RabbitPublisher:
         """All places free again: nothing is under way."""
         try:
             async with asyncio.timeout(self._options.close_limit):
-                for _ in range(self._options.in_flight):
-                    await self._slots.acquire()
+                while self._free < self._options.in_flight:
+                    self._room.clear()
+                    await self._room.wait()
         except TimeoutError:
             log.warning("closing without all confirms; the outbox repeats those events")
+
+
+class _Batch:
+    """What became of the events of one call."""
+
+    def __init__(self, count: int) -> None:
+        self.errors: list[UpstreamError | None] = [None] * count
+        self.sent = 0
+        self._open = set(range(count))
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self, number: int, error: UpstreamError | None) -> None:
+        if number not in self._open:  # nobody waits for it any more
+            return
+        self._open.remove(number)
+        self.errors[number] = error
+        if not self._open and not self.settled.done():
+            self.settled.set_result(None)
+
+    def end(self, unsent: UpstreamError, sent: UpstreamError | None = None) -> None:
+        """What is open failed so: what was not sent, and what was (by default alike)."""
+        for number in tuple(self._open):
+            self.settle(number, unsent if number >= self.sent or sent is None else sent)
 
 
 class RabbitConsumer:

@@ -34,7 +34,7 @@ class BrokerOptions(Options, frozen=True, kw_only=True):
     """A durable topic exchange; the routing key is the event's type."""
     unroutable: Literal["accept", "refuse"] = "accept"
     """An event that no queue asked for: fine, or a failure until somebody asks for it."""
-    in_flight: Annotated[int, Meta(ge=1, le=10_000, description="Most events sent and not yet confirmed")] = 256
+    in_flight: Annotated[int, Meta(ge=1, le=10_000, description="Most events sent and not yet confirmed")] = 1024
     waiting: Annotated[int, Meta(ge=0, le=100_000, description="Most callers that wait for a place among them")] = 1024
     connect_limit: Duration = Duration(5)
     confirm_limit: Duration = Duration(10)

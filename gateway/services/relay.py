@@ -21,6 +21,8 @@ from observability import Recorder, get_logger
 
 log = get_logger(__name__)
 
+_ROUNDS = 3
+"""Under way at once while there is a backlog."""
 _PAUSE_MAX = 5.0
 """Seconds between rounds when nothing goes through; new events for subscribers in this process wait no longer than that."""
 
@@ -97,10 +99,12 @@ class Subscribers:
         self._readers.add(reader)
         return reader
 
-    async def publish(self, event: Event) -> None:
+    async def publish(self, events: Sequence[Event]) -> Sequence[None]:
         for reader in tuple(self._readers):
-            if event.type.startswith(reader.prefixes):
-                reader.put(event)
+            for event in events:
+                if event.type.startswith(reader.prefixes):
+                    reader.put(event)
+        return [None] * len(events)
 
 
 class Versioned:
@@ -110,8 +114,8 @@ class Versioned:
         self.name = publisher.name
         self._publisher, self._history, self._version = publisher, history, version
 
-    async def publish(self, event: Event) -> None:
-        await self._publisher.publish(self._history.down_event(event, self._version))
+    async def publish(self, events: Sequence[Event]) -> Sequence[TillgateError | None]:
+        return await self._publisher.publish([self._history.down_event(event, self._version) for event in events])
 
 
 ANNOUNCING = {
@@ -172,7 +176,7 @@ class Relay:
         nudge: asyncio.Event | None = None,
         every: float = 1.0,
         lease: float = 16.0,
-        batch: int = 256,
+        batch: int = 512,
         backoff: float = 0.5,
         backoff_max: float = 30.0,
     ) -> None:
@@ -196,70 +200,110 @@ class Relay:
             taken, delivered = await self._round()
             if delivered:
                 pause = self._every
-                continue
-            if taken:  # nothing goes through: a nudge for each new event must not turn that into a storm
+                if delivered == self._batch:
+                    await self._catch_up(stop)
+            elif taken:  # nothing goes through: a nudge for each new event must not turn that into a storm
                 await self._wait(pause, stop)
                 pause = min(pause * 2, _PAUSE_MAX)
             else:
                 pause = self._every
                 await self._wait(pause, stop, self.nudge)
 
+    async def _catch_up(self, stop: asyncio.Event) -> None:
+        """Several rounds at once until one of them finds less than it could take: the store writes for one while publishers have others."""
+
+        async def rounds() -> None:
+            while not stop.is_set() and (await self._round())[1] == self._batch:
+                pass
+
+        for error in await asyncio.gather(*(rounds() for _ in range(_ROUNDS)), return_exceptions=True):
+            if error:
+                raise error
+
     async def drain_once(self) -> int:
         """One batch: how many events were delivered."""
         return (await self._round())[1]
 
     async def _round(self) -> tuple[int, int]:
+        """How many events were taken, and how many of them delivered."""
         await self._tell()
         rows = await self._outbox.due(self._owner, self._now(), self._lease, self._batch)
         if not rows:
             return 0, 0
-        errors = await asyncio.gather(*(self._relay(row) for row in rows))
-        delivered = [row.position for row, error in zip(rows, errors, strict=True) if error is None]
-        self._untold = delivered
+        troubles = await self._relay(rows)
+        self._untold += [row.position for row, trouble in zip(rows, troubles, strict=True) if trouble is None]
         await self._tell()
         failed: dict[tuple[int, str], list[int]] = {}
-        for row, error in zip(rows, errors, strict=True):
-            if error is not None:
-                failed.setdefault((row.attempts, error), []).append(row.position)
-        for (attempts, error), positions in failed.items():
+        for row, trouble in zip(rows, troubles, strict=True):
+            if trouble is not None:
+                failed.setdefault((row.attempts, trouble), []).append(row.position)
+        for (attempts, trouble), positions in failed.items():
             pause = min(self._backoff * 2 ** min(attempts, 16), self._backoff_max)
-            await self._outbox.failed(positions, self._now() + timedelta(seconds=pause), error)
-            log.warning("events held back", count=len(positions), attempts=attempts + 1, error=error, retry_in=pause)
-        return len(rows), len(delivered)
+            await self._outbox.failed(positions, self._now() + timedelta(seconds=pause), trouble)
+            log.warning("events held back", count=len(positions), attempts=attempts + 1, error=trouble, retry_in=pause)
+        return len(rows), troubles.count(None)
 
     async def _tell(self) -> None:
         """Marks what is delivered; until the store has heard of it, nothing new is taken."""
-        await self._outbox.delivered(self._untold)
-        for position in self._untold:
-            self._reached.pop(position, None)
-        self._untold = []
-
-    async def _relay(self, row: OutboxRow) -> str | None:
-        """What went wrong, or None. One bad event must not stop its neighbours."""
-        event = row.event
+        untold, self._untold = self._untold, []
         try:
-            with self._recorder.flight("task", f"publish {event.type}", parent=event.traceparent, trusted=True) as record:
-                record.set(message_id=event.id, event_type=event.type)
+            await self._outbox.delivered(untold)
+        except BaseException:
+            self._untold += untold
+            raise
+        for position in untold if self._reached else ():
+            self._reached.pop(position, None)
+
+    async def _relay(self, rows: Sequence[OutboxRow]) -> list[str | None]:
+        """What went wrong with each, or None. An event that continues a trace is published in a flight of its own, the others in one."""
+        traced = [n for n, row in enumerate(rows) if row.event.traceparent]
+        plain = [n for n, row in enumerate(rows) if not row.event.traceparent]
+        parts = [[n] for n in traced] + ([plain] if plain else [])
+        ended = await asyncio.gather(*(self._publish([rows[n] for n in part]) for part in parts))
+        troubles: list[str | None] = [None] * len(rows)
+        for part, told in zip(parts, ended, strict=True):
+            for n, trouble in zip(part, told, strict=True):
+                troubles[n] = trouble
+        return troubles
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> list[str | None]:
+        single = rows[0].event if len(rows) == 1 else None
+        troubles: list[str | None] = [None] * len(rows)
+        reached: list[tuple[str, int]] = []
+        try:
+            name = f"publish {single.type}" if single else "publish events"
+            with self._recorder.flight("task", name, parent=single.traceparent if single else None, trusted=True) as record:
+                if single:
+                    record.set(message_id=single.id, event_type=single.type)
+                else:
+                    record.set(batch_count=len(rows))
                 failure: TillgateError | None = None
                 async with asyncio.timeout(self._limit):
                     for publisher in self._publishers:
-                        if publisher.name in self._reached.get(row.position, ()):
-                            continue
-                        try:
-                            await publisher.publish(event)
-                            self._note(row.position, publisher.name)
-                        except TillgateError as error:
-                            failure = failure or error
+                        due = [n for n, row in enumerate(rows) if publisher.name not in self._reached.get(row.position, ())]
+                        for n, error in zip(due, await publisher.publish([rows[n].event for n in due]) if due else (), strict=True):
+                            if error is None:
+                                reached.append((publisher.name, n))
+                            else:
+                                failure = failure or error
+                                troubles[n] = troubles[n] or str(error)[:500]
                 if failure:
                     raise failure
-        except TillgateError as error:
-            return str(error)[:500]
+        except TillgateError:
+            pass  # each event has its own, and the flight the first
         except TimeoutError:
-            return f"no publisher may take longer than {self._limit:g} s"
+            troubles = [f"no publisher may take longer than {self._limit:g} s"] * len(rows)
         except Exception as error:
-            log.exception("event cannot be published", event_id=event.id, event_type=event.type)
-            return f"{type(error).__name__}: {error}"[:500]
-        return None
+            if single is None:  # one bad event must not stop its neighbours
+                for publisher_name, n in reached:
+                    self._note(rows[n].position, publisher_name)
+                return [trouble for row in rows for trouble in await self._publish([row])]
+            log.exception("event cannot be published", event_id=single.id, event_type=single.type)
+            troubles = [f"{type(error).__name__}: {error}"[:500]]
+        for publisher_name, n in reached if any(troubles) else ():
+            if troubles[n]:
+                self._note(rows[n].position, publisher_name)
+        return troubles
 
     def _note(self, position: int, publisher: str) -> None:
         self._reached.setdefault(position, set()).add(publisher)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import takewhile
 from operator import itemgetter
 from typing import Any
@@ -23,8 +24,9 @@ NEW, BEHIND, NEXT, DELIVERED = 0, 1, 2, 3
 """Turns. A new row gets its turn in the order of positions, when somebody asks for more than is ready: then it is known whether an earlier
 event of its subject is still out. So whoever asks looks at no row that has to wait."""
 _COLUMNS = "outbox (position, subject, kind, number, at, body)"
-_READ = "position, subject, kind, number, at, body"
 _ROOM = 2**20
+_BLOCK = 100
+_PLACES = ", ".join(f"${n}" for n in range(1, _BLOCK + 1))
 _MOST_ADMITTED = 20_000
 """New rows that one call gives their turn."""
 
@@ -66,6 +68,11 @@ async def _unpacked(tx: Transaction, position: int) -> list[Row]:
     return [(position + part, *row) for part, row in enumerate((*events, *stock), 1)]
 
 
+@lru_cache(4096)
+def _units(number: int) -> str:
+    return f"{units(number):f}"
+
+
 class EventOutbox:
     """`origin` identifies this store in the ids of events it writes itself."""
 
@@ -89,18 +96,19 @@ class EventOutbox:
             ready = await tx.query(
                 "update outbox set ready_at = $1, attempts = attempts + 1 where position in"
                 " (select position from outbox where turn = 2 and ready_at <= $2 order by ready_at, position limit $3)"
-                f" returning {_READ}, attempts - 1",
+                " returning position, subject, kind, number, at, body, attempts - 1",
                 until,
                 at,
                 limit,
             )
             taken = sorted([*ready, *await _admitted(tx, limit - len(ready), at, until)], key=itemgetter(0))
             bodies = await documents(tx, [row[3] for row in taken if row[2] == SALE])
-            return tuple(OutboxRow(row[0], self._event(row, bodies), row[6]) for row in taken)
+            moment = lru_cache(16)(instant)  # a batch of sales has one
+            return tuple(OutboxRow(row[0], self._event(row, bodies, moment), row[6]) for row in taken)
 
         return await self._engine.write(take) if limit > 0 and await self._engine.read(any_due) else ()
 
-    def _event(self, row: Row, bodies: dict[int, bytes]) -> Event:
+    def _event(self, row: Row, bodies: dict[int, bytes], instant: Callable[[int], datetime]) -> Event:
         position, subject, kind, number, at, body = row[:6]
         sequence = f"{position:020d}"
         if kind == WHOLE:
@@ -113,7 +121,7 @@ class EventOutbox:
             name = "io.tillgate.sale.committed.v1"
         else:
             sku, _, location = subject.rpartition("@")
-            data = {"sku": sku, "locationId": location, "change": {"value": f"{units(number):f}", "unit": body.decode()}}
+            data = {"sku": sku, "locationId": location, "change": {"value": _units(number), "unit": body.decode()}}
             day, identity, name = None, f"{self.origin}.{position}", "io.tillgate.inventory.changed.v1"
         return Event(
             id=identity,
@@ -129,14 +137,13 @@ class EventOutbox:
     async def delivered(self, positions: Sequence[int]) -> None:
         async def unit(tx: Transaction) -> None:
             await tx.lock("outbox")
-            done = await tx.query_each(
-                "update outbox set turn = 3 where position = $1 and turn = 2 returning subject", [(position,) for position in sorted(positions)]
+            done = await _among(tx, "update outbox set turn = 3 where position in ({}) and turn = 2 returning subject", positions)
+            behind = await _among(
+                tx,
+                "select min(position) from outbox where subject in ({}) and turn in (1, 2) group by subject",
+                [subject for (subject,) in done],
             )
-            await tx.execute_each(
-                "update outbox set turn = 2 where position ="
-                " (select position from outbox where subject = $1 and turn in (1, 2) order by position limit 1) and turn = 1",
-                done,
-            )
+            await _among(tx, "update outbox set turn = 2 where position in ({})", [position for (position,) in behind])
 
         if positions:
             await self._engine.write(unit)
@@ -192,8 +199,8 @@ async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row
             break
         packed = new[0][2] == BUNDLE
         rows = await _unpacked(tx, new[0][0]) if packed else list(takewhile(lambda row: row[2] != BUNDLE, new))
-        asked = [(subject,) for subject in dict.fromkeys(row[1] for row in rows)]
-        out = {s for (s,) in await tx.query_each("select subject from outbox where subject = $1 and turn in (1, 2) limit 1", asked)}
+        asked = list(dict.fromkeys(row[1] for row in rows))
+        out = {s for (s,) in await _among(tx, "select distinct subject from outbox where subject in ({}) and turn in (1, 2)", asked)}
         turns: list[tuple[int, int, int]] = []
         for row in rows:
             if row[1] in out:
@@ -205,7 +212,7 @@ async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row
                 turns.append((NEXT, at, 0))
             out.add(row[1])
         if packed:
-            columns = f"outbox ({_READ}, turn, ready_at, attempts)"
+            columns = "outbox (position, subject, kind, number, at, body, turn, ready_at, attempts)"
             await insert(tx, columns, [(*row, *turn) for row, turn in zip(rows, turns, strict=True)])
         else:
             await tx.execute_each(
@@ -214,3 +221,12 @@ async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row
             )
         seen += len(rows)
     return leased
+
+
+async def _among(tx: Transaction, sql: str, values: Sequence[Any]) -> list[Row]:
+    """The statement with all `values` in place of `{}`, many at a time; the last ones are repeated, so that its text is always the same."""
+    returned: list[Row] = []
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        returned += await tx.query(sql.format(_PLACES), *block, *[block[-1]] * (_BLOCK - len(block)))
+    return returned

@@ -38,6 +38,13 @@ def event(number: int, kind: str = "io.tillgate.sale.committed.v1") -> Event:
     return Event(id=f"e{number}", source="/tillgate/test", type=kind, time=at, subject="s", data={"n": number}, sequence=f"{number:020d}")
 
 
+async def sent(out: RabbitPublisher, one: Event) -> None:
+    """Raises what became of it."""
+    (error,) = await out.publish([one])
+    if error:
+        raise error
+
+
 @asynccontextmanager
 async def publisher(at: BrokerOptions) -> AsyncIterator[RabbitPublisher]:
     made = RabbitPublisher(at)
@@ -127,9 +134,35 @@ async def settled(true: Callable[[], bool]) -> None:
 async def test_published_events_are_confirmed_and_arrive_in_order_as_cloud_events(amqp_url: str) -> None:
     at, reader = options(amqp_url), Reader()
     async with consumer(at, reader), publisher(at) as out:
-        await asyncio.gather(*(out.publish(event(n)) for n in range(300)))
+        await asyncio.gather(*(sent(out, event(n)) for n in range(300)))
         await reader.until(lambda: len(reader.got) == 300)
     assert reader.got == [event(n) for n in range(300)]
+
+
+async def test_events_of_one_call_arrive_in_order_and_each_is_told_for_itself(amqp_url: str) -> None:
+    at, reader = options(amqp_url, in_flight=7, unroutable="refuse"), Reader()
+    events = [event(n, "io.tillgate.order.accepted.v1" if n % 50 == 3 else "io.tillgate.sale.committed.v1") for n in range(200)]
+    events[20] = event(20, "io.tillgate.sale." + "x" * 300)
+    async with consumer(at, reader, subscription(at, keys=("io.tillgate.sale.#",))), publisher(at) as out:
+        told = await out.publish(events)
+        await reader.until(lambda: len(reader.got) == 195)
+    bad = {n for n in range(200) if n % 50 == 3}
+    assert {n for n, error in enumerate(told) if isinstance(error, UpstreamFault) and error.fault_code == "312"} == bad
+    assert {n for n, error in enumerate(told) if error} == bad | {20}
+    assert reader.got == [e for e, error in zip(events, told, strict=True) if error is None]
+
+
+async def test_connection_cut_in_the_middle_of_a_call_settles_every_event_of_it(amqp_url: str) -> None:
+    async with proxied(amqp_url) as proxy, publisher(options(proxy.url, in_flight=10, unroutable="accept")) as out:
+        proxy.hold()
+        task = asyncio.create_task(out.publish([event(n) for n in range(50)]))
+        await settled(lambda: proxy.sent.count(b"application/cloudevents") == 10)
+        proxy.refuse()
+        proxy.cut()
+        async with asyncio.timeout(8):
+            told = await task
+        assert all(isinstance(error, UpstreamError) for error in told)
+        assert [error.sent for error in told if isinstance(error, UpstreamError)] == [True] * 10 + [False] * 40
 
 
 async def test_message_carries_the_structured_form_with_the_events_id(amqp_url: str) -> None:
@@ -137,7 +170,7 @@ async def test_message_carries_the_structured_form_with_the_events_id(amqp_url: 
     async with consumer(at, Reader()):
         pass
     async with publisher(at) as out:
-        await out.publish(event(1))
+        await sent(out, event(1))
     (message,) = await read(at, f"{at.exchange}.q", 1)
     assert (message.content_type, message.message_id, message.body) == (CONTENT_TYPE, "e1", event(1).encode())
     assert message.routing_key == event(1).type
@@ -148,8 +181,8 @@ async def test_trace_goes_through_the_broker(amqp_url: str) -> None:
     at, reader, recorder = options(amqp_url), Reader(), Recorder()
     async with consumer(at, reader), publisher(at) as out:
         with recorder.flight("task", "publish", parent=PARENT, trusted=True):
-            await out.publish(event(1))
-        await out.publish(event(2))
+            await sent(out, event(1))
+        await sent(out, event(2))
         await reader.until(lambda: len(reader.got) == 2)
     assert reader.traces[0] == PARENT.split("-")[1]
     assert reader.traces[1] not in ("", reader.traces[0])
@@ -157,22 +190,22 @@ async def test_trace_goes_through_the_broker(amqp_url: str) -> None:
 
 async def test_unroutable_event_is_fine_or_a_failure_as_the_option_says(amqp_url: str) -> None:
     async with publisher(options(amqp_url)) as out:
-        await out.publish(event(1))
+        await sent(out, event(1))
     at = options(amqp_url, unroutable="refuse")
     async with publisher(at) as out:
         with pytest.raises(UpstreamFault, match=r"no queue of t\d+ asks for io\.tillgate\.sale") as caught:
-            await out.publish(event(1))
+            await sent(out, event(1))
         assert (caught.value.fault_code, caught.value.retryable, caught.value.sent) == ("312", True, False)
         async with consumer(at, reader := Reader()):
-            await out.publish(event(1))
+            await sent(out, event(1))
             await reader.until(lambda: len(reader.got) == 1)
 
 
 async def test_subscription_gets_only_the_types_it_names(amqp_url: str) -> None:
     at, reader = options(amqp_url), Reader()
     async with consumer(at, reader, subscription(at, keys=("io.tillgate.order.#",))), publisher(at) as out:
-        await out.publish(event(1))
-        await out.publish(event(2, "io.tillgate.order.accepted.v1"))
+        await sent(out, event(1))
+        await sent(out, event(2, "io.tillgate.order.accepted.v1"))
         await reader.until(lambda: bool(reader.got))
     assert [e.id for e in reader.got] == ["e2"]
 
@@ -187,7 +220,7 @@ async def test_connection_killed_mid_publish_loses_nothing_and_repeats_are_known
             async def until_confirmed(number: int) -> int:
                 for lost in count():
                     try:
-                        await out.publish(event(number))
+                        await sent(out, event(number))
                     except (ConnectionLost, ConnectFailed):
                         await asyncio.sleep(0.02)
                     else:
@@ -209,7 +242,7 @@ async def test_connection_killed_mid_publish_loses_nothing_and_repeats_are_known
 async def test_loss_under_way_says_that_the_broker_may_have_it(amqp_url: str) -> None:
     async with proxied(amqp_url) as proxy, publisher(options(proxy.url)) as out:
         proxy.hold()
-        task = asyncio.create_task(out.publish(event(1)))
+        task = asyncio.create_task(sent(out, event(1)))
         await settled(lambda: b"cloudevents" in proxy.sent)
         proxy.cut()
         with pytest.raises(ConnectionLost) as caught:
@@ -222,18 +255,18 @@ async def test_publisher_and_consumer_come_back_after_the_broker_was_away(amqp_u
     async with proxied(amqp_url) as proxy:
         at = options(proxy.url)
         async with consumer(at, reader) as source, publisher(at) as out:
-            await out.publish(event(1))
+            await sent(out, event(1))
             proxy.refuse()
             proxy.cut()
             with pytest.raises(UpstreamError):
-                await out.publish(event(2))
+                await sent(out, event(2))
             with pytest.raises(ConnectFailed):
                 out.check()
             before = proxy.connections
             await proxy.listen()
             await settled(lambda: connected(out) and connected(source))
             assert proxy.connections == before + 2
-            await out.publish(event(3))
+            await sent(out, event(3))
             await reader.until(lambda: any(e.id == "e3" for e in reader.got))
 
 
@@ -252,10 +285,10 @@ async def test_what_was_deleted_is_declared_again(amqp_url: str) -> None:
             await channel.ask("exchange_delete", at.exchange)
             await channel.ask("queue_delete", f"{at.exchange}.q")
         with pytest.raises(UpstreamFault) as caught:
-            await out.publish(event(1))
+            await sent(out, event(1))
         assert caught.value.fault_code == "404"
         await settled(lambda: connected(out) and connected(source))
-        await out.publish(event(2))
+        await sent(out, event(2))
         await reader.until(lambda: bool(reader.got))
 
 
@@ -263,7 +296,7 @@ async def test_what_was_deleted_is_declared_again(amqp_url: str) -> None:
 async def test_start_with_the_broker_away_succeeds_and_publishing_fails_at_once(unused_port: int) -> None:
     async with asyncio.timeout(5), publisher(options(f"amqp://guest:secret@127.0.0.1:{unused_port}/")) as out:
         with pytest.raises(ConnectFailed, match="refused") as caught:
-            await out.publish(event(1))
+            await sent(out, event(1))
         assert caught.value.sent is False
         assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
 
@@ -288,7 +321,7 @@ async def test_server_that_accepts_and_says_nothing_is_given_up_in_time() -> Non
     port = server.sockets[0].getsockname()[1]
     async with asyncio.timeout(5), publisher(options(f"amqp://127.0.0.1:{port}", connect_limit=Duration(0.2))) as out:
         with pytest.raises(UpstreamTimeout) as caught:
-            await out.publish(event(1))
+            await sent(out, event(1))
         assert (caught.value.error_type, caught.value.sent) == ("timeout.connect", False)
     server.close()
 
@@ -317,10 +350,10 @@ async def test_blocked_connection_makes_publishers_wait_then_refuses_unsent(amqp
         proxy.block()
         await settled(lambda: not connected(out))
         with pytest.raises(UpstreamBusy, match="takes no messages") as caught:
-            await out.publish(event(1))
+            await sent(out, event(1))
         assert caught.value.sent is False
         assert b"cloudevents" not in proxy.sent
-        waiting = asyncio.create_task(out.publish(event(2)))
+        waiting = asyncio.create_task(sent(out, event(2)))
         await asyncio.sleep(0.05)
         proxy.unblock()
         await waiting
@@ -329,10 +362,10 @@ async def test_blocked_connection_makes_publishers_wait_then_refuses_unsent(amqp
 async def test_places_under_way_and_waiting_are_bounded_and_come_back(amqp_url: str) -> None:
     async with proxied(amqp_url) as proxy, publisher(options(proxy.url, confirm_limit=Duration(0.3), in_flight=2, waiting=1)) as out:
         proxy.hold()
-        three = [asyncio.create_task(out.publish(event(n))) for n in range(3)]
+        three = [asyncio.create_task(sent(out, event(n))) for n in range(3)]
         await settled(lambda: proxy.sent.count(b"application/cloudevents") == 2)
         with pytest.raises(UpstreamBusy, match="too many events wait"):
-            await out.publish(event(4))
+            await sent(out, event(4))
         errors = await asyncio.gather(*three, return_exceptions=True)
         assert [(type(e), isinstance(e, UpstreamError) and e.sent) for e in errors] == [
             (UpstreamTimeout, True),
@@ -340,10 +373,10 @@ async def test_places_under_way_and_waiting_are_bounded_and_come_back(amqp_url: 
             (UpstreamBusy, False),
         ]
         with pytest.raises(UpstreamBusy, match="confirms"):
-            await out.publish(event(5))
+            await sent(out, event(5))
         proxy.release()
         for n in range(3):
-            await out.publish(event(n))
+            await sent(out, event(n))
 
 
 async def test_full_queue_refuses_the_publisher(amqp_url: str) -> None:
@@ -354,7 +387,7 @@ async def test_full_queue_refuses_the_publisher(amqp_url: str) -> None:
 
         async def fill() -> None:
             for n in range(100):
-                await out.publish(event(n))
+                await sent(out, event(n))
 
         with pytest.raises(UpstreamBusy, match="a queue is full") as caught:
             await fill()
@@ -364,8 +397,8 @@ async def test_full_queue_refuses_the_publisher(amqp_url: str) -> None:
 async def test_property_that_amqp_cannot_carry_is_refused_and_the_next_event_goes_through(amqp_url: str) -> None:
     async with publisher(options(amqp_url)) as out:
         with pytest.raises(UpstreamError, match="AMQP 0-9-1"):
-            await out.publish(event(1, "io.tillgate." + "x" * 300))
-        await out.publish(event(2))
+            await sent(out, event(1, "io.tillgate." + "x" * 300))
+        await sent(out, event(2))
 
 
 async def test_closing_waits_for_confirms_and_refuses_new_events(amqp_url: str) -> None:
@@ -373,12 +406,12 @@ async def test_closing_waits_for_confirms_and_refuses_new_events(amqp_url: str) 
     async with consumer(at, reader):
         out = RabbitPublisher(at)
         await out.start()
-        tasks = [asyncio.create_task(out.publish(event(n))) for n in range(50)]
+        tasks = [asyncio.create_task(sent(out, event(n))) for n in range(50)]
         await asyncio.sleep(0)
         await out.close()
         await asyncio.gather(*tasks)
         with pytest.raises(UpstreamBusy, match="shutting down"):
-            await out.publish(event(99))
+            await sent(out, event(99))
         await reader.until(lambda: len(reader.got) == 50)
 
 
@@ -387,7 +420,7 @@ async def test_closing_lets_go_of_a_broker_that_no_longer_answers(amqp_url: str)
         out = RabbitPublisher(options(proxy.url, close_limit=Duration(0.1)))
         await out.start()
         proxy.hold()
-        task = asyncio.create_task(out.publish(event(1)))
+        task = asyncio.create_task(sent(out, event(1)))
         await asyncio.sleep(0.01)
         await out.close()
         with pytest.raises(ConnectionLost) as caught:
@@ -398,11 +431,11 @@ async def test_closing_lets_go_of_a_broker_that_no_longer_answers(amqp_url: str)
 async def test_failed_event_comes_again_and_becomes_a_dead_letter_after_the_limit(amqp_url: str) -> None:
     at, reader = options(amqp_url), Reader(fail=4)
     async with consumer(at, reader, subscription(at, delivery_limit=3)), publisher(at) as out:
-        await out.publish(event(1))
+        await sent(out, event(1))
         await reader.until(lambda: reader.tries == 4)
         (dead,) = await read(at, f"{at.exchange}.q.dead", 1)
         assert (dead.message_id, dead.body) == ("e1", event(1).encode())
-        await out.publish(event(2))
+        await sent(out, event(2))
         await reader.until(lambda: bool(reader.got))
     assert [e.id for e in reader.got] == ["e2"]
 
@@ -410,7 +443,7 @@ async def test_failed_event_comes_again_and_becomes_a_dead_letter_after_the_limi
 async def test_event_that_fails_once_is_handled_at_the_second_delivery(amqp_url: str) -> None:
     at, reader = options(amqp_url), Reader(fail=1)
     async with consumer(at, reader), publisher(at) as out:
-        await out.publish(event(1))
+        await sent(out, event(1))
         await reader.until(lambda: bool(reader.got))
     assert (reader.tries, reader.got) == (2, [event(1)])
 
@@ -432,7 +465,7 @@ async def test_unreadable_message_is_a_dead_letter_at_once(amqp_url: str, conten
     at, reader = options(amqp_url), Reader()
     async with consumer(at, reader), raw(at) as channel:
         await channel.confirm()
-        await channel.publish(at.exchange, "x", body, {"content_type": content_type, "message_id": "bad"}, lambda: None)
+        channel.publish(at.exchange, "x", body, {"content_type": content_type, "message_id": "bad"}, lambda _: None)
         (dead,) = await read(at, f"{at.exchange}.q.dead", 1)
     assert (dead.message_id, reader.tries) == ("bad", 0)
 
@@ -450,7 +483,7 @@ async def test_handler_that_hangs_is_cut_off_and_its_event_comes_again(amqp_url:
 
     at = options(amqp_url)
     async with consumer(at, hang_once, subscription(at, handler_limit=Duration(0.1))), publisher(at) as out:
-        await out.publish(event(1))
+        await sent(out, event(1))
         async with asyncio.timeout(8):
             await done.wait()
     assert tries == 2
@@ -468,11 +501,11 @@ async def test_closing_consumer_finishes_what_it_has_at_hand(amqp_url: str) -> N
     at = options(amqp_url)
     async with publisher(at) as out:
         async with consumer(at, slow):
-            await asyncio.gather(*(out.publish(event(n)) for n in range(5)))
+            await asyncio.gather(*(sent(out, event(n)) for n in range(5)))
             await begun.wait()
         first = list(got)
         async with consumer(at, reader := Reader()):
-            await out.publish(event(9))
+            await sent(out, event(9))
             await reader.until(lambda: any(e.id == "e9" for e in reader.got))
     assert first + [e.id for e in reader.got] == ["e0", "e1", "e2", "e3", "e4", "e9"]
 
@@ -487,7 +520,7 @@ async def test_events_at_hand_when_the_connection_dies_are_delivered_again(amqp_
     async with proxied(amqp_url) as proxy:
         at = options(proxy.url)
         async with publisher(options(amqp_url, exchange=at.exchange)) as out, consumer(at, gated):
-            await asyncio.gather(*(out.publish(event(n)) for n in range(10)))
+            await asyncio.gather(*(sent(out, event(n)) for n in range(10)))
             await asyncio.sleep(0.05)
             proxy.cut()
             await settled(lambda: proxy.connections == 2)
@@ -499,7 +532,7 @@ def test_driver_runs_on_uvloop(amqp_url: str) -> None:
     async def work() -> list[Event]:
         at, reader = options(amqp_url), Reader()
         async with consumer(at, reader), publisher(at) as out:
-            await asyncio.gather(*(out.publish(event(n)) for n in range(50)))
+            await asyncio.gather(*(sent(out, event(n)) for n in range(50)))
             await reader.until(lambda: len(reader.got) == 50)
         return reader.got
 
