@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, BinaryIO, Final
 
 from lxml import etree
 
+from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, NotRegular, Shapes
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record, Step, steps
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
 from adapters.files.values import Memo, Wrong, reader
 
-CHUNK: Final = 65_536
-_PROLOG: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+CHUNK: Final = 131_072
+HELD: Final = 4 * CHUNK
+"""Characters of an unfinished transaction that wait for its end before the parser gets them."""
+AUTO: Final = "auto"
+_PROLOG: Final = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
+_DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,100}?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
+_MARKS: Final = {
+    codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
+_BEGINS: Final = {b"<\0?\0": "utf-16-le", b"\0<\0?": "utf-16-be"}
+_KNOWN: Final = ("utf-8", "ascii", "iso8859", "cp125", "cp437", "cp85", "koi8", "shift_jis", "euc", "gb", "big5", "mac")
 
 Element = Any
 Kids = dict[str, list[Element]]
@@ -45,19 +57,37 @@ class Names(dict[Any, str]):
 
 
 class Plan:
-    """A layout, made ready to read elements. Immutable after construction; readers share it."""
+    """A layout, made ready to read elements. Readers share it, one after the other what was learned."""
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, layout: Layout, *, short: bool = True) -> None:
+        """Not `short`: every transaction is read element by element."""
+        self.layout, self.short = layout, short
         spaces = layout.file.namespaces
         self.allowed = None if spaces == "any" else frozenset(spaces)
         self.readers = {record.name: _reader(record) for record in layout.records.values()}
+        self.bare = {record.name: _reader(record, bare=True) for record in layout.records.values()}
         self.names = tuple(step.names for step in layout.transaction.steps)
         top = layout.transaction
         self.agreeing = tuple(i for i, f in enumerate(top.fields) if f.name in layout.file.agree)
         self.skim = _reader(Record(top.name, top.rule, tuple(top.fields[i] for i in self.agreeing)))
         self.skims = not any(c.scope == "file" for c in layout.checks)
         """Whether the end of a file can be reached without reading every row: nothing adds up over the file."""
+        self.encoding = "utf-8" if layout.file.encoding == AUTO else layout.file.encoding
+        """Of the bytes that are kept of a transaction."""
+        self.end = re.compile(rf"</(?:[^\s<>/:]+:)?(?:{'|'.join(map(re.escape, self.names[-1]))})[ \t\r\n]*>").search
+        self.grammar = Grammar(layout)
+        self._learned: list[dict[object, Shapes]] = []
+
+    def borrow(self) -> dict[object, Shapes]:
+        """What earlier readers have learned; of several at a time only one gets it."""
+        try:
+            return self._learned.pop()
+        except IndexError:
+            return {}
+
+    def give_back(self, learned: dict[object, Shapes]) -> None:
+        if not self._learned:
+            self._learned.append(learned)
 
 
 class XmlParser:
@@ -68,58 +98,212 @@ class XmlParser:
         self._plan, self._skim = plan, skim if plan.skims else None
         self._layout = plan.layout
         self._names = Names(plan.allowed)
+        self._readers = plan.readers
         self._kids: dict[Element, Kids] = {}
         self._too_deep = etree.XPath("boolean(" + "/".join(["*"] * plan.layout.file.max_depth) + ")")
-        self._rows = 0
+        self._parser = etree.XMLPullParser(
+            events=("end",), tag=[f"{{*}}{name}" for name in plan.names[-1]], encoding="utf-8", resolve_entities=False, no_network=True,
+            load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True,
+        )  # fmt: skip
+        self._root: Element = None
+        self._above: Element = None
+        self._learned: dict[object, Shapes] = {}
+        self._shapes: Shapes | None = None
+        """Known while the text stands between two transactions of one element; then the next one may be read from its text."""
+        self._matched = False
+        self._agreed: tuple[Any, ...] | None = None
+        self._rows = self._waiting = self._line = self._skipped = self._at = 0
+        self._damage = self._name = ""
 
     def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
-        file = self._layout.file
         self._ledger = Ledger(self._layout, facts)
-        self.ending = self._ledger.ending
-        tags = [f"{{*}}{name}" for name in (*self._plan.names[-1],)]
-        parser = etree.XMLPullParser(
-            events=("end",), tag=tags, encoding=file.encoding, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
-            remove_comments=True, remove_pis=True,
-        )  # fmt: skip
-        head, waiting, root = True, 0, None
-        damage = ""
-        while chunk := source.read(CHUNK):
-            if head:
-                head = False
-                if chunk[_PROLOG.match(chunk).end() :].startswith(b"<!DOCTYPE"):  # type: ignore[union-attr]  # the pattern matches nothing too
-                    raise Refuse("a DOCTYPE is not accepted", 1)
-            try:
-                parser.feed(chunk)
-            except etree.XMLSyntaxError as error:
-                damage = _syntax(error)
-            waiting += len(chunk)
-            for _, element in _ended(parser):
-                if root is None:
-                    root = self._checked_root(element.getroottree())
-                if not self._is_transaction(element):
-                    continue
-                waiting = 0
-                yield self._unit(element, name)
-                self._kids.clear()
-                _free(element)
-            if damage:
-                break
-            if waiting > file.max_record + 2 * CHUNK:
-                raise Refuse(f"more than {file.max_record} bytes without a complete {self._layout.transaction.name}")
-        if head:
-            raise Refuse("the file is empty")
-        if not damage:
-            try:
-                closed = parser.close()
-            except etree.XMLSyntaxError as error:
-                damage = _syntax(error)
-            else:
-                self._checked_root(closed.getroottree())
-        if root is None and damage:
-            raise Refuse(f"the file is not the XML that was expected: {damage}")
+        self.ending, self._name = self._ledger.ending, name
+        self._learned = self._plan.borrow() if self._plan.short else {}
+        try:
+            yield from self._units(source)
+        finally:
+            self._plan.give_back(self._learned)
+        if self._root is None and self._damage:
+            raise Refuse(f"the file is not the XML that was expected: {self._damage}")
         self.ending.rows = self._rows
         self._ledger.counts[self._layout.transaction.name] = self.ending.units
-        self._ledger.end({}, damage and f"{damage}: the file is cut off or damaged")
+        self._ledger.end({}, self._damage and f"{self._damage}: the file is cut off or damaged")
+
+    def _units(self, source: BinaryIO) -> Iterator[Unit]:
+        """Transactions that are written as one before are read from their text; everything else goes through the parser."""
+        rest, head = "", True
+        for piece in self._texts(source):
+            if head:
+                head = False
+                if piece[_PROLOG.match(piece).end() :].startswith("<!DOCTYPE"):  # type: ignore[union-attr]  # the pattern matches nothing too
+                    raise Refuse("a DOCTYPE is not accepted", 1)
+            text, at = rest + piece, 0
+            while not self._damage:
+                if (unit := self._from_text(text, at)) is not None:
+                    at = self._at
+                    yield unit
+                elif (found := self._plan.end(text, at)) is not None:
+                    yield from self._parsed(text[at : found.end()], whole=True)
+                    at = found.end()
+                else:
+                    break
+            rest = text[at:]
+            if len(rest) > HELD and not self._damage:
+                yield from self._parsed(rest)
+                rest = ""
+        if head and not self._damage:
+            raise Refuse("the file is empty")
+        if not self._damage:
+            yield from self._parsed(rest)
+        if not self._damage:
+            try:
+                closed = self._parser.close()
+            except etree.XMLSyntaxError as error:
+                self._damage = self._syntax(error)
+            else:
+                self._checked_root(closed.getroottree())
+
+    def _texts(self, source: BinaryIO) -> Iterator[str]:
+        """The file as text. What is not in its encoding ends it, as damage."""
+        block = source.read(CHUNK)
+        encoding, skipped = encoding_of(block, self._layout.file.encoding)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        block, line = block[skipped:], 1
+        while block or not skipped:
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                good = error.object[: error.start].decode(encoding)
+                yield good
+                found = error.object[error.start]
+                self._damage = self._damage or f"line {line + good.count(chr(10))}: byte 0x{found:02X} is no text in {encoding}"
+                return
+            if text:
+                yield text
+                line += text.count("\n")
+            if not block:
+                return
+            block = source.read(CHUNK)
+
+    # ---- from the text --------------------------------------------------------------------------------------------
+
+    def _from_text(self, text: str, at: int) -> Unit | None:
+        """The transaction that comes next, when it is written as one before; `_at` is then its end."""
+        shapes = self._shapes
+        if shapes is None or (start := text.find("<", at)) < 0 or (start > at and text[at:start].strip(" \t\r\n")):
+            return None
+        skims = self._skim is not None and self.ending.units >= self._skim
+        file = self._layout.file
+        self._matched = False
+        try:
+            found = shapes.read(text, start, file.max_record, skim=skims)
+        except Wrong:
+            self._matched = True
+            return None
+        if found is None:
+            return None
+        row, end = found.row, found.end
+        if row is None or found.rows > file.max_records:
+            self._matched = True
+            return None
+        line = self._line + 1 + text.count("\n", at, start) + found.tags
+        self._agree(row, line)
+        if skims:
+            unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
+        else:
+            self._rows += found.rows
+            above, encoding = self._above, self._plan.encoding
+            unit = self._judged(row, line, partial(_raw_text, text, start, end, above, encoding), partial(_around, above, encoding))
+        breaks = text.count("\n", at, end)
+        self._line += breaks
+        self._skipped += breaks
+        self._at, self._waiting = end, 0
+        return unit
+
+    def _agree(self, row: tuple[Any, ...], line: int) -> None:
+        said = tuple([row[at] for at in self._plan.agreeing])
+        if said != self._agreed:
+            self._ledger.agree(self._layout.transaction.name, row, line)
+            self._agreed = said
+
+    def _judged(self, row: tuple[Any, ...], line: int, raw: Callable[[], bytes], around: Callable[[], tuple[bytes, bytes]]) -> Unit:
+        wrong = self._ledger.prove(row)
+        if wrong is None:
+            return Unit(self._ledger.count(row), line, row, None, raw, self._name, around)
+        wrong.line = wrong.line or line
+        return Unit(self._ledger.count(None), line, None, wrong, raw, self._name, around)
+
+    # ---- from elements --------------------------------------------------------------------------------------------
+
+    def _parsed(self, text: str, *, whole: bool = False) -> Iterator[Unit]:
+        """What the parser makes of the next part of the file. `whole`: it ends where a transaction seems to end."""
+        matched, self._matched, self._shapes = self._matched, False, None
+        try:
+            self._parser.feed(text.encode())
+        except etree.XMLSyntaxError as error:
+            self._damage = self._syntax(error)
+        self._waiting += len(text)
+        last: Element = None
+        count = 0
+        for _, element in _ended(self._parser):
+            if self._root is None:
+                self._root = self._checked_root(element.getroottree())
+            last, count = None, count + 1
+            if not self._is_transaction(element):
+                continue
+            last, self._waiting = element, 0
+            yield self._unit(element)
+            if whole and count == 1 and not matched and self._plan.short and not self._damage:
+                self._learn(text, element)
+            self._kids.clear()
+            self._above = element.getparent()
+            _free(element)
+        self._line += text.count("\n")
+        if whole and last is not None and not self._damage and "<!" not in text and "<?" not in text:  # its last tag has closed `last`
+            self._shapes = self._learned_below(self._above)
+        if self._waiting > self._layout.file.max_record + 2 * CHUNK:
+            raise Refuse(f"more than {self._layout.file.max_record} bytes without a complete {self._layout.transaction.name}")
+
+    def _learned_below(self, above: Element) -> Shapes | None:
+        if not self._plan.short:
+            return None
+        space = frozenset(above.nsmap.items())
+        if space not in self._learned and len(self._learned) < MAX_SPACES:
+            self._learned[space] = Shapes(self._plan.grammar)
+        return self._learned.get(space)
+
+    def _learn(self, text: str, element: Element) -> None:
+        text = text.lstrip(" \t\r\n")
+        tag = f"<{element.prefix}:" if element.prefix else "<"
+        shapes = self._learned_below(element.getparent())
+        if shapes is None or not text.startswith(tag + etree.QName(element).localname) or self._too_deep(element):
+            return
+        rows = self._rows
+        self._kids.clear()
+        self._readers = self._plan.bare
+        shapes.learn(text, element, self)
+        self._readers, self._rows = self._plan.readers, rows
+
+    def lines(self, element: Element, cut: Cut) -> tuple[Element | None, list[Element]]:
+        """The element that holds lines, and these in their order. Raises NotRegular when there are several such elements."""
+        holders = self._every(element, cut.path)
+        if len(holders) > 1:
+            raise NotRegular
+        return (holders[0], [e for e in holders[0] if self._names[e.tag] in cut.names]) if holders else (None, [])
+
+    def marked(self, element: Element, without: Sequence[Record]) -> tuple[Any, ...]:
+        """A transaction as it stands, its values not converted, `without` some of its child records."""
+        top = self._layout.transaction
+        own: list[Any] = self._readers[top.name](element, self.kids, self.attributes, self._names)
+        return (*own, *(() if child in without else self._children(child, element) for child in top.children))
+
+    def within(self, record: Record, line: Element, above: int) -> list[tuple[Any, ...]]:
+        """Its rows of one kind within a line, to which the first `above` + 1 steps of the record's path lead."""
+        step = record.steps[above]
+        if self._names[line.tag] not in step.names or (step.where and self.attributes(line).get(step.where[0]) != step.where[1]):
+            return []
+        found = self._every(line, record.steps[above + 1 :])
+        return [self._read(record, e) for e in found if not record.where or self._exists(e, record.where)]
 
     def _checked_root(self, tree: Any) -> Any:
         if tree.docinfo.doctype:
@@ -138,14 +322,13 @@ class XmlParser:
             here = here.getparent()
         return here is not None and here.getparent() is None
 
-    def _unit(self, element: Element, name: str) -> Unit:
-        line = element.sourceline or 0
+    def _unit(self, element: Element) -> Unit:
+        line = self._place(element)
         if self._skim is not None and self.ending.units >= self._skim:
             self._skimmed(element, line)
-            return Unit(self._ledger.pass_over(), line, None, None, bytes, name)
-        raw = partial(_raw, element, self._layout.file.encoding)
-        row: tuple[Any, ...] | None = None
-        wrong: Wrong | None = None
+            return Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
+        raw = partial(_raw, element, self._plan.encoding)
+        around = partial(_around, element.getparent(), self._plan.encoding)
         try:
             if self._too_deep(element):
                 raise Wrong("", f"at most {self._layout.file.max_depth} levels of elements", "more", line)
@@ -153,14 +336,11 @@ class XmlParser:
             row = self._read(self._layout.transaction, element)
             if self._rows - rows_before > self._layout.file.max_records:
                 raise Wrong("", f"at most {self._layout.file.max_records} rows in a transaction", "more", line)
-            self._ledger.agree(self._layout.transaction.name, row, line)
-            wrong = self._ledger.prove(row)
-        except Wrong as found:
-            wrong = found
-        if wrong is not None:
+        except Wrong as wrong:
             wrong.line = wrong.line or line
-            row = None
-        return Unit(self._ledger.count(row), line, row, wrong, raw, name, partial(_around, element, self._layout.file.encoding))
+            return Unit(self._ledger.count(None), line, None, wrong, raw, self._name, around)
+        self._agree(row, line)
+        return self._judged(row, line, raw, around)
 
     def _skimmed(self, element: Element, line: int) -> None:
         top = self._layout.transaction
@@ -170,7 +350,16 @@ class XmlParser:
                 row[at] = value
         except Wrong:
             return  # set aside when it is read
-        self._ledger.agree(top.name, tuple(row), line)
+        self._agree(tuple(row), line)
+
+    def _place(self, element: Element) -> int:
+        """The line of an element: the parser has not seen what was read from its text."""
+        return (element.sourceline or 0) + self._skipped
+
+    def _syntax(self, error: etree.XMLSyntaxError) -> str:
+        """Lines that the message itself speaks of are those that the parser has seen, and are left out."""
+        said = re.sub(r",? line \d+(?:, column \d+)?", "", error.msg or "not well-formed")
+        return f"line {(error.lineno or 0) + self._skipped}: {said}"[:300]
 
     # ---- elements -------------------------------------------------------------------------------------------------
 
@@ -194,12 +383,12 @@ class XmlParser:
     def _read(self, record: Record, element: Element) -> tuple[Any, ...]:
         self._rows += 1
         try:
-            own: list[Any] = self._plan.readers[record.name](element, self.kids, self.attributes, self._names)
+            own: list[Any] = self._readers[record.name](element, self.kids, self.attributes, self._names)
             own += [self._children(child, element) for child in record.children]
         except Wrong as wrong:
             if "." not in wrong.field:
                 wrong.field = f"{record.name}.{wrong.field}".rstrip(".")
-            wrong.line = wrong.line or element.sourceline or 0
+            wrong.line = wrong.line or self._place(element)
             raise
         return tuple(own)
 
@@ -242,8 +431,8 @@ class XmlParser:
         return bool(self._every(element, steps))
 
 
-def _reader(record: Record) -> Callable[..., list[Any]]:
-    """One function that reads a record's own fields; elements on the way to several fields are looked up once."""
+def _reader(record: Record, *, bare: bool = False) -> Callable[..., list[Any]]:
+    """One function that reads a record's own fields; elements on the way to several fields are looked up once. `bare`: their texts."""
     names: dict[str, Any] = {"text": _text, "pick": _pick, "none": _NO_KIDS, "bare": _NO_ATTRIBUTES}
     lines: list[str] = []
     known: dict[tuple[Step, ...], str] = {(): "e"}
@@ -279,7 +468,7 @@ def _reader(record: Record) -> Callable[..., list[Any]]:
 
     values: list[str] = []
     for at, f in enumerate(record.fields):
-        read, repeats = reader(f)
+        read, repeats = (_as_it_is, False) if bare else reader(f)
         names[f"c{at}"] = Memo(read) if repeats else read
         path = _path(f.path)
         if path[-1].attribute:
@@ -304,6 +493,10 @@ def _text(element: Element) -> str | None:
     return text.strip() if text else None
 
 
+def _as_it_is(raw: str | None) -> str | None:
+    return raw
+
+
 def _pick(kids: Kids, names: tuple[str, ...], key: str, value: str, attributes: Callable[[Element], dict[str, str]]) -> Element:
     for name in names:
         for element in kids.get(name, ()):
@@ -318,16 +511,32 @@ def _raw(element: Element, encoding: str) -> bytes:
     return text[:MOST_RAW]
 
 
-def _around(element: Element, encoding: str) -> tuple[bytes, bytes]:
-    """The elements that it stands in, without their other content."""
+def _raw_text(text: str, start: int, end: int, above: Element, encoding: str) -> bytes:
+    """The bytes of a transaction that the parser has not seen, as it would have written them."""
+    before, behind = _shells(above)
+    element = etree.fromstring(
+        f"{before}{text[start:end]}{behind}", etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    )
+    for _ in above.iterancestors():
+        element = element[0]
+    return _raw(element[0], encoding)
+
+
+def _around(above: Element, encoding: str) -> tuple[bytes, bytes]:
+    """The elements that a transaction stands in, without their other content."""
+    before, behind = _shells(above)
+    return before.encode(encoding), behind.encode(encoding)
+
+
+def _shells(above: Element) -> tuple[str, str]:
     mark = "<!--here-->"
     inner: Any = etree.Comment("here")
-    for outer in element.iterancestors():
+    for outer in (above, *above.iterancestors()):
         shell = etree.Element(outer.tag, dict(outer.attrib), nsmap=outer.nsmap)
         shell.append(inner)
         inner = shell
     before, _, behind = etree.tostring(inner, encoding="unicode").partition(mark)
-    return before.encode(encoding), behind.encode(encoding)
+    return before, behind
 
 
 def _free(element: Element) -> None:
@@ -342,5 +551,26 @@ def _ended(parser: Any) -> Iterator[tuple[str, Element]]:
     yield from parser.read_events()
 
 
-def _syntax(error: etree.XMLSyntaxError) -> str:
-    return f"line {error.lineno or 0}: {error.msg}"[:300]
+def encoding_of(head: bytes, expected: str) -> tuple[str, int]:
+    """What the file is written in, and the length of its byte order mark. AUTO: what it says of itself. Raises Refuse."""
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            if expected != AUTO and codecs.lookup(expected).name.partition("-")[0::2] != codecs.lookup(name).name.partition("-")[0::2]:
+                raise Refuse(f"the file is {name}, expected {expected}", 1)
+            return name, len(mark)
+    if expected != AUTO:
+        return expected, 0
+    for begin, name in _BEGINS.items():
+        if head.startswith(begin):
+            return name, 0
+    said = _DECLARED.match(head)
+    name = said[1].decode() if said else "utf-8"
+    try:
+        codec = codecs.lookup(name).name
+    except LookupError:
+        codec = ""
+    if codec.startswith(("utf-16", "utf-32")):
+        return "utf-8", 0  # what can be read as ASCII up to here is neither: a text was declared as its writer held it in memory
+    if not codec.startswith(_KNOWN):
+        raise Refuse(f"it says that it is written in {name[:40]}, which is not read", 1)
+    return codec, 0
