@@ -154,18 +154,22 @@ class Inbox:
 
     def quarantine(self, file: Arrived, reason: str) -> PurePath | None:
         """Moves the file aside, with a text beside it that says why."""
-        target = self._move(file, self.options.quarantine_path)
-        if target is not None:
-            note = f"{file.name}\nsha256 {file.digest}\n{reason}\n"
-            self.storage.write(target.with_name(f"{target.name}.reason.txt"), note.encode("utf-8", "backslashreplace"))
-        return target
+        return self._move(file, self.options.quarantine_path, f"{file.name}\nsha256 {file.digest}\n{reason}\n")
 
-    def _move(self, file: Arrived, folder: PurePath) -> PurePath | None:
+    def _move(self, file: Arrived, folder: PurePath, note: str = "") -> PurePath | None:
+        """The note is there before the file: whoever dies in between leaves a file that is moved again, never one without its reason."""
         self.storage.make(folder)
         target = self._free(folder, file)
+        beside = target.with_name(f"{target.name}.reason.txt")
+        if note:
+            self.storage.write(beside, note.encode("utf-8", "backslashreplace"))
         try:
             self.storage.move(file.path, target, file.stamp)
-        except FileNotFoundError:
+        except (FileNotFoundError, Changed) as error:
+            if note:
+                self.storage.remove(beside)
+            if isinstance(error, Changed):
+                raise
             return None
         self.storage.remove(file.path.with_name(file.name + self.options.marker))
         return target
