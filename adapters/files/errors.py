@@ -15,11 +15,14 @@ _OURS: Final = {
     errno.EDQUOT: "the disk quota is used up",
 }
 
+_AWAY: Final = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EHOSTDOWN)
+
 
 def from_os(error: OSError, system: str, feed: str, what: str) -> TillgateError:
     """A folder that cannot be reached or written: it may heal, and nothing was lost."""
     reason = _OURS.get(error.errno or 0) or error.strerror or type(error).__name__
-    kind = ConnectFailed if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EHOSTDOWN) else UpstreamError
+    away = isinstance(error, ConnectionError | TimeoutError) or error.errno in _AWAY
+    kind = ConnectFailed if away else UpstreamError
     return kind(system=system, operation=feed, reason=f"{what}: {reason}", sent=False)
 
 

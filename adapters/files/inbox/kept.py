@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from typing import Final
 
 from adapters.files.spec import FeedOptions
 
+OVERSIZE: Final = 1_048_576
+"""Of a file beyond the limit only so much is hashed."""
 MOST_LOOKED_AT: Final = 20_000
 """Entries of the archive that one look for a name reads."""
 
@@ -116,6 +119,19 @@ def older(folder: Path, before: float, depth: int) -> Iterator[tuple[Path, os.st
                         yield from older(Path(entry.path), before, depth - 1)
                 elif entry.is_file(follow_symlinks=False) and (status := entry.stat(follow_symlinks=False)).st_ctime < before:
                     yield Path(entry.path), status
+
+
+def digest_of(options: FeedOptions, place: Path) -> str | None:
+    """As the inbox tells it: of what is beyond the limit only the beginning and the size count."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb", buffering=0) as source:
+        size = os.fstat(descriptor).st_size
+        if size <= options.max_bytes:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+        return hashlib.sha256(f"{hashlib.sha256(source.read(OVERSIZE)).hexdigest()} {size}".encode()).hexdigest()
 
 
 def remove(place: Path, top: Path) -> None:
