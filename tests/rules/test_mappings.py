@@ -129,7 +129,9 @@ def checked() -> Checked:
 
 
 def files() -> list[str]:
-    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "mappings").rglob("*.toml"))
+    """Of the reference estate; those of partners' messages, which no capability takes yet, are proven in test_partner_messages.py."""
+    found = (ROOT / "mappings").rglob("*.toml")
+    return sorted(str(p.relative_to(ROOT)) for p in found if p.parent != ROOT / "mappings/edi")
 
 
 @pytest.fixture(params=files())

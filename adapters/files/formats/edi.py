@@ -24,6 +24,7 @@ _DATES: Final = {
     "101": "%y%m%d", "102": "%Y%m%d", "201": "%y%m%d%H%M", "202": "%y%m%d%H%M%S", "203": "%Y%m%d%H%M", "204": "%Y%m%d%H%M%S",
 }  # fmt: skip
 """UN/EDIFACT code list 2379, as far as one moment is meant."""
+_PARTED: Final = "\ue100"
 _NUMBER: Final = re.compile(r"(-?)([0-9]*)(?:[.,]([0-9]*))?")
 
 
@@ -252,7 +253,7 @@ class EdiParser:
         if syntax.repetition and syntax.repetition in bare:
             self._repeated = tuple(at for at, cell in enumerate(elements) if syntax.repetition in cell)
         if not bare.isascii() or "\n" in bare or "\r" in bare or _CONTROLS.search(bare):
-            elements, damaged = self._mended(bare, syntax)
+            elements, damaged, syntax = self._mended(bare, syntax)
         if (control := self._plan.controls.get(tag)) is not None:
             yield from self._opened(tag, control, elements, text, syntax, damaged)
         elif (opens := self._plan.closing.get(tag)) is not None:
@@ -387,7 +388,7 @@ class EdiParser:
         start = self._here
         kind: Kind | None = None
         where = shadow = None
-        linked = known = False
+        linked = known = late = False
         here = start
         while here is not None:
             if (options := here.kind.options.get(tag)) is not None:
@@ -395,14 +396,18 @@ class EdiParser:
                 for option in options:
                     if option.linked:
                         linked = True
-                    elif option.order >= here.at and option.fits(elements, syntax):
+                    elif option.fits(elements, syntax):
+                        if option.order < here.at:
+                            late = True
+                            continue
                         if option.order == here.at and not option.record.repeated and here.wanted and here.row[option.index] is not None:
+                            late = True
                             continue
                         kind, where = option, here
                         break
                 if kind is not None:
                     break
-                if shadow is None and not linked and options[0].order >= here.at:
+                if shadow is None and not (linked or late) and options[0].order >= here.at:
                     shadow = (here, options[0])
             here = here.up
         if kind is None and linked:
@@ -532,7 +537,7 @@ class EdiParser:
             damaged.field = f"{tag[:3]} ({self._where()})"
             self._spoil(damaged)
             return
-        expected = list(dict.fromkeys(t for f in _path(self._here) for t in f.kind.options))
+        expected = list(dict.fromkeys(t for f in _path(self._here) for t, ways in f.kind.options.items() if _may_come(f, ways)))
         may = ", ".join(expected[:12]) + (", …" if len(expected) > 12 else "")
         got = (
             f"{tag}, which {'cannot stand here' if known else 'the layout does not declare'}"
@@ -690,23 +695,28 @@ class EdiParser:
 
         return around
 
-    def _mended(self, bare: str, syntax: Syntax) -> tuple[list[str], Wrong | None]:
-        """Elements of a segment that is not plain ASCII on one line. Lines that were broken at a fixed width are one."""
+    def _mended(self, bare: str, syntax: Syntax) -> tuple[list[str], Wrong | None, Syntax]:
+        """Elements of a segment that is not plain ASCII on one line, with components parted by a sign that no text holds: a released one
+        may be the component separator. Lines that were broken at a fixed width are one.
+        """
         if "\n" in bare or "\r" in bare:
             bare = bare.replace("\r", "").replace("\n", "")
         separators = syntax.element + syntax.component + syntax.repetition
         cells = bare.split(syntax.element)
+        parted = replace(syntax, component=_PARTED)
         for at, cell in enumerate(cells):
+            place = self._plan.numbered(cells[0][:3], str(at))
             if (odd := next((c for c in _CONTROLS.findall(cell) if c not in separators), None)) is not None:
-                return cells, Wrong(self._plan.numbered(cells[0][:3], str(at)), "printable text", f"control character 0x{ord(odd):02X}")
-            if not cell.isascii():
-                try:
-                    cells[at] = syntax.plain(cell)
-                except UnicodeDecodeError as error:
-                    return cells, Wrong(
-                        self._plan.numbered(cells[0][:3], str(at)), f"text in {syntax.encoding}", f"byte 0x{error.object[error.start]:02X}"
-                    )
-        return cells, None
+                return cells, Wrong(place, "printable text", f"control character 0x{ord(odd):02X}"), syntax
+            try:
+                cells[at] = _PARTED.join(syntax.plain(part) for part in cell.split(syntax.component or "\0"))
+            except UnicodeDecodeError as error:
+                return cells, Wrong(place, f"text in {syntax.encoding}", f"byte 0x{error.object[error.start]:02X}"), syntax
+        return cells, None, parted
+
+
+def _may_come(frame: Frame, ways: list[Kind]) -> bool:
+    return any(k.order > frame.at or (k.order == frame.at and (k.record.repeated or frame.row[k.index] is None)) for k in ways)
 
 
 def _inside(frame: Frame, outer: Frame) -> bool:

@@ -206,15 +206,14 @@ class Interchanges:
             return None
         if not text.startswith(f"UNB{element}", start):
             raise Refuse(f"expected UNB{element}, the header of an EDIFACT interchange, got {shown(_first(text[start:]))}", line)
-        found = self._unb(text, start, line)
-        if found is None:
+        if (found := self._unb(text, start, line, terminator)) is None:
             return None
         version = text[start + 9 : start + 10]
         repetition = repetition if repetition != " " and version >= "4" else ""
         release = release.strip(" ")
         return Syntax(terminator, element, component, repetition, release, found[0].encoding, "UNZ", text[:9]), start
 
-    def _unb(self, text: str, start: int, line: int) -> tuple[Syntax, int] | None:
+    def _unb(self, text: str, start: int, line: int, terminator: str = "") -> tuple[Syntax, int] | None:
         """Without UNA the separators are those of the standard; the header shows which of its levels, and whether lines end segments."""
         if len(text) < start + 12:
             return None
@@ -226,6 +225,8 @@ class Interchanges:
         encoding = encoding or self._encoding
         if element == "\x1d":  # syntax level B (ISO 9735:1988, 5.2): separators that nobody types
             return Syntax("\x1c", element, "\x1f", "", "", encoding, "UNZ"), start
+        if terminator:
+            return Syntax(terminator, element, component, "", "?", encoding, "UNZ"), start
         ended = re.search("['\n]", text[start:])
         if ended is None:
             return None
