@@ -101,3 +101,249 @@ class AuditParameters(Noun, frozen=True, kw_only=True):
     client: Annotated[str, Meta(min_length=1, max_length=256, description="Entries that it made or that concern it")] | None = None
     cursor: Cursor | None = None
     limit: PageLimit = 50
+
+
+# ---- files of the tills
+
+FileStatus = Literal["waiting", "checking", "booking", "done", "partly", "refused", "given_up"]
+"""`waiting`: claimed before, by nobody now; `partly`: done, with records that wait for a person."""
+RecordStatus = Literal["open", "booked", "dismissed"]
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+Count = Annotated[int, Meta(ge=0)]
+RecordVersion = Annotated[int, Meta(ge=0, description="As it was looked at; a record that was changed since is not decided")]
+
+
+class DecisionView(Noun, frozen=True, kw_only=True):
+    by: str
+    at: Instant
+    what: Literal["booked", "repeated", "dismissed", "given_up"]
+    reason: str = ""
+    key: str = ""
+
+
+class FileProgress(Noun, frozen=True, kw_only=True):
+    """Of a file that somebody reads now."""
+
+    share: Annotated[float, Meta(ge=0, le=1, description="Of its bytes, that this pass has read")]
+    rate: Annotated[float, Meta(ge=0, description="Transactions committed per second since it was claimed")]
+    owner: str
+    until: Instant
+    """When another worker may take it over, unless this one gives a sign of life."""
+
+
+class FileView(Noun, frozen=True, kw_only=True):
+    digest: str
+    feed: str
+    store: str = ""
+    name: str
+    size: Count
+    status: FileStatus
+    first_seen: Instant
+    finished_at: Instant | None = None
+    position: Count = 0
+    """Transactions read and committed, good and bad."""
+    booked: Count = 0
+    repeated: Count = 0
+    conflicts: Count = 0
+    quarantined: Count = 0
+    open: Count = 0
+    """Quarantined records that nobody has decided about."""
+    reason: str = ""
+    attempts: Count = 0
+    fence: Count = 0
+    """Grows each time somebody takes the file."""
+    seen_as: tuple[str, ...] = ()
+    kept: str = ""
+    """Where it lies now."""
+    removed_at: Instant | None = None
+    given_up: DecisionView | None = None
+    progress: FileProgress | None = None
+    trace_id: str = ""
+
+
+class Files(Noun, frozen=True, kw_only=True):
+    """Newest first."""
+
+    items: tuple[FileView, ...]
+
+
+class FilesParameters(Noun, frozen=True, kw_only=True):
+    state: Literal["claimed", "done", "refused"] | None = None
+    feed: Word | None = None
+    store: LocationId | None = None
+    since: Instant | None = None
+    cursor: Cursor | None = None
+    limit: PageLimit = 50
+
+
+class RecordView(Noun, frozen=True, kw_only=True):
+    """A record that was not booked with its file: where it stands there, and why."""
+
+    id: int
+    version: int
+    digest: str
+    file: str
+    feed: str
+    store: str = ""
+    position: int
+    line: int
+    """0: of no line."""
+    field: str
+    expected: str
+    got: str
+    reason: str
+    key: str = ""
+    """Of the sale, as far as it could be read."""
+    status: RecordStatus
+    conflict: bool = False
+    """The books have another content under its key."""
+    revised: bool = False
+    at: Instant | None = None
+    decision: DecisionView | None = None
+
+
+class FindingView(Noun, frozen=True, kw_only=True):
+    """Something about files or tills that is no error and that a person may want to know."""
+
+    kind: str
+    state: str
+    feed: str
+    detail: str
+    store: str = ""
+    file: str = ""
+    at: Instant | None = None
+
+
+class FileDetail(Noun, frozen=True, kw_only=True):
+    """`told` and `advice`: what happened to it and what to do, in sentences. `records`: the first of those that were set aside."""
+
+    file: FileView
+    told: tuple[str, ...]
+    advice: tuple[str, ...]
+    findings: tuple[FindingView, ...] = ()
+    records: tuple[RecordView, ...] = ()
+
+
+class Explanation(Noun, frozen=True, kw_only=True):
+    """Of a name: every file that came under it, or why there is none."""
+
+    name: str
+    told: tuple[str, ...]
+    advice: tuple[str, ...]
+    files: tuple[FileView, ...] = ()
+
+
+class ExplainParameters(Noun, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=255, description="Of a file, or the beginning of its digest")]
+
+
+class FileRetry(Noun, frozen=True, kw_only=True):
+    """Without `fence` as the file is now."""
+
+    fence: Count | None = None
+
+
+class Retried(Noun, frozen=True, kw_only=True):
+    """Of a refused file: it goes back to the inbox. Of a done one: its open records were read again, with the layout and mapping of now."""
+
+    file: FileView
+    told: str
+    booked: Count = 0
+    repeated: Count = 0
+    left: Count = 0
+
+
+class GivingUp(Noun, frozen=True, kw_only=True):
+    reason: Reason
+    fence: Count | None = None
+
+
+class Records(Noun, frozen=True, kw_only=True):
+    """In the order in which they came."""
+
+    items: tuple[RecordView, ...]
+
+
+class RecordsParameters(Noun, frozen=True, kw_only=True):
+    file: Annotated[str, Meta(min_length=1, max_length=64, description="Digest")] | None = None
+    status: RecordStatus | None = None
+    feed: Word | None = None
+    cursor: Cursor | None = None
+    limit: PageLimit = 50
+
+
+class RecordCell(Noun, frozen=True, kw_only=True):
+    name: str
+    value: str
+    says: str = ""
+    """What a code means."""
+    wrong: bool = False
+
+
+class RecordRow(Noun, frozen=True, kw_only=True):
+    """`record` is empty for a row that the layout does not know."""
+
+    record: str
+    cells: tuple[RecordCell, ...]
+
+
+class ValueChange(Noun, frozen=True, kw_only=True):
+    """A value of the sale; None: it is not there."""
+
+    path: str
+    before: str | None = None
+    after: str | None = None
+
+
+class StockChange(Noun, frozen=True, kw_only=True):
+    sku: str
+    change: str
+
+
+class Preview(Noun, frozen=True, kw_only=True):
+    """What booking the record would do now. `before` in the changes: what is booked under its key, else the record as it came."""
+
+    outcome: Literal["books", "repeats", "conflict", "uncountable", "left_out", "refused"]
+    told: str
+    line: int = 0
+    field: str = ""
+    expected: str = ""
+    got: str = ""
+    key: str = ""
+    cents: int = 0
+    currency: str = ""
+    stock: tuple[StockChange, ...] = ()
+    changes: tuple[ValueChange, ...] = ()
+    found: tuple[str, ...] = ()
+    """Linked earlier transactions that are booked, as `type key`."""
+    missing: tuple[str, ...] = ()
+
+
+class RecordDetail(Noun, frozen=True, kw_only=True):
+    record: RecordView
+    text: str
+    """As it would be booked. Bytes that are no text are written as \\\\xNN."""
+    original: str = ""
+    """As it came, where somebody has changed it."""
+    masked: bool = False
+    """Personal fields are not shown: it takes the scope customers:read."""
+    locked: str = ""
+    """Why its text cannot be changed."""
+    rows: tuple[RecordRow, ...] = ()
+    preview: Preview | None = None
+
+
+class Edit(Noun, frozen=True, kw_only=True):
+    version: RecordVersion
+    text: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    """Left out: as it came."""
+
+
+class Booking(Noun, frozen=True, kw_only=True):
+    version: RecordVersion
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class Dismissal(Noun, frozen=True, kw_only=True):
+    version: RecordVersion
+    reason: Reason

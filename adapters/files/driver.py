@@ -197,6 +197,7 @@ class FileFeed:
                     continue
                 batch.append(convert(unit))
                 if len(batch) >= size:
+                    reading.share = source.tell() / file.size
                     yield batch
                     batch = []
             if not self.inbox.unchanged(source, file):

@@ -159,7 +159,7 @@ def _split(layout: Layout, line: str) -> tuple[str, list[str]]:
         values = next(csv.reader([line], delimiter=file.delimiter or ";", quotechar=file.quote or None, quoting=_quoting(file.quote)), [""])
     except csv.Error:
         values = line.split(file.delimiter or ";")
-    return values[0], values[1:]
+    return (values[0], values[1:]) if values else ("", [])
 
 
 def _quoting(quote: str | None) -> Any:

@@ -4,6 +4,7 @@ from adapters.files.spec import FeedOptions
 from gateway.bootstrap.checking import SPECS, Checked, check, goes_by, parse_xml, types
 from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.foundation import open_books, pepper, store_options, trace_folder
+from gateway.bootstrap.reviewing import open_review
 from gateway.bootstrap.running import Product, product
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "client_desk",
     "goes_by",
     "open_books",
+    "open_review",
     "parse_xml",
     "pepper",
     "product",

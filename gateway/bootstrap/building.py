@@ -22,7 +22,8 @@ from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
 from gateway.bootstrap.quotas import quotas_of
-from gateway.bootstrap.systems import Wiring, feeds, wire
+from gateway.bootstrap.reviewing import given, sources_of
+from gateway.bootstrap.systems import Wiring, wire
 from gateway.edge import asyncapi, openapi, problems
 from gateway.edge.adoption import Adoption
 from gateway.edge.brown_out import coming
@@ -36,6 +37,7 @@ from gateway.estate import brown_outs
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake.intake import Intake
+from gateway.services.intake.review import Review, Sources
 from gateway.services.order_process import STEP_LIMIT, OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import Overview
@@ -119,6 +121,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         availability = AvailabilityReader(wiring.switchboard, base.books, {n: c.safety_stock for n, c in estate.channel.items()}, base.now)
         rules = Rules(estate.orders.settle, estate.orders.retry, estate.orders.retry_max, estate.orders.attempts)
         process = OrderProcess(wiring.switchboard, base.books, availability, base.recorder, base.source, rules, base.now)
+        sources = sources_of(checked, base.environment, given(base.zones))
         services = Services(
             catalogue=catalogue,
             availability=availability,
@@ -126,11 +129,12 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             orders=Orders(wiring.switchboard, base.books, process, base.now),
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
+            files=lambda actor: Review(base.books, given(sources), actor, base.now),
             audit=base.audit,
             adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
         )
         drifts: dict[str, Drift] = {}
-        intakes = [intake async for intake in _intakes(checked, base, process.owner, drifts, stack)]
+        intakes = [intake async for intake in _intakes(sources, base, process.owner, drifts, stack)]
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
@@ -144,9 +148,10 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
 
 
 async def _intakes(
-    checked: Checked, base: Foundation, owner: str, drifts: dict[str, Drift], stack: AsyncExitStack
+    sources: Sources, base: Foundation, owner: str, drifts: dict[str, Drift], stack: AsyncExitStack
 ) -> AsyncIterator[Intake]:
-    for feed, mapping in feeds(checked, base.environment):
+    for source in sources.by_name.values():
+        feed, mapping = source.feed, source.mapping
         await feed.start()
         stack.push_async_callback(feed.close)
         drift = drifts[f"{feed.system}.{feed.name}"] = Drift()

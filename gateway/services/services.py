@@ -12,6 +12,7 @@ from contracts.books import AuditEntry, Books
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.clients import Actor, Desk
+from gateway.services.intake.review import FileDesk
 from gateway.services.orders import Orders
 from gateway.services.reservations import Reservations
 
@@ -38,5 +39,6 @@ class Services:
     orders: Orders
     books: Books
     desk: Callable[[Actor], Desk]
+    files: Callable[[Actor], FileDesk]
     audit: AuditReader
     adoption: AdoptionReader

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from contracts.books import Books, FileRecord, FileSeen, Quarantined, SaleBatch
+from contracts.books import Books, FileRecord, FileSeen, Phase, Quarantined, SaleBatch
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateError
 from contracts.events import TYPE_PREFIX, Event
 from gateway.services.clock import Now, utc_now
-from gateway.services.intake.feed import Ending, Feed, File, Record, StoreZones
+from gateway.services.intake.acknowledgement import acknowledge
+from gateway.services.intake.feed import Ending, Feed, File, Reading, Record, StoreZones
 from gateway.services.intake.reading import Read, Reader
 from mappings.language import CompiledMapping
 from observability import FlightRecord, Recorder, Step, get_logger, step
@@ -69,6 +70,8 @@ class Intake:
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._stop: asyncio.Event | None = None
         self._troubled: dict[str, str] = {}
+        self._pass: tuple[Phase, Reading[Any] | None] = "", None
+        """What is read now, for those who watch."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweeps until `stop`; a file in work is left at its last commit."""
@@ -147,18 +150,23 @@ class Intake:
         """While this lives, nobody takes the file over. A lost lease shows at the next commit, which its fence refuses."""
         while True:
             await asyncio.sleep(lease / 3)
+            phase, reading = self._pass
+            share = reading.share if reading is not None else 0.0
             with suppress(StoreUnavailable):
-                if not await self._books.files.renew(record.digest, record.fence, self._now() + timedelta(seconds=lease)):
+                if not await self._books.files.renew(record.digest, record.fence, self._now() + timedelta(seconds=lease), phase, share):
                     return
 
     async def _settle(self, file: File, record: FileRecord) -> None:
         """Out of the inbox; the ledger has said how it ended, so this may be repeated and may be interrupted."""
+        await acknowledge(self._books, self._feed, file, record)
         if record.state == "refused":
-            await self._feed.quarantine(file, record.reason)
+            kept = await self._feed.quarantine(file, record.reason)
         else:
             day = file.facts.get("business_date", "") or (record.finished_at or self._now()).date().isoformat()
             iso = f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 and day.isdigit() else day
-            await self._feed.archive(file, file.facts.get("store", ""), iso)
+            kept = await self._feed.archive(file, file.facts.get("store", ""), iso)
+        if kept is not None:
+            await self._books.files.settled(record.digest, record.fence, str(kept))
 
     async def _work(self, file: File, record: FileRecord, flight: FlightRecord) -> FileRecord:
         """From a claimed file to a finished line of the ledger."""
@@ -227,6 +235,7 @@ class Intake:
                     await self._commit(record, kept[start : start + size], counts)
             else:
                 async with self._feed.read(file, read, after=record.position) as reading:
+                    self._pass = "booking", reading
                     async for batch in reading.batches:
                         await self._commit(record, batch, counts)
                     self._conclude(file, reading.ending, counts)
@@ -248,6 +257,7 @@ class Intake:
 
         with step(Step.FILE_PARSE, feed=self.feed) as hop:
             async with self._feed.read(file, convert, skim=skim) as reading:
+                self._pass = "checking", reading
                 async for batch in reading.batches:
                     units += len(batch)
                     bad += sum(found is True or (isinstance(found, tuple) and isinstance(found[1], Quarantined)) for found in batch)
