@@ -19,6 +19,7 @@ from adapters.store.books.reservation import Reservations
 from adapters.store.books.sale import Sales
 from adapters.store.books.session import Sessions
 from adapters.store.books.usage import Usage
+from adapters.store.books.webhook import Webhooks
 from adapters.store.schema import migrate
 from adapters.store.spec import StoreOptions
 from adapters.store.unit import Engine, Transaction
@@ -38,6 +39,7 @@ from contracts.books import (
     SaleBook,
     SessionBook,
     UsageBook,
+    WebhookBook,
 )
 
 
@@ -61,6 +63,7 @@ class Store:
         self.quarantine: QuarantineBook = Quarantine(engine)
         self.orders: OrderBook = Orders(engine)
         self.outbox: Outbox = self._outbox
+        self.webhooks: WebhookBook = Webhooks(engine, self._outbox)
         self.leases: LeaseBook = Leases(engine)
         self.meta: Meta = MetaBook(engine)
 

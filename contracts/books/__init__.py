@@ -30,6 +30,7 @@ from contracts.books.reservations import ReservationBook, require_version
 from contracts.books.sales import BatchResult, PreparedSale, SaleBatch, SaleBook
 from contracts.books.upkeep import LeaseBook, Meta
 from contracts.books.usage import UsageBook, Used
+from contracts.books.webhooks import Delivery, Failure, Webhook, WebhookBook, WebhookSecret, WebhookState
 
 __all__ = [
     "ApiKey",
@@ -44,7 +45,9 @@ __all__ = [
     "ClientBook",
     "ConsoleSession",
     "Decision",
+    "Delivery",
     "Effect",
+    "Failure",
     "FileBook",
     "FileRecord",
     "FileSeen",
@@ -74,6 +77,10 @@ __all__ = [
     "StoredAnswer",
     "UsageBook",
     "Used",
+    "Webhook",
+    "WebhookBook",
+    "WebhookSecret",
+    "WebhookState",
     "require_version",
 ]
 
@@ -93,6 +100,7 @@ class Books(Protocol):
     quarantine: QuarantineBook
     orders: OrderBook
     outbox: Outbox
+    webhooks: WebhookBook
     leases: LeaseBook
     meta: Meta
 

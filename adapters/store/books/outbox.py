@@ -26,7 +26,6 @@ event of its subject is still out. So whoever asks looks at no row that has to w
 _COLUMNS = "outbox (position, subject, kind, number, at, body)"
 _ROOM = 2**20
 _BLOCK = 100
-_PLACES = ", ".join(f"${n}" for n in range(1, _BLOCK + 1))
 _MOST_ADMITTED = 20_000
 """New rows that one call gives their turn."""
 
@@ -102,11 +101,19 @@ class EventOutbox:
                 limit,
             )
             taken = sorted([*ready, *await _admitted(tx, limit - len(ready), at, until)], key=itemgetter(0))
-            bodies = await documents(tx, [row[3] for row in taken if row[2] == SALE])
-            moment = lru_cache(16)(instant)  # a batch of sales has one
-            return tuple(OutboxRow(row[0], self._event(row, bodies, moment), row[6]) for row in taken)
+            return tuple(map(OutboxRow, [row[0] for row in taken], await self._events(tx, taken), [row[6] for row in taken]))
 
         return await self._engine.write(take) if limit > 0 and await self._engine.read(any_due) else ()
+
+    async def events(self, tx: Transaction, positions: Sequence[int]) -> dict[int, Event]:
+        """By position, of rows that have a turn; those that are gone are absent."""
+        rows = await among(tx, "select position, subject, kind, number, at, body from outbox where position in ({})", positions)
+        return dict(zip([row[0] for row in rows], await self._events(tx, rows), strict=True))
+
+    async def _events(self, tx: Transaction, rows: Sequence[Row]) -> list[Event]:
+        bodies = await documents(tx, [row[3] for row in rows if row[2] == SALE])
+        moment = lru_cache(16)(instant)  # a batch of sales has one
+        return [self._event(row, bodies, moment) for row in rows]
 
     def _event(self, row: Row, bodies: dict[int, bytes], instant: Callable[[int], datetime]) -> Event:
         position, subject, kind, number, at, body = row[:6]
@@ -137,13 +144,13 @@ class EventOutbox:
     async def delivered(self, positions: Sequence[int]) -> None:
         async def unit(tx: Transaction) -> None:
             await tx.lock("outbox")
-            done = await _among(tx, "update outbox set turn = 3 where position in ({}) and turn = 2 returning subject", positions)
-            behind = await _among(
+            done = await among(tx, "update outbox set turn = 3 where position in ({}) and turn = 2 returning subject", positions)
+            behind = await among(
                 tx,
                 "select min(position) from outbox where subject in ({}) and turn in (1, 2) group by subject",
                 [subject for (subject,) in done],
             )
-            await _among(tx, "update outbox set turn = 2 where position in ({})", [position for (position,) in behind])
+            await among(tx, "update outbox set turn = 2 where position in ({})", [position for (position,) in behind])
 
         if positions:
             await self._engine.write(unit)
@@ -176,11 +183,15 @@ class EventOutbox:
             await self._engine.write(unit)
 
     async def purge(self, before: datetime) -> int:
-        """Delivered events that happened before."""
+        """Delivered events that happened before, unless a receiver is still to be told."""
 
         async def unit(tx: Transaction) -> int:
             await tx.execute("delete from outbox_base")
-            return await tx.execute("delete from outbox where turn = 3 and at < $1", micros(before))
+            return await tx.execute(
+                "delete from outbox where turn = 3 and at < $1"
+                " and not exists (select 1 from webhook_delivery where webhook_delivery.position = outbox.position)",
+                micros(before),
+            )
 
         return await self._engine.write(unit)
 
@@ -200,7 +211,7 @@ async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row
         packed = new[0][2] == BUNDLE
         rows = await _unpacked(tx, new[0][0]) if packed else list(takewhile(lambda row: row[2] != BUNDLE, new))
         asked = list(dict.fromkeys(row[1] for row in rows))
-        out = {s for (s,) in await _among(tx, "select distinct subject from outbox where subject in ({}) and turn in (1, 2)", asked)}
+        out = {s for (s,) in await among(tx, "select distinct subject from outbox where subject in ({}) and turn in (1, 2)", asked)}
         turns: list[tuple[int, int, int]] = []
         for row in rows:
             if row[1] in out:
@@ -223,10 +234,13 @@ async def _admitted(tx: Transaction, room: int, at: int, until: int) -> list[Row
     return leased
 
 
-async def _among(tx: Transaction, sql: str, values: Sequence[Any]) -> list[Row]:
-    """The statement with all `values` in place of `{}`, many at a time; the last ones are repeated, so that its text is always the same."""
+async def among(tx: Transaction, sql: str, values: Sequence[Any], *given: Any) -> list[Row]:
+    """The statement with all `values` in place of `{}`, many at a time, behind those `given`; the last ones are repeated, so that its text
+    is always the same.
+    """
     returned: list[Row] = []
+    places = ", ".join(f"${len(given) + n}" for n in range(1, _BLOCK + 1))
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK]
-        returned += await tx.query(sql.format(_PLACES), *block, *[block[-1]] * (_BLOCK - len(block)))
+        returned += await tx.query(sql.format(places), *given, *block, *[block[-1]] * (_BLOCK - len(block)))
     return returned
