@@ -60,6 +60,7 @@ class FileRule(Entry, frozen=True, kw_only=True):
     quote: str = ""
     record_type: Where = Where()
     root: str = ""
+    declaration: Literal["believe", "ignore"] = "believe"
     namespaces: Literal["any"] | tuple[str, ...] = "any"
     extensions: Literal["keep", "drop"] = "drop"
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32

@@ -19,7 +19,6 @@ from adapters.files.values import Memo, Wrong, reader
 CHUNK: Final = 131_072
 HELD: Final = 4 * CHUNK
 """Characters of an unfinished transaction that wait for its end before the parser gets them."""
-AUTO: Final = "auto"
 _PROLOG: Final = re.compile(r"(?:\s|<\?.*?\?>|<!--.*?-->)*", re.DOTALL)
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,100}?\sencoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']""")
 _MARKS: Final = {
@@ -72,8 +71,6 @@ class Plan:
         self.skim = _reader(Record(top.name, top.rule, tuple(top.fields[i] for i in self.agreeing)))
         self.skims = not any(c.scope == "file" for c in layout.checks)
         """Whether the end of a file can be reached without reading every row: nothing adds up over the file."""
-        self.encoding = "utf-8" if layout.file.encoding == AUTO else layout.file.encoding
-        """Of the bytes that are kept of a transaction."""
         self.end = re.compile(rf"</(?:[^\s<>/:]+:)?(?:{'|'.join(map(re.escape, self.names[-1]))})[ \t\r\n]*>").search
         self.grammar = Grammar(layout)
         self._learned: list[dict[object, Shapes]] = []
@@ -166,7 +163,7 @@ class XmlParser:
     def _texts(self, source: BinaryIO) -> Iterator[str]:
         """The file as text. What is not in its encoding ends it, as damage."""
         block = source.read(CHUNK)
-        encoding, skipped = encoding_of(block, self._layout.file.encoding)
+        encoding, skipped = encoding_of(block, self._layout.file.encoding, self._layout.file.declaration == "believe")
         decoder = codecs.getincrementaldecoder(encoding)()
         block, line = block[skipped:], 1
         while block or not skipped:
@@ -212,7 +209,7 @@ class XmlParser:
             unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
         else:
             self._rows += found.rows
-            above, encoding = self._above, self._plan.encoding
+            above, encoding = self._above, self._layout.file.encoding
             unit = self._judged(row, line, partial(_raw_text, text, start, end, above, encoding), partial(_around, above, encoding))
         breaks = text.count("\n", at, end)
         self._line += breaks
@@ -327,8 +324,8 @@ class XmlParser:
         if self._skim is not None and self.ending.units >= self._skim:
             self._skimmed(element, line)
             return Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
-        raw = partial(_raw, element, self._plan.encoding)
-        around = partial(_around, element.getparent(), self._plan.encoding)
+        raw = partial(_raw, element, self._layout.file.encoding)
+        around = partial(_around, element.getparent(), self._layout.file.encoding)
         try:
             if self._too_deep(element):
                 raise Wrong("", f"at most {self._layout.file.max_depth} levels of elements", "more", line)
@@ -525,7 +522,7 @@ def _raw_text(text: str, start: int, end: int, above: Element, encoding: str) ->
 def _around(above: Element, encoding: str) -> tuple[bytes, bytes]:
     """The elements that a transaction stands in, without their other content."""
     before, behind = _shells(above)
-    return before.encode(encoding), behind.encode(encoding)
+    return before.encode(encoding, "xmlcharrefreplace"), behind.encode(encoding, "xmlcharrefreplace")
 
 
 def _shells(above: Element) -> tuple[str, str]:
@@ -551,26 +548,25 @@ def _ended(parser: Any) -> Iterator[tuple[str, Element]]:
     yield from parser.read_events()
 
 
-def encoding_of(head: bytes, expected: str) -> tuple[str, int]:
-    """What the file is written in, and the length of its byte order mark. AUTO: what it says of itself. Raises Refuse."""
+def encoding_of(head: bytes, expected: str, believe: bool) -> tuple[str, int]:
+    """What a document is written in, and the length of its byte order mark: the mark says it, else the declaration, if that is believed,
+    else it is what is expected. Raises Refuse for an encoding that is not read.
+    """
     for mark, name in _MARKS.items():
         if head.startswith(mark):
-            if expected != AUTO and codecs.lookup(expected).name.partition("-")[0::2] != codecs.lookup(name).name.partition("-")[0::2]:
-                raise Refuse(f"the file is {name}, expected {expected}", 1)
             return name, len(mark)
-    if expected != AUTO:
-        return expected, 0
     for begin, name in _BEGINS.items():
         if head.startswith(begin):
             return name, 0
     said = _DECLARED.match(head)
-    name = said[1].decode() if said else "utf-8"
+    if said is None or not believe:
+        return expected, 0
     try:
-        codec = codecs.lookup(name).name
+        codec = codecs.lookup(said[1].decode()).name
     except LookupError:
         codec = ""
     if codec.startswith(("utf-16", "utf-32")):
-        return "utf-8", 0  # what can be read as ASCII up to here is neither: a text was declared as its writer held it in memory
+        return "utf-8", 0  # what could be read up to here is neither: a writer declared how it held the text in memory
     if not codec.startswith(_KNOWN):
-        raise Refuse(f"it says that it is written in {name[:40]}, which is not read", 1)
+        raise Refuse(f"the file says that it is written in {said[1].decode()}, which is not read", 1)
     return codec, 0

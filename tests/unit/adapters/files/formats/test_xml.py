@@ -150,3 +150,59 @@ def test_a_vendors_poslog_is_read_as_far_as_a_layout_for_it_says(samples: Path) 
 def test_another_dialect_of_journal_is_refused_with_the_reason(poslog: Layout, samples: Path) -> None:
     with pytest.raises(Refuse, match=r"not the XML that was expected|NAXML"):
         read(poslog, (samples / "files/naxml34-voided-line.xml").read_bytes())
+
+
+UMLAUT = SALE.replace("<ItemID>", "<Description>Äpfel</Description><ItemID>")
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "mark"),
+    [
+        ("", "utf-8", b""),
+        ("", "utf-8", b"\xef\xbb\xbf"),
+        ("utf-8", "utf-8", b""),
+        ("ISO-8859-1", "latin-1", b""),
+        ("windows-1252", "cp1252", b""),
+        ("UTF-16", "utf-16-le", b"\xff\xfe"),
+        ("UTF-16", "utf-16-be", b"\xfe\xff"),
+        ("utf-16", "utf-16-le", b""),
+        ("utf-16", "utf-8", b""),
+        ("shift_jis", "utf-8", b"\xef\xbb\xbf"),
+    ],
+)
+def test_a_document_is_read_in_the_encoding_that_it_proves_or_declares(poslog: Layout, declared: str, encoding: str, mark: bytes) -> None:
+    head = f'<?xml version="1.0" encoding="{declared}"?>' if declared else '<?xml version="1.0"?>'
+    body = head + "<POSLog>\n" + "\n".join(UMLAUT.format(no=n, flags="", inside="") for n in range(1, 9)) + "</POSLog>"
+    units, ending = read(poslog, mark + body.encode(encoding))
+    assert [u.row and u.row[21][0][7] for u, _ in units] == ["Äpfel"] * 8
+    assert ending.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding", "says"),
+    [
+        ('<?xml version="1.0" encoding="utf-8"?>', "latin-1", "line 4: byte 0xC4 is no text in utf-8"),
+        ('<?xml version="1.0"?>', "cp1252", "line 4: byte 0xC4 is no text in utf-8"),
+        ('<?xml version="1.0" encoding="ascii"?>', "utf-8", "line 4: byte 0xC3 is no text in ascii"),
+    ],
+)
+def test_bytes_that_are_no_text_in_the_declared_encoding_refuse_the_file(poslog: Layout, head: str, encoding: str, says: str) -> None:
+    body = "\n".join([head, "<POSLog>", sale(1), UMLAUT.format(no=2, flags="", inside=""), "</POSLog>"])
+    units, ending = read(poslog, body.encode(encoding))
+    assert len(units) == 1
+    assert says in ending.reasons[0]
+
+
+def test_a_declaration_that_is_known_to_be_wrong_is_ignored_where_the_layout_says_so() -> None:
+    path = Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml"
+    text = path.read_text(encoding="utf-8").replace('encoding    = "utf-8"', 'encoding    = "cp1252"\ndeclaration = "ignore"')
+    body = f'<?xml version="1.0" encoding="utf-8"?><POSLog>{UMLAUT.format(no=1, flags="", inside="")}</POSLog>'
+    units, _ = read(parse(text, "p.toml", "p"), body.encode("cp1252"))
+    assert units[0][0].row is not None
+    assert units[0][0].row[21][0][7] == "Äpfel"
+
+
+@pytest.mark.parametrize("name", ["utf-7", "idna", "unicode_escape", "rot13", "base64", "nonsense"])
+def test_an_encoding_that_is_none_of_documents_is_refused(poslog: Layout, name: str) -> None:
+    with pytest.raises(Refuse, match=f"says that it is written in {name}"):
+        read(poslog, f'<?xml version="1.0" encoding="{name}"?><POSLog/>')
