@@ -102,12 +102,16 @@ class Remembered:
     def text(self) -> str:
         return f"{self.out} = {self.function}({', '.join(self.inputs)})"
 
-    def looked_up(self) -> Iterator[Line]:
+    def looked_up(self, *, exact: bool = False) -> Iterator[Line]:
+        """`exact`: values of rows differ more, so that what is not in the table matters."""
         inputs = ", ".join(self.inputs)
         key = next(i for i in self.inputs if i != self.code) if self.code else inputs if len(self.inputs) == 1 else f"({inputs})"
         found, made = f"{self.table}[{key}]", f"remember({self.table}, {key}, {self.function}, {inputs})"
         if self.code:
             found, made = f"{self.table}[{self.code}][{key}]", f"remember_by({self.table}, {self.code}, {key}, {self.function}, {inputs})"
+        if exact:
+            yield Line(self.indent, f"{self.out} = {self.table}[{inputs if len(self.inputs) == 1 else f'({inputs})'}]", self.where)
+            return
         for deeper, text in ((0, "try:"), (1, f"{self.out} = {found}"), (0, "except KeyError:"), (1, f"{self.out} = {made}")):
             yield Line(self.indent + deeper, text, self.where)
 
@@ -245,7 +249,8 @@ class Emitter:
 
     def memo(self, base: str, key: str, convert: Callable[[Any], Any]) -> str:
         """A bounded table that converts what it does not hold; one per `key` in a mapping."""
-        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, runtime.Memo(convert)))
+        most = runtime.MEMO_OF_ROWS if self.form == "rows" else runtime.MEMO
+        return self.memos.get((base, key)) or self.memos.setdefault((base, key), self.constant(base, runtime.Memo(convert, most)))
 
     def holds(self, code: str) -> str:
         """The variable of what was computed in this scope already, or nothing."""
@@ -284,8 +289,10 @@ class Emitter:
     def conversion(self, value: Value) -> str:
         """Template that turns what the form delivers into its kind. A value that is of the kind already costs no call."""
         function = runtime.NATIVE[value.type.kind].__name__
+        if value.type.kind == "decimal" and value.raw in ("xml", "rows"):
+            return f"{self.memo('decimals', '', runtime.decimal)}[$]"
         if value.raw == "xml":
-            return f"{self.memo('decimals', '', runtime.decimal)}[$]" if value.type.kind == "decimal" else f"{function}($)"
+            return f"{function}($)"
         if value.type.kind == "decimal":
             return f"({self.memo('decimals', '', runtime.decimal)}[$] if $.__class__ is str else decimal($))"
         own = {"integer": "int", "boolean": "bool", "date": "date", "time": "time", "datetime": "datetime"}.get(value.type.kind)

@@ -24,10 +24,19 @@ _GUARD = re.compile(r"if (\w+) not in (\w+) and not \2\(\1\):").fullmatch
 class Renderer:
     """Variants, made when they are needed. `local`: match XML elements by local name where the contract names no namespace. `rows`: the
     records were cut out of the document and are tuples of texts, written in that way. `typed`: JSON objects are of the types made for them.
+    `exact`: rows are what their layout says, made by its parser.
     """
 
-    def __init__(self, builder: Builder, *, local: bool = False, rows: tuple[Rows, Way] | None = None, typed: Typed | None = None) -> None:
-        self.builder, self.local, self.cut, self.typed = builder, local, rows, typed
+    def __init__(
+        self,
+        builder: Builder,
+        *,
+        local: bool = False,
+        rows: tuple[Rows, Way] | None = None,
+        typed: Typed | None = None,
+        exact: bool = False,
+    ) -> None:
+        self.builder, self.local, self.cut, self.typed, self.exact = builder, local, rows, typed, exact
         self.constants: dict[str, Any] = dict(builder.constants)
         self.taken = set(builder.taken)
         self.cut_rows = self.name("rows")
@@ -46,20 +55,21 @@ class Renderer:
                 yield from self.expand(line)
             yield Line(0, "", part.where)
             if self.remembers:
-                yield Line(0, f"{part.table} = {{}}", part.where)
+                make = part.function if len(part.inputs) == 1 else f"lambda key: {part.function}(*key)"
+                yield Line(0, f"{part.table} = Memo({make}, MEMO_OF_ROWS)" if self.exact else f"{part.table} = {{}}", part.where)
                 yield Line(0, "", part.where)
 
     @property
     def remembers(self) -> bool:
         """Texts are what they say; among plain JSON values, True equals 1."""
-        return self.builder.form == "xml" or self.typed is not None
+        return self.builder.form == "xml" or self.typed is not None or self.exact
 
     def expand(self, part: Part) -> Iterator[Line]:
         if isinstance(part, Line):
-            if not part.plain or self.typed is None:
+            if not part.plain or (self.typed is None and not self.exact):
                 yield part
         elif isinstance(part, Remembered):
-            yield from part.looked_up() if self.remembers else (Line(part.indent, part.text, part.where),)
+            yield from part.looked_up(exact=self.exact) if self.remembers else (Line(part.indent, part.text, part.where),)
         elif part.node.slots and part.node.optional:
             yield from self.unless_absent(part.node, part.indent, part.where)
         elif part.node.slots:
@@ -97,7 +107,7 @@ class Renderer:
                 where if slot is None else Where(where.target, self.builder.join(node, slot.field.name), where.line, slot.field.personal)
             )
             yield Line(indent + deeper, text, about)
-        if self.builder.form != "struct" and not cut and self.typed is None:
+        if self.builder.form != "struct" and not cut and self.typed is None and not self.exact:
             needed = [s for s in node.slots.values() if s.field.required and not s.field.nillable and not s.field.repeated]
             if needed:
                 yield line(f"if {' or '.join(f'{s.var} is None' for s in needed)}:")
@@ -290,17 +300,21 @@ class Renderer:
 
     def rows(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         places = {f.name: i for i, f in enumerate(node.record.fields)}
-        yield f"if {node.var}.__class__ is not tuple or len({node.var}) != {len(places)}:", 0, None
-        yield f"wrong('a record of {len(places)} fields', {node.var})", 1, None
+        if not self.exact:
+            yield f"if {node.var}.__class__ is not tuple or len({node.var}) != {len(places)}:", 0, None
+            yield f"wrong('a record of {len(places)} fields', {node.var})", 1, None
         if not node.slots:
             return
         names = ["_"] * len(places)
         for slot in node.slots.values():
             names[places[slot.field.name]] = slot.var
         yield f"{', '.join(names)}, = {node.var}", 0, None
-        for slot in node.slots.values():
+        for slot in () if self.exact else node.slots.values():
             if slot.field.repeated:
                 yield f"{slot.var} = {slot.var} or ()", 0, slot
+            elif isinstance(slot.field.shape, Leaf) and slot.field.shape.kind == "decimal":
+                yield f"if {slot.var}.__class__ is not str and {slot.var} is not None:", 0, None
+                yield f"{slot.var} = string(decimal({slot.var}))", 1, slot
 
     def struct(self, node: RecordNode) -> Iterator[tuple[str, int, Slot | None]]:
         for slot in node.slots.values():

@@ -16,6 +16,8 @@ from contracts.canonical.base import gtin_is_valid
 XSI_NIL: Final = "{http://www.w3.org/2001/XMLSchema-instance}nil"
 XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 MEMO: Final = 4096
+MEMO_OF_ROWS: Final = 16384
+"""A feed has one mapping and many different amounts and articles."""
 TABLES: Final = 8
 LONGEST_KEY: Final = 80
 """Longer texts are converted and not remembered, so that a table stays small whatever is sent."""
@@ -53,19 +55,23 @@ class Renamed(Exception):
 class Memo(dict[Any, Any]):
     """`memo[key]` converts what it does not hold; a key is one text or several. Results are immutable, and an answer repeats most."""
 
-    __slots__ = ("_convert",)
+    __slots__ = ("_convert", "_most")
 
-    def __init__(self, convert: Callable[[Any], Any]) -> None:
+    def __init__(self, convert: Callable[[Any], Any], most: int = MEMO) -> None:
         super().__init__()
-        self._convert = convert
+        self._convert, self._most = convert, most
 
     def __missing__(self, key: Any) -> Any:
         value = self._convert(key)
-        if len("".join(key)) <= LONGEST_KEY:
-            if len(self) >= MEMO:
+        if (len(key) if key.__class__ is str else _length(key)) <= LONGEST_KEY:
+            if len(self) >= self._most:
                 self.clear()
             self[key] = value
         return value
+
+
+def _length(key: Any) -> int:
+    return sum(len(part) for part in key if part.__class__ is str) if key.__class__ is tuple else 0
 
 
 class Pattern(set[str]):
@@ -98,7 +104,7 @@ def matching(pattern: Pattern, texts: list[str]) -> None:
 def remember(table: dict[Any, Any], key: Any, make: Callable[..., Any], *inputs: Any) -> Any:
     """What is made of the inputs, kept in a plain dict, which is the quickest to ask."""
     value = make(*inputs)
-    if sum(len(text) for text in inputs if text.__class__ is str) <= LONGEST_KEY:
+    if _length(inputs) <= LONGEST_KEY:
         if len(table) >= MEMO:
             table.clear()
         table[key] = value
@@ -550,7 +556,10 @@ def money(value: Any, currency: str, digits: int | None = None, at: str = "") ->
     if known is None:
         raise Bad("an ISO 4217 currency code", currency, at)
     most = known if digits is None else digits
-    if value.__class__ is str and (m := _PLAIN(value)) and len(fraction := m[2] or "") <= most:
+    before, after = (value[: -most - 1], value[-most:]) if value.__class__ is str and value[-most - 1 : -most] == "." else ("", "")
+    if before.isdigit() and after.isdigit() and len(before) < 12 and value.isascii():  # as most amounts are written
+        cents = int(before + after)
+    elif value.__class__ is str and (m := _PLAIN(value)) and len(fraction := m[2] or "") <= most:
         cents = int(m[1] + fraction.ljust(most, "0"))
     else:
         exact = decimal(value).scaleb(most)

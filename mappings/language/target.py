@@ -22,6 +22,8 @@ from mappings.language.shape import Field, Form, Leaf, Record
 from mappings.language.structs import GATEWAY_FILLED, StructRecord
 from mappings.language.translate import Translator
 
+MOST_INPUTS: Final = 3
+_NATIVE: Final = frozenset(function.__name__ for function in runtime.NATIVE.values())
 _MAKE: Final = {
     "money": "append | money(CURRENCY)",
     "quantity": "append | quantity(UNIT)",
@@ -239,7 +241,7 @@ class Target(Translator):
     def remembering(self, field: Field) -> Iterator[Callable[[Value], Value]]:
         """What is made in here of texts of the current record alone, by several steps, becomes a function of its own (see Remembered)."""
         start, known, leaves, finished = len(self.lines), self.known, self.leaves, list[Value]()
-        self.known, self.leaves = {}, {}
+        self.known, self.leaves = {code: found for code, found in known.items() if "context" in code}, {}
 
         def made(value: Value) -> Value:
             finished.append(value)
@@ -252,7 +254,9 @@ class Target(Translator):
             self.known, self.leaves = known, leaves | used
         lines = self.lines[start:]
         personal = field.personal or any(leaf.personal for leaf in used.values())
-        inputs = () if personal or self.form not in ("xml", "json") or self.function != "one" else self.inputs(lines, used)
+        inputs = () if personal or self.form == "struct" or self.function != "one" else self.inputs(lines, used)
+        if len(inputs) > MOST_INPUTS and self.form == "rows":  # of rows that are cut already, making one costs less than so long a key
+            inputs = ()
         if not inputs or not finished or not IDENTIFIER(out := finished[0].code):
             known.update(mine)
             return
@@ -266,7 +270,7 @@ class Target(Translator):
         self.lines[start:] = [part]
 
     def inputs(self, lines: list[Part], leaves: Mapping[str, Field]) -> tuple[str, ...]:
-        """The source values that lines are made of, in their order; none where they need anything else, or are one step."""
+        """The source values that lines are made of, in their order; none where they need anything else, or are one step of any cost."""
         if any(isinstance(line, Prelude) for line in lines):
             return ()
         tree = ast.parse("\n".join(f"{'    ' * (line.indent - self.indent)}{line.text}" for line in lines if not isinstance(line, Prelude)))
@@ -279,8 +283,14 @@ class Target(Translator):
             if not hasattr(runtime, name) and not _repeatable(self.constants.get(name)):
                 return ()
         steps = sum(isinstance(node, ast.Call | ast.Subscript | ast.BinOp) for node in ast.walk(tree))
-        steps -= sum(isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "wrong" for node in ast.walk(tree))
+        steps -= sum(isinstance(node, ast.Call) and self.trifling(node.func) for node in ast.walk(tree))
         return tuple(found) if steps > 1 else ()
+
+    def trifling(self, function: ast.expr) -> bool:
+        """A refusal, a method that costs no more than a look into a table, or what rows of the right types never come to."""
+        if isinstance(function, ast.Attribute):
+            return function.attr in ("removeprefix", "startswith")
+        return isinstance(function, ast.Name) and (function.id == "wrong" or (self.form == "rows" and function.id in _NATIVE))
 
     def once(self, rule: Rule, field: Field, record: Record) -> Value:
         """A value that only the document decides is made once, not for each of its records."""

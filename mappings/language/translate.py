@@ -76,6 +76,9 @@ class Translator(Source):
             if not isinstance(node.right, Const) or node.right.value is not None:
                 raise Problem("`is` compares with None only", "write FIELD == 'X'", node.column)
             return Value(f"({left.code} {node.operator} None)", BOOLEAN)
+        if left.raw == "rows" and left.type.kind == "decimal" and node.operator == "<" and _zero(node.right) and not left.optional:
+            left = self.simple(left)
+            return Value(f"({left.code}.startswith('-') and {self.conversion(left).replace('$', left.code)} < 0)", BOOLEAN)
         left = self.simple(self.native(left))
         if node.operator in ("in", "not in"):
             if not isinstance(node.right, Sequence) or not all(isinstance(i, Const) for i in node.right.items):
@@ -207,6 +210,10 @@ class Translator(Source):
                 if parameter.kinds and not _accepts(parameter.kinds, value.type.kind):
                     raise Problem(f"{place} is {value.type}, it takes {' or '.join(parameter.kinds)}", parameter.doc, node.column)
                 return value if parameter.raw else self.native(value)
+
+
+def _zero(node: Node) -> bool:
+    return isinstance(node, Const) and node.value.__class__ is int and node.value == 0
 
 
 def _accepts(kinds: tuple[str, ...], kind: str) -> bool:

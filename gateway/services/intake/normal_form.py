@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.payment import Payment
@@ -21,7 +21,14 @@ class NotNormal(Exception):
 
 
 def normal_form(sale: PosSale, dialect: Mapping[str, str], zone: str | None) -> PosSale:
-    """Positive quantities with the direction in the line's type, void lines paired, payments told apart. Raises NotNormal."""
+    """Positive quantities with the direction in the line's type, void lines paired, payments told apart. Raises NotNormal.
+
+    `sale` is nobody else's: what is normal but for the zone is completed in place.
+    """
+    if _usual(sale):
+        if sale.store_time_zone is None:
+            force_setattr(sale, "store_time_zone", zone)
+        return sale
     lines = sale.lines
     if any(map(_negative, lines)):
         if dialect.get("return_line") != "negative":
@@ -40,6 +47,16 @@ def normal_form(sale: PosSale, dialect: Mapping[str, str], zone: str | None) -> 
     if len(tenders) > 1 and len({t.payment_id for t in tenders}) < len(tenders):
         tenders = tuple(_told_apart(tenders))
     return replace(sale, lines=lines, transaction_type=kind, tenders=tenders, store_time_zone=sale.store_time_zone or zone)
+
+
+def _usual(sale: PosSale) -> bool:
+    """Plain lines that all go the way of the transaction, and payments that differ: most are like that."""
+    kind = sale.transaction_type
+    for line in sale.lines:
+        if line.line_type != kind or line.voided or line.voids_line is not None or _negative(line):
+            return False
+    tenders = sale.tenders
+    return len(tenders) < 2 or len({t.payment_id for t in tenders}) == len(tenders)
 
 
 def _negative(line: SaleLine) -> bool:

@@ -30,7 +30,7 @@ class Reader:
         count: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._count = count
-        self._read_one, self._digest, self._name = mapping.read_one, file.digest, file.name
+        self._digest, self._name = file.digest, file.name
         self._dialect, self._zones = feed.dialect, zones
         self.drifted = 0
         origin = Provenance(
@@ -51,6 +51,7 @@ class Reader:
             location_of=zones.location,
             parameters=feed.parameters,
         )
+        self._read = mapping.row_reader(self._context)
 
     def _drift(self, kind: str, path: str, value: str) -> None:
         self.drifted += 1
@@ -61,7 +62,7 @@ class Reader:
         if record.bad is not None:
             return record.position, self._aside(record, record.bad)
         try:
-            sale = self._read_one(record.row, self._context)
+            sale = self._read(record.row)
             if sale is None:
                 return record.position, None
             zone = self._zones.of(sale.key.store_number)

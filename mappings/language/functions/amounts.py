@@ -72,7 +72,10 @@ def _quantity(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) 
 
 def _digits(value: Value) -> str:
     """Template of a number's text, under which amounts are remembered: hashing a Decimal costs more than writing it."""
-    return "$" if value.raw == "xml" or (value.type.kind == "string" and value.raw is None) else "str($)"
+    text = (
+        value.raw == "xml" or (value.type.kind == "string" and value.raw is None) or (value.type.kind == "decimal" and value.raw == "rows")
+    )
+    return "$" if text else "str($)"
 
 
 def _currency(b: Source, currency: Value) -> Value:

@@ -295,6 +295,8 @@ def _negative(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) 
     return b.apply(value, "(-$)", Type(value.type.kind, value.type.leaf))
 
 
-@family.function("magnitude", "integer decimal", "the same", "The number without its sign.", loss="the sign")
+@family.function("magnitude", "integer decimal", "the same", "The number without its sign.", loss="the sign", raw=True)
 def _magnitude(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    return b.apply(value, "abs($)", Type(value.type.kind, value.type.leaf))
+    if value.raw == "rows" and value.type.kind == "decimal":
+        return replace(b.apply(value, "$.removeprefix('-')", value.type), raw=value.raw)
+    return b.apply(b.native(value), "abs($)", Type(value.type.kind, value.type.leaf))
