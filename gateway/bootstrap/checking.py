@@ -98,11 +98,11 @@ def parse_xml(text: bytes) -> Any:
     return held[0] if len(held) == 1 else body
 
 
-class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A files system has none of its own; each feed has a table `feed`."""
-
-
-SPECS: dict[str, type[msgspec.Struct]] = {"soap": soap_spec.SoapOptions, "rest": rest_spec.RestOptions, "files": NoOptions}
+SPECS: dict[str, type[msgspec.Struct]] = {
+    "soap": soap_spec.SoapOptions,
+    "rest": rest_spec.RestOptions,
+    "files": files_spec.FilesOptions,
+}
 
 
 def goes_by(name: str, path: str) -> bool:
@@ -153,8 +153,14 @@ def check(root: Path, only: str = "") -> Checked:
             if reads is not None:
                 kept[name, number] = reads
         if operation.mode == "file":
-            estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
+            feed = estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
+            if isinstance(contract, FileContract) and feed is not None and (group := feed.sequence.group):
+                groups = contract.layout.pattern.groupindex
+                if group not in groups:
+                    says = f"the layout's name pattern has no group {group!r}, it has {', '.join(groups) or 'none'}"
+                    found.append(source.finding(("operation", name, "feed", "sequence", "group"), says))
     found.extend(own.findings)
+    found.extend(_reached(estate, options, source))
     found.extend(_recorded(estate, contracts, source))
     for name, given in options.items():
         if isinstance(rest_contract := contracts.get(name), RestContract) and given is not None:
@@ -194,6 +200,22 @@ def _names(record: Record, seen: set[int]) -> set[str]:
     seen.add(id(record))
     found = {f.name for f in record.fields}
     return found.union(*(_names(f.shape, seen) for f in record.fields if isinstance(f.shape, Record)))
+
+
+def _reached(estate: Estate, options: Mapping[str, Any], source: estates.Source) -> Iterator[Finding]:
+    """Where files lie: a folder, or a server that is known."""
+    for name, system in estate.system.items():
+        if system.protocol != "files" or system.endpoint.startswith("env:"):
+            continue
+        try:
+            away = files_spec.address(system.endpoint)
+        except ValueError as error:
+            yield source.finding(("system", name, "endpoint"), f"{error}, got {system.endpoint!r}")
+            continue
+        if away is not None and getattr(options[name], "sftp", None) is None:
+            yield source.finding(
+                ("system", name, "endpoint"), f"an SFTP server needs a table [system.{name}.options.sftp] that says its key"
+            )
 
 
 def _digest(root: Path, path: str, others: Iterable[str]) -> str:

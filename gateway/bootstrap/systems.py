@@ -13,6 +13,7 @@ import msgspec
 from adapters.driver import Connection
 from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
+from adapters.files.inbox.storage import Storage
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.operation import Part
@@ -180,8 +181,22 @@ def feeds(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[Fi
         if declared.mode == "file" and isinstance(contract, FileContract):
             system, _, feed = full.partition(".")
             inbox = estates.resolve(checked.estate.system[system].endpoint, environment)
-            options = files_spec.options(inbox, declared.feed)
-            yield FileFeed(system, feed, contract, options, declared.parameters), checked.mappings[declared.answer]
+            away = files_spec.address(inbox)
+            options = files_spec.options(away.folder if away else inbox, declared.feed)
+            storage = _server(full, away, resolved(checked.options[system], environment), options.parallel) if away else None
+            yield FileFeed(system, feed, contract, options, declared.parameters, storage), checked.mappings[declared.answer]
+
+
+def _server(feed: str, away: files_spec.Address, options: Any, copies: int) -> Storage:
+    """Raises ValueError for a server that is not declared, LookupError without the library that speaks to it."""
+    known = getattr(options, "sftp", None)
+    if known is None:
+        raise ValueError(f"{feed}: an SFTP server needs a table [system.{feed.partition('.')[0]}.options.sftp] that says its key")
+    try:
+        from adapters.files.inbox.sftp import Sftp
+    except ImportError as error:
+        raise LookupError("SFTP needs the extra `sftp`: pip install 'tillgate[sftp]'") from error
+    return Sftp(feed, away, known, copies=copies)
 
 
 def _connect(name: str, system: System, checked: Checked, endpoint: str, options: Any) -> Connection:

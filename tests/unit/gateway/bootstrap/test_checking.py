@@ -93,3 +93,24 @@ def test_an_answer_that_speaks_of_another_request_is_a_finding(estate: Path) -> 
     changed(estate / "mappings/erp/get_stock.answer.toml", 'target = "InventoryLevel"', 'target = "InventoryLevel"\nasked = "PriceQuery"')
     found = findings(estate)
     assert any("says asked = 'PriceQuery'; inventory.levels is asked with LevelQuery" in f for f in found), found
+
+
+def test_a_server_of_files_is_one_whose_key_is_declared_and_a_folder_needs_nothing(estate: Path) -> None:
+    server = "sftp://pos@files.example/drop"
+    line = changed(estate / "estate.toml", '"env:TILLGATE_POS_INBOX"', f'"{server}"')
+    (found,) = findings(estate)
+    assert found.startswith(f"estate.toml:{line}:")
+    assert "an SFTP server needs a table [system.pos.options.sftp] that says its key" in found
+    text = (estate / "estate.toml").read_text(encoding="utf-8")
+    table = '[system.pos.options.sftp]\nhost_keys = ["ssh-ed25519 AAAA"]\npassword = {}\n'
+    (estate / "estate.toml").write_text(text + table.format('"plain"'), encoding="utf-8")
+    assert any("env:NAME or file:PATH" in found for found in findings(estate))
+    (estate / "estate.toml").write_text(text + table.format('"env:POS_PASSWORD"'), encoding="utf-8")
+    check(estate)
+    changed(estate / "estate.toml", server, "ftp://pos@files.example/drop")
+    assert ["expected a folder, or sftp://user@host/folder" in found for found in findings(estate)] == [True]
+
+
+def test_a_count_of_files_that_no_name_holds_is_a_finding(estate: Path) -> None:
+    changed(estate / "estate.toml", 'provides = "sale.feed"', 'provides = "sale.feed"\nfeed = { sequence = { group = "no" } }')
+    assert any("the layout's name pattern has no group 'no'" in found for found in findings(estate))
