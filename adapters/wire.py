@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -114,20 +115,22 @@ class Wire:
         body_limit: int = BODY_LIMIT,
         tls: ssl.SSLContext | None = None,
         deadline_header: str = "",
+        socket_factory: Callable[[Any], socket.socket] | None = None,
     ) -> None:
         """`keep_alive` stays below the five seconds after which many servers drop an idle connection, maybe with our next request in it.
-        `deadline_header` tells the system how many seconds we wait.
+        `deadline_header` tells the system how many seconds we wait. `socket_factory` makes the socket for an address that was found, or
+        refuses it by OSError.
         """
         if not _ORIGIN.fullmatch(base_url):
             raise ValueError(f"{system}: expected http(s)://host[:port][/path] without user or password")
         self.system, self.base_url, self.body_limit = system, base_url.rstrip("/"), body_limit
         self._connections, self._connect_seconds, self._keep_alive, self._tls = connections, connect_seconds, keep_alive, tls
-        self._deadline_header = deadline_header
+        self._deadline_header, self._socket_factory = deadline_header, socket_factory
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         if self._session is None:
-            self._session = _session(self._connections, self._keep_alive, self._tls)
+            self._session = _session(self._connections, self._keep_alive, self._tls, self._socket_factory)
 
     async def close(self) -> None:
         session, self._session = self._session, None
@@ -197,9 +200,13 @@ class Wire:
             raise _translated(exc, self.system, operation, seconds, progress.sent) from exc
 
 
-def _session(connections: int, keep_alive: float, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+def _session(
+    connections: int, keep_alive: float, tls: ssl.SSLContext | None, socket_factory: Callable[[Any], socket.socket] | None
+) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=keep_alive, ttl_dns_cache=60, ssl=tls or True),
+        connector=aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=keep_alive, ttl_dns_cache=60, ssl=tls or True, socket_factory=socket_factory
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         headers={hdrs.USER_AGENT: "tillgate", hdrs.ACCEPT_ENCODING: "gzip, deflate"},

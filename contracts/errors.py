@@ -341,6 +341,18 @@ class KeyShownOnce(CallerError):
 
 
 @dataclass(eq=False, kw_only=True)
+class SecretShownOnce(CallerError):
+    """The repeat of a request whose answer held the secret of a webhook."""
+
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "secret_shown_once"
+    title: ClassVar[str] = "The secret was shown once and is not shown again"
+    advice: ClassVar[str] = "If the first answer is lost, give the webhook a new secret."
+    text: ClassVar[str] = "this request was carried out before: webhook {webhook!r} has its secret, which is not shown again"
+    webhook: str
+
+
+@dataclass(eq=False, kw_only=True)
 class QuotaExceeded(CallerError):
     status: ClassVar[int] = 429
     code: ClassVar[str] = "quota_exceeded"

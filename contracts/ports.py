@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -179,4 +180,25 @@ class Publisher(Protocol):
         """Of each event None when it is safe there, else what went wrong with it. No two are of one subject, so nothing is held up by a
         failed neighbour. May be repeated: whoever reads drops a known (source, id).
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a receiver of webhooks said. Only 2xx is success."""
+
+    status: int
+    retry_after: float | None
+    """Seconds."""
+
+
+class WebhookSender(Protocol):
+    """Tells one event to one receiver."""
+
+    def refusal(self, url: str) -> str:
+        """Why nobody at this URL can be a receiver, as far as the URL alone tells it; empty if somebody can."""
+        ...
+
+    async def send(self, name: str, url: str, event: Event, secrets: Sequence[bytes], at: datetime) -> Answered:
+        """Once, within a time limit, signed with each of the `secrets`. Raises UpstreamError when there is no answer."""
         ...
