@@ -12,10 +12,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from contracts.errors import Finding, Findings
 from contracts.suggestion import nearest
@@ -103,7 +104,8 @@ class FieldRule(Entry, frozen=True, kw_only=True):
     width: Annotated[int, Meta(ge=1)] | None = None
     at: str | None = None
     path: str | None = None
-    read: Literal["text", "name"] = "text"
+    otherwise: tuple[str, ...] = ()
+    read: Literal["text", "name", "sign", "position"] = "text"
 
 
 class RecordRule(Entry, frozen=True, kw_only=True):
@@ -129,6 +131,7 @@ class Term(Entry, frozen=True, kw_only=True):
     sign: Literal[-1, 1] = 1
     where: dict[str, list[str]] = {}
     unless: dict[str, list[str]] = {}
+    dialect: dict[str, list[str]] = {}
 
 
 class CheckRule(Entry, frozen=True, kw_only=True):
@@ -139,6 +142,7 @@ class CheckRule(Entry, frozen=True, kw_only=True):
     equals: Annotated[list[Term], Meta(min_length=1)]
     on_failure: Literal["refuse_file", "quarantine", "report"]
     skip: dict[str, list[str]] = {}
+    dialect: dict[str, list[str]] = {}
     tolerance: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
@@ -329,10 +333,10 @@ class _Reader:
         unknown = self.unknown()
         self.read_records(file)
         transaction = self.hang(file)
-        checks = self.checks()
         dialect: dict[str, str] = {}
         if "dialect" in self.data and (found := self.convert(self.data["dialect"], Dialect, "[dialect]")) is not None:
             dialect = msgspec.structs.asdict(found)
+        checks = self.spoken(self.checks(), dialect)
         if self.findings or transaction is None or pattern is None:
             raise Findings(findings=tuple(sorted(self.findings, key=lambda f: f.line)))
         headers = self.headers(transaction)
@@ -439,7 +443,7 @@ class _Reader:
             if f.path is None:
                 continue
             try:
-                found = steps(f.path)
+                found, *_ = (steps(path) for path in (f.path, *f.otherwise))
             except ValueError as error:
                 self.find((f"{place}/{f.name}", place), f"field {f.name}: {error}")
                 continue
@@ -493,8 +497,10 @@ class _Reader:
                     record.parent.children.append(record)
             elif rule.parent:
                 self.find(place, f"{record.name} has role {rule.role} and no parent")
-            if rule.role in ("file_header", "file_trailer") and (record.repeated or self.xml):
-                self.find(place, f"{record.name}: a {rule.role} occurs once, in files of rows", 'write occurs = "1" or "0..1"')
+            if rule.role in ("file_header", "file_trailer") and record.repeated:
+                self.find(place, f"{record.name}: a {rule.role} occurs once", 'write occurs = "1" or "0..1"')
+            if rule.role == "file_trailer" and self.xml:
+                self.find(place, f"{record.name}: an XML document has no trailer", "its last end tag says that it is whole")
             if self.edi and rule.role == "file_header" and (rule.segment or record.name) not in ENVELOPES[file.format]:
                 self.find(place, f"{record.name} is no envelope", f"a file_header is one of {', '.join(ENVELOPES[file.format])}")
             if rule.closes and rule.role != "detail":
@@ -517,7 +523,7 @@ class _Reader:
         for at, header in enumerate(headers):
             header.index = len(transaction.fields) + at
         for group in file.agree:
-            if not any(r.at(group) is not None for r in (headers or [transaction])):
+            if not any(r.at(group) is not None for r in (*headers, *([transaction] if self.xml or not headers else []))):
                 self.find(("[file].agree", "[file]"), f"no field {group!r} to agree with the name")
         return transaction
 
@@ -573,8 +579,27 @@ class _Reader:
                         self.find(place, f"a check of the whole {rule.scope} adds up counts and sums", "write { sum = … } or { count = … }")
                 for condition in (term.where, term.unless):
                     self.condition(place, condition)
+                self.spelled(place, term.dialect)
             self.condition(place, rule.skip)
+            self.spelled(place, rule.dialect)
         return good
+
+    def spelled(self, place: str, condition: Mapping[str, list[str]]) -> None:
+        for key, codes in condition.items():
+            if key not in (known := {f.name: get_args(f.type) for f in msgspec.structs.fields(Dialect)}):
+                self.find(place, f"the dialect has no key {key!r}", nearest(key, known))
+            for code in codes:
+                if key in known and code not in known[key]:
+                    self.find(place, f"{key} is never {code!r}", nearest(code, known[key]))
+
+    def spoken(self, rules: list[CheckRule], dialect: Mapping[str, str]) -> list[CheckRule]:
+        """The checks, and the terms of each, that hold in this dialect."""
+
+        def holds(condition: Mapping[str, list[str]]) -> bool:
+            return all(dialect.get(key) in codes for key, codes in condition.items())
+
+        asked = [replace(rule, equals=[t for t in rule.equals if holds(t.dialect)]) for rule in rules if holds(rule.dialect)]
+        return [rule for rule in asked if rule.equals]
 
     def resolve(self, place: str, name: str) -> FieldRule | None:
         record_name, _, field_name = name.rpartition(".")
@@ -646,8 +671,12 @@ def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
         yield "start and width belong to fixed columns, and there they are needed"
     if (format in EDI) != (f.at is not None) or (f.at is not None and not _ELEMENT.fullmatch(f.at)):
         yield 'at = "ELEMENT" or "ELEMENT.COMPONENT" belongs to segments, and there it is needed'
-    if f.read == "name" and format != "xml":
-        yield "only an element has a name to read"
+    if (f.read != "text" or f.otherwise) and format != "xml":
+        yield "read and otherwise belong to XML"
+    if f.read == "position" and f.type != "integer":
+        yield "a position is an integer"
+    if f.read != "text" and f.otherwise:
+        yield "otherwise leads to other texts"
 
 
 _KINDS: Final[dict[str, Kind]] = {

@@ -117,43 +117,66 @@ class Grammar:
         for record in layout.records.values():
             for at, f in enumerate(record.fields):
                 read, repeats = reader(f)
+                if f.read == "sign":
+                    read = _of_sign(read)
                 self._converters[record.name, at] = (read, Memo(read), Memo(_stripped(read))) if repeats else (read, read, read)
 
-    def value(self, record: Record, at: int, raw: str | None, groups: dict[str, str], names: dict[str, Any]) -> str:
+    def value(self, record: Record, at: int, raw: str | None, groups: dict[str, str], names: dict[str, Any], place: str) -> str:
         """Source of a field's value. `groups`: where a mark is found. Raises Wrong when a constant is none of the field."""
+        if record.fields[at].read == "position":
+            return place
         read, quick, stripped = self._converters[record.name, at]
         if raw is not None and raw.startswith(_MARK):
             chosen, name = (stripped, f"s_{record.name}_{at}") if raw[1] == "t" else (quick, f"q_{record.name}_{at}")
-            names[name] = chosen
+            names[name], names["blank"] = chosen, _blank
             if (group := groups.get(raw)) is None:
                 raise NotRegular
-            return f"{name}[{group}]" if isinstance(chosen, Memo) else f"{name}({group}{'.strip()' if raw[1] == 't' else ''})"
+            return f"{name}[{group}]" if isinstance(chosen, Memo) else f"{name}({group}{'.strip() or blank()' if raw[1] == 't' else ''})"
         if raw is not None and _MARK in raw:
             raise NotRegular
         name = f"k{len(names)}"
         names[name] = read(raw)
         return name
 
-    def row(self, record: Record, raw: Raw, groups: dict[str, str], names: dict[str, Any], only: frozenset[int] | None = None) -> str:
-        """Source of a record's tuple; child records that stand in lines are the lists that the function is given."""
-        values = [
-            self.value(record, at, raw[at], groups, names) if only is None or at in only else "None" for at in range(len(record.fields))
-        ]
+    def row(self, record: Record, raw: Raw, groups: dict[str, str], names: dict[str, Any], place: str = "1") -> str:
+        """Source of a record's tuple; child records that stand in lines are the lists that the function is given. `place`: its position."""
+        top = record is self.layout.transaction
+        values = [self.value(record, at, raw[at], groups, names, place) for at in range(len(record.fields))]
+        values += [f"heads[{at}]" for at in range(len(self.layout.headers))] if top else []
         for child, below in zip(record.children, raw[len(record.fields) :], strict=True):
-            if only is not None:
-                break
-            if child in self.lined:
+            if top and child in self.lined:
                 values.append(f"lists[{self.lined.index(child)}]")
             elif child.repeated:
-                values.append("[" + ", ".join(self.row(child, each, groups, names) for each in below) + "]")
+                values.append("[" + ", ".join(self.row(child, each, groups, names, str(n)) for n, each in enumerate(below, 1)) + "]")
             else:
                 values.append("None" if below is None else self.row(child, below, groups, names))
         return f"({', '.join(values)}{',' if values else ''})"
 
+    def skimmed(self, raw: Raw, groups: dict[str, str], names: dict[str, Any]) -> str:
+        """Source of the transaction's tuple with nothing but what has to agree with the file's name."""
+        top = self.layout.transaction
+        values = [self.value(top, at, raw[at], groups, names, "1") if at in self.agreeing else "None" for at in range(len(top.fields))]
+        return f"({', '.join(values)}{',' if values else ''})"
+
+
+def sign(raw: str | None) -> str | None:
+    """What a number begins with, for layouts that ask which way an amount goes."""
+    text = raw.strip() if raw else ""
+    return (text and ("-" if text[0] == "-" else "+")) or None
+
+
+def _of_sign(read: Callable[[str | None], Any]) -> Callable[[str | None], Any]:
+    return lambda raw: read(sign(raw))
+
+
+def _blank() -> str:
+    """A value that is nothing but blanks is looked at element by element: it may stand for another one."""
+    raise Wrong("", "a value", "blanks")
+
 
 def _stripped(read: Callable[[str | None], Any]) -> Callable[[str | None], Any]:
     def stripped(raw: str | None) -> Any:
-        return read(raw and raw.strip())
+        return read(raw and (raw.strip() or _blank()))
 
     return stripped
 
@@ -172,8 +195,10 @@ class Shapes:
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
-    def read(self, text: str, at: int, most: int, *, skim: bool = False) -> Read | None:
-        """The transaction that begins there, at most `most` characters; None when it is not written as one before. Raises Wrong."""
+    def read(self, text: str, at: int, most: int, heads: Raw, *, skim: bool = False) -> Read | None:
+        """The transaction that begins there, at most `most` characters; None when it is not written as one before. `heads`: records of
+        what stands around it. Raises Wrong.
+        """
         head = self._head
         found = head.match(text, at) if head is not None else None
         if found is None:
@@ -227,7 +252,7 @@ class Shapes:
         for needed in self._grammar.needed:
             if not lists[needed]:
                 return Read(None, end, 0, head.tags)
-        return Read(frame.read(values, last, lists), end, rows, head.tags)
+        return Read(frame.read(values, last, lists, heads), end, rows, head.tags)
 
     # ---- learning -------------------------------------------------------------------------------------------------
 
@@ -295,8 +320,8 @@ class Shapes:
         groups = {mark: f"h[{at}]" for at, mark in enumerate(head.marks)}
         groups |= {mark: f"t[{at}]" for at, mark in enumerate(tail.marks)} if tail is not None else {}
         names: dict[str, Any] = {}
-        source = f"def read(h, t, lists):\n    return {grammar.row(top, raw, groups, names)}\n"
-        skim = f"def skim(h, t):\n    return {grammar.row(top, raw, groups, names, grammar.agreeing)}\n"
+        source = f"def read(h, t, lists, heads):\n    return {grammar.row(top, raw, groups, names)}\n"
+        skim = f"def skim(h, t):\n    return {grammar.skimmed(raw, groups, names)}\n"
         rows = 1 + sum(_rows(child, below) for child, below in _below(top, raw) if child not in grammar.lined)
         self._learned += 1
         return Frame(function("read", source, names), function("skim", skim, names), rows)
@@ -307,7 +332,7 @@ class Shapes:
         lines = ["    pass"]
         for at, (record, raws) in enumerate(zip(self._grammar.lined, found, strict=True)):
             for raw in raws:
-                lines.append(f"    lists[{at}].append({self._grammar.row(record, raw, groups, names)})")
+                lines.append(f"    lists[{at}].append({self._grammar.row(record, raw, groups, names, f'len(lists[{at}]) + 1')})")
                 shape.rows += 1 + sum(_rows(child, below) for child, below in _below(record, raw))
         shape.line = function("line", "def line(v, lists):\n" + "\n".join(lines) + "\n", names)
 
@@ -423,7 +448,7 @@ def _deciding(layout: Layout) -> frozenset[str]:
 
 def _paths(record: Record, base: tuple[Step, ...]) -> Iterator[tuple[tuple[Step, ...], int]]:
     """Every path of a record and what hangs under it, from the transaction down, each with how deep it begins."""
-    for path in (record.where, *(steps(f.path or ".") for f in record.fields)):
+    for path in (record.where, *(steps(path) for f in record.fields for path in (f.path or ".", *f.otherwise))):
         start = base[:-1] if path and path[0].up else base
         yield (*start, *(step for step in path if step.names)), len(start)
     for child in record.children:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from lxml import etree
 
-from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, NotRegular, Shapes
+from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, NotRegular, Shapes, sign
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record, Step, steps
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
@@ -73,6 +73,7 @@ class Plan:
         """Whether the end of a file can be reached without reading every row: nothing adds up over the file."""
         self.end = re.compile(rf"</(?:[^\s<>/:]+:)?(?:{'|'.join(map(re.escape, self.names[-1]))})[ \t\r\n]*>").search
         self.grammar = Grammar(layout)
+        self.positions = {r.name: [at for at, f in enumerate(r.fields) if f.read == "position"] for r in layout.records.values()}
         self._learned: list[dict[object, Shapes]] = []
 
     def borrow(self) -> dict[object, Shapes]:
@@ -109,6 +110,7 @@ class XmlParser:
         """Known while the text stands between two transactions of one element; then the next one may be read from its text."""
         self._matched = False
         self._agreed: tuple[Any, ...] | None = None
+        self._heads: tuple[Any, ...] = ()
         self._rows = self._waiting = self._line = self._skipped = self._at = 0
         self._damage = self._name = ""
 
@@ -193,7 +195,7 @@ class XmlParser:
         file = self._layout.file
         self._matched = False
         try:
-            found = shapes.read(text, start, file.max_record, skim=skims)
+            found = shapes.read(text, start, file.max_record, self._heads, skim=skims)
         except Wrong:
             self._matched = True
             return None
@@ -249,6 +251,9 @@ class XmlParser:
             if not self._is_transaction(element):
                 continue
             last, self._waiting = element, 0
+            if self._above is None or element.getparent() is not self._above:
+                self._heads = tuple([self._head(record, element) for record in self._layout.headers])
+                self._kids.clear()
             yield self._unit(element)
             if whole and count == 1 and not matched and self._plan.short and not self._damage:
                 self._learn(text, element)
@@ -260,6 +265,24 @@ class XmlParser:
             self._shapes = self._learned_below(self._above)
         if self._waiting > self._layout.file.max_record + 2 * CHUNK:
             raise Refuse(f"more than {self._layout.file.max_record} bytes without a complete {self._layout.transaction.name}")
+
+    def _head(self, record: Record, element: Element) -> tuple[Any, ...] | None:
+        """What stands around a transaction: as far as the paths of both are the same, in the elements that it stands in itself."""
+        path, mine = record.steps, self._layout.transaction.steps[:-1]
+        same = next((at for at, (a, b) in enumerate(zip(path[:-1], mine, strict=False)) if a != b), min(len(path) - 1, len(mine)))
+        above = [*element.iterancestors()][::-1]
+        found = self._every(above[same], path[same:])
+        if len(found) > 1 or (not found and record.needed):
+            raise Refuse(f"expected one {record.name} before the first {self._layout.transaction.name}, got {len(found) or 'none'}")
+        if not found:
+            return None
+        line = self._place(found[0])
+        try:
+            row = self._read(record, found[0])
+        except Wrong as wrong:
+            raise Refuse(f"{wrong.field}: expected {wrong.expected}, got {wrong.got}", wrong.line or line) from None
+        self._ledger.agree(record.name, row, line)
+        return row
 
     def _learned_below(self, above: Element) -> Shapes | None:
         if not self._plan.short:
@@ -381,6 +404,8 @@ class XmlParser:
         self._rows += 1
         try:
             own: list[Any] = self._readers[record.name](element, self.kids, self.attributes, self._names)
+            if record is self._layout.transaction:
+                own += self._heads
             own += [self._children(child, element) for child in record.children]
         except Wrong as wrong:
             if "." not in wrong.field:
@@ -396,7 +421,10 @@ class XmlParser:
         if record.repeated:
             if not found and record.needed:
                 raise Wrong(record.name, f"at least one {record.name}", "none")
-            return [self._read(record, e) for e in found]
+            rows = [self._read(record, e) for e in found]
+            for at in self._plan.positions[record.name]:
+                rows = [(*row[:at], number, *row[at + 1 :]) for number, row in enumerate(rows, 1)]
+            return rows
         if len(found) > 1:
             raise Wrong(record.name, f"one {record.name}", f"{len(found)}")
         if not found and record.needed:
@@ -430,7 +458,7 @@ class XmlParser:
 
 def _reader(record: Record, *, bare: bool = False) -> Callable[..., list[Any]]:
     """One function that reads a record's own fields; elements on the way to several fields are looked up once. `bare`: their texts."""
-    names: dict[str, Any] = {"text": _text, "pick": _pick, "none": _NO_KIDS, "bare": _NO_ATTRIBUTES}
+    names: dict[str, Any] = {"text": _text, "pick": _pick, "none": _NO_KIDS, "bare": _NO_ATTRIBUTES, "sign": sign}
     lines: list[str] = []
     known: dict[tuple[Step, ...], str] = {(): "e"}
     opened: dict[str, str] = {}
@@ -465,22 +493,25 @@ def _reader(record: Record, *, bare: bool = False) -> Callable[..., list[Any]]:
 
     values: list[str] = []
     for at, f in enumerate(record.fields):
+        if f.read == "position":
+            values.append("1")
+            continue
         read, repeats = (_as_it_is, False) if bare else reader(f)
         names[f"c{at}"] = Memo(read) if repeats else read
-        path = _path(f.path)
-        if path[-1].attribute:
-            source = attributes(node(path[:-1]))
-            found = " or ".join(f"{source}.get({name!r})" for name in path[-1].names)
-        else:
-            variable = node(path)
-            found = f"(local[{variable}.tag] if {variable} is not None else None)" if f.read == "name" else f"text({variable})"
+        ways = []
+        for path in map(steps, (f.path or ".", *f.otherwise)):
+            if path[-1].attribute:
+                source = attributes(node(path[:-1]))
+                ways += [f"{source}.get({name!r})" for name in path[-1].names]
+            else:
+                variable = node(path)
+                ways.append(f"(local[{variable}.tag] if {variable} is not None else None)" if f.read == "name" else f"text({variable})")
+        found = " or ".join(ways)
+        if f.read == "sign" and not bare:
+            found = f"sign({found})"
         values.append(f"c{at}[{found}]" if repeats else f"c{at}({found})")
     body = "".join(f"    {line}\n" for line in [*lines, f"return [{', '.join(values)}]"])
     return function("read", f"def read(e, kids, attributes, local):\n{body}", names)
-
-
-def _path(text: str | None) -> tuple[Step, ...]:
-    return steps(text or ".")
 
 
 def _text(element: Element) -> str | None:
