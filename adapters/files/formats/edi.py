@@ -62,10 +62,13 @@ _PASSED_OVER: Final = ("TA1", "ISB", "ISE", "UGH", "UGT")
 class Kind:
     """A record, made ready: how its segment is told apart and read, and which segments may follow inside it."""
 
-    __slots__ = ("after", "blank", "children", "index", "linked", "needs", "options", "order", "parts", "read", "record", "tag", "tests")
+    __slots__ = (
+        "after", "blank", "children", "index", "linked", "name", "needs", "options", "order", "parts", "read", "record", "repeated",
+        "steps", "tag", "tests", "width",
+    )  # fmt: skip
 
     def __init__(self, record: Record, headers: int, format: str) -> None:
-        self.record, self.index = record, record.index
+        self.record, self.index, self.name, self.repeated = record, record.index, record.name, record.repeated
         self.tag = record.rule.segment or record.name
         self.tests = [(*_place(at), frozenset(codes)) for at, codes in record.rule.when.items()]
         self.linked = record.rule.id is not None
@@ -77,7 +80,11 @@ class Kind:
         self.after: list[Record] = []
         """Children that must be there before the loop that is the transaction, and behind it."""
         self.blank: list[Any] = [None] * headers
-        self.read = _reader(record, format)
+        self.steps: dict[str, tuple[int, Kind]] = {}
+        """Inside a transaction: where a segment goes that can be only one, by its tag: how many records up, and what it is."""
+        self.read = _reader(record, headers, format)
+        self.width = len(record.fields) + sum(record.holds(child) for child in record.children)
+        """Values that a mapping sees of what stands around a transaction."""
 
     def empty(self) -> list[Any]:
         """What stands behind a row's own fields before anything was read."""
@@ -120,6 +127,8 @@ class Plan:
                 behind = behind or child.leads
                 if child.needed and not child.leads:
                     (kind.after if behind else kind.needs).append(child)
+        for kind in kinds.values():
+            kind.steps = _steps(kind, kinds[transaction.name], kinds)
         self.envelopes = {kinds[r.name].tag: kinds[r.name] for r in layout.headers if r.rule.role == "file_header"}
         self.transaction = kinds[transaction.name]
         self.top = kinds[(*transaction.above, transaction)[0].name]
@@ -136,6 +145,24 @@ class Plan:
         """An element as people of that standard call it: PO102, SVC01-2; QTY 1.2."""
         element, dot, component = at.partition(".")
         return f"{tag}{element:0>2}{dot and '-'}{component}" if self.layout.file.format == "x12" else f"{tag} {at}"
+
+
+def _steps(kind: Kind, transaction: Kind, kinds: Mapping[str, Kind]) -> dict[str, tuple[int, Kind]]:
+    found: dict[str, tuple[int, Kind] | None] = {}
+    here, ups = kind, 0
+    while True:
+        for tag, options in here.options.items():
+            only = options[0] if len(options) == 1 else None
+            sure = only is not None and not (only.tests or only.linked or only.parts)
+            found.setdefault(tag, (ups, only) if sure and only is not None else None)
+        if here is transaction:
+            up = kinds[here.record.parent.name].options[here.tag] if here.record.parent is not None else []
+            if up == [here] and not (here.tests or here.linked or here.parts):
+                found.setdefault(here.tag, (ups + 1, here))
+            return {tag: step for tag, step in found.items() if step is not None}
+        if here.record.parent is None:
+            return {}
+        here, ups = kinds[here.record.parent.name], ups + 1
 
 
 def _file_wide(check: CheckRule) -> CheckRule:
@@ -195,10 +222,16 @@ class EdiParser:
         self._held: Held | None = None
         self._head_wrong: Wrong | None = None
         self._ids: dict[str, Frame] = {}
-        self._number = self._line = self._began = 0
+        self._number = self._began = 0
+        self._texts: list[str] = []
+        self._index = self._counted = 0
+        self._lines = 1
+        self._newline = False
         self._given = 0
         self._damage = self._name = ""
         self._opening: Open | None = None
+        self._around_now: tuple[list[Open], Open | None, list[str]] | None = None
+        self._around_of: Frame | None = None
         self._repeated: tuple[int, ...] = ()
         self._others: dict[str, int] = {}
         self._counts = dict.fromkeys(plan.layout.records, 0)
@@ -215,21 +248,61 @@ class EdiParser:
         self._agreeing = agreeing & {h.name for h in self._plan.layout.headers} or (agreeing & {self._plan.transaction.record.name})
         segments = Interchanges(source, file.format, file.encoding, file.max_record)
         syntax: Syntax | None = None
-        for syntax, texts in segments.blocks():
-            self._line = segments.line
-            newline = syntax.terminator == "\n"
-            for text in texts:
-                bare = text.strip(BLANK)
+        counts, most, transaction = self._counts, file.max_records, self._plan.transaction
+        agrees = transaction.name in self._agreeing
+        for syntax, texts, clean in segments.blocks():
+            self._texts, self._index, self._counted, self._lines = texts, 0, 0, segments.line
+            self._newline = syntax.terminator == "\n"
+            element, component, repetition = syntax.element, syntax.component, syntax.repetition
+            broken = not self._newline and any("\n" in t or "\r" in t for t in texts)
+            for index, text in enumerate(texts):
+                bare = text.strip()
                 if not bare:
-                    self._line += newline or text.count("\n")
                     continue
                 self._number += 1
-                if not newline and "\n" in text:
-                    self._line += text.count("\n", 0, len(text) - len(text.lstrip(BLANK)))
-                yield from self._segment(text, bare, syntax)
-                self._line += newline or text.rstrip(BLANK).count("\n", len(text) - len(text.lstrip(BLANK)))
-                if not newline and text and text[-1] in "\r\n":
-                    self._line += text.count("\n", len(text.rstrip(BLANK)))
+                self._index = index
+                fine = clean and not (broken and ("\n" in bare or "\r" in bare)) and not (repetition and repetition in bare)
+                held, where = self._held, self._here
+                if fine and held is not None and where is not None and held.segments < most:  # the short way of what goes well
+                    elements = bare.split(element)
+                    step = where.kind.steps.get(elements[0])
+                    if step is not None:
+                        ups, kind = step
+                        while ups:
+                            where = where.up  # type: ignore[union-attr]  # as many as there are
+                            ups -= 1
+                        assert where is not None  # noqa: S101  # for the type alone
+                        place, at = where.at, kind.order
+                        if kind is transaction and (where is not self._around_of or self._head_wrong is not None or agrees):
+                            pass
+                        elif where.wanted and (at > place or (at == place and (kind.repeated or where.row[kind.index] is None))):
+                            try:
+                                row = kind.read(elements, component)
+                            except Wrong:
+                                row = None
+                            if row is not None:
+                                counts[kind.name] += 1
+                                if kind is transaction:
+                                    yield self._close(syntax)
+                                    self._follow(kind, row, where, text)
+                                    continue
+                                value: Any = row
+                                if kind.children:
+                                    value = Frame(kind, row, where, self._number)
+                                    if kind.needs or kind.after:
+                                        held.frames.append(value)
+                                if kind.repeated:
+                                    where.row[kind.index].append(value)
+                                else:
+                                    where.row[kind.index] = value
+                                where.at = at
+                                self._here = value if kind.options else where
+                                held.segments += 1
+                                if held.bytes < MOST_RAW:
+                                    held.bytes += len(text) + 1
+                                    held.texts.append(text)
+                                continue
+                yield from self._segment(text, bare, syntax, fine=fine)
         if syntax is None:
             raise Refuse("the file is empty")
         if self._open:
@@ -245,14 +318,26 @@ class EdiParser:
 
     # ---- envelopes ------------------------------------------------------------------------------------------------
 
-    def _segment(self, text: str, bare: str, syntax: Syntax) -> Iterator[Unit]:
+    @property
+    def _line(self) -> int:
+        """Of the segment that is looked at: lines are counted only when somebody asks."""
+        for text in self._texts[self._counted : self._index]:
+            self._lines += text.count("\n") + self._newline
+        self._counted = self._index
+        text = self._texts[self._index] if self._index < len(self._texts) else ""
+        return self._lines + text.count("\n", 0, len(text) - len(text.lstrip()))
+
+    def _segment(self, text: str, bare: str, syntax: Syntax, *, fine: bool) -> Iterator[Unit]:
+        if not fine and not (bare := bare.strip(BLANK)):
+            self._number -= 1
+            return
         elements = bare.split(syntax.element)
         tag = elements[0]
         damaged = None
         self._repeated = ()
         if syntax.repetition and syntax.repetition in bare:
             self._repeated = tuple(at for at, cell in enumerate(elements) if syntax.repetition in cell)
-        if not bare.isascii() or "\n" in bare or "\r" in bare or _CONTROLS.search(bare):
+        if not fine and (not bare.isascii() or "\n" in bare or "\r" in bare or _CONTROLS.search(bare)):
             elements, damaged, syntax = self._mended(bare, syntax)
         if (control := self._plan.controls.get(tag)) is not None:
             yield from self._opened(tag, control, elements, text, syntax, damaged)
@@ -274,6 +359,14 @@ class EdiParser:
             inner = ["GS"]
         return " or ".join([*inner, self._open[-1].control.closes])
 
+    def _follow(self, kind: Kind, row: list[Any], up: Frame, text: str) -> None:
+        """A transaction right behind another: what stands around them is the same."""
+        first = len(kind.record.fields)
+        for at, header in enumerate(self._plan.layout.headers, first):
+            row[at] = self._heads.get(header.name)
+        frame = self._here = Frame(kind, row, up, self._number)
+        self._held = Held(frame, self._number, self._line, None, [text], len(text) + 1, 1, [frame] if kind.needs or kind.after else [])
+
     def _opened(self, tag: str, control: Control, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> Iterator[Unit]:
         if self._open and self._open[-1].control.level >= control.level:
             last = self._open[-1]
@@ -291,6 +384,7 @@ class EdiParser:
             outer.groups += control.level == GROUP
             outer.messages += control.level == MESSAGE
         reference = elements[control.reference].split(syntax.component or "\0")[0].strip() if len(elements) > control.reference else ""
+        self._around_now = None
         self._open.append(Open(tag, control, reference, self._number, text))
         for closed in [t for t, k in self._plan.envelopes.items() if self._plan.controls[t].level >= control.level]:
             self._heads.pop(self._plan.envelopes[closed].record.name, None)
@@ -443,7 +537,7 @@ class EdiParser:
                 raise damaged
             if self._repeated and (f := next((f for f in kind.record.fields if _place(f.at or "")[0] in self._repeated), None)):
                 raise Wrong(f.name, "one value", f"{elements[_place(f.at or '')[0]].count(syntax.repetition) + 1} repetitions")
-            row = [*kind.read(elements, syntax.component), *kind.empty()]
+            row = list(kind.read(elements, syntax.component))
             for part in kind.parts:
                 self._divide(part, elements, row, syntax)
             if name in self._agreeing:
@@ -550,13 +644,16 @@ class EdiParser:
 
     def _around(self, where: Frame) -> None:
         """What stands around a transaction is complete when the first one begins."""
+        if where is self._around_of:
+            return
+        self._around_of, self._around_now = where, None
         for frame in reversed(list(_path(where))):
             if frame.frozen is None:
                 try:
                     for child in frame.kind.needs:
                         if not frame.row[child.index]:
                             raise Wrong(f"{frame.kind.record.name} ({self._where()})", child.name, "none before the first transaction")
-                    frame.frozen = self._frozen(frame)
+                    frame.frozen = self._frozen(frame)[: frame.kind.width]
                 except Wrong as wrong:
                     self._spoil(wrong, head=True)
                     frame.frozen = ()
@@ -588,7 +685,7 @@ class EdiParser:
                     self.ending.find(f"segment {self._number}: {finding}")
             for kind in self._plan.ancestors:
                 self._heads.pop(kind.record.name, None)
-        self._here = self._head_wrong = None
+        self._here = self._head_wrong = self._around_of = None
 
     def _close(self, syntax: Syntax) -> Unit:
         """The transaction ends. Its row is complete, or what is wrong is known."""
@@ -676,24 +773,15 @@ class EdiParser:
         around = next((f for f in _path(self._here) if f.kind is self._plan.top or f.kind.record.leads), None)
         if around is not None and len(around.texts) < MOST_AROUND:
             around.texts.append(text)
+            self._around_now = None
 
     def _around_it(self, held: Held, syntax: Syntax) -> Callable[[], tuple[bytes, bytes]]:
         """The envelopes, and of a loop the segments of its message in front of it; with counts that hold for this one."""
-        envelopes = [o for o in self._open if o.control.level != MESSAGE]
-        frames = [] if self._plan.top is self._plan.transaction else [f.texts for f in reversed(list(_path(self._here))) if f.texts]
-        opened = [*envelopes, *([self._opening] if frames and self._opening is not None else [])]
-
-        def around() -> tuple[bytes, bytes]:
-            before = [text.lstrip(BLANK) for text in (*(o.text for o in envelopes), *(t for texts in frames for t in texts))]
-            behind = []
-            for each in reversed(opened):
-                control = each.control
-                count = len(before) - len(envelopes) + held.segments + 1 if control.level == MESSAGE else 1
-                stated = [str(count), each.reference] if control.counts == 1 else [each.reference, str(count)]
-                behind.append(syntax.element.join([control.closes, *stated]))
-            return syntax.advice.encode("latin-1") + (syntax.raw(before) if before else b""), syntax.raw(behind) if behind else b""
-
-        return around
+        if self._around_now is None:
+            frames = [] if self._plan.top is self._plan.transaction else [f.texts for f in reversed(list(_path(self._here))) if f.texts]
+            envelopes = [o for o in self._open if o.control.level != MESSAGE]
+            self._around_now = envelopes, self._opening if frames else None, [text for texts in frames for text in texts]
+        return partial(_stands_around, syntax, *self._around_now, held)
 
     def _mended(self, bare: str, syntax: Syntax) -> tuple[list[str], Wrong | None, Syntax]:
         """Elements of a segment that is not plain ASCII on one line, with components parted by a sign that no text holds: a released one
@@ -729,6 +817,17 @@ def _path(frame: Frame | None) -> Iterator[Frame]:
         frame = frame.up
 
 
+def _stands_around(syntax: Syntax, envelopes: list[Open], message: Open | None, front: list[str], held: Held) -> tuple[bytes, bytes]:
+    before = [text.lstrip(BLANK) for text in (*(o.text for o in envelopes), *front)]
+    behind = []
+    for each in reversed([*envelopes, *([message] if message is not None else [])]):
+        control = each.control
+        count = len(front) + held.segments + 1 if control.level == MESSAGE else 1
+        stated = [str(count), each.reference] if control.counts == 1 else [each.reference, str(count)]
+        behind.append(syntax.element.join([control.closes, *stated]))
+    return syntax.advice.encode("latin-1") + (syntax.raw(before) if before else b""), syntax.raw(behind) if behind else b""
+
+
 def _raw(syntax: Syntax, texts: list[str]) -> bytes:
     return syntax.raw(texts)[:MOST_RAW]
 
@@ -743,8 +842,10 @@ def _place(at: str) -> tuple[int, int]:
 # ---- fields ---------------------------------------------------------------------------------------------------------
 
 
-def _reader(record: Record, format: str) -> Callable[[list[str], str], list[Any]]:
-    """One function that reads a segment's declared elements (`r`, the tag first; `c`, the component separator). Raises Wrong."""
+def _reader(record: Record, headers: int, format: str) -> Callable[[list[str], str], Any]:
+    """One function that reads a segment's declared elements (`r`, the tag first; `c`, the component separator): a tuple, or a list where
+    something may come to stand below it. Raises Wrong.
+    """
     names: dict[str, Any] = {"blank": [""] * 100}
     parts: dict[int, int] = {}
     cells: list[tuple[int, int, FieldRule]] = []
@@ -770,7 +871,9 @@ def _reader(record: Record, format: str) -> Callable[[list[str], str], list[Any]
         if f.format == "dtm":
             cell = f"p{element}[1] + ':' + p{element}[2]"
         values.append(f"f{at}[{cell}]" if repeats else f"f{at}({cell})")
-    body = "".join(f"    {line}\n" for line in [*lines, f"return [{', '.join(values)}]"])
+    values += ["None"] * headers + ["[]" if child.repeated else "None" for child in record.children]
+    made = f"[{', '.join(values)}]" if headers or record.children else f"({', '.join(values)}{',' if values else ''})"
+    body = "".join(f"    {line}\n" for line in [*lines, f"return {made}"])
     return function("read", f"def read(r, c):\n{body}", names)
 
 

@@ -19,6 +19,7 @@ BLANK: Final = " \t\r\n\x00\x1a\ufeff"
 """What may stand between interchanges and behind the last one."""
 _MARKS: Final = 0xE000
 """A released character is held as itself plus this, so that no separator is seen in it: texts are read as ISO 8859-1 until then."""
+_CONTROLS: Final = (*range(32), 127)
 _MARKED: Final = re.compile("[\ue000-\ue0ff]")
 _CHARACTER_SETS: Final = {
     "UNOA": "", "UNOB": "", "UNOC": "iso8859-1", "UNOD": "iso8859-2", "UNOE": "iso8859-5", "UNOF": "iso8859-7",
@@ -65,8 +66,10 @@ class Interchanges:
         """The last segment of the file has no terminator."""
         self._held = ""
 
-    def blocks(self) -> Iterator[tuple[Syntax, list[str]]]:
-        """Whole segments without their terminators, with blanks and line ends around them; an interchange begins a block. Raises Refuse."""
+    def blocks(self) -> Iterator[tuple[Syntax, list[str], bool]]:
+        """Whole segments without their terminators, with blanks and line ends around them, and whether they hold nothing but printable
+        ASCII on one line each; an interchange begins a block. Raises Refuse.
+        """
         buffer, syntax, next_line, began = "", None, 1, False
         while True:
             raw = self._source.read(BLOCK)
@@ -97,7 +100,7 @@ class Interchanges:
                         segments.pop()
                     elif ended is not True:
                         self.unterminated = True
-                    yield syntax, segments
+                    yield syntax, segments, _clean(part, syntax)
                 if ended:
                     if syntax.release:
                         buffer, self._held = _MARKED.sub(lambda m, s=syntax: s.release + _unmarked(m), buffer) + self._held, ""  # type: ignore[misc]  # bound now
@@ -232,6 +235,14 @@ class Interchanges:
             return None
         head = text[start : start + ended.start()]
         return Syntax(ended[0] if ended[0] == "'" or head.count(element) > 3 else "'", element, component, "", "?", encoding, "UNZ"), start
+
+
+def _clean(text: str, syntax: Syntax) -> bool:
+    if not text.isascii():
+        return False
+    signs = f"{syntax.terminator}{syntax.element}{syntax.component}{syntax.repetition}\t\r\n".encode()
+    raw = text.encode()
+    return len(raw.translate(None, bytes(c for c in _CONTROLS if c not in signs))) == len(raw)
 
 
 def _first(text: str) -> str:
