@@ -71,9 +71,11 @@ class Steady:
 
 
 def housekeeping(
-    books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, audit: timedelta, now: Now
+    books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, audit: timedelta, webhooks: timedelta, now: Now
 ) -> list[Every | Steady]:
-    """`retention` of stored answers and delivered events, `audit` of the audit log and of keys that have ended."""
+    """`retention` of stored answers and delivered events, `audit` of the audit log and of keys that have ended, `webhooks` of what waits
+    for a receiver, dead letters included.
+    """
 
     def purge(name: str, job: Callable[[datetime], Awaitable[int]], kept: timedelta) -> Every:
         async def purged() -> int:
@@ -86,6 +88,7 @@ def housekeeping(
         Steady("orders", process.run),
         Every("reservations", reservations.expire, 5.0),
         purge("answers", books.idempotency.purge, retention),
+        purge("webhooks", books.webhooks.purge, webhooks),
         purge("events", books.outbox.purge, retention),
         purge("audit", books.audit.purge, audit),
         purge("keys", books.clients.purge_keys, audit),

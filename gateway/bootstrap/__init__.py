@@ -2,7 +2,7 @@
 
 from adapters.files.spec import FeedOptions
 from gateway.bootstrap.checking import SPECS, Checked, check, goes_by, parse_xml, types
-from gateway.bootstrap.desk import client_desk
+from gateway.bootstrap.desk import client_desk, open_webhook_desk
 from gateway.bootstrap.foundation import open_books, pepper, store_options, trace_folder
 from gateway.bootstrap.reviewing import open_review
 from gateway.bootstrap.running import Product, product
@@ -17,6 +17,7 @@ __all__ = [
     "goes_by",
     "open_books",
     "open_review",
+    "open_webhook_desk",
     "parse_xml",
     "pepper",
     "product",

@@ -9,17 +9,22 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from adapters.broker.driver import RabbitPublisher
 from adapters.broker.spec import BrokerOptions
 from adapters.driver import Connection
+from adapters.options import Tls
 from adapters.recording import Captures
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
+from adapters.webhook.driver import HttpWebhooks
+from adapters.webhook.spec import WebhookOptions
+from adapters.wire import client_tls
 from contracts.books import Books
-from contracts.ports import Publisher
+from contracts.ports import Publisher, WebhookSender
 from contracts.quota import Ledger
 from contracts.versions import HISTORY
 from gateway import estate as estates
@@ -29,9 +34,10 @@ from gateway.edge.audit import Audit
 from gateway.edge.pressure import Pressure
 from gateway.edge.tls import ServerTls, server_context
 from gateway.edge.usage import Usage
-from gateway.estate import Estate, Events
+from gateway.estate import Estate, Events, Webhooks
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id
+from gateway.services.courier import Courier, Fanout
 from gateway.services.relay import Relay, Subscribers, Versioned, announced
 from observability import Recorder
 from observability.export import Otlp
@@ -52,13 +58,13 @@ def store_options(estate: Estate, data: Path, environment: Mapping[str, str]) ->
         url = f"sqlite:///{(data / url.removeprefix('sqlite:')).absolute()}"
     try:
         return StoreOptions(
-            url=url, connections=estate.store.connections, statement_cache=estate.store.statement_cache, source=_source(estate)
+            url=url, connections=estate.store.connections, statement_cache=estate.store.statement_cache, source=source_of(estate)
         )
     except ValueError as exc:
         raise LookupError(f"[store] url: {exc}") from exc
 
 
-def _source(estate: Estate) -> str:
+def source_of(estate: Estate) -> str:
     """CloudEvents `source`."""
     return f"/tillgate/{estate.estate.name}"
 
@@ -69,6 +75,15 @@ def _broker(events: Events, environment: Mapping[str, str]) -> BrokerOptions:
         return BrokerOptions(url=url, exchange=events.exchange, unroutable=events.unroutable, tls=resolved(events.tls, environment))
     except ValueError as exc:
         raise LookupError(f"[events] rabbitmq: {exc}") from exc
+
+
+async def open_webhooks(webhooks: Webhooks, environment: Mapping[str, str]) -> HttpWebhooks:
+    """Raises LookupError."""
+    try:
+        options = WebhookOptions(networks=webhooks.networks, limit=webhooks.limit, tls=resolved(webhooks.tls, environment))
+        return HttpWebhooks(options, await asyncio.to_thread(client_tls, options.tls) if options.tls != Tls() else None)
+    except (ValueError, OSError) as exc:
+        raise LookupError(f"[webhooks]: {exc}") from exc
 
 
 @asynccontextmanager
@@ -108,6 +123,8 @@ class Foundation:
     ring: Ring
     subscribers: Subscribers
     relay: Relay
+    webhooks: WebhookSender
+    courier: Courier
     zones: Zones
     captures: Captures
     pressure: Pressure
@@ -147,6 +164,10 @@ async def foundation(
             await broker.start()
             stack.push_async_callback(broker.close)
             publishers.append(Versioned(broker, HISTORY, estate.events.version or HISTORY.newest.date))
+        fanout = Fanout(books.webhooks, now, estate.webhooks.queue)
+        publishers.append(fanout)
+        webhooks = await open_webhooks(estate.webhooks, environment)
+        stack.push_async_callback(webhooks.close)
         ledger = await stack.enter_async_context(open_ledger(estate, environment))
         secret = await pepper(books)
         audit = Audit(books.audit, books.clients, now)
@@ -157,7 +178,7 @@ async def foundation(
             environment=environment,
             connections=connections,
             now=now,
-            source=_source(estate),
+            source=source_of(estate),
             books=books,
             secret=secret,
             audit=audit,
@@ -168,6 +189,17 @@ async def foundation(
             ring=ring,
             subscribers=subscribers,
             relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),
+            webhooks=webhooks,
+            courier=Courier(
+                books.webhooks,
+                webhooks,
+                HISTORY,
+                secret,
+                recorder,
+                now,
+                nudge=fanout.nudge,
+                keep=timedelta(seconds=estate.webhooks.keep),
+            ),
             zones=Zones(ZoneInfo(estate.estate.time_zone)),
             captures=Captures(),
             pressure=Pressure(estate.edge.max_requests, estate.edge.max_waiting),
@@ -186,6 +218,7 @@ def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
         "[estate] time_zone": (old.estate.time_zone, new.estate.time_zone),
         "[store]": (old.store, new.store),
         "[events]": (old.events, new.events),
+        "[webhooks]": (old.webhooks, new.webhooks),
         "[shared]": (old.shared, new.shared),
         "[telemetry]": (old.telemetry, new.telemetry),
         "[edge] host": (old.edge.host, new.edge.host),

@@ -185,6 +185,7 @@ class Product:
         async with asyncio.TaskGroup() as group:
             self._working = group
             group.create_task(supervised("relay", self.relay.run, self.stop), name="relay")
+            group.create_task(supervised("webhooks", self._base.courier.run, self.stop), name="webhooks")
             group.create_task(supervised("zones", self._learn_zones, self.stop), name="zones")
             self._put_to_work(self.current)
             await self.stop.wait()

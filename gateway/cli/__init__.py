@@ -46,9 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serving,
         tour,
         versions,
+        webhooks,
     )
 
-    modules = (serving, tour, checking, connecting, mapping, impact, clients, versions, operating, recording, proving, publishing, causes)
+    modules = (
+        serving,
+        tour,
+        checking,
+        connecting,
+        mapping,
+        impact,
+        clients,
+        versions,
+        webhooks,
+        operating,
+        recording,
+        proving,
+        publishing,
+        causes,
+    )
     for module in modules:
         for command in module.COMMANDS:
             cli.add_command(command)

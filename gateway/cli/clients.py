@@ -49,22 +49,22 @@ class Gateway:
         return [client async for page in self.pages("/admin/clients", {}, Clients) for client in page.items]
 
     async def show(self, name: str) -> ClientView:
-        return await self._ask("GET", _of(name), ClientView)
+        return await self.ask("GET", _of(name), ClientView)
 
     async def add(self, wanted: NewClient) -> IssuedKey:
-        return await self._ask("POST", "/admin/clients", IssuedKey, wanted)
+        return await self.ask("POST", "/admin/clients", IssuedKey, wanted)
 
     async def change(self, name: str, change: ClientChange) -> ClientView:
-        return await self._ask("POST", _of(name), ClientView, change)
+        return await self.ask("POST", _of(name), ClientView, change)
 
     async def rotate(self, name: str, rotation: Rotation) -> IssuedKey:
-        return await self._ask("POST", f"{_of(name)}/keys", IssuedKey, rotation)
+        return await self.ask("POST", f"{_of(name)}/keys", IssuedKey, rotation)
 
     async def end_key(self, name: str, prefix: str) -> ClientView:
-        return await self._ask("DELETE", f"{_of(name)}/keys/{quote(prefix, safe='')}", ClientView)
+        return await self.ask("DELETE", f"{_of(name)}/keys/{quote(prefix, safe='')}", ClientView)
 
     async def remove(self, name: str) -> None:
-        await self._ask("DELETE", _of(name), ClientView)
+        await self.ask("DELETE", _of(name), ClientView)
 
     async def pages(self, path: str, query: dict[str, str], kind: type[K]) -> AsyncIterator[K]:
         """Along the links to the next page."""
@@ -77,7 +77,7 @@ class Gateway:
                 following, query = next_of(answer.headers.get("Link", "")), {}
                 yield msgspec.json.decode(await answer.read(), type=kind)
 
-    async def _ask(self, method: str, path: str, kind: type[K], body: msgspec.Struct | None = None) -> K:
+    async def ask(self, method: str, path: str, kind: type[K], body: msgspec.Struct | None = None) -> K:
         from gateway.cli.recording import asked
 
         content = msgspec.json.encode(body) if body is not None else None
@@ -92,20 +92,20 @@ def _of(name: str) -> str:
 @asynccontextmanager
 async def _desk(settings: Settings, url: str | None, key: str | None) -> AsyncIterator[Desk]:
     if url:
-        yield Gateway(settings, url, _needed(key))
+        yield Gateway(settings, url, needed(key))
         return
     estate, _ = read(settings.estate)
     async with open_books(settings.estate, settings.books) as books:
         yield client_desk(books.clients, await pepper(books), estate, Actor(f"command line: {who()}"))
 
 
-def _needed(key: str | None) -> str:
+def needed(key: str | None) -> str:
     if not key:
         raise click.BadParameter("a gateway wants the key of an operator; better in TILLGATE_KEY", param_hint="--key")
     return key
 
 
-def _through(command: Any) -> Any:
+def through(command: Any) -> Any:
     """Options of a command that works on the books at hand, or through a gateway."""
     command = click.option("--key", envvar="TILLGATE_KEY", default=None, help="Of an operator; better in TILLGATE_KEY.")(command)
     where = "A running gateway, which is asked instead of the books at hand."
@@ -174,7 +174,7 @@ def clients() -> None:
 @click.option("--store", "stores", multiple=True, help="Bound to these locations. Default: all.")
 @_CERTIFICATE
 @_EXPIRES
-@_through
+@through
 @click.pass_obj
 def add(
     settings: Settings,
@@ -208,7 +208,7 @@ def add(
 @click.argument("name")
 @click.option("--overlap", type=click.IntRange(0, 8760), default=24, show_default=True, help="Hours for which older keys still work.")
 @_EXPIRES
-@_through
+@through
 @click.pass_obj
 def rotate(settings: Settings, name: str, overlap: int, days: int | None, url: str | None, key: str | None) -> None:
     """A new key; older ones end after the overlap."""
@@ -219,7 +219,7 @@ def rotate(settings: Settings, name: str, overlap: int, days: int | None, url: s
 @clients.command("revoke")
 @click.argument("name")
 @click.argument("prefix")
-@_through
+@through
 @click.pass_obj
 def revoke(settings: Settings, name: str, prefix: str, url: str | None, key: str | None) -> None:
     """End one key now (within two seconds). PREFIX: what stands between the first two _ of the key."""
@@ -229,7 +229,7 @@ def revoke(settings: Settings, name: str, prefix: str, url: str | None, key: str
 @clients.command("pin")
 @click.argument("name")
 @click.argument("version", type=_VERSION)
-@_through
+@through
 @click.pass_obj
 def pin(settings: Settings, name: str, version: str, url: str | None, key: str | None) -> None:
     """Pin a client to an API version."""
@@ -244,7 +244,7 @@ def pin(settings: Settings, name: str, version: str, url: str | None, key: str |
 @_CERTIFICATE
 @click.option("--no-certificates", is_flag=True, help="None stands for it any more.")
 @click.option("--quota", default=None)
-@_through
+@through
 @click.pass_obj
 def change(
     settings: Settings,
@@ -274,7 +274,7 @@ def change(
 
 @clients.command("suspend")
 @click.argument("name")
-@_through
+@through
 @click.pass_obj
 def suspend(settings: Settings, name: str, url: str | None, key: str | None) -> None:
     """Refuse a client from now on (within two seconds)."""
@@ -283,7 +283,7 @@ def suspend(settings: Settings, name: str, url: str | None, key: str | None) -> 
 
 @clients.command("resume")
 @click.argument("name")
-@_through
+@through
 @click.pass_obj
 def resume(settings: Settings, name: str, url: str | None, key: str | None) -> None:
     """Let a suspended client in again."""
@@ -292,7 +292,7 @@ def resume(settings: Settings, name: str, url: str | None, key: str | None) -> N
 
 @clients.command("remove")
 @click.argument("name")
-@_through
+@through
 @click.pass_obj
 def remove(settings: Settings, name: str, url: str | None, key: str | None) -> None:
     """Remove a client with its keys. What it ordered stays."""
@@ -302,7 +302,7 @@ def remove(settings: Settings, name: str, url: str | None, key: str | None) -> N
 @clients.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True)
-@_through
+@through
 @click.pass_obj
 def show(settings: Settings, name: str, as_json: bool, url: str | None, key: str | None) -> None:
     """One client with all its keys, ended ones too."""
@@ -312,7 +312,7 @@ def show(settings: Settings, name: str, as_json: bool, url: str | None, key: str
 
 @clients.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One line per client.")
-@_through
+@through
 @click.pass_obj
 def list_(settings: Settings, as_json: bool, url: str | None, key: str | None) -> None:
     """All clients, each with the keys that work."""
@@ -351,7 +351,7 @@ def _moment(at: datetime | None) -> str:
 @click.option("--client", default=None, help="What it changed or tried, and what concerns it.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One line per entry.")
-@_through
+@through
 @click.pass_obj
 def audit(
     settings: Settings, since: datetime | None, client: str | None, limit: int, as_json: bool, url: str | None, key: str | None
@@ -362,7 +362,7 @@ def audit(
     async def of_gateway() -> list[AuditEntry]:
         query = {"limit": str(min(limit, 200)), **({"client": client} if client else {}), **({"since": after.isoformat()} if after else {})}
         found: list[AuditEntry] = []
-        async for page in Gateway(settings, url or "", _needed(key)).pages("/admin/audit", query, AuditLog):
+        async for page in Gateway(settings, url or "", needed(key)).pages("/admin/audit", query, AuditLog):
             found += page.items
             if len(found) >= limit:
                 break

@@ -30,6 +30,7 @@ from gateway.estate.tables import (
     Shared,
     System,
     Versions,
+    Webhooks,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Source",
     "System",
     "Versions",
+    "Webhooks",
     "brown_outs",
     "decode",
     "element",

@@ -123,6 +123,7 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
     yield from _lint_edge(estate.edge, source)
     yield from _lint_identity(estate.identity, source)
     yield from _lint_versions(estate, source)
+    yield from _lint_webhooks(estate, source)
     for name, quota in estate.quota.items():
         yield from _lint_quota(name, quota, source)
     if "standard" not in names.get("quota", set()):
@@ -194,6 +195,16 @@ def _lint_identity(identity: Identity, source: Source) -> Iterator[Finding]:
 
 _ADDRESS = re.compile(r"(https?://|/)[!#-;=?-~]*")
 """It stands between < and > in a header."""
+
+
+def _lint_webhooks(estate: Estate, source: Source) -> Iterator[Finding]:
+    for at, network in enumerate(estate.webhooks.networks):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as exc:
+            yield source.finding(("webhooks", "networks", str(at)), f"[webhooks]: {exc}", "write it as 10.20.0.0/16")
+    if float(estate.webhooks.limit) > 20:
+        yield source.finding(("webhooks", "limit"), "[webhooks]: expected a limit of at most 20s", "another process takes over after 30 s")
 
 
 def _lint_versions(estate: Estate, source: Source) -> Iterator[Finding]:

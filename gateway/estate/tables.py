@@ -235,6 +235,23 @@ class Events(Entry, frozen=True, kw_only=True):
     tls: Tls = Tls()
 
 
+class Webhooks(Entry, frozen=True, kw_only=True):
+    """Receivers of events over HTTP; who they are is looked after by command or over the admin API, not here."""
+
+    networks: tuple[str, ...] = ()
+    """Networks that are not public and may hold receivers all the same, as `10.20.0.0/16`; `127.0.0.1/32` allows this machine, also by
+    http."""
+    queue: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    """Most events that wait for one receiver; what comes on top is counted as missed."""
+    limit: Duration = Duration(10)
+    """Within which a receiver has answered; at most 20 s."""
+    keep: Duration = Duration(3 * 86_400)
+    """An event that could not be delivered for so long is a dead letter."""
+    keep_dead: Duration = Duration(30 * 86_400)
+    """After that dead letters go, and what waits for a suspended receiver."""
+    tls: Tls = Tls()
+
+
 class Shared(Entry, frozen=True, kw_only=True):
     """Where the processes of an estate count its quotas together. Without it each process counts for itself."""
 
@@ -390,6 +407,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     store: Store = Store()
     orders: OrderRules = OrderRules()
     events: Events = Events()
+    webhooks: Webhooks = Webhooks()
     shared: Shared = Shared()
     telemetry: Telemetry = Telemetry()
     audit: AuditLog = AuditLog()

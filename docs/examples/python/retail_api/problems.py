@@ -116,6 +116,12 @@ class RequestTooSlow(Problem):
     """The request did not arrive in time (408, the fault of the caller). Send head and body without pauses."""
 
 
+class SecretShownOnce(Problem):
+    """The secret was shown once and is not shown again (409, the fault of the caller). If the first answer is lost, give the webhook a
+    new secret.
+    """
+
+
 class StateConflict(Problem):
     """The resource does not allow this change now (409, the fault of the caller). Read the resource: its state says what can still be
     done with it.
@@ -216,6 +222,7 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "rejected_by_system": RejectedBySystem,
     "request_in_progress": RequestInProgress,
     "request_too_slow": RequestTooSlow,
+    "secret_shown_once": SecretShownOnce,
     "state_conflict": StateConflict,
     "store_unavailable": StoreUnavailable,
     "temporarily_unavailable": TemporarilyUnavailable,
