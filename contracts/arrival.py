@@ -51,7 +51,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.zone:
             try:
                 ZoneInfo(self.zone)
-            except (ValueError, OSError) as error:
+            except (KeyError, ValueError, OSError) as error:
                 raise ValueError(f"expected a time zone such as Europe/Berlin, got {self.zone!r}") from error
         for day in (*self.closed, *(day for hours in self.store.values() for day in hours.closed)):
             date.fromisoformat(day)

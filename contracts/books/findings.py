@@ -78,9 +78,10 @@ class FindingBook(Protocol):
         """Who has delivered since."""
         ...
 
-    async def tills(self, settled: datetime, now: datetime, limit: int = 500) -> int:
-        """Looks at the tills that booked since the last look, and were silent since `settled`: numbers of a business day that no
-        transaction has are one open finding of the till's day; it closes when they come. Returns how many tills were looked at."""
+    async def tills(self, feed: str, settled: datetime, now: datetime, *, say: bool = True, limit: int = 500) -> int:
+        """Looks at the tills that booked from this feed since the last look, and were silent since `settled`: numbers of a business day
+        that no transaction has are one open finding of the till's day, if they are to be said; it closes when they come. Returns how many
+        tills were looked at."""
         ...
 
     async def list(

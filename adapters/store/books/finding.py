@@ -133,30 +133,39 @@ class Findings:
 
         return await self._engine.read(unit)
 
-    async def tills(self, settled: datetime, now: datetime, limit: int = 500) -> int:
+    async def tills(self, feed: str, settled: datetime, now: datetime, *, say: bool = True, limit: int = 500) -> int:
         since = micros(settled)
 
         async def any_touched(tx: Transaction) -> bool:
-            return bool(await tx.query("select 1 from till_day where looked <> booked and touched_at <= $1 limit 1", since))
+            return bool(
+                await tx.query(
+                    "select 1 from till_day t left join file f on f.digest = t.file"
+                    " where t.looked <> t.booked and t.touched_at <= $1 and coalesce(f.feed, $2) = $2 limit 1",
+                    since,
+                    feed,
+                )
+            )
 
         async def look(tx: Transaction) -> int:
             await tx.lock(_LOCK)
             rows = await tx.query(
-                "select t.id, t.store, t.workstation, t.business_date, t.low, t.high, t.booked, t.file, f.feed, f.name from till_day t"
-                " left join file f on f.digest = t.file where t.looked <> t.booked and t.touched_at <= $1 order by t.touched_at limit $2",
+                "select t.id, t.store, t.workstation, t.business_date, t.low, t.high, t.booked, t.file, f.name from till_day t"
+                " left join file f on f.digest = t.file where t.looked <> t.booked and t.touched_at <= $1 and coalesce(f.feed, $2) = $2"
+                " order by t.touched_at limit $3",
                 since,
+                feed,
                 limit,
             )
-            for till_day, store, workstation, day, low, high, booked, digest, feed, name in rows:
+            for till_day, store, workstation, day, low, high, booked, digest, name in rows:
                 subject = f"{store}/{workstation}/{day}"
                 missing, ranges = 0, ""
-                if booked != high - low + 1:
+                if say and booked != high - low + 1:
                     missing, ranges = await _left_out(tx, till_day)
                 if missing:
                     finding = Finding(
                         kind="sequence_gap",
                         subject=subject,
-                        feed=feed or "",
+                        feed=feed,
                         detail=f"of the transactions {low} to {high} {missing} are not there: {ranges}",
                         store=store,
                         workstation=workstation,

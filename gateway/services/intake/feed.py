@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from contracts.arrival import Numbering, Window
 from contracts.canonical.location import Location
 from contracts.errors import BadRecord
 
@@ -103,6 +104,16 @@ class Limits(Protocol):
     def acknowledge(self) -> Acknowledged | None: ...
     @property
     def retention(self) -> Kept: ...
+    @property
+    def window(self) -> Window | None: ...
+    @property
+    def sequence(self) -> Numbering: ...
+    @property
+    def till_gaps(self) -> bool: ...
+    @property
+    def silent(self) -> float: ...
+    @property
+    def parallel(self) -> int: ...
 
 
 class Look(Protocol):

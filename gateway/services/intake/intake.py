@@ -18,6 +18,7 @@ from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateE
 from contracts.events import TYPE_PREFIX, Event
 from gateway.services.clock import Now, utc_now
 from gateway.services.intake.acknowledgement import acknowledge
+from gateway.services.intake.arrivals import Arrivals
 from gateway.services.intake.feed import Ending, Feed, File, Reading, Record, StoreZones
 from gateway.services.intake.reading import Read, Reader
 from mappings.language import CompiledMapping
@@ -70,6 +71,7 @@ class Intake:
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._stop: asyncio.Event | None = None
         self._troubled: dict[str, str] = {}
+        self._arrivals = Arrivals(self.feed, feed.options, books, zones, now)
         self._pass: tuple[Phase, Reading[Any] | None] = "", None
         """What is read now, for those who watch."""
 
@@ -102,6 +104,7 @@ class Intake:
                 if self._troubled.get(file.name) != str(error):  # said once, tried at every sweep
                     log.warning("file left for later", feed=self.feed, file=file.name, reason=str(error)[:300])
                 self._troubled = dict([*self._troubled.items()][-1000:]) | {file.name: str(error)}
+        await self._arrivals.check()
         return finished
 
     @property
@@ -111,6 +114,7 @@ class Intake:
     async def _take(self, file: File) -> bool:
         known = await self._books.files.get(file.digest)
         if known is not None and known.state != "claimed" and (file.name == known.name or file.name in known.seen_as):
+            await self._arrivals.again(file, known)
             await self._settle(file, known)
             return False
         if known is not None and known.state == "claimed" and known.lease_until is not None and known.lease_until > self._now():
@@ -125,6 +129,7 @@ class Intake:
             if claim.state == "busy":
                 return False
             record = claim.record
+            await self._arrivals.came(file, record)
             if claim.state == "mine":
                 renewing = asyncio.create_task(self._renew(record, lease), name=f"lease {file.name}")
                 try:
@@ -141,8 +146,6 @@ class Intake:
                     renewing.cancel()
                     with suppress(asyncio.CancelledError):
                         await renewing
-            else:
-                log.info("file came again", feed=self.feed, file=file.name, first=record.name, state=record.state)
             await self._settle(file, record)
         return True
 

@@ -95,27 +95,36 @@ async def test_series_that_begins_again_after_its_last_number_has_no_gap(books: 
 async def test_numbers_that_a_till_left_out_are_one_finding_until_they_come(books: Books) -> None:
     await books.files.claim(seen(), "w1", NOW, 60, "t")
     await books.sales.commit(batch(*(sale(n) for n in (3, 4, 7, 9, 10)), position=5), NOW)
-    assert await books.findings.tills(later(-1), NOW) == 0, "it has not been silent long enough"
-    assert await books.findings.tills(NOW, later(1)) == 1
+    assert await books.findings.tills(seen().feed, later(-1), NOW) == 0, "it has not been silent long enough"
+    assert await books.findings.tills(seen().feed, NOW, later(1)) == 1
     (found,) = await books.findings.list(9)
     assert (found.kind, found.state, found.missing, found.feed, found.file) == ("sequence_gap", "open", 3, seen().feed, seen().name)
     assert found.detail == "of the transactions 3 to 10 3 are not there: 5 to 6, 8"
     assert (found.subject, found.workstation, found.business_date) == (f"0017/3/{DAY}", "3", DAY)
-    assert await books.findings.tills(NOW, later(1)) == 0, "nothing has changed since"
+    assert await books.findings.tills(seen().feed, NOW, later(1)) == 0, "nothing has changed since"
     await books.sales.commit(batch(sale(5), sale(6), sale(7), position=8), later(2))
-    await books.findings.tills(later(2), later(3))
+    await books.findings.tills(seen().feed, later(2), later(3))
     assert (await stand(books))[0][1:] == ("open", DAY, 1)
     await books.sales.commit(batch(sale(8), position=9), later(4))
-    assert await books.findings.tills(later(4), later(5)) == 1
+    assert await books.findings.tills(seen().feed, later(4), later(5)) == 1
     assert (await stand(books))[0][1:] == ("closed", DAY, 0)
     assert [each for each in await events(books) if each[0] == "sequence_gap"] == [("sequence_gap", s) for s in ("open", "open", "closed")]
+
+
+async def test_tills_are_looked_at_by_their_own_feed_which_may_keep_silent(books: Books) -> None:
+    await books.files.claim(seen(), "w1", NOW, 60, "t")
+    await books.sales.commit(batch(sale(1), sale(5), position=2), NOW)
+    assert await books.findings.tills("pos.other", NOW, NOW) == 0
+    assert await books.findings.tills(seen().feed, NOW, NOW, say=False) == 1
+    assert await books.findings.tills(seen().feed, NOW, NOW) == 0
+    assert await stand(books) == []
 
 
 async def test_gap_that_opens_again_is_open_again(books: Books) -> None:
     await books.files.claim(seen(), "w1", NOW, 60, "t")
     for numbers, state in (((1, 3), "open"), ((2,), "closed"), ((5,), "open")):
         await books.sales.commit(batch(*map(sale, numbers), position=9), NOW)
-        await books.findings.tills(NOW, NOW)
+        await books.findings.tills(seen().feed, NOW, NOW)
         assert (await stand(books))[0][1] == state
 
 
@@ -124,7 +133,7 @@ async def test_tills_and_days_are_counted_for_themselves_and_repeats_not_at_all(
     keys = [key(1), key(2), key(5, till="4"), key(6, till="4"), key(9, day="2026-03-12"), key(2, store="0018")]
     for _ in range(2):
         await books.sales.commit(batch(*(sale(1, key=k) for k in keys), position=6), NOW)
-    assert await books.findings.tills(NOW, NOW) == 4
+    assert await books.findings.tills(seen().feed, NOW, NOW) == 4
     assert await stand(books) == []
 
 

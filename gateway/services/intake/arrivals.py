@@ -1,0 +1,206 @@
+"""When files are expected and how they are numbered: what is late, missing, early, out of order, come again, or left out by a till."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo
+
+from contracts.arrival import Numbering, Slot, Window, business_date
+from contracts.books import Arrival, Books, FileRecord, Finding
+from contracts.canonical.file import FindingKind
+from gateway.services.clock import Now, utc_now
+from gateway.services.intake.feed import File, StoreZones
+from observability import get_logger
+
+LOOK_BACK: Final = 3
+"""Business days before today whose files may still be missed; with those on which a window opens later."""
+DELIVERS: Final = timedelta(days=30)
+"""A store that has delivered within this time is expected, where no stores are declared."""
+EVERY: Final = timedelta(seconds=20)
+MOST_SAID: Final = 100_000
+MOST_DIGITS: Final = 15
+
+log = get_logger(__name__)
+
+
+class Rules(Protocol):
+    """What the estate declares of a feed's files."""
+
+    @property
+    def window(self) -> Window | None: ...
+    @property
+    def sequence(self) -> Numbering: ...
+    @property
+    def till_gaps(self) -> bool: ...
+    @property
+    def silent(self) -> float: ...
+
+
+class Arrivals:
+    """Of one feed. Findings are kept in the books, each once however many workers look; what came is booked in any case."""
+
+    def __init__(self, feed: str, rules: Rules, books: Books, zones: StoreZones, now: Now = utc_now) -> None:
+        self._feed, self._rules, self._books, self._zones, self._now = feed, rules, books, zones, now
+        self._looked: datetime | None = None
+        self._since: datetime | None = None
+        self._said: dict[tuple[FindingKind, str], None] = {}
+
+    # ---- a file is here --------------------------------------------------------------------------------------------
+
+    async def came(self, file: File, record: FileRecord) -> None:
+        """A file was claimed, or is known already. May be repeated. Raises StoreUnavailable."""
+        if file.name != record.name:
+            await self.again(file, record)
+            return
+        store, at = file.facts.get("store", ""), min(self._now(), datetime.fromtimestamp(file.modified, UTC))
+        day = business_date(file.facts.get("business_date", ""))
+        slot = self._slot_of(store, day, at)
+        day = day or (slot.business_date if slot else "")
+        numbering = self._rules.sequence
+        number = file.facts.get(numbering.group, "") if numbering.group else ""
+        arrival = Arrival(
+            feed=self._feed,
+            digest=file.digest,
+            file=file.name,
+            at=at,
+            store=store,
+            business_date=day,
+            series=f"{store}/{day}" if numbering.restarts == "daily" else store,
+            number=int(number) if number.isdecimal() and len(number) <= MOST_DIGITS else None,
+            wraps=numbering.wraps,
+        )
+        await self._books.findings.arrived(arrival, [*self._timed(file, arrival, slot)], self._now())
+
+    def _timed(self, file: File, arrival: Arrival, slot: Slot | None) -> Iterator[Finding]:
+        if slot is None:
+            return
+        kind: FindingKind
+        if arrival.at < slot.opens:
+            kind, says = "file_early", f"came at {_clock(arrival.at, slot)}, before {_clock(slot.opens, slot)}"
+        elif arrival.at > slot.late:
+            kind, says = "file_late", f"came at {_clock(arrival.at, slot)}, expected by {_clock(slot.late, slot)}"
+        else:
+            return
+        yield Finding(
+            kind=kind,
+            subject=self._subject(arrival.store, slot),
+            feed=self._feed,
+            detail=f"{file.name} {says}",
+            state="noted",
+            store=arrival.store,
+            business_date=slot.business_date,
+            file=file.name,
+            digest=file.digest,
+        )
+
+    async def again(self, file: File, record: FileRecord) -> None:
+        """Content that the ledger knows: under another name, or sent once more after it was finished; not what waits to be put away."""
+        mark = file.name
+        if file.name == record.name:
+            if record.finished_at is None or file.modified <= record.finished_at.timestamp():
+                return
+            mark = f"{file.name}/{int(file.modified)}"
+        state = {"done": f"is booked ({record.booked} transactions)", "refused": "was refused"}.get(record.state, "is in work")
+        came = "once more; it" if file.name == record.name else f"with the content of {record.name}, which"
+        finding = Finding(
+            kind="file_again",
+            subject=f"{self._feed}/{file.digest[:16]}/{mark}",
+            feed=self._feed,
+            detail=f"{file.name} came {came} {state}",
+            state="noted",
+            store=file.facts.get("store", ""),
+            business_date=business_date(file.facts.get("business_date", "")),
+            file=file.name,
+            digest=file.digest,
+        )
+        if await self._books.findings.record([finding], self._now()):
+            log.warning("file came again", feed=self._feed, file=file.name, first=record.name, state=record.state)
+
+    # ---- a file is not here ----------------------------------------------------------------------------------------
+
+    async def check(self) -> None:
+        """After a sweep: who is late, whom nothing comes from any more, and which numbers tills left out. Raises StoreUnavailable."""
+        now = self._now()
+        if self._looked is not None and timedelta() <= now - self._looked < min(EVERY, timedelta(seconds=self._rules.silent)):
+            return
+        self._looked = now
+        while await self._books.findings.tills(self._feed, now - timedelta(seconds=self._rules.silent), now, say=self._rules.till_gaps):
+            pass
+        if self._rules.window is not None:
+            await self._expected(self._rules.window, now)
+
+    async def _expected(self, window: Window, now: datetime) -> None:
+        """A feed is expected to deliver from the moment on at which it was first watched."""
+        if self._since is None:
+            stored = await self._books.meta.put_if_absent(f"feed.{self._feed}.watched", now.isoformat().encode())
+            self._since = datetime.fromisoformat(stored.decode())
+        stores = window.stores or sorted(await self._books.findings.stores(self._feed, now - DELIVERS))
+        slots = [(store, slot) for store in stores for slot in self._slots(store, now) if self._since <= slot.late < now]
+        came = await self._books.findings.came(self._feed, sorted({slot.business_date for _, slot in slots}))
+        late, missing = list[Finding](), list[Finding]()
+        for store, slot in slots:
+            if (store, slot.business_date) in came:
+                continue
+            gone = now >= slot.until
+            kind: FindingKind = "file_missing" if gone else "file_late"
+            subject = self._subject(store, slot)
+            if (kind, subject) in self._said:
+                continue
+            by, until = _clock(slot.late, slot), _clock(slot.until, slot)
+            (missing if gone else late).append(
+                Finding(
+                    kind=kind,
+                    subject=subject,
+                    feed=self._feed,
+                    detail=f"nothing came until {until}" if gone else f"nothing has come, expected by {by}",
+                    store=store,
+                    business_date=slot.business_date,
+                    missing=1,
+                )
+            )
+        new = await self._books.findings.record([*late, *missing], now)
+        await self._books.findings.close(
+            [Finding(kind="file_late", subject=f.subject, feed=self._feed, detail="") for f in missing], "the end of the window", now
+        )
+        if new:
+            log.warning(
+                "files do not come", feed=self._feed, late=len(late), missing=len(missing), stores=[f.store for f in missing or late][:20]
+            )
+        self._said = dict.fromkeys([*self._said, *((f.kind, f.subject) for f in (*late, *missing))][-MOST_SAID:])
+
+    # ---- hours -----------------------------------------------------------------------------------------------------
+
+    def _slots(self, store: str, around: datetime) -> Iterator[Slot]:
+        """Of the business days whose window may be open, or was the last to close."""
+        window, zone = self._rules.window, self._zone(store)
+        if window is None or zone is None:
+            return
+        today = around.astimezone(zone).date()
+        for back in range(LOOK_BACK + window.after, -2, -1):
+            if (slot := window.slot(store, today - timedelta(back), zone)) is not None:
+                yield slot
+
+    def _slot_of(self, store: str, day: str, at: datetime) -> Slot | None:
+        """Of the business day that the name says, or else of the last window that opened before."""
+        window, zone = self._rules.window, self._zone(store)
+        if window is None or zone is None:
+            return None
+        if day:
+            return window.slot(store, datetime.fromisoformat(day).date(), zone)
+        return max((slot for slot in self._slots(store, at) if slot.opens <= at), key=lambda slot: slot.opens, default=None)
+
+    def _zone(self, store: str) -> ZoneInfo | None:
+        if store:
+            return self._zones.of(store)
+        declared = self._rules.window.zone if self._rules.window else ""
+        return ZoneInfo(declared) if declared else self._zones.of("")
+
+    def _subject(self, store: str, slot: Slot) -> str:
+        return f"{self._feed}/{store}/{slot.business_date}"
+
+
+def _clock(at: datetime, slot: Slot) -> str:
+    """In the store's own time."""
+    return at.astimezone(slot.opens.tzinfo).strftime("%Y-%m-%d %H:%M")
