@@ -214,6 +214,18 @@ class FindingView(Noun, frozen=True, kw_only=True):
     at: Instant | None = None
 
 
+class Findings(Noun, frozen=True, kw_only=True):
+    """Newest first."""
+
+    items: tuple[FindingView, ...]
+
+
+class FindingsParameters(Noun, frozen=True, kw_only=True):
+    state: Literal["open", "noted", "closed"] | None = None
+    feed: Word | None = None
+    limit: PageLimit = 50
+
+
 class FileDetail(Noun, frozen=True, kw_only=True):
     """`told` and `advice`: what happened to it and what to do, in sentences. `records`: the first of those that were set aside."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -13,19 +13,32 @@ from litestar.datastructures import Cookie
 from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
-from contracts.admin import ClientChange
+from contracts.admin import (
+    Booking,
+    ClientChange,
+    Dismissal,
+    Edit,
+    FileRetry,
+    FilesParameters,
+    FindingsParameters,
+    GivingUp,
+    RecordsParameters,
+    RecordView,
+)
 from contracts.errors import Forbidden, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
 from gateway.api.admin import Admitted
 from gateway.api.clients import behind, cursor_behind
+from gateway.api.files import cursor_behind as cursor_behind_file
 from gateway.edge import problems, reading
 from gateway.edge.peer import certificate_of
 from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
 from gateway.services.clients import Actor, Desk
+from gateway.services.intake.review import FileDesk
 from gateway.services.overview import Overview
 from gateway.services.services import AdoptionReader, AuditReader
 from observability import current
 from observability.console import pages, portal
-from observability.console.data import FlightFilter, Viewer
+from observability.console.data import FileFilter, FlightFilter, Viewer
 
 WRITE = "admin:write"
 COOKIE, LOGIN_COOKIE = "tillgate_session", "tillgate_sign_in"
@@ -34,6 +47,8 @@ _READER = Actor("console", frozenset())
 _FORM_BYTES = 4_000
 _FORM_SECONDS = 10.0
 _FIELDS, _FIELD = 20, 500
+_TEXT_BYTES = 400_000
+"""Of the form that holds the text of a record, every character of which may be written as three."""
 _PAGE = 100
 _ENTRIES = 20
 _DAYS = 30
@@ -41,6 +56,7 @@ _DAYS = 30
 
 WebRequest = Request[Any, Any, Any]
 Form = dict[str, str]
+T = TypeVar("T")
 
 
 def _html(body: str, status: int = 200) -> Response[bytes]:
@@ -59,17 +75,21 @@ class Console:
     adoption: AdoptionReader
     channels: tuple[str, ...]
     secure: bool
+    files: Callable[[Actor], FileDesk]
+    feeds: tuple[str, ...] = ()
 
     def routes(self) -> list[HTTPRouteHandler]:
         base = pages.BASE
-        client = base + "/clients/{name:str}"
+        client, file, record = base + "/clients/{name:str}", base + "/files/{digest:str}", base + "/records/{id:int}"
         return [
             self._page(base, self._systems),
             self._page(f"{base}/systems", self._systems),
             self._page(f"{base}/flights", self._flights),
             self._page(base + "/flights/{trace_id:str}", self._flight),
             self._page(f"{base}/files", self._files),
-            self._page(base + "/files/{digest:str}", self._file),
+            self._page(file, self._file),
+            self._page(f"{base}/records", self._records),
+            self._page(record, self._record),
             self._page(f"{base}/orders", self._orders),
             self._page(f"{base}/clients", self._clients),
             self._page(client, self._client),
@@ -78,6 +98,12 @@ class Console:
             self._action(f"{client}/suspend", self._suspend, WRITE),
             self._action(f"{client}/resume", self._resume, WRITE),
             self._action(client + "/keys/{prefix:str}/end", self._end_key, WRITE),
+            self._action(f"{file}/retry", self._retry, WRITE),
+            self._action(f"{file}/give-up", self._give_up, WRITE),
+            self._action(f"{record}/edit", self._edit, WRITE, _TEXT_BYTES),
+            self._action(f"{record}/restore", self._restore, WRITE),
+            self._action(f"{record}/book", self._book, WRITE),
+            self._action(f"{record}/dismiss", self._dismiss, WRITE),
             self._action(f"{base}/logout", self._logout, ""),
             _named("GET", base + "/static/{name:str}", _static),
             _named("GET", f"{base}/login", self._login_form),
@@ -105,13 +131,38 @@ class Console:
         return pages.render_flight(spans, viewer=viewer)
 
     async def _files(self, request: WebRequest, viewer: Viewer) -> str:
-        return pages.render_files(await self.overview.files(), viewer=viewer)
+        asked = {k: request.query_params.get(k, "").strip()[:100] for k in ("state", "feed", "store")}
+        desk = self._files_of(viewer)
+        wanted = {k: v for k, v in {**asked, "cursor": request.query_params.get("cursor", "")[:200]}.items() if v}
+        found = await desk.list(_wanted({**wanted, "limit": _PAGE}, FilesParameters))
+        waiting = await desk.records(RecordsParameters(status="open", limit=_PAGE))
+        return pages.render_files(
+            found,
+            chosen=FileFilter(**asked),
+            feeds=self.feeds,
+            findings=await desk.findings(FindingsParameters(state="open", limit=_ENTRIES)),
+            waiting=len(waiting),
+            older=cursor_behind_file(found[-1]) if len(found) == _PAGE else "",
+            viewer=viewer,
+        )
 
     async def _file(self, request: WebRequest, viewer: Viewer) -> str:
-        found = await self.overview.file(request.path_params["digest"])
-        if found is None:
-            raise NotFound(what="file", key=request.path_params["digest"][:40])
-        return pages.render_file(*found, viewer=viewer)
+        return pages.render_file(await self._files_of(viewer).show(request.path_params["digest"][:100]), viewer=viewer)
+
+    async def _records(self, request: WebRequest, viewer: Viewer) -> str:
+        asked = {k: request.query_params.get(k, "")[:40] for k in ("status", "cursor")}
+        status = asked["status"] or "open"
+        wanted = {"cursor": asked["cursor"] or None, "status": None if status == "all" else status, "limit": _PAGE}
+        found = await self._files_of(viewer).records(_wanted(wanted, RecordsParameters))
+        older = str(found[-1].id) if len(found) == _PAGE else ""
+        return pages.render_records(found, status=status, older=older, viewer=viewer)
+
+    async def _record(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_record(await self._files_of(viewer).record(request.path_params["id"]), viewer=viewer)
+
+    def _files_of(self, who: Viewer | Session) -> FileDesk:
+        name = who.name if isinstance(who, Viewer) else who.client
+        return self.files(Actor(name, who.scopes, who.stores))
 
     async def _orders(self, request: WebRequest, viewer: Viewer) -> str:
         return pages.render_orders(await self.overview.orders(), viewer=viewer)
@@ -134,21 +185,46 @@ class Console:
 
     # ---- what operators do here
 
-    async def _suspend(self, request: WebRequest, session: Session) -> str:
+    async def _suspend(self, request: WebRequest, session: Session, form: Form) -> str:
         return await self._changed(request, session, ClientChange(suspended=True))
 
-    async def _resume(self, request: WebRequest, session: Session) -> str:
+    async def _resume(self, request: WebRequest, session: Session, form: Form) -> str:
         return await self._changed(request, session, ClientChange(suspended=False))
 
     async def _changed(self, request: WebRequest, session: Session, change: ClientChange) -> str:
         client = await self._desk(session).change(_name(request), change)
         return _of(client.name)
 
-    async def _end_key(self, request: WebRequest, session: Session) -> str:
+    async def _end_key(self, request: WebRequest, session: Session, form: Form) -> str:
         client = await self._desk(session).end_key(_name(request), request.path_params["prefix"][:100])
         return _of(client.name)
 
-    async def _logout(self, request: WebRequest, session: Session) -> str:
+    async def _retry(self, request: WebRequest, session: Session, form: Form) -> str:
+        done = await self._files_of(session).retry(request.path_params["digest"][:100], FileRetry(fence=_number(form, "fence")))
+        return f"{pages.BASE}/files/{done.file.digest}"
+
+    async def _give_up(self, request: WebRequest, session: Session, form: Form) -> str:
+        wanted = GivingUp(reason=form.get("reason", ""), fence=_number(form, "fence"))
+        return f"{pages.BASE}/files/{(await self._files_of(session).give_up(request.path_params['digest'][:100], wanted)).digest}"
+
+    async def _edit(self, request: WebRequest, session: Session, form: Form) -> str:
+        return await self._edited(request, session, Edit(version=_number(form, "version"), text=form.get("text", "")))
+
+    async def _restore(self, request: WebRequest, session: Session, form: Form) -> str:
+        return await self._edited(request, session, Edit(version=_number(form, "version")))
+
+    async def _edited(self, request: WebRequest, session: Session, wanted: Edit) -> str:
+        return _at_record((await self._files_of(session).edit(request.path_params["id"], wanted)).record)
+
+    async def _book(self, request: WebRequest, session: Session, form: Form) -> str:
+        wanted = Booking(version=_number(form, "version"), reason=form.get("reason", ""))
+        return _at_record(await self._files_of(session).book(request.path_params["id"], wanted))
+
+    async def _dismiss(self, request: WebRequest, session: Session, form: Form) -> str:
+        wanted = Dismissal(version=_number(form, "version"), reason=form.get("reason", ""))
+        return _at_record(await self._files_of(session).dismiss(request.path_params["id"], wanted))
+
+    async def _logout(self, request: WebRequest, session: Session, form: Form) -> str:
         await self.sessions.end(session)
         return f"{pages.BASE}/login"
 
@@ -207,8 +283,7 @@ class Console:
         async def handle(request: WebRequest) -> Response[bytes]:
             viewer = None
             try:
-                session = await self._session(request)
-                viewer = Viewer(name=session.client, csrf=session.csrf, may_change=WRITE in session.scopes)
+                viewer = _viewer(await self._session(request))
                 return _html(await show(request, viewer))
             except Unauthenticated:
                 return _sign_in()
@@ -217,20 +292,23 @@ class Console:
 
         return _named("GET", path, handle)
 
-    def _action(self, path: str, do: Callable[[WebRequest, Session], Awaitable[str]], scope: str) -> HTTPRouteHandler:
-        """A form of a signed-in operator; `do` answers where to go on. `scope`: what it takes beyond being signed in."""
+    def _action(
+        self, path: str, do: Callable[[WebRequest, Session, Form], Awaitable[str]], scope: str, most: int = _FORM_BYTES
+    ) -> HTTPRouteHandler:
+        """A form of a signed-in operator; `do` answers where to go on. `scope`: what it takes beyond being signed in; `most`: bytes."""
 
         async def handle(request: WebRequest) -> Response[bytes]:
             viewer = None
             try:
                 session = await self._session(request)
-                viewer = Viewer(name=session.client, csrf=session.csrf, may_change=WRITE in session.scopes)
+                viewer = _viewer(session)
                 try:
                     _require_here(request)
-                    session.require_form((await _form(request)).get("csrf", ""))
+                    form = await _form(request, most)
+                    session.require_form(form.get("csrf", ""))
                     if scope and scope not in session.scopes:
                         raise Forbidden(reason=f"client {session.client!r} lacks the scope {scope}", scope=scope)
-                    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": await do(request, session)})
+                    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": await do(request, session, form)})
                 except Forbidden as error:
                     self.sessions.denied(error, session, _peer(request), f"POST {path.replace(':str', '')}")
                     raise
@@ -273,17 +351,41 @@ def _require_here(request: WebRequest) -> None:
         raise Forbidden(reason="this form was sent by another site")
 
 
-async def _form(request: WebRequest) -> Form:
+def _viewer(session: Session) -> Viewer:
+    return Viewer(name=session.client, csrf=session.csrf, may_change=WRITE in session.scopes, scopes=session.scopes, stores=session.stores)
+
+
+def _wanted(given: dict[str, Any], kind: type[T]) -> T:
+    """Raises InvalidRequest."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(where="query", expected="what the filters of this page offer", got=str(exc)[:200]) from exc
+
+
+def _number(form: Form, name: str) -> int:
+    """Raises InvalidRequest."""
+    text = form.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidRequest(where=f"form:{name}", expected="a number", got=repr(text[:20]))
+    return int(text)
+
+
+def _at_record(record: RecordView) -> str:
+    return f"{pages.BASE}/records/{record.id}"
+
+
+async def _form(request: WebRequest, most: int = _FORM_BYTES) -> Form:
     """Fields of a URL-encoded form, each once. Raises BodyTooLarge, InvalidRequest, UnsupportedMediaType."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise UnsupportedMediaType(expected="application/x-www-form-urlencoded", got=request.headers.get("content-type", "")[:80])
     headers = {name.lower(): value for name, value in request.headers.items()}
-    raw = await reading.received(request.receive, headers, _FORM_BYTES, _FORM_SECONDS)
+    raw = await reading.received(request.receive, headers, most, _FORM_SECONDS)
     try:
         fields = parse_qsl(raw.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=_FIELDS)
     except ValueError as exc:
         raise InvalidRequest(where="", expected=f"at most {_FIELDS} fields", got="more") from exc
-    return {name: value[:_FIELD] for name, value in fields}
+    return {name: value if most > _FORM_BYTES else value[:_FIELD] for name, value in fields}
 
 
 async def _static(request: WebRequest) -> Response[bytes]:

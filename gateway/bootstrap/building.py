@@ -12,12 +12,13 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 
 from adapters.drift import Drift
+from adapters.files.spec import Retention as Keep
 from contracts.versions import HISTORY
 from gateway.api import ADMIN, ENDPOINTS, admin
 from gateway.api import console as console_pages
 from gateway.app import Flights, application
 from gateway.bootstrap.checking import Checked
-from gateway.bootstrap.desk import client_desk, webhook_desk
+from gateway.bootstrap.desk import client_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
@@ -37,13 +38,14 @@ from gateway.estate import brown_outs
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.intake.intake import Intake
+from gateway.services.intake.retention import Retention
 from gateway.services.intake.review import Review, Sources
 from gateway.services.order_process import STEP_LIMIT, OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import Overview
 from gateway.services.reservations import Reservations
 from gateway.services.services import Services
-from gateway.worker import Loop, housekeeping, supervised
+from gateway.worker import Every, Loop, housekeeping, supervised
 from observability import get_logger
 from observability.console import portal
 
@@ -59,6 +61,7 @@ class Generation:
     services: Services
     process: OrderProcess
     intakes: tuple[Intake, ...]
+    retentions: tuple[Retention, ...]
     quotas: Quotas
     rings: Rings
     app: Flights
@@ -76,9 +79,9 @@ class Generation:
         """What has no caller, until `stop`. Each loop is restarted when it fails."""
         retention = timedelta(seconds=self.checked.estate.edge.idempotency_retention)
         audit = timedelta(seconds=self.checked.estate.audit.keep_for)
-        webhooks = timedelta(seconds=self.checked.estate.webhooks.keep_dead)
-        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, webhooks, self.base.now)
+        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, self.base.now)
         loops: list[tuple[str, Loop]] = [*((job.name, job.run) for job in housework), *((f"intake {i.feed}", i.run) for i in self.intakes)]
+        loops += [(f"retention {r.feed}", Every(f"retention {r.feed}", r.sweep, 3600.0).run) for r in self.retentions]
         async with asyncio.TaskGroup() as group:
             for name, loop in loops:
                 group.create_task(supervised(name, loop, self.stop), name=name)
@@ -131,12 +134,13 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
             files=lambda actor: Review(base.books, given(sources), actor, base.now),
-            webhooks=lambda actor: webhook_desk(base.books, base.secret, base.webhooks, base.source, actor, base.now),
             audit=base.audit,
             adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
         )
         drifts: dict[str, Drift] = {}
         intakes = [intake async for intake in _intakes(sources, base, process.owner, drifts, stack)]
+        keeping = (s.feed for s in sources.by_name.values() if s.feed.options.retention != Keep())
+        retentions = tuple(Retention(feed, base.books, base.now) for feed in keeping)
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
@@ -146,7 +150,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         await wiring.close(used)
         raise
     number = before.number + 1 if before else 1
-    return Generation(number, checked, base, wiring, services, process, tuple(intakes), quotas, rings, app, stack)
+    return Generation(number, checked, base, wiring, services, process, tuple(intakes), retentions, quotas, rings, app, stack)
 
 
 async def _intakes(
@@ -168,6 +172,10 @@ async def _intakes(
             owner=f"{owner} {feed.name}",
             drift=drift.count,
         )
+
+
+def _feeds(checked: Checked) -> tuple[str, ...]:
+    return tuple(name for name, operation in checked.estate.operation.items() if operation.mode == "file")
 
 
 def _application(
@@ -234,7 +242,9 @@ def _application(
     )
     sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)
     secure = estate.edge.https or estate.edge.tls is not None
-    console = console_pages.Console(overview, sessions, services.desk, services.audit, services.adoption, tuple(estate.channel), secure)
+    console = console_pages.Console(
+        overview, sessions, services.desk, services.audit, services.adoption, tuple(estate.channel), secure, services.files, _feeds(checked)
+    )
     return application(
         (*ENDPOINTS, *ADMIN),
         door,

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         checking,
         clients,
         connecting,
+        files,
         impact,
         mapping,
         operating,
@@ -46,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serving,
         tour,
         versions,
-        webhooks,
     )
 
     modules = (
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         impact,
         clients,
         versions,
-        webhooks,
+        files,
         operating,
         recording,
         proving,

@@ -1,4 +1,4 @@
-"""Commands for whoever runs a gateway: traces, files, open orders, benchmarks."""
+"""Commands for whoever runs a gateway: traces, open orders, benchmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import rich_click as click
 
-from contracts.books import Books, FileRecord, Process, Quarantined
+from contracts.books import Books, Process
 from contracts.errors import NotFound
 from gateway.bootstrap import trace_folder
 from gateway.cli.clients import in_books
@@ -57,47 +57,6 @@ def drawn(spans: list[Span]) -> str:
         lines.append(f"{label:46.46} {bar[:_BAR]:{_BAR}} {span.milliseconds:9.2f} ms{trouble}")
     said = {detail: span.name for span in spans if (detail := span.text(ERROR_DETAIL))}
     return "\n".join([*lines, *(printable(f"{name}: {detail}") for detail, name in said.items())])
-
-
-@click.group("files")
-def files() -> None:
-    """What the tills dropped, and what became of it."""
-
-
-@files.command("list")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.pass_obj
-def list_files(settings: Settings, limit: int) -> None:
-    """The newest files."""
-
-    async def job(books: Books) -> list[FileRecord]:
-        return list(await books.files.list(limit))
-
-    for f in in_books(settings, job):
-        click.echo(
-            printable(f"{f.digest[:12]}  {f.state:8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}  {f.reason}".rstrip())
-        )
-
-
-@files.command("show")
-@click.argument("digest")
-@click.pass_obj
-def show_file(settings: Settings, digest: str) -> None:
-    """One file with its quarantined records: line, field, what was expected, what came."""
-
-    async def job(books: Books) -> tuple[FileRecord, list[Quarantined]]:
-        known = [f for f in await books.files.list(10_000) if f.digest.startswith(digest)]
-        if len(known) != 1:
-            raise NotFound(what="file (its digest, or the beginning of it)", key=digest)
-        return known[0], list(await books.files.quarantined(known[0].digest, 1000))
-
-    record, rows = in_books(settings, job)
-    counts = f"{record.booked} booked, {record.repeated} repeated, {record.conflicts} in conflict, {record.quarantined} quarantined"
-    click.echo(printable(f"{record.name}: {record.state}, {counts}  {record.reason}".rstrip()))
-    for r in rows:
-        click.echo(printable(f"  line {r.line}: {r.field}: expected {r.expected}, got {r.got} {r.key}".rstrip()))
-    if record.quarantined > len(rows):
-        click.echo(f"  … and {record.quarantined - len(rows)} more")
 
 
 @click.group("orders", invoke_without_command=True)
@@ -167,4 +126,4 @@ def bench(name: str, arguments: tuple[str, ...]) -> None:
     sys.exit(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=folder, check=False).returncode)  # noqa: S603 - our own module
 
 
-COMMANDS: list[click.Command] = [trace, files, orders, bench]
+COMMANDS: list[click.Command] = [trace, orders, bench]

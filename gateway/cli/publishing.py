@@ -33,7 +33,7 @@ def generated(title: str) -> Mapping[str, bytes]:
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
     }
     admin = openapi.document(ADMIN, HISTORY, HISTORY.newest.date, "Tillgate for operators")
-    admin["info"]["description"] = "Clients, their keys and the audit log. Channels never meet it."
+    admin["info"]["description"] = "Clients, their keys, the audit log, files and quarantine. Channels never meet it."
     found["contracts/published/openapi-admin.json"] = _pretty(admin)
     found["contracts/published/problems.json"] = _pretty(problems.catalogue())
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))

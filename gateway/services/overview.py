@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from contracts.books import Books, FileRecord, Process
+from contracts.books import Books, Process
 from observability import Recorder
 from observability.cells import Cell, OperationKey
 from observability.console.data import (
     DriftView,
-    FileView,
     OperationView,
     ProcessView,
-    QuarantinedRecord,
     RouteView,
     StepView,
     SystemView,
@@ -133,18 +131,6 @@ class Overview:
     async def flight(self, trace_id: str) -> list[Span] | None:
         return await self._ring.trace(trace_id)
 
-    async def files(self, limit: int = 200) -> list[FileView]:
-        return [_file(f) for f in await self._books.files.list(limit)]
-
-    async def file(self, digest: str) -> tuple[FileView, list[QuarantinedRecord]] | None:
-        record = await self._books.files.get(digest)
-        if record is None:
-            return None
-        rows = await self._books.files.quarantined(digest, 1000)
-        return _file(record), [
-            QuarantinedRecord(line=r.line, field=r.field, expected=r.expected, got=r.got, reason=r.reason, key=r.key) for r in rows
-        ]
-
     async def orders(self, limit: int = 200) -> list[ProcessView]:
         found = []
         for process in await self._books.orders.processes(("running", "waiting", "compensating", "manual"), limit):
@@ -175,24 +161,6 @@ def _operation(facts: OperationFacts, cell: Cell | None) -> OperationView:
         last_error_at=datetime.fromtimestamp(cell.last_error_at / 1e9, UTC) if cell and cell.last_error_at else None,
         last_error_trace=cell.last_trace if cell else "",
         drift=sum(d.count for d in facts.drift()),
-    )
-
-
-def _file(record: FileRecord) -> FileView:
-    state = {"claimed": "parsing", "refused": "quarantined"}.get(record.state, "partly_quarantined" if record.quarantined else "archived")
-    return FileView(
-        id=record.digest,
-        name=record.name,
-        system=record.feed.partition(".")[0],
-        feed=record.feed,
-        received_at=record.first_seen,
-        state=state,
-        bytes=record.size,
-        booked=record.booked,
-        quarantined=record.quarantined,
-        position=record.position,
-        reason=record.reason,
-        trace_id=record.trace_id,
     )
 
 

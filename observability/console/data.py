@@ -18,6 +18,9 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     csrf: str
     """Sent along with every form."""
     may_change: bool = False
+    scopes: frozenset[str] = frozenset()
+    stores: frozenset[str] = frozenset()
+    """Bound to these, if there are any."""
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,36 +100,16 @@ class FlightFilter(msgspec.Struct, frozen=True, kw_only=True):
         return any((self.channel, self.route, self.system, self.outcome, self.kind))
 
 
-FileState = Literal["claimed", "parsing", "archived", "partly_quarantined", "quarantined", "duplicate"]
+class FileFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """As it was asked for; empty = all."""
 
-
-class FileView(msgspec.Struct, frozen=True, kw_only=True):
-    id: str
-    name: str
-    system: str
-    feed: str
-    """With its system: `pos.tlog`."""
+    state: str = ""
+    feed: str = ""
     store: str = ""
-    received_at: datetime
-    state: str
-    """One of FileState."""
-    bytes: int = 0
-    booked: int = 0
-    quarantined: int = 0
-    position: int = 0
-    """Transactions that are read and committed, good and bad."""
-    reason: str = ""
-    trace_id: str = ""
 
-
-class QuarantinedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    line: int
-    field: str
-    expected: str
-    got: str
-    reason: str = ""
-    key: str = ""
-    """The sale's natural key, as far as it could be read."""
+    @property
+    def active(self) -> bool:
+        return any((self.state, self.feed, self.store))
 
 
 StepState = Literal["pending", "running", "done", "in_doubt", "failed", "compensated", "skipped"]

@@ -12,15 +12,14 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from contracts.admin import ClientView
+from contracts.admin import ClientView, FileDetail, FileView, FindingView, RecordDetail, RecordView
 from contracts.adoption import VersionsView
 from contracts.books import AuditEntry
 from observability.console.data import (
     DriftView,
-    FileView,
+    FileFilter,
     FlightFilter,
     ProcessView,
-    QuarantinedRecord,
     RouteView,
     SystemView,
     Viewer,
@@ -125,23 +124,54 @@ def render_flight(spans: Sequence[Span], *, now: datetime | None = None, viewer:
     return _page("flight.html", "flights", now, viewer, fall=waterfall(spans))
 
 
-def render_files(received: Sequence[FileView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
-    """Received files, newest first."""
+def render_files(
+    received: Sequence[FileView],
+    *,
+    chosen: FileFilter | None = None,
+    feeds: Sequence[str] = (),
+    findings: Sequence[FindingView] = (),
+    waiting: int = 0,
+    older: str = "",
+    now: datetime | None = None,
+    viewer: Viewer | None = None,
+) -> str:
+    """Received files, newest first. `feeds`: what the filter offers; `waiting`: records of all files that wait for a person; `older`: where
+    the next page begins.
+    """
     return _page(
         "files.html",
         "files",
         now,
         viewer,
         received=received,
+        chosen=chosen or FileFilter(),
+        feeds=feeds,
+        findings=findings,
+        waiting=waiting,
+        older=older,
+        running=[f for f in received if f.progress],
         booked=sum(f.booked for f in received),
         quarantined=sum(f.quarantined for f in received),
-        refused=sum(f.state == "quarantined" for f in received),
+        open=sum(f.open for f in received),
+        refused=sum(f.status == "refused" for f in received),
     )
 
 
-def render_file(file: FileView, records: Sequence[QuarantinedRecord], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
-    """One file and its quarantined records, in the order of their lines."""
-    return _page("file.html", "files", now, viewer, file=file, records=records)
+def render_file(detail: FileDetail, *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """One file: what happened to it, what to do, and its records that were set aside."""
+    return _page("file.html", "files", now, viewer, file=detail.file, detail=detail)
+
+
+def render_records(
+    records: Sequence[RecordView], *, status: str = "open", older: str = "", now: datetime | None = None, viewer: Viewer | None = None
+) -> str:
+    """Records that were set aside, of all files, in the order in which they came. `older`: cursor of the next page."""
+    return _page("records.html", "files", now, viewer, records=records, status=status, more=older)
+
+
+def render_record(detail: RecordDetail, *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """One record: its text and fields, what booking it would do, and the buttons for it."""
+    return _page("record.html", "files", now, viewer, record=detail.record, detail=detail)
 
 
 def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
@@ -200,7 +230,16 @@ def _environment() -> Environment:
     )
     env.globals.update(base=BASE, static=_static_url, query=_query)
     env.filters.update(
-        duration=_duration, count=_count, percent=_percent, size=_size, clock=_clock, moment=_moment, iso=_iso, ago=_ago, words=_words
+        duration=_duration,
+        count=_count,
+        percent=_percent,
+        size=_size,
+        clock=_clock,
+        moment=_moment,
+        iso=_iso,
+        ago=_ago,
+        words=_words,
+        money=_money,
     )
     return env
 
@@ -230,6 +269,10 @@ def _duration(milliseconds: float) -> str:
 
 def _count(number: float) -> str:
     return f"{round(number):,}".replace(",", "\u202f")
+
+
+def _money(cents: int) -> str:
+    return f"{cents / 100:+,.2f}".replace(",", "\u202f").replace("-", "\u2212")
 
 
 def _percent(share: float) -> str:

@@ -23,6 +23,7 @@ from contracts.admin import (
     FileRetry,
     FilesParameters,
     FileView,
+    FindingsParameters,
     FindingView,
     GivingUp,
     Preview,
@@ -103,6 +104,8 @@ class FileDesk(Protocol):
     async def book(self, id: int, wanted: Booking) -> RecordView: ...
 
     async def dismiss(self, id: int, wanted: Dismissal) -> RecordView: ...
+
+    async def findings(self, wanted: FindingsParameters) -> Sequence[FindingView]: ...
 
 
 class Review:
@@ -207,13 +210,20 @@ class Review:
         return Retried(file=view(again, self._now()), told=told, booked=booked, repeated=repeated, left=left)
 
     async def give_up(self, digest: str, wanted: GivingUp) -> FileView:
-        """Raises NotFound, StateConflict."""
+        """Raises NotFound, InvalidBody, StateConflict."""
+        _require(wanted.reason)
         record = await self._file(digest)
         entry = self._entry("file.given_up", record.name, {"digest": record.digest, "reason": wanted.reason})
         fence = record.fence if wanted.fence is None else wanted.fence
         given_up = await self._books.files.give_up(record.digest, fence, self._decision("given_up", wanted.reason), [entry])
         tell(entry)
         return view(given_up, self._now())
+
+    async def findings(self, wanted: FindingsParameters) -> Sequence[FindingView]:
+        """What is late, missing or left out: newest first."""
+        most = MOST_RECORDS if self._actor.stores else wanted.limit
+        found = await self._books.findings.list(most, state=wanted.state, feed=wanted.feed)
+        return [_finding(f) for f in found if self._may_see(f.store)][: wanted.limit]
 
     # ---- records
 
@@ -280,7 +290,8 @@ class Review:
         return await self._view(await self._book(row, sale, wanted.reason))
 
     async def dismiss(self, id: int, wanted: Dismissal) -> RecordView:
-        """Raises NotFound, StateConflict."""
+        """Raises NotFound, InvalidBody, StateConflict."""
+        _require(wanted.reason)
         row = await self._row(id)
         entry = self._entry("record.dismissed", row.record.file, {**_where(row), "reason": wanted.reason})
         decided = await self._books.quarantine.dismiss(id, wanted.version, self._decision("dismissed", wanted.reason), [entry])
@@ -465,6 +476,12 @@ _TOLD = {
     "conflict": "{key} is booked already with other content, which stands. Give it another key if it is another sale; else dismiss it.",
     "uncountable": "It cannot be counted: {why}.",
 }
+
+
+def _require(reason: str) -> None:
+    """Of a decision that nothing but its reason explains later. Raises InvalidBody."""
+    if not reason.strip():
+        raise InvalidBody(where="/reason", expected="why, in a few words", got="nothing")
 
 
 def _veils(name: str, personal: AbstractSet[str]) -> bool:

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from contracts.admin import ClientView, KeyView
+from msgspec.structs import replace
+
+from contracts.admin import (
+    ClientView,
+    DecisionView,
+    FileDetail,
+    FileProgress,
+    FileView,
+    FindingView,
+    KeyView,
+    Preview,
+    RecordCell,
+    RecordDetail,
+    RecordRow,
+    RecordView,
+    StockChange,
+    ValueChange,
+)
 from contracts.adoption import BrownOutView, ChangeView, ClientUseView, UseView, VersionsView, VersionView
 from contracts.books import AuditEntry
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
 from observability.console.data import (
-    FileView,
+    FileFilter,
     FlightFilter,
     OperationView,
     ProcessView,
-    QuarantinedRecord,
     RouteView,
     StepView,
     SystemView,
@@ -30,6 +46,8 @@ from observability.console.pages import (
     render_flight,
     render_flights,
     render_orders,
+    render_record,
+    render_records,
     render_systems,
     render_versions,
 )
@@ -72,9 +90,42 @@ def pages(text: str = "erp") -> dict[str, str]:
     systems = [SystemView(id=text, protocol=text, owner=text, criticality=text, title=text, note=text, operations=(operation,))]
     routes = [RouteView(channel=text, route=text, api_version=text, calls=9, failed=1, late=1, degraded=1, p50_ms=1, p95_ms=2)]
     file = FileView(
-        id=text, name=text, system=text, feed=text, store=text, received_at=NOW, state="partly_quarantined", quarantined=1, reason=text
+        digest=text,
+        name=text,
+        feed=text,
+        store=text,
+        size=9,
+        first_seen=NOW,
+        status="partly",
+        quarantined=2,
+        open=1,
+        reason=text,
+        kept=text,
     )
-    record_ = QuarantinedRecord(line=88, field=text, expected=text, got=text, reason=text, key=text)
+    progress = FileProgress(share=0.42, rate=1234.5, owner=text, until=NOW + timedelta(seconds=9))
+    read = replace(file, status="booking", progress=progress, quarantined=0, open=0, reason="")
+    checked = replace(read, status="checking", progress=replace(progress, share=0.0, rate=0.0))
+    refused = replace(file, status="refused", quarantined=0, open=0)
+    decision = DecisionView(by=text, at=NOW, what="booked", reason=text, key=text)
+    record_ = RecordView(
+        id=17, version=1, digest=text, file=text, feed=text, store=text, position=3, line=88, field=text, expected=text, got=text,
+        reason=text, status="open", at=NOW, revised=True,
+    )  # fmt: skip
+    decided = replace(record_, id=18, status="booked", decision=decision, key=text)
+    finding = FindingView(kind=text, state="open", feed=text, detail=text, store=text, at=NOW)
+    preview = Preview(
+        outcome="books",
+        told=text,
+        key=text,
+        cents=-123456,
+        currency="EUR",
+        stock=(StockChange(sku=text, change="-3"), StockChange(sku=text, change="2")),
+        changes=(ValueChange(path=text, before=text, after=text), ValueChange(path=text, after=text), ValueChange(path=text, before=text)),
+        found=(text,),
+        missing=(text,),
+    )
+    rows = (RecordRow(record=text, cells=(RecordCell(name=text, value=text, says=text), RecordCell(name=text, value="", wrong=True))),)
+    shown = RecordDetail(record=record_, text=f"{text}\n{text}", original=text, rows=rows, preview=preview)
     process = ProcessView(
         order_number=text,
         process_id=text,
@@ -85,6 +136,7 @@ def pages(text: str = "erp") -> dict[str, str]:
         evidence=text,
         trace_id="a" * 32,
     )
+    reader = Viewer(name=text, csrf="c" * 64)
     chosen = FlightFilter(channel=text, route=text, system=text, outcome="bad")
     viewer = Viewer(name=text, csrf="c" * 64, may_change=True)
     ends = NOW + timedelta(hours=20)
@@ -124,17 +176,49 @@ def pages(text: str = "erp") -> dict[str, str]:
         "flights-empty": render_flights([], now=NOW),
         "flights-none-match": render_flights([], chosen=chosen, now=NOW),
         "flight": render_flight(spans_of(it), now=NOW),
-        "files": render_files([file], now=NOW),
+        "files": render_files(
+            [read, checked, file, refused, replace(file, status="done", store="")],
+            chosen=FileFilter(feed=text),
+            feeds=[text],
+            findings=[finding],
+            waiting=100,
+            older=text,
+            now=NOW,
+            viewer=viewer,
+        ),
         "files-empty": render_files([], now=NOW),
-        "file": render_file(file, [record_], now=NOW),
-        "file-clean": render_file(file, [], now=NOW),
+        "files-none-match": render_files([], chosen=FileFilter(store=text), now=NOW),
+        "file": render_file(
+            FileDetail(file=file, told=(text, text), advice=(text,), findings=(finding,), records=(record_, decided)),
+            now=NOW,
+            viewer=viewer,
+        ),
+        "file-clean": render_file(FileDetail(file=replace(file, status="done", open=0), told=(text,), advice=()), now=NOW),
+        "file-read": render_file(FileDetail(file=read, told=(text,), advice=(text,)), now=NOW, viewer=viewer),
+        "file-refused": render_file(FileDetail(file=refused, told=(text,), advice=(text,)), now=NOW, viewer=viewer),
+        "file-reader": render_file(FileDetail(file=refused, told=(text,), advice=(text,)), now=NOW, viewer=reader),
+        "records": render_records([record_, decided, replace(record_, conflict=True)], status="all", older="17", now=NOW, viewer=viewer),
+        "records-empty": render_records([], now=NOW, viewer=viewer),
+        "record": render_record(shown, now=NOW, viewer=viewer),
+        "record-reader": render_record(replace(shown, masked=True, locked=text), now=NOW, viewer=reader),
+        "record-refused": render_record(
+            replace(shown, original="", preview=Preview(outcome="refused", told=text, field=text, expected=text, got=text)),
+            now=NOW,
+            viewer=viewer,
+        ),
+        "record-conflict": render_record(
+            RecordDetail(record=replace(record_, conflict=True, key=text, line=0), text=text, preview=replace(preview, outcome="conflict")),
+            now=NOW,
+            viewer=viewer,
+        ),
+        "record-decided": render_record(RecordDetail(record=decided, text=text, locked=text), now=NOW, viewer=viewer),
         "orders": render_orders([process], now=NOW),
         "orders-empty": render_orders([], now=NOW),
         "clients": render_clients([client, bare], now=NOW, viewer=viewer),
         "clients-empty": render_clients([], now=NOW, viewer=viewer),
         "client": render_client(client, entries, now=NOW, viewer=viewer),
         "client-suspended": render_client(bare, [], now=NOW, viewer=viewer),
-        "client-reader": render_client(client, entries, now=NOW, viewer=Viewer(name=text, csrf="c" * 64)),
+        "client-reader": render_client(client, entries, now=NOW, viewer=reader),
         "audit": render_audit(entries, client=text, older=text, now=NOW, viewer=viewer),
         "audit-empty": render_audit([], now=NOW, viewer=viewer),
         "audit-none-match": render_audit([], client=text, now=NOW, viewer=viewer),

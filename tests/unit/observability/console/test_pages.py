@@ -77,6 +77,8 @@ def test_empty_pages_say_what_would_appear_and_how() -> None:
         "flights-empty": "curl",
         "flights-none-match": "Loosen the filter",
         "files-empty": "drop folder",
+        "files-none-match": "No file of this kind",
+        "records-empty": "Nothing waits for a person",
         "orders-empty": "appears here",
         "clients-empty": "tillgate client add",
         "client-suspended": "tillgate client rotate",
@@ -93,6 +95,21 @@ def test_who_may_only_read_is_offered_no_change() -> None:
     assert shown["client"].count("/keys/erp/end") == 2, "a key that has ended cannot end"
     assert 'action="/console/clients/erp/resume"' in shown["client-suspended"]
     assert shown["client-reader"].count("<form") == 1, "signing out"
+    for page in ("file-reader", "record-reader"):
+        assert shown[page].count('method="post"') == 1, page
+    assert {a for a in ("retry", "give-up") if f'action="/console/files/erp/{a}"' in shown["file-refused"]} == {"retry", "give-up"}
+    for action in ("edit", "restore", "book", "dismiss"):
+        assert f'action="/console/records/17/{action}"' in shown["record"]
+    assert 'records/17/book"' not in shown["record-refused"] + shown["record-conflict"], "there is nothing to book"
+    assert 'method="post" action="/console/records' not in shown["record-decided"]
+
+
+def test_a_file_that_is_read_shows_how_far_and_how_fast() -> None:
+    page = pages()["file-read"]
+    assert 'aria-label="42 % read"' in page
+    assert 'width="42.0%"' in page
+    assert "234 transactions a second" in page
+    assert "Take it from its worker" in page
 
 
 def test_every_form_that_changes_something_carries_the_token_of_its_session() -> None:
