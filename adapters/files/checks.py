@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 from adapters.files.generated import function
-from adapters.files.layout import CheckRule, Layout, Record, Term
+from adapters.files.layout import CheckRule, FieldRule, Layout, Record, Term
 from adapters.files.values import Memo, Wrong
 
 _ZERO: Final = Decimal(0)
+_NOTHING: Final[Mapping[str, str]] = {}
 Row = tuple[Any, ...]
 
 
@@ -49,6 +50,42 @@ class Checks:
     def begin(self) -> None:
         """Nothing has been added up yet."""
         self._totals = [_ZERO] * len(self._places)
+
+    def add_sums(self, sums: Sequence[Decimal]) -> None:
+        """Of transactions that were added up elsewhere, see `adding`."""
+        self._totals = [total + part for total, part in zip(self._totals, sums, strict=True)]
+
+    def needed(self) -> dict[str, set[str]] | None:
+        """The fields that the file's sums are made of, by record; None where a sum asks about more than its row and those above it."""
+        found: dict[str, set[str]] = {}
+        for number, at in self._places:
+            term = self._of_file[number].equals[at]
+            own = self._layout.records[(term.sum or "").rpartition(".")[0]]
+            above = {own.name, *(r.name for r in own.above)}
+            for name in (term.sum or "", *term.where, *term.unless):
+                record, _, field = name.rpartition(".")
+                if record not in above:
+                    return None
+                found.setdefault(record, set()).add(field)
+        return {name: found[name] for name in self._layout.records if name in found}
+
+    def adding(self, name: str, variables: Mapping[str, str], number: Callable[[int, str], str]) -> Iterator[str]:
+        """Lines that add a row of this record to the sums `s0`, `s1`, …; `variables` hold rows, the last one of each record; `number`: code
+        of a field's value, from its place and the code of what the row holds there.
+        """
+        for place, (check, at) in enumerate(self._places):
+            term = self._of_file[check].equals[at]
+            record, _, field = (term.sum or "").rpartition(".")
+            if record == name:
+                _, _, condition = self._loops(self._layout.records[name], term, variables)
+                column = self._layout.records[name].at(field) or 0
+                yield f"if {condition}: s{place} += {number(column, f'{variables[name]}[{column}]')}"
+
+    @property
+    def summed(self) -> list[FieldRule | None]:
+        """The field of each sum."""
+        names = [(self._of_file[number].equals[at].sum or "").rpartition(".") for number, at in self._places]
+        return [self._layout.records[record].field(field) for record, _, field in names]
 
     def file(self, ends: Mapping[str, Row], counts: Mapping[str, int], set_aside: int) -> tuple[list[str], list[str]]:
         """What the file's own totals say: reasons to refuse it, and findings. `ends`: rows of headers and trailers by record."""
@@ -136,8 +173,10 @@ class Checks:
             else f"t[{record.index}][{record.at(field)}]"
         )
 
-    def _loops(self, record: Record, term: Term) -> tuple[str, str, str]:
-        """`for` clauses from the transaction down to `record`, the variable that holds its row, and the condition."""
+    def _loops(self, record: Record, term: Term, known: Mapping[str, str] = _NOTHING) -> tuple[str, str, str]:
+        """`for` clauses from the transaction down to `record`, the variable that holds its row, and the condition. `known` variables come
+        first.
+        """
         chain: list[Record] = []
         here: Record | None = record
         while here is not None and here is not self._layout.transaction:
@@ -153,6 +192,7 @@ class Checks:
             variables[step.name] = inner
             loops += f" for {inner} in {source}" if step.repeated else f" for {inner} in ({source},) if {inner} is not None"
             outer = inner
+        variables |= known
         condition = " and ".join(
             ([f"({self._condition(term.where, variables)})"] if term.where else [])
             + ([f"not ({self._condition(term.unless, variables)})"] if term.unless else [])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Any, BinaryIO, Final, Protocol
 
 from adapters.files.checks import Checks
@@ -105,9 +106,11 @@ class Ledger:
             self.checks.add(row)
         return self.ending.units
 
-    def pass_over(self) -> int:
-        """The position of a transaction that is not looked into."""
-        self.ending.units += 1
+    def pass_over(self, transactions: int = 1, sums: Sequence[Decimal] | None = None) -> int:
+        """Counts transactions that are not looked into, `sums`: what they add to the file's. Returns the position of the last."""
+        self.ending.units += transactions
+        if sums is not None:
+            self.checks.add_sums(sums)
         return self.ending.units
 
     def agree(self, record: str, row: tuple[Any, ...], line: int) -> None:

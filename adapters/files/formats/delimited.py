@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from msgspec.structs import replace
 
+from adapters.files.formats.skimming import Stretch, skim_of
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
@@ -27,20 +28,19 @@ _NEVER: Final[Mapping[str, Kind]] = {}
 class Kind:
     """A kind of row: how it is read, where its value goes and what may follow it."""
 
-    __slots__ = ("after", "allowed", "blank", "end", "lists", "opens", "plain", "read", "record", "role", "singles", "slot")
+    __slots__ = ("after", "allowed", "end", "index", "opens", "owner", "parent", "plain", "read", "record", "repeated", "role", "slot")
 
-    def __init__(self, record: Record, slot: int, read: Callable[[Any], tuple[Any, ...]]) -> None:
+    def __init__(self, record: Record, slot: int, read: Callable[[Any], Any]) -> None:
         self.record, self.slot, self.read = record, slot, read
         self.role = record.rule.role
         self.allowed: dict[str, Kind] = {}
         self.end = ""
         """What is missing if the transaction ended after this row."""
         self.opens = self.role == "transaction"
-        self.plain = self.role == "detail" and all(child.repeated for child in record.children)
-        self.lists: list[tuple[int, int]] = []
-        """(index in the row, slot) of children that repeat; `singles` of those that do not."""
-        self.singles: list[tuple[int, int]] = []
-        self.blank: list[Any] = []
+        self.plain = self.role == "detail"
+        self.owner, self.index, self.repeated = 0, record.index, record.repeated
+        """The slot of the row that it hangs under, and its place there."""
+        self.parent = bool(record.children)
         self.after = False
         """The transaction is complete after this row."""
 
@@ -58,11 +58,9 @@ class Plan:
         memos: dict[str, Memo] = {}
         self.kinds = {r.name: Kind(r, at, _reader(r, layout, memos, whole=whole)) for at, r in enumerate(records)}
         self.top = [r for r in records if r.parent is None]
-        slots = {r.name: at for at, r in enumerate(records)}
         for kind in self.kinds.values():
-            for child in kind.record.children:
-                (kind.lists if child.repeated else kind.singles).append((child.index, slots[child.name]))
-            kind.blank = [None] * len(kind.record.children)
+            if kind.record.parent is not None:
+                kind.owner = self.kinds[kind.record.parent.name].slot
         for kind in self.kinds.values():
             kind.allowed = {other.record.name: other for other in self.kinds.values() if self._follows(kind.record, other.record)}
             kind.after = kind.record.rule.closes and kind.record.parent is layout.transaction
@@ -70,8 +68,9 @@ class Plan:
         self.first = {r.name: self.kinds[r.name] for at, r in enumerate(self.top) if not any(x.needed for x in self.top[:at])}
         self.between = {r.name: self.kinds[r.name] for r in self._later(layout.transaction)}
         """What may come behind a transaction."""
-        self.loose = any(k.singles and k.role == "detail" for k in self.kinds.values())
+        self.loose = any(k.plain and _holds_one(k.record) for k in self.kinds.values())
         """Whether details are held as lists until the transaction is complete: they wait for a child that occurs once."""
+        self.skim = skim_of(layout) if whole else None
         self.start = (file.record_type.start or 1) - 1
         self.stop = self.start + (file.record_type.width or 0)
 
@@ -121,6 +120,10 @@ class Plan:
         return str(fields[self.start : self.stop].strip() if self.fixed else fields[0])
 
 
+def _holds_one(record: Record) -> bool:
+    return not all(child.repeated for child in record.children)
+
+
 def _in_order(siblings: list[Record], last: Record | None, next_: Record) -> bool:
     at = siblings.index(last) if last is not None else -1
     to = siblings.index(next_)
@@ -161,8 +164,11 @@ def _reader(record: Record, layout: Layout, memos: dict[str, Memo], *, whole: bo
             cell = f"r[{start}:{start + (f.width or 0)}].{strip}"
         values.append(f"c{at}[{cell}]" if repeats else f"c{at}({cell})")
         blamed.append(f"f{at}({cell})")
-    values += ["[]" if child.repeated else "None" for child in record.children if record.rule.role == "detail"]
-    made = f"({', '.join(values)}{',' if values else ''})"
+    opens = record.rule.role == "transaction"
+    if opens:
+        values += ["None" for _ in layout.headers]
+    values += ["[]" if child.repeated else "None" for child in record.children]
+    made = f"[{', '.join(values)}]" if opens or _holds_one(record) else f"({', '.join(values)}{',' if values else ''})"
     if skipped and len(skipped) == len(record.fields):
         return function("read", f"def read(r):\n    return {made}\n", names)
     names["Wrong"] = Wrong
@@ -196,16 +202,19 @@ def _fit(record: Record, cells: list[str]) -> list[str]:
 class RowParser:
     """Reads one file. A generator over blocks; nothing of a finished transaction is kept."""
 
-    def __init__(self, plan: Plan, skim: int | None = None) -> None:
-        """Behind position `skim`, only what can refuse the file is read."""
-        self._plan, self._skim = plan, skim
+    def __init__(self, plan: Plan, skim: int | None = None, block: int = BLOCK) -> None:
+        """Behind position `skim`, only what can refuse the file is read. `block`: bytes that are read at once."""
+        self._plan, self._skim, self._block = plan, skim, block
         layout = plan.layout
         self._encoding = layout.file.encoding
-        self._put: list[Any] = [None] * len(plan.kinds)
+        self._rows: list[Any] = [None] * len(plan.kinds)
+        """The last row of each kind, to hang others under."""
         self._seen = [0] * len(plan.kinds)
         self._headers: dict[str, tuple[Any, ...]] = {}
         self._ends: dict[str, tuple[Any, ...]] = {}
         self._heads: list[tuple[Any, ...] | None] = [None] * len(plan.layout.headers)
+        self._first = len(plan.layout.transaction.fields)
+        """Where they stand in the row of a transaction."""
         self._allowed: Mapping[str, Kind] = plan.first
         self._last: Kind | None = None
         self._row: list[Any] | None = None
@@ -225,46 +234,58 @@ class RowParser:
         self.ending, self._name = ledger.ending, name
         delimiter, quote, fixed, most = layout.file.delimiter, layout.file.quote or "\0", plan.fixed, layout.file.max_records
         start, stop = plan.start, plan.stop
-        put, seen, number = self._put, self._seen, 0
+        seen, number, limit = self._seen, 0, layout.file.max_record
         agrees = bool(layout.file.agree) and not layout.headers
-        for lines, clean, crlf in self._blocks(source):
-            for whole in lines:
-                number += 1
-                if clean and quote not in whole and not self._rest:
-                    line = whole[:-1] if crlf else whole
-                    cells: Any = line if fixed else line.split(delimiter)
-                    kind = self._allowed.get(line[start:stop].strip() if fixed else cells[0])
-                    if kind is not None and kind.plain and self._wrong is None:
-                        seen[kind.slot] += 1
-                        try:
-                            row = kind.read(cells)
-                        except Wrong as wrong:
-                            self._spoil(wrong, number, kind)
-                        else:
-                            put[kind.slot](row)
-                            for index, slot in kind.lists:
-                                put[slot] = row[index].append
-                            self._allowed, self._last = kind.allowed, kind
-                        held = self._held
-                        held.append(whole)
-                        if kind.after:
-                            yield self._close("", number)
-                        elif len(held) > most:
-                            self._too_many(number)
+        for text, clean, crlf in self._texts(source):
+            quoted = not fixed and quote in text
+            parts, stretch = [text], None
+            if clean and not quoted and self._skims and plan.skim is not None:
+                stretch = plan.skim.look(text.replace("\r", "") if crlf else text)
+                if stretch is not None:
+                    parts, crlf = [stretch.before, stretch.behind], False
+            for part in parts:
+                rows = part.split("\n") if part or stretch is None else []
+                short = clean and max(map(len, rows), default=0) * 4 <= limit
+                for whole in rows:
+                    number += 1
+                    if short and not (quoted and quote in whole) and not self._rest:
+                        line = whole[:-1] if crlf else whole
+                        cells: Any = line if fixed else line.split(delimiter)
+                        kind = self._allowed.get(line[start:stop].strip() if fixed else cells[0])
+                        if kind is not None and kind.plain and self._wrong is None:
+                            seen[kind.slot] += 1
+                            try:
+                                row = kind.read(cells)
+                            except Wrong as wrong:
+                                self._spoil(wrong, number, kind)
+                            else:
+                                self._place(kind, row)
+                            held = self._held
+                            held.append(whole)
+                            if kind.after:
+                                yield self._close("", number)
+                            elif len(held) > most:
+                                self._too_many(number)
+                            continue
+                        if kind is not None and kind.opens and self._row is None and self._wrong is None and not agrees:
+                            seen[kind.slot] += 1
+                            try:
+                                self._open(kind, kind.read(cells), whole, number)
+                            except Wrong as wrong:
+                                self._begun_badly(kind, wrong, whole, number)
+                            continue
+                        if line and (unit := self._take(cells, whole, number)) is not None:
+                            yield unit
                         continue
-                    if kind is not None and kind.opens and self._row is None and self._wrong is None and not agrees:
-                        seen[kind.slot] += 1
-                        try:
-                            self._open(kind, kind.read(cells), whole, number)
-                        except Wrong as wrong:
-                            self._begun_badly(kind, wrong, whole, number)
-                        continue
-                    if line and (unit := self._take(cells, whole, number)) is not None:
-                        yield unit
-                    continue
-                for at, text, assembled in self._assemble(whole, number):
-                    if (unit := self._take(assembled, text, at)) is not None:
-                        yield unit
+                    for at, row_text, assembled in self._assemble(whole, number):
+                        if (unit := self._take(assembled, row_text, at)) is not None:
+                            yield unit
+                if stretch is not None:
+                    if self._row is not None or self._wrong is not None:
+                        yield self._close(layout.transaction.name, number + 1)
+                    number += stretch.rows
+                    yield self._skimmed(stretch, number)
+                    stretch = None
         while self._rest:
             for at, text, assembled in self._give_up():
                 if (unit := self._take(assembled, text, at)) is not None:
@@ -277,10 +298,23 @@ class RowParser:
 
     # ---- blocks and rows ------------------------------------------------------------------------------------------
 
-    def _blocks(self, source: BinaryIO) -> Iterator[tuple[list[str], bool, bool]]:
-        """Lines without their LF; whether they hold nothing that needs a closer look; whether every one ends in CR."""
+    @property
+    def _skims(self) -> bool:
+        return not self._plan.whole and not self._rest and not self._ends
+
+    def _skimmed(self, stretch: Stretch, line: int) -> Unit:
+        """One unit stands for all of them."""
+        for name, count in stretch.counts.items():
+            self._seen[self._plan.kinds[name].slot] += count
+        transaction = self._plan.kinds[self._plan.layout.transaction.name]
+        self._ledger.pass_over(stretch.counts[transaction.record.name], stretch.sums)
+        self._allowed, self._last = self._plan.between, transaction
+        return Unit(self._ledger.ending.units, line, None, None, bytes, self._name)
+
+    def _texts(self, source: BinaryIO) -> Iterator[tuple[str, bool, bool]]:
+        """Blocks of rows; whether they hold nothing that needs a closer look; whether every row ends in CR."""
         limit, rest, first, dropping = self._plan.layout.file.max_record, b"", True, False
-        while block := source.read(BLOCK):
+        while block := source.read(self._block):
             if first:
                 first = False
                 if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -303,22 +337,21 @@ class RowParser:
             if len(rest) > limit:
                 rest, dropping = rest[: limit + 1], True
             if cut >= 0:
-                yield self._lines(block)
+                yield self._text(block)
         if rest:
-            yield self._lines(rest)
+            yield self._text(rest)
 
-    def _lines(self, block: bytes) -> tuple[list[str], bool, bool]:
+    def _text(self, block: bytes) -> tuple[str, bool, bool]:
         clean = len(block.translate(None, _CONTROLS)) == len(block)
         try:
             text = block.decode(self._encoding)
         except UnicodeDecodeError:
             text, clean = block.decode(self._encoding, "surrogateescape"), False
-        lines = text.split("\n")
         crlf = False
         if "\r" in text:
-            crlf = text.count("\r") == text.count("\r\n") + text.endswith("\r") == len(lines)
+            crlf = text.count("\r") == text.count("\r\n") + text.endswith("\r") == text.count("\n") + 1
             clean = clean and crlf
-        return lines, clean and max(map(len, lines)) * 4 <= self._plan.layout.file.max_record, crlf
+        return text, clean, crlf
 
     def _assemble(self, whole: str, number: int) -> list[tuple[int, str, Any]]:
         """Rows that are complete with this line: (line, text, cells or what is wrong). A quoted line end joins lines, within max_record."""
@@ -409,11 +442,9 @@ class RowParser:
                 self._stray(name, known, damaged, line)
             else:
                 try:
-                    self._put_row(kind, kind.read(cells))
+                    self._place(kind, kind.read(cells))
                 except Wrong as wrong:
                     self._spoil(wrong, line, kind)
-                else:
-                    self._allowed, self._last = kind.allowed, kind
         self._hold(text)
         if not self._line:
             self._line = line
@@ -471,12 +502,13 @@ class RowParser:
             self._ledger.agree(known.record.name, row, line)
         self._open(known, row, text, line)
 
-    def _open(self, kind: Kind, row: tuple[Any, ...], text: str, line: int) -> None:
+    def _open(self, kind: Kind, row: list[Any], text: str, line: int) -> None:
         self._allowed, self._last = kind.allowed, kind
         self._line = line
         self._held.append(text)
-        self._row = [*row, *self._heads, *kind.blank]
-        self._hang(kind, self._row)
+        if self._heads:
+            row[self._first : self._first + len(self._heads)] = self._heads
+        self._row = self._rows[kind.slot] = row
 
     def _begun_badly(self, kind: Kind, wrong: Wrong, text: str, line: int) -> None:
         self._row = None
@@ -484,23 +516,15 @@ class RowParser:
         self._hold(text)
         self._line = line
 
-    def _put_row(self, kind: Kind, row: tuple[Any, ...]) -> None:
-        made: Any = row
-        if kind.singles:
-            made = list(row)
-            self._hang(kind, made)
+    def _place(self, kind: Kind, row: Any) -> None:
+        """Below the last row of the kind that it hangs under."""
+        if kind.repeated:
+            self._rows[kind.owner][kind.index].append(row)
         else:
-            for index, slot in kind.lists:
-                self._put[slot] = row[index].append
-        self._put[kind.slot](made)
-
-    def _hang(self, kind: Kind, made: list[Any]) -> None:
-        for index, slot in kind.lists:
-            rows: list[Any] = []
-            made[index] = rows
-            self._put[slot] = rows.append
-        for index, slot in kind.singles:
-            self._put[slot] = partial(made.__setitem__, index)
+            self._rows[kind.owner][kind.index] = row
+        if kind.parent:
+            self._rows[kind.slot] = row
+        self._allowed, self._last = kind.allowed, kind
 
     def _hold(self, text: str) -> None:
         if not self._cut:

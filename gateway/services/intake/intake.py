@@ -269,7 +269,7 @@ class Intake:
                     if self._stopping:
                         raise _Stopped
                 ending = reading.ending
-            hop.set(rows=ending.rows, records_ok=units - bad, records_quarantined=bad)
+            hop.set(rows=ending.rows, records_ok=ending.units - bad, records_quarantined=bad)
             if ending.reasons:
                 raise BadFile(file=file.name, reason="; ".join(ending.reasons))
             if share is not None and units and bad / units > share:

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.files.formats.delimited import BLOCK, Plan, RowParser
@@ -17,6 +17,7 @@ SALE = (
     b"TT;BAR;500;;;\nTF;500;500;0;500\n"
 )
 TRAIL = b"FT;1;1;500\n"
+PLANS = [Plan(load(Path(__file__).parents[5] / "contracts/systems/pos/tlog.toml"))]
 FACTS = {"store": "0001", "business_date": "20260311", "file_no": "00001"}
 
 Found = tuple[list[tuple[Unit, bytes]], Ending]
@@ -275,4 +276,41 @@ def test_a_skimming_reading_counts_and_adds_up_but_reads_no_transaction(tlog: Pl
     assert "14.00" in parser.ending.reasons[0]
 
 
-PLANS = [Plan(load(Path(__file__).parents[5] / "contracts/systems/pos/tlog.toml"))]
+def pieces(plan: Plan, skim: int | None, body: bytes) -> tuple[list[str], list[str], int, int]:
+    parser = RowParser(plan, skim, block=4096)
+    for _ in parser.units(io.BytesIO(body), "f", FACTS):
+        pass
+    return parser.ending.reasons, parser.ending.findings, parser.ending.units, parser.ending.rows
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_skimming_whole_blocks_finds_the_totals_of_a_whole_reading(tlog: Plan, end: bytes) -> None:
+    count = 100
+    sales = b"".join(
+        SALE.replace(b"000001;S", b"%06d;S" % n).replace(b"EUR;\n", b"EUR;T\n" if n % 7 == 0 else b"EUR\n") for n in range(count)
+    )
+    counted = 500 * (count - len(range(0, count, 7)))
+    for total in (counted, counted + 1):
+        body = (HEAD + sales + b"FT;%d;%d;%d\n" % (count, count, total)).replace(b"\n", end)
+        assert pieces(tlog, 1, body) == pieces(tlog, None, body)
+        assert bool(pieces(tlog, 1, body)[0]) == (total != counted)
+
+
+@given(
+    st.integers(0, 70),
+    st.sampled_from([b"TL;1;S\n", b"TF;500;500;0;700\n", b'TT;"B\n', b"TH\n", b"TQ;1\n", b"FH;2\n", b"TF;1;1;0;x\n", b"TF\n", b"\x00\n"]),
+    st.sampled_from([0, 500, 700]),
+)
+@settings(max_examples=100, deadline=None)
+def test_what_stands_oddly_in_a_skimmed_block_is_refused_if_a_whole_reading_refuses_it(place: int, odd: bytes, more: int) -> None:
+    count = 70
+    body = HEAD + SALE * place + odd + SALE * (count - place) + b"FT;%d;%d;%d\n" % (count, count, 500 * count + more)
+    try:
+        refused = bool(pieces(PLANS[0], None, body)[0])
+    except Refuse:
+        refused = True
+    try:
+        doubted = bool(pieces(PLANS[0], 1, body)[0])
+    except Refuse:
+        doubted = True
+    assert doubted >= refused
