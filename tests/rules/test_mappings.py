@@ -98,8 +98,6 @@ UNFILLED: dict[str, dict[str, str]] = {
     },
     "mappings/pos/poslog.toml": {
         "lines.voids_line": "a voided line is marked itself",
-        "totals.rounding": "the tills round no cash",
-        "tenders.is_change": "change is its own amount within the tender",
         "tenders.token": "not logged",
         "tenders.psp_reference": "not logged",
         "tax.included": "told by the totals",

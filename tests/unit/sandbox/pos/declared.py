@@ -15,7 +15,7 @@ from lxml import etree
 LAYOUTS = Path(__file__).parents[4] / "contracts" / "systems" / "pos"
 FIELD_KEYS = {
     "name", "type", "values", "closed", "required", "default", "digits", "decimals", "sign", "pad", "min", "max",
-    "pattern", "format", "zone", "personal", "start", "width", "path", "read",
+    "pattern", "format", "zone", "personal", "start", "width", "path", "otherwise", "read",
 }  # fmt: skip
 
 
@@ -50,10 +50,15 @@ def read(path: Path) -> Record:
         for record in root.children:
             if group in record.values and str(record.values[group]).replace("-", "") != name[group]:
                 raise ValueError(f"{group} is {record.values[group]} inside")
-    for check in declared["check"]:
+    for check in _spoken(declared["check"], declared):
+        check = {**check, "equals": _spoken(check["equals"], declared)}
         for scope in [root] if check["scope"] == "file" else root.all(check["scope"]):
             _prove(check, scope)
     return root
+
+
+def _spoken(rules: list[dict[str, Any]], declared: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r for r in rules if all(declared["dialect"][key] in codes for key, codes in r.get("dialect", {}).items())]
 
 
 def _rows(path: Path, declared: dict[str, Any]) -> Record:
@@ -90,8 +95,10 @@ def _elements(path: Path, declared: dict[str, Any]) -> Record:
                     continue
                 values = {}
                 for f in spec["fields"]:
-                    hits = _find(found, f["path"])
+                    hits = next((h for p in (f["path"], *f.get("otherwise", ())) if (h := _find(found, p))), [])
                     raw = "" if not hits else _local(hits[0]) if f.get("read") == "name" else getattr(hits[0], "text", hits[0])
+                    if f.get("read") == "sign" and raw:
+                        raw = "-" if raw.startswith("-") else "+"
                     values[f["name"]] = _value(f, raw or "", f"line {found.sourceline}")
                 child = Record(type_, values, record)
                 record.children.append(child)
