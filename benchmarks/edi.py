@@ -1,4 +1,4 @@
-"""EDIFACT stock reports, file to canonical levels, against pydifact, which stops at lists of segments; memory at two sizes of a file."""
+"""EDIFACT stock reports by declared layout, and mapped to levels, against pydifact, which stops at lists of segments; peak memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,17 @@ def prepared() -> tuple[FileContract, CompiledMapping]:
     )
 
 
-def ours(path: Path, contract: FileContract, mapping: CompiledMapping) -> int:
+def ours(path: Path, contract: FileContract) -> int:
+    """Segments read; every item of them is a row of typed values, and the envelope holds."""
+    parser = parsing(contract.layout)(None)
+    with path.open("rb") as source:
+        bad = next((unit.bad for unit in parser.units(source, path.name, {}) if unit.row is None), None)
+    if bad or parser.ending.reasons:
+        raise RuntimeError(f"{bad}, {parser.ending.reasons}")
+    return parser.ending.rows
+
+
+def mapped(path: Path, contract: FileContract, mapping: CompiledMapping) -> int:
     """Segments read; every item of them is a level."""
     context = ReadContext("edi", contract.layout.name, datetime(2026, 6, 15, tzinfo=UTC), zone_of=lambda _: BERLIN)
     parser = parsing(contract.layout)(None)
@@ -101,13 +111,13 @@ def compare(name: str, against: str, bar: float, mine: Callable[[], int], theirs
     value = median(each)
     return Ratio(
         name, against, round(value, 2), (round(each[1], 2), round(each[-2], 2)), round(median(a for a, _ in times) * 1e6, 1),
-        round(median(b for _, b in times) * 1e6, 1), f">={bar}", value >= bar,
+        round(median(b for _, b in times) * 1e6, 1), f">={bar}" if bar else "", value >= bar if bar else None,
     )  # fmt: skip
 
 
 def peak(path: Path, contract: FileContract, mapping: CompiledMapping) -> int:
     tracemalloc.start()
-    ours(path, contract, mapping)
+    mapped(path, contract, mapping)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most
@@ -119,8 +129,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tillgate-bench-") as folder:
         report = Path(folder) / "stock.edi"
         write_report(report, items)
-        mine = partial(ours, report, contract, mapping)
-        segments = mine()
+        mine, levels = partial(ours, report, contract), partial(mapped, report, contract, mapping)
+        segments = levels()
         if importlib.util.find_spec("pydifact") is None:
             said = 'SKIPPED: pydifact is not installed; `pip install "pydifact>=0.2.3,<0.3"` in the virtual environment'
             show([Ratio("edi", "pydifact", 0, (0, 0), 0, 0, note=said)])
@@ -129,7 +139,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
         ratios = [
             compare("edi", "pydifact", 5, mine, partial(tokens, report)),
-            compare("edi, its interchange", "pydifact", 5, mine, partial(whole, report)),
+            compare("edi against its interchange", "pydifact", 5, mine, partial(whole, report)),
+            compare("edi to levels against its interchange", "pydifact", 0, levels, partial(whole, report)),
         ]
         show(ratios)
         if "--json" not in sys.argv:
@@ -140,7 +151,7 @@ def main() -> None:
             for path in (small, large):
                 spent.write(f"peak of {path.stat().st_size // 1024} KiB: {peak(path, contract, mapping) // 1024} KiB; ")
             print(
-                f"{segments} segments, {segments / (ratios[0].ours_us / 1e6):,.0f} a second of CPU, mapped; {spent.getvalue().rstrip('; ')}"
+                f"{segments} segments, {segments / (ratios[-1].ours_us / 1e6):,.0f} a second of CPU, mapped; {spent.getvalue().rstrip('; ')}"
             )
 
 

@@ -60,6 +60,9 @@ class FileRule(Entry, frozen=True, kw_only=True):
     delimiter: str = ""
     quote: str = ""
     record_type: Where = Where()
+    record_length: Annotated[int, Meta(ge=1, le=1_048_576)] | None = None
+    columns: bool = False
+    key: tuple[str, ...] = ()
     root: str = ""
     declaration: Literal["believe", "ignore"] = "believe"
     namespaces: Literal["any"] | tuple[str, ...] = "any"
@@ -92,7 +95,7 @@ class FieldRule(Entry, frozen=True, kw_only=True):
     default: str | None = None
     digits: Annotated[int, Meta(ge=1, le=MAX_DIGITS)] | None = None
     decimals: Annotated[int, Meta(ge=0, le=12)] | None = None
-    sign: Literal["none", "leading", "trailing", "overpunch"] = "none"
+    sign: Literal["none", "leading", "trailing", "overpunch", "overpunch_leading"] = "none"
     pad: str | None = None
     min: Annotated[int, Meta(ge=0)] | None = None
     max: Annotated[int, Meta(ge=1)] | None = None
@@ -102,6 +105,8 @@ class FieldRule(Entry, frozen=True, kw_only=True):
     personal: bool = False
     start: Annotated[int, Meta(ge=1)] | None = None
     width: Annotated[int, Meta(ge=1)] | None = None
+    stored: Literal["text", "zoned", "packed", "binary", "binary_little"] = "text"
+    column: str | None = None
     at: str | None = None
     path: str | None = None
     otherwise: tuple[str, ...] = ()
@@ -362,22 +367,31 @@ class _Reader:
     def file(self, file: FileRule) -> re.Pattern[str] | None:
         pattern = self.regex(file.name, "[file].name", "[file]")
         try:
-            codec = codecs.lookup(file.encoding).name
+            codec = codecs.lookup("utf-8" if file.encoding == "auto" and file.columns else file.encoding).name
         except LookupError:
             self.find(("[file].encoding", "[file]"), f"unknown encoding {file.encoding!r}", "for example utf-8, cp1252, iso-8859-1")
         else:
-            if file.format in ("delimited", "fixed") and codec not in _ASCII_LIKE:
+            if file.format in ("delimited", "fixed") and codec not in _ASCII_LIKE and not (file.record_length or file.columns):
                 self.find(("[file].encoding", "[file]"), f"rows in {file.encoding} are not read", f"read: {', '.join(_ASCII_LIKE)}")
         if file.format == "delimited":
             for key, value in (("delimiter", file.delimiter), ("quote", file.quote)):
                 if not (len(value) == 1 and value.isascii() and value not in "\r\n\0") and not (key == "quote" and not value):
                     self.find((f"[file].{key}", "[file]"), f"{key} is {value!r}", "write one ASCII character")
-            if file.record_type.position is None:
+            if file.columns:
+                if file.record_type != Where():
+                    self.find("[file]", "rows under column names are all of one kind", "leave record_type away")
+            elif file.record_type.position is None:
                 self.find("[file]", "record_type does not say where a row says what it is", "write record_type = { position = 1 }")
-        elif file.format == "fixed" and (file.record_type.start is None or file.record_type.width is None):
+        elif file.format == "fixed" and not file.record_length and (file.record_type.start is None or file.record_type.width is None):
             self.find("[file]", "record_type does not say where a row says what it is", "write record_type = { start = 1, width = 2 }")
         elif file.format == "xml" and not file.root:
             self.find("[file]", "root is missing", "write the local name of the document element")
+        if file.columns and file.format != "delimited":
+            self.find("[file]", "a line of column names belongs to delimited files")
+        if file.key and not file.columns:
+            self.find("[file]", "key names columns", "write columns = true")
+        if file.record_length and file.format != "fixed":
+            self.find("[file]", "record_length belongs to fixed columns", 'write format = "fixed"')
         if pattern is not None:
             for group in file.agree:
                 if group not in pattern.groupindex:
@@ -414,7 +428,7 @@ class _Reader:
                     continue
                 if any(f.name == made.name for f in fields):
                     self.find(at, f"field {made.name!r} stands twice in {name}")
-                for message in _field_mistakes(made, file.format):
+                for message in _field_mistakes(made, file):
                     self.find(at, f"field {made.name}: {message}")
                 fields.append(made)
             record = self.records[name] = Record(name, rule, tuple(fields))
@@ -515,6 +529,8 @@ class _Reader:
                 above = above.parent
         if self.edi and not self.opens_message(transaction, file):
             return None
+        if file.columns:
+            self.one_kind(transaction, file)
         headers = self.headers(transaction)
         for record in self.records.values():
             start = len(record.fields) + (len(headers) if record is transaction else 0)
@@ -526,6 +542,18 @@ class _Reader:
             if not any(r.at(group) is not None for r in (*headers, *([transaction] if self.xml or not headers else []))):
                 self.find(("[file].agree", "[file]"), f"no field {group!r} to agree with the name")
         return transaction
+
+    def one_kind(self, transaction: Record, file: FileRule) -> None:
+        """Under column names: a transaction, and at most one kind of detail, which every row is one of."""
+        others = [r for r in self.records.values() if r is not transaction]
+        if len(others) > 1 or any(r.rule.role != "detail" for r in others):
+            self.find("[file].columns", "rows under column names are a transaction and at most one kind of detail")
+        columns = {f.column or f.name for f in transaction.fields}
+        for column in file.key:
+            if column not in columns:
+                self.find(("[file].key", "[file]"), f"key: {transaction.name} has no column {column!r}", nearest(column, columns))
+        if others and not file.key:
+            self.find("[file]", "key does not say which rows belong together", "write key = [columns]")
 
     def opens_message(self, transaction: Record, file: FileRule) -> bool:
         """Whether the transaction is a message or a loop of one; marks the way from the message down to it."""
@@ -627,7 +655,8 @@ class _Reader:
                     self.find(place, f"{name} has no code {code!r}", nearest(code, known))
 
 
-def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
+def _field_mistakes(f: FieldRule, file: FileRule) -> Iterator[str]:
+    form = file.format
     if not _NAME.fullmatch(f.name):
         yield "a name is letters, digits and underscores"
     if f.type in ("integer", "decimal") and f.digits is None:
@@ -646,7 +675,7 @@ def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
         if not f.format:
             yield 'a date or time needs a format, strptime\'s or "iso"'
         elif f.format == "dtm":
-            if format != "edifact":
+            if form != "edifact":
                 yield 'format "dtm" reads a composite of EDIFACT that says its own format'
         elif f.format != "iso" and not re.fullmatch(r"(?:%[YymdHMS]|[^%])+", f.format):
             yield f"format {f.format!r} uses more than %Y %y %m %d %H %M %S"
@@ -665,13 +694,22 @@ def _field_mistakes(f: FieldRule, format: str) -> Iterator[str]:
             re.compile(f.pattern)
         except re.error as error:
             yield f"the pattern is no regular expression: {error}"
-    if (format == "xml") != (f.path is not None):
+    if (form == "xml") != (f.path is not None):
         yield "a path belongs to XML, and there it is needed"
-    if (format == "fixed") != (f.start is not None and f.width is not None):
+    if (form == "fixed") != (f.start is not None and f.width is not None):
         yield "start and width belong to fixed columns, and there they are needed"
-    if (format in EDI) != (f.at is not None) or (f.at is not None and not _ELEMENT.fullmatch(f.at)):
+    if f.stored != "text":
+        if not file.record_length or f.type not in ("integer", "decimal"):
+            yield "stored says how a number lies in a record of fixed length: record_length = …"
+        elif f.sign in ("overpunch", "overpunch_leading", "trailing") and f.stored != "zoned":
+            yield 'a stored number is signed by its form; sign = "leading" says of a zoned one that the first byte is'
+        elif f.stored in ("binary", "binary_little") and (f.width or 0) > 16:
+            yield "a binary integer has at most 16 bytes"
+    if f.column is not None and not file.columns:
+        yield "column belongs to rows under column names: columns = true"
+    if (form in EDI) != (f.at is not None) or (f.at is not None and not _ELEMENT.fullmatch(f.at)):
         yield 'at = "ELEMENT" or "ELEMENT.COMPONENT" belongs to segments, and there it is needed'
-    if (f.read != "text" or f.otherwise) and format != "xml":
+    if (f.read != "text" or f.otherwise) and form != "xml":
         yield "read and otherwise belong to XML"
     if f.read == "position" and f.type != "integer":
         yield "a position is an integer"

@@ -13,11 +13,14 @@ from msgspec.structs import replace
 from adapters.files.layout import FieldRule
 from mappings.language.runtime import Bad, iso_date, iso_datetime, iso_time
 
-MEMO: Final = 8192
+MEMO: Final = 16384
 SHOWN: Final = 80
 LONGEST: Final = 4000
 """Characters of a string whose layout sets no limit."""
-_OVERPUNCH: Final = {c: (str(i % 10), "" if i < 10 else "-") for i, c in enumerate("{ABCDEFGHI}JKLMNOPQR")}
+_OVERPUNCH: Final = {c: (str(i % 10), "" if i < 10 else "-") for i, c in enumerate("{ABCDEFGHI}JKLMNOPQR")} | {
+    c: (str(i), "-") for i, c in enumerate("pqrstuvwxy")
+}
+"""EBCDIC's signed digits as they are written in ASCII, and those of compilers for ASCII (minus alone)."""
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 _PARTS: Final = {
     "Y": ("year", 4),
@@ -166,9 +169,14 @@ def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
     if implied:
         expected += f", {implied} of them decimals"
     if f.sign != "none":
-        expected += f", {f.sign} sign" if f.sign != "overpunch" else ", last digit over-punched"
+        punched = {"overpunch": ", last digit over-punched", "overpunch_leading": ", first digit over-punched"}
+        expected += punched.get(f.sign, f", {f.sign} sign")
+
+    plainly = f.type == "decimal" and implied and not pad
 
     def number(raw: str) -> Any:
+        if plainly and implied and raw.isdigit() and raw.isascii() and implied < len(raw) <= digits and raw[0] != "0":
+            return f"{raw[:-implied]}.{raw[-implied:]}"
         minus = ""
         text = raw
         if plain := raw.isdigit() and raw.isascii():
@@ -180,6 +188,9 @@ def _number(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
         elif f.sign == "overpunch" and text[-1] in _OVERPUNCH:
             last, minus = _OVERPUNCH[text[-1]]
             text = text[:-1] + last
+        elif f.sign == "overpunch_leading" and text[0] in _OVERPUNCH:
+            first, minus = _OVERPUNCH[text[0]]
+            text = first + text[1:]
         if pad and pad != "0":
             text = text.lstrip(pad) or "0"
         count = len(text) - ("." in text)
@@ -206,7 +217,7 @@ def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
     if "|" in (f.format or ""):
         return _either([_moment(replace(f, format=each))[0] for each in (f.format or "").split("|")]), expected, f.type != "datetime"
     if (f.type, f.format) == ("datetime", "%Y%m%d%H%M%S"):
-        return _compact, expected, False
+        return _compact, expected, True
     pattern = "".join(
         f"(?P<{_PARTS[p[1]][0]}>[0-9]{{{_PARTS[p[1]][1]}}})" if len(p) == 2 else re.escape(p)
         for p in re.findall(r"%.|[^%]", f.format or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adapters.files.formats import delimited, edi, xml
+from adapters.files.formats import columns, delimited, edi, fixed, xml
 from adapters.files.layout import Layout
 from adapters.files.parsing import Parser
 
@@ -19,5 +19,9 @@ def parsing(layout: Layout) -> Callable[[int | None], Parser]:
     if layout.edi:
         segments = edi.Plan(layout)
         return lambda skim: edi.EdiParser(segments, skim)
+    if layout.file.columns:
+        return columns.parsing(layout)
+    if layout.file.record_length:
+        return fixed.parsing(layout)
     rows = delimited.Plan(layout)
     return lambda skim: delimited.RowParser(rows, skim)
