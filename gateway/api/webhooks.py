@@ -174,6 +174,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         answer=WebhookTested,
         handle=test_webhook,
         errors=(NotFound,),
+        idempotent_key=True,
         **_NAMED,
     ),
     Endpoint(
