@@ -197,9 +197,12 @@ class _Guarded:
         self.most: int | None = most
 
     def read(self, count: int = -1) -> bytes:
-        if self.most is not None and not 0 <= count <= self.most:
+        if self.most is None:
+            return self._source.read(count)
+        found = self._source.read(self.most + 1 if count < 0 else min(count, self.most + 1))
+        if len(found) > self.most:
             raise Refuse(f"the zip's directory is larger than {self.most} bytes: too many members")
-        return self._source.read(count)
+        return found
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._source.seek(offset, whence)

@@ -47,6 +47,10 @@ class Record(Protocol):
     @property
     def raw(self) -> Callable[[], bytes]: ...
     @property
+    def file(self) -> str:
+        """Its file, and of a zip the member: FILE/MEMBER."""
+        ...
+    @property
     def around(self) -> Callable[[], tuple[bytes, bytes]]: ...
 
 

@@ -30,7 +30,7 @@ class Reader:
         count: Callable[[str, str, str], None] | None = None,
     ) -> None:
         self._count = count
-        self._digest, self._name = file.digest, file.name
+        self._digest = file.digest
         self._dialect, self._zones = feed.dialect, zones
         self.drifted = 0
         origin = Provenance(
@@ -68,14 +68,14 @@ class Reader:
             zone = self._zones.of(sale.key.store_number)
             return record.position, normal_form(sale, self._dialect, zone.key if zone else None)
         except ContractViolation as error:
-            return record.position, self._aside(record, _bad(self._name, record.line, error.where, error.expected, error.got))
+            return record.position, self._aside(record, _bad(record.file, record.line, error.where, error.expected, error.got))
         except NotNormal as error:
-            return record.position, self._aside(record, _bad(self._name, record.line, error.field, error.expected, error.got))
+            return record.position, self._aside(record, _bad(record.file, record.line, error.field, error.expected, error.got))
 
     def _aside(self, record: Record, bad: BadRecord) -> Quarantined:
         return Quarantined(
             digest=self._digest,
-            file=self._name,
+            file=record.file,
             position=record.position,
             line=bad.line,
             field=bad.field,

@@ -26,6 +26,8 @@ class Place:
     disk: Path
     inbox: str
     storages: Callable[[], Storage]
+    """Started ones."""
+    make: Callable[[], Storage]
     host: SftpHost | None = None
     clock: float = 0.0
 
@@ -65,11 +67,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     try:
         if request.param == "folder":
-            yield Place(disk, str(disk / "inbox"), lambda: started(Folders()))
+            yield Place(disk, str(disk / "inbox"), lambda: started(Folders()), Folders)
         else:
             with SftpHost(disk) as host:
                 try:
-                    yield Place(disk, "/inbox", lambda: started(sftp(host)), host)
+                    yield Place(disk, "/inbox", lambda: started(sftp(host)), lambda: sftp(host), host)
                 finally:
                     for storage in opened:
                         storage.close()
