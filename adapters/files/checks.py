@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -132,19 +133,34 @@ class Checks:
             if check.skip:
                 lines.append(f"{indent}if not ({self._condition(check.skip, {self._layout.transaction.name: 't'})}):")
                 indent += "    "
-            terms = [self._source(t) for t in check.equals]
+            fields = [t for t in check.equals if t.field is not None]
             lines.append(f"{indent}e = {self._field(check.expect)}")
-            needed = ["e", *(f"n{n}" for n, t in enumerate(check.equals) if t.field is not None)]
-            lines += [f"{indent}n{n} = {s}" for n, (t, s) in enumerate(zip(check.equals, terms, strict=True)) if t.field is not None]
-            lines.append(f"{indent}if {' and '.join(f'{v} is not None' for v in needed)}:")
-            signed = "".join(
-                f" {'-' if t.sign < 0 else '+'} {s if t.field is None else f'D[n{n}]'}"
-                for n, (t, s) in enumerate(zip(check.equals, terms, strict=True))
-            ).removeprefix(" + ")
-            lines.append(f"{indent}    e, s = D[e], {signed}")
+            lines += [f"{indent}n{n} = {self._field(t.field or '')}" for n, t in enumerate(fields)]
+            lines.append(f"{indent}if {' and '.join(f'{v} is not None' for v in ('e', *(f'n{n}' for n in range(len(fields)))))}:")
+            signed = "".join(f" {'-' if t.sign < 0 else '+'} D[n{n}]" for n, t in enumerate(fields))
+            lines.append(f"{indent}    e, s = D[e], 0{signed}")
+            lines += self._added([self._term(t) for t in check.equals if t.field is None], (), f"{indent}    ")
             lines.append(f"{indent}    if e != s" + (f" and far({at}, e, s)" if check.tolerance else "") + ":")
             lines.append(f"{indent}        found = [*(found or ()), ({at}, e, s)]")
         return "\n".join([*lines, "    return found", ""])
+
+    def _term(self, term: Term) -> tuple[tuple[str, ...], str, str]:
+        """`for` and `if` clauses down to the rows, condition, and what is added where it holds."""
+        name, _, field = (term.sum or "").rpartition(".")
+        record = self._layout.records[term.count or name]
+        loops, variable, condition = self._loops(record, term)
+        clauses = tuple(re.split(r" (?=(?:for|if) r\d)", loops.removesuffix(f" if {condition}"))[1:])
+        return clauses, condition, f"s {'-' if term.sign < 0 else '+'}= {'1' if term.count else f'D[{variable}[{record.at(field)}]]'}"
+
+    def _added(self, terms: Sequence[tuple[tuple[str, ...], str, str]], outer: tuple[str, ...], indent: str) -> list[str]:
+        """Statements that add terms up, going once through rows that several of them ask for."""
+        own = [(condition, adds) for clauses, condition, adds in terms if clauses == outer]
+        lines = [f"{indent}{adds}" if condition == "True" else f"{indent}if {condition}: {adds}" for condition, adds in own]
+        depth = len(outer)
+        for inner in dict.fromkeys(clauses[: depth + 1] for clauses, _, _ in terms if len(clauses) > depth):
+            below = [term for term in terms if term[0][: depth + 1] == inner]
+            lines += [f"{indent}{inner[-1]}:", *self._added(below, inner, f"{indent}    ")]
+        return lines
 
     def _source(self, term: Term) -> str:
         if term.field is not None:
