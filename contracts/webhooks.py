@@ -57,11 +57,11 @@ class WebhookView(Noun, frozen=True, kw_only=True):
     """Why it is suspended, or what its last failure was."""
     created_at: Instant
     secrets: tuple[SecretView, ...]
-    waiting: Count = 0
-    dead: Count = 0
+    waiting: Count
+    dead: Count
     """Events that it refused too often, or that grew too old: kept, to be replayed by a person."""
-    delivered: Count = 0
-    missed: Count = 0
+    delivered: Count
+    missed: Count
     """Events that found its queue full, or waited too long."""
     delivered_at: Instant | None = None
     tried_again_at: Instant | None = None
@@ -90,7 +90,7 @@ class WebhookTested(Noun, frozen=True, kw_only=True):
     status: int | None = None
     """Of HTTP; none if there was no answer."""
     reason: str = ""
-    milliseconds: Count = 0
+    milliseconds: Count
 
 
 class DeadLetter(Noun, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from gateway.api import ADMIN, ENDPOINTS, admin
 from gateway.api import console as console_pages
 from gateway.app import Flights, application
 from gateway.bootstrap.checking import Checked
-from gateway.bootstrap.desk import client_desk
+from gateway.bootstrap.desk import client_desk, webhook_desk
 from gateway.bootstrap.facts import facts, metrics
 from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
@@ -79,7 +79,8 @@ class Generation:
         """What has no caller, until `stop`. Each loop is restarted when it fails."""
         retention = timedelta(seconds=self.checked.estate.edge.idempotency_retention)
         audit = timedelta(seconds=self.checked.estate.audit.keep_for)
-        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, self.base.now)
+        webhooks = timedelta(seconds=self.checked.estate.webhooks.keep_dead)
+        housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, webhooks, self.base.now)
         loops: list[tuple[str, Loop]] = [*((job.name, job.run) for job in housework), *((f"intake {i.feed}", i.run) for i in self.intakes)]
         loops += [(f"retention {r.feed}", Every(f"retention {r.feed}", r.sweep, 3600.0).run) for r in self.retentions]
         async with asyncio.TaskGroup() as group:
@@ -134,6 +135,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
             files=lambda actor: Review(base.books, given(sources), actor, base.now),
+            webhooks=lambda actor: webhook_desk(base.books, base.secret, base.webhooks, base.source, actor, base.now),
             audit=base.audit,
             adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
         )

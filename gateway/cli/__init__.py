@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serving,
         tour,
         versions,
+        webhooks,
     )
 
     modules = (
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         impact,
         clients,
         versions,
+        webhooks,
         files,
         operating,
         recording,

@@ -86,10 +86,9 @@ class RunningGateway:
         await self._gateway.ask("DELETE", _of(name), WebhookView)
 
     async def dead(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
-        query = {"limit": str(min(limit, 200)), "cursor": str(after)}
         found: list[DeadLetter] = []
-        async for page in self._gateway.pages(f"{_of(name)}/dead-letters", query, DeadLetters):
-            found += page.items
+        async for page in self._gateway.pages(f"{_of(name)}/dead-letters", {"limit": str(min(limit, 200))}, DeadLetters):
+            found += [letter for letter in page.items if letter.position > after]
             if len(found) >= limit:
                 break
         return found[:limit]

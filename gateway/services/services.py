@@ -15,6 +15,7 @@ from gateway.services.clients import Actor, Desk
 from gateway.services.intake.review import FileDesk
 from gateway.services.orders import Orders
 from gateway.services.reservations import Reservations
+from gateway.services.webhooks import WebhookDesk
 
 
 class AuditReader(Protocol):
@@ -40,5 +41,6 @@ class Services:
     books: Books
     desk: Callable[[Actor], Desk]
     files: Callable[[Actor], FileDesk]
+    webhooks: Callable[[Actor], WebhookDesk]
     audit: AuditReader
     adoption: AdoptionReader

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from contracts.books import AuditBook, AuditEntry, Webhook, WebhookBook, WebhookSecret, WebhookState
-from contracts.errors import InvalidBody, NotFound, UpstreamError
+from contracts.errors import Forbidden, InvalidBody, NotFound, UpstreamError
 from contracts.events import DATA, Event
 from contracts.ports import WebhookSender
 from contracts.suggestion import nearest
@@ -74,7 +74,8 @@ class WebhookDesk:
         return self._view(await self._existing(name), (await self._book.states()).get(name, _NEW))
 
     async def add(self, wanted: NewWebhook) -> IssuedSecret:
-        """Raises InvalidBody, StateConflict."""
+        """Raises InvalidBody, Forbidden, StateConflict."""
+        self._may()
         secret = self._new_secret()
         webhook = Webhook(
             name=wanted.name,
@@ -91,7 +92,8 @@ class WebhookDesk:
         return await self._issued(webhook.name, secret)
 
     async def change(self, name: str, change: WebhookChange) -> WebhookView:
-        """Raises NotFound, InvalidBody, StateConflict."""
+        """Raises NotFound, InvalidBody, Forbidden, StateConflict."""
+        self._may()
         before = await self._existing(name)
         wanted = {f: value for f in ("url", "types", "api_version") if (value := getattr(change, f)) is not None}
         if change.suspended is not None:
@@ -107,7 +109,8 @@ class WebhookDesk:
         return await self.show(name)
 
     async def rotate(self, name: str, rotation: SecretRotation) -> IssuedSecret:
-        """A further secret; older ones sign on until the overlap is over. Raises NotFound, StateConflict."""
+        """A further secret; older ones sign on until the overlap is over. Raises NotFound, Forbidden, StateConflict."""
+        self._may()
         before, now = await self._existing(name), self._now()
         secret, end = self._new_secret(), now + timedelta(hours=rotation.overlap_hours)
         older = [msgspec.structs.replace(s, ends_at=end if s.ends_at is None or s.ends_at > end else s.ends_at) for s in valid(before, now)]
@@ -126,17 +129,15 @@ class WebhookDesk:
         tell(entry)
         began = time.monotonic()
         keys = [secret_of(self._gateway, name, s) for s in valid(webhook, now)]
+        status: int | None = None
         try:
-            answer = await self._sender.send(name, webhook.url, event, keys, now)
+            status = (await self._sender.send(name, webhook.url, event, keys, now)).status
+            good = 200 <= status < 300
+            reason = "" if good else f"answered {status}, only 2xx counts"
         except UpstreamError as error:
-            tested = WebhookTested(delivered=False, reason=str(error)[:500])
-        else:
-            good = 200 <= answer.status < 300
-            tested = WebhookTested(
-                delivered=good, status=answer.status, reason="" if good else f"answered {answer.status}, only 2xx counts"
-            )
-        tell(entry)
-        return msgspec.structs.replace(tested, milliseconds=round((time.monotonic() - began) * 1000))
+            good, reason = False, str(error)[:500]
+        took = round((time.monotonic() - began) * 1000)
+        return WebhookTested(delivered=good, status=status, reason=reason, milliseconds=took)
 
     async def remove(self, name: str) -> None:
         """Raises NotFound."""
@@ -170,6 +171,11 @@ class WebhookDesk:
         return queued
 
     # ---- rules
+
+    def _may(self) -> None:
+        """Raises Forbidden: a receiver is told of all stores."""
+        if self._actor.stores:
+            raise Forbidden(reason=f"{self._actor.name!r} is bound to stores, and webhooks tell of all of them")
 
     def _fits(self, webhook: Webhook) -> None:
         if reason := self._sender.refusal(webhook.url):

@@ -16,7 +16,7 @@ SCOPES = {
     "customers:read": "customers, with personal data",
     "sales:read": "POS sales",
     "admin:read": "traces, systems, files, processes, clients and the audit log of the gateway itself",
-    "admin:write": "change clients and their keys, make the gateway read its estate again, and record exchanges",
+    "admin:write": "change clients, webhooks and their secrets, make the gateway read its estate again, and record exchanges",
 }
 """Every scope there is; a route that names another one fails the start."""
 
