@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from contracts.books import Books, FileRecord, FileSeen, Phase, Quarantined, SaleBatch
 from contracts.canonical.sale import PosSale
@@ -29,6 +29,7 @@ KEPT = 2000
 MOST_REASON = 2000
 LATE = 600.0
 """Seconds beyond which a file's flight counts as late: a night's file takes minutes."""
+_NO_PASS: Final[tuple[Phase, None]] = "", None
 
 log = get_logger(__name__)
 
@@ -48,7 +49,7 @@ class _Stopped(Exception):
 
 
 class Intake:
-    """One feed's files, one after the other. Many intakes of many processes may share a folder: the ledger keeps each file single."""
+    """One feed's files, those of a store one after the other. Many intakes may share a folder: the ledger keeps each file single."""
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class Intake:
         self._stop: asyncio.Event | None = None
         self._troubled: dict[str, str] = {}
         self._arrivals = Arrivals(self.feed, feed.options, books, zones, now)
-        self._pass: tuple[Phase, Reading[Any] | None] = "", None
-        """What is read now, for those who watch."""
+        self._passes: dict[str, tuple[Phase, Reading[Any]]] = {}
+        """What is read now, by digest, for those who watch."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweeps until `stop`; a file in work is left at its last commit."""
@@ -93,18 +94,44 @@ class Intake:
         if not self._zones.known:
             return 0
         finished = 0
-        async for file in self._feed.files():
-            if self._stopping:
-                break
-            try:
-                finished += await self._take(file)
-            except StoreUnavailable:
-                raise
-            except TillgateError as error:
-                if self._troubled.get(file.name) != str(error):  # said once, tried at every sweep
-                    log.warning("file left for later", feed=self.feed, file=file.name, reason=str(error)[:300])
-                self._troubled = dict([*self._troubled.items()][-1000:]) | {file.name: str(error)}
+        at_once: dict[asyncio.Task[bool], str] = {}
+        held: set[str] = set()
+        try:
+            async for file in self._feed.files():
+                store = file.facts.get("store", "")
+                while store in at_once.values():
+                    finished += await _ended(at_once)
+                if self._stopping:
+                    break
+                if store not in held:
+                    at_once[asyncio.create_task(self._try(file, held), name=f"file {file.name}")] = store
+                while len(at_once) >= self._feed.options.parallel:  # no file is looked at before it can be worked on
+                    finished += await _ended(at_once)
+            while at_once:
+                finished += await _ended(at_once)
+        finally:
+            for task in at_once:
+                task.cancel()
+            await asyncio.gather(*at_once, return_exceptions=True)
         await self._arrivals.check()
+        return finished
+
+    async def _try(self, file: File, held: set[str]) -> bool:
+        """Where names count the files of a store, one that is not through holds those behind it, until the next sweep."""
+        through = finished = False
+        try:
+            finished = through = await self._take(file)
+            if not finished and self._feed.options.sequence.group:
+                record = await self._books.files.get(file.digest)
+                through = record is not None and record.state != "claimed"
+        except StoreUnavailable:
+            raise
+        except TillgateError as error:
+            if self._troubled.get(file.name) != str(error):  # said once, tried at every sweep
+                log.warning("file left for later", feed=self.feed, file=file.name, reason=str(error)[:300])
+            self._troubled = dict([*self._troubled.items()][-1000:]) | {file.name: str(error)}
+        if not through and self._feed.options.sequence.group:
+            held.add(file.facts.get("store", ""))
         return finished
 
     @property
@@ -143,6 +170,7 @@ class Intake:
                     flight.degraded("taken over")
                     return False
                 finally:
+                    self._passes.pop(file.digest, None)
                     renewing.cancel()
                     with suppress(asyncio.CancelledError):
                         await renewing
@@ -153,7 +181,7 @@ class Intake:
         """While this lives, nobody takes the file over. A lost lease shows at the next commit, which its fence refuses."""
         while True:
             await asyncio.sleep(lease / 3)
-            phase, reading = self._pass
+            phase, reading = self._passes.get(record.digest, _NO_PASS)
             share = reading.share if reading is not None else 0.0
             with suppress(StoreUnavailable):
                 if not await self._books.files.renew(record.digest, record.fence, self._now() + timedelta(seconds=lease), phase, share):
@@ -238,7 +266,7 @@ class Intake:
                     await self._commit(record, kept[start : start + size], counts)
             else:
                 async with self._feed.read(file, read, after=record.position) as reading:
-                    self._pass = "booking", reading
+                    self._passes[file.digest] = "booking", reading
                     async for batch in reading.batches:
                         await self._commit(record, batch, counts)
                     self._conclude(file, reading.ending, counts)
@@ -260,7 +288,7 @@ class Intake:
 
         with step(Step.FILE_PARSE, feed=self.feed) as hop:
             async with self._feed.read(file, convert, skim=skim) as reading:
-                self._pass = "checking", reading
+                self._passes[file.digest] = "checking", reading
                 async for batch in reading.batches:
                     units += len(batch)
                     bad += sum(found is True or (isinstance(found, tuple) and isinstance(found[1], Quarantined)) for found in batch)
@@ -293,3 +321,13 @@ class Intake:
         counts.quarantined += len(bad)
         if self._stopping:
             raise _Stopped
+
+
+async def _ended(at_once: dict[asyncio.Task[bool], str]) -> int:
+    """Waits until one of them has. Returns how many files that finished; raises what it raises."""
+    done, _ = await asyncio.wait(at_once, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        del at_once[task]
+    for error in [error for task in done if (error := task.exception()) is not None]:
+        raise error
+    return sum(task.result() for task in done)

@@ -228,3 +228,49 @@ async def test_a_line_that_breaks_leaves_the_file_for_the_next_sweep(works: Work
     record = await works.record(name)
     assert (record.state, record.repeated, record.attempts) == ("done", 0, 1)
     assert await works.counted() == works.truth("0001")
+
+
+async def test_files_of_a_store_wait_for_the_one_before_them_which_another_worker_has(works: Works) -> None:
+    first, other, second = works.rung("0001", 25), works.rung("0002", 5), works.rung("0001", 5)
+    for path in (first, other, second):
+        works.drop(path)
+    numbered = {"sequence": {"group": "file_no"}}
+    dead, alive = await works.worker(**numbered), await works.worker(**numbered)
+    await killed_after(works, dead, 1)
+    assert await alive.sweep_once() == 1
+    assert works.left() == sorted([first.name, second.name]), "the second of the store would overtake its first"
+    works.ahead = timedelta(seconds=60)
+    assert await alive.sweep_once() == 2
+    ended = [await works.record(path.name) for path in (first, second)]
+    assert ended[0].finished_at is not None
+    assert ended[1].finished_at is not None
+    assert ended[0].finished_at <= ended[1].finished_at
+    assert await works.counted() == works.truth("0001", "0002")
+
+
+async def test_files_of_several_stores_are_read_at_once_only_when_it_is_declared(works: Works) -> None:
+    stores = ("0001", "0002", "0003")
+    for store in stores:
+        works.drop(works.rung(store, 10))
+        works.drop(works.rung(store, 10))
+    commit, now, most = works.books.sales.commit, list[str](), list[list[str]]()
+
+    async def counted(batch: Any, at: datetime) -> Any:
+        now.append(batch.sales[0].key.store_number if batch.sales else "")
+        most.append(sorted(now))
+        await asyncio.sleep(0.02)
+        try:
+            return await commit(batch, at)
+        finally:
+            now.remove(batch.sales[0].key.store_number if batch.sales else "")
+
+    works.books.sales.commit = counted  # type: ignore[method-assign]  # counts only
+    assert await (await works.worker(parallel=3)).sweep_once() == 6
+    assert max(map(len, most)) > 1
+    assert all(len(each) == len(set(each)) for each in most), "one file of a store at a time"
+    assert await works.counted() == works.truth(*stores)
+    for store in stores:
+        works.drop(works.rung(store, 10))
+    most.clear()
+    assert await (await works.worker()).sweep_once() == 3
+    assert max(map(len, most)) == 1
