@@ -144,7 +144,10 @@ async def test_a_conflict_shows_both_contents_and_is_never_written_over(shop: Sh
     assert found.record.conflict
     assert found.preview is not None
     assert (found.preview.outcome, found.preview.stock) == ("conflict", ())
-    assert {(c.path, c.before, c.after) for c in found.preview.changes} >= {("lines[1].units.value", "1", "5")}
+    assert {(c.path, c.before, c.after) for c in found.preview.changes} >= {
+        ("lines[1].units", "1 EA", "5 EA"),
+        ("totals.grand", "1.00 EUR", "5.00 EUR"),
+    }
     with pytest.raises(StateConflict, match="the first one stands"):
         await anna.book(found.record.id, Booking(version=0))
     changed = await anna.edit(found.record.id, Edit(version=0, text=found.text.replace('"sequenceNumber": 1', '"sequenceNumber": 9')))

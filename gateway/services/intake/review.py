@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from itertools import chain
 from typing import Any, Protocol
 
@@ -38,7 +39,7 @@ from contracts.admin import (
 )
 from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, Quarantined, Reviewed
 from contracts.canonical.sale import PosSale
-from contracts.errors import BadFile, Forbidden, InvalidBody, NotFound, StateConflict, TillgateError, UpstreamError
+from contracts.errors import BadFile, Forbidden, InvalidBody, NotFound, StateConflict, UpstreamError
 from gateway.services.clients import Actor
 from gateway.services.clock import Now
 from gateway.services.intake.explaining import Seen, of_file, of_nothing
@@ -436,11 +437,10 @@ class Review:
 
     async def _view(self, row: Reviewed) -> RecordView:
         record = row.record
-        try:
-            personal = source.feed.personal if (source := (await self._sources()).by_name.get(row.feed)) else frozenset[str]()
-        except TillgateError:
-            personal = frozenset()
-        hidden = not self._sees_all and _veils(record.field, personal)
+        hidden = False
+        if not self._sees_all:
+            source = (await self._sources()).by_name.get(row.feed)
+            hidden = source is None or _veils(record.field, source.feed.personal)
         got = MASK if hidden else record.got
         return RecordView(
             id=record.id,
@@ -603,8 +603,20 @@ def _changes(before: PosSale | None, after: PosSale, *, personal: bool) -> Itera
             yield ValueChange(path=path, before=old, after=new)
 
 
+def _amount(value: Mapping[str, Any]) -> str:
+    """Money, a price or a quantity, as people write it; empty for anything else."""
+    if "unit" in value and "value" in value:
+        return f"{value['value']} {value['unit']}"
+    number = value.get("centAmount", value.get("preciseAmount"))
+    if number is None or "currencyCode" not in value:
+        return ""
+    return f"{Decimal(number).scaleb(-value.get('fractionDigits', 2)):f} {value['currencyCode']}"
+
+
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and (said := _amount(value)):
+        yield path, said
+    elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _flat(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list | tuple):

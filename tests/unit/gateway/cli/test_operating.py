@@ -55,7 +55,7 @@ def test_files_and_their_bad_records_are_listed_and_nothing_in_them_reaches_the_
     assert said(tmp_path, capsys, "files", "list", "--limit", "1").count("\n") == 1
     shown = said(tmp_path, capsys, "files", "show", "d1")
     assert "1 booked, 0 repeated, 0 in conflict, 1 quarantined" in shown
-    assert "line 17: extended: expected a decimal number, got 1,·[2J9 0017/3/8" in shown
+    assert "line 17: extended: expected a decimal number, got 1,·[2J9  0017/3/8" in shown
     assert "\x1b" not in listed + shown
 
 
