@@ -8,22 +8,25 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 from lxml import etree
 
-from adapters.files import layout
-from adapters.files.formats import delimited, xml
+from adapters.files import inference, layout
+from adapters.files.formats.columns import encoding_of
+from adapters.files.formats.reading import parsing
+from adapters.files.parsing import Refuse
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
 from mappings.language.draft.offers import Offer
 from mappings.language.likeness import evidence
-from mappings.language.shape import Exchange, Message
+from mappings.language.shape import Exchange, Message, Record
 from mappings.language.toml_text import comment, toml_key, toml_string
 
 MAX_SAMPLE: Final = 64_000_000
@@ -60,7 +63,7 @@ class _Kind:
 
 def propose(system: str, given: Path) -> Proposal:
     """Raises Findings for a sample that no layout can be made of."""
-    sample = chosen(given, (".xml", ".csv", ".txt", ".log", ".tlog", ".dat"), "sample file")
+    sample = chosen(given, (".xml", ".csv", ".txt", ".log", ".tlog", ".dat", ".edi", ".x12", ".edifact"), "sample file")
     if sample.suffix == ".toml":
         return _given(system, sample)
     if (size := sample.stat().st_size) > MAX_SAMPLE:
@@ -68,6 +71,8 @@ def propose(system: str, given: Path) -> Proposal:
     raw = sample.read_bytes()
     if not raw.strip():
         raise _finding(sample, 1, "the sample is empty")
+    if (inferred := _partner(sample, raw)) is not None:
+        return _of_text(system, sample, raw, *inferred)
     encoding = _encoding(raw)
     head, kinds = _xml(sample, raw) if raw.lstrip().startswith((b"<", b"\xef\xbb\xbf<")) else _rows(sample, raw.decode(encoding, "replace"))
     name = re.sub(r"[^a-z]+", "_", sample.stem.lower())[:30].strip("_") or "feed"
@@ -88,6 +93,74 @@ def propose(system: str, given: Path) -> Proposal:
     seen = {(*_at(kinds, k), column): values[:200] for k in kinds for column, values in k.columns.items()}
     offer = Offer(name, lambda: Exchange(name, None, message))
     return Proposal("files", {f"{name}.toml": text.encode()}, f"{name}.toml", [offer], questions=questions, samples={name: seen})
+
+
+def infer(sample: Path) -> layout.Layout:
+    """The layout of a sample, as far as it shows one. Raises Findings."""
+    proposal = propose("sample", sample)
+    return layout.parse(proposal.files[proposal.main].decode(), proposal.main, proposal.main.removesuffix(".toml"))
+
+
+def _partner(sample: Path, raw: bytes) -> tuple[str, str] | None:
+    """Text and name of the layout of an interchange, or of a table under column names."""
+    if form := inference.edi_format(raw):
+        try:
+            text = inference.interchange(raw, form, _pattern(sample.name), sample.name, _named, _typed)
+        except (Refuse, ValueError) as exc:
+            raise _finding(sample, getattr(exc, "line", 1) or 1, f"no {form.upper()} interchange that can be read: {exc}") from exc
+        kind = re.search(r"^# \S+ (\S+),", text)
+        return text, re.sub(r"[^a-z0-9]+", "_", f"{form}_{kind[1] if kind else ''}".lower())[:30].strip("_")
+    if raw.lstrip().startswith((b"<", b"\xef\xbb\xbf<")):
+        return None
+    encoding, skip = encoding_of(raw[:65_536], "auto")
+    lines = [line for line in raw[skip:].decode(encoding, "replace").splitlines()[:ROWS] if line.strip()]
+    delimiter = _delimiter(lines[:200])
+    if delimiter is None or not inference.headed(lines, delimiter):
+        return None
+    try:
+        text = inference.table(raw, delimiter, _pattern(sample.name), sample.name, _typed)
+    except csv.Error as exc:
+        raise _finding(sample, 1, f"not a table of fields between {delimiter!r}: {exc}", "is it the right file?") from exc
+    return text, re.sub(r"[^a-z]+", "_", sample.stem.lower())[:30].strip("_") or "feed"
+
+
+def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Proposal:
+    made = layout.parse(text, f"{name}.toml", name)
+    questions = [
+        f"[file] name in {name}.toml: is {_pattern(sample.name)!r} the pattern of every file, and what do its numbers mean?",
+        f"{name}.toml: {made.transaction.name} is one transaction, is it so? occurs is what this one sample showed",
+        f"{name}.toml: which totals prove a file? write a [[check]] for each",
+        *_proven(made, raw, sample.name),
+    ]
+    if made.edi:
+        questions.append(f"{name}: only sales are booked from files (sale.feed); a message that is no receipt has nothing to feed yet")
+    message = Message(f"{system}.{name}", made.message.form, made.message.root, made.message.source)
+    seen: dict[tuple[str, ...], list[str]] = {}
+    with suppress(Refuse):
+        for unit in islice(parsing(made)(None).units(io.BytesIO(raw), sample.name, {}), 200):
+            if unit.row is not None:
+                _collect(made.message.root, unit.row, (), seen)
+    samples = {name: {path: values[:200] for path, values in seen.items()}}
+    return Proposal(
+        "files",
+        {f"{name}.toml": text.encode()},
+        f"{name}.toml",
+        [Offer(name, lambda: Exchange(name, None, message))],
+        questions=questions,
+        samples=samples,
+    )
+
+
+def _collect(record: Record, row: Sequence[Any], path: tuple[str, ...], seen: dict[tuple[str, ...], list[str]]) -> None:
+    """Values of a row by the path of their field."""
+    for f, value in zip(record.fields, row, strict=False):
+        here = (*path, f.name)
+        if not isinstance(f.shape, Record):
+            if value is not None:
+                seen.setdefault(here, []).append(str(value))
+        elif value is not None:
+            for each in value if f.repeated else (value,):
+                _collect(f.shape, each, here, seen)
 
 
 def _given(system: str, file: Path) -> Proposal:
@@ -460,11 +533,12 @@ def _written(sample: Path, head: dict[str, object], kinds: Sequence[_Kind]) -> s
 def _proven(made: layout.Layout, raw: bytes, name: str) -> list[str]:
     """Reads the sample by the inferred layout: whatever it refuses is a question."""
     try:
-        parser = xml.XmlParser(xml.Plan(made)) if made.file.format == "xml" else delimited.RowParser(delimited.Plan(made))
+        parser = parsing(made)(None)
         units = list(parser.units(io.BytesIO(raw), name, {}))
     except Exception as exc:  # noqa: BLE001 - a guess that does not read its own sample is said so, whatever went wrong
         return [f"{made.source}: the sample is not read by it: {str(exc)[:200]}"]
     bad = [u for u in units if u.bad is not None]
     if bad and (first := bad[0].bad) is not None:
         return [f"{made.source}: {len(bad)} of {len(units)} transactions of the sample are refused, the first: {str(first)[:200]}"]
-    return [] if units else [f"{made.source}: the sample holds no transaction by it"]
+    said = [] if units else [f"{made.source}: the sample holds no transaction by it"]
+    return said + [f"{made.source}: the sample would be refused: {reason[:200]}" for reason in parser.ending.reasons[:5]]

@@ -7,18 +7,22 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO
 from zoneinfo import ZoneInfo
 
 import msgspec
 import rich_click as click
 
+from contracts.errors import TillgateError
 from contracts.ports import CAPABILITIES
 from contracts.suggestion import nearest
 from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
 from gateway.bootstrap import Checked, check, goes_by, parse_xml, types
+from gateway.bootstrap.reading import look, mapped, mapping_over
 from gateway.cli.settings import Settings
+from gateway.cli.terminal import printable
 from gateway.edge.reach import Reach
 from mappings.language import CompiledMapping, ReadContext
 from mappings.language.coverage import coverage, lineage, summary
@@ -55,10 +59,15 @@ def show(settings: Settings, path: str, code: bool) -> None:
 @click.argument("document", type=click.File("rb"), required=False)
 @click.option("--zone", default="Europe/Berlin", show_default=True, help="Time zone of every location.")
 @click.option("--asked", help="What was asked, as canonical JSON, for an answer mapping that speaks of it.")
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The layout of the files that PATH reads; PATH may then be a mapping that no operation names, and DOCUMENT is such a file.",
+)
 @click.pass_obj
-def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone: str, asked: str | None) -> None:
+def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone: str, asked: str | None, layout: Path | None) -> None:
     """Run a mapping on DOCUMENT (XML, JSON, rows; - for standard input), or run its own examples."""
-    chosen = _chosen(check(settings.estate, only=path), path)
+    chosen = mapping_over(Path(path), layout) if layout is not None else _chosen(check(settings.estate, only=path), path)
     if document is None:
         outcomes = run(chosen, parse_xml)
         for outcome in outcomes:
@@ -66,6 +75,9 @@ def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone:
         if not outcomes:
             click.echo("this mapping has no example; write [[example]] with given and expect")
         sys.exit(any(o.finding for o in outcomes))
+    if layout is not None:
+        _try_file(chosen, Path(document.name), layout, zone)
+        return
     raw = document.read(MAX_DOCUMENT + 1)
     if len(raw) > MAX_DOCUMENT:
         raise click.ClickException(f"the document is larger than {MAX_DOCUMENT} bytes")
@@ -90,6 +102,23 @@ def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone:
     click.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
     for kind, where, value in drift:
         click.echo(f"drift: unknown {kind} {where} {value}".rstrip(), err=True)
+
+
+def _try_file(chosen: CompiledMapping, file: Path, layout: Path, zone: str) -> None:
+    """A line of canonical JSON for each transaction, or why there is none."""
+    system, _, operation = chosen.source.name.partition(".")
+    context = ReadContext(system, operation, datetime.now(UTC), zone_of=lambda _: ZoneInfo(zone))
+    seen = look(file, layout)
+    wrong = 0
+    for held, made in mapped(chosen, seen, context):
+        if held.bad is not None or isinstance(made, TillgateError):
+            wrong += 1
+            click.echo(printable(f"line {held.line}: {held.bad or made}"), err=True)
+        else:
+            click.echo(msgspec.json.encode(made).decode())
+    for reason in seen.refused:
+        click.echo(printable(f"would be refused: {reason}"), err=True)
+    sys.exit(bool(wrong or seen.refused))
 
 
 @mapping.command("coverage")
