@@ -1,0 +1,76 @@
+"""Records as people see and edit them: no byte is lost on the way to the screen and back."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from adapters.files import shown
+from adapters.files.layout import load
+
+ROOT = Path(__file__).resolve().parents[4]
+TLOG = load(ROOT / "contracts/systems/pos/tlog.toml")
+POSLOG = load(ROOT / "contracts/systems/pos/poslog.toml")
+
+
+@given(st.binary(max_size=60), st.sampled_from(["utf-8", "latin-1", "cp037", "cp1252"]))
+@example(b"a\\x41\n", "utf-8")
+@example(b"\\\\x41", "utf-8")
+@example("A\u2028\ufeff".encode(), "utf-8")
+@example(b"a\r\nb\r\n", "utf-8")
+def test_text_comes_back_to_the_same_bytes_or_is_said_not_to(raw: bytes, encoding: str) -> None:
+    text = shown.text_of(raw, encoding)
+    assert all(c in {"\n", "\t"} or c.isprintable() or ord(c) > 159 for c in text)
+    if shown.editable(raw, encoding):
+        assert shown.bytes_of(text, raw, encoding) == raw
+        assert shown.bytes_of(text.replace("\n", "\r\n"), raw, encoding) == raw, "as a browser's form sends it"
+
+
+@pytest.mark.parametrize("raw", [b"TH;1\r\nTL;2\r\n", b"TH;1\nTL;\xff\x00\n", "TH;ä\n".encode()])
+def test_what_tills_write_can_be_edited(raw: bytes) -> None:
+    assert shown.editable(raw, "utf-8")
+
+
+def test_mixed_line_ends_cannot_be_edited_since_they_would_not_come_back() -> None:
+    assert not shown.editable(b"TH;1\r\nTL;2\n", "utf-8")
+
+
+def test_what_an_encoding_cannot_say_is_refused() -> None:
+    with pytest.raises(ValueError, match="codec"):
+        shown.bytes_of("€", b"", "latin-1")
+
+
+def test_rows_are_named_and_coded_values_explained_as_far_as_they_go() -> None:
+    th, odd, *_ = shown.rows(TLOG, b"TH;001;000001;S;20260311120000;20260311120000;OP;;EUR;TC;more\nQQ;what\n\n")
+    cells = {c.name: (c.value, c.says, c.personal) for c in th.cells}
+    assert (th.record, cells["type"], cells["operator"]) == ("TH", ("S", "sale", False), ("OP", "", True))
+    assert (cells["flags"], cells["field 10"]) == (("TC", "training, cancelled before completion", False), ("more", "", False))
+    assert (odd.record, odd.cells[0].value) == ("", "QQ;what")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"XX;SECRET\n", b'TH;001;"SECRET;S\n', b"garbage SECRET", b'TH;001;000001;S;1;2;"SECRET\nTF;1;1;1;1\n', b"\xff\xfeSECRET"]
+)
+def test_what_cannot_be_told_apart_is_not_shown_masked(raw: bytes) -> None:
+    assert shown.masked(TLOG, raw) is None
+
+
+def test_personal_cells_are_masked_in_their_place() -> None:
+    text = shown.masked(TLOG, b"TH;001;000001;S;1;2;OPERATOR;;EUR;\nTT;BAR;100;;1234;A\nTF;1;1;1;1\n")
+    assert text == "TH;001;000001;S;1;2;•••;;EUR;\nTT;BAR;100;;•••;A\nTF;1;1;1;1\n"
+
+
+def test_personal_elements_are_masked_in_any_namespace_and_broken_ones_not_shown() -> None:
+    names = shown._personal_names(POSLOG)
+    assert names
+    element = min(names)
+    raw = f'<Transaction xmlns="urn:any"><{element}>SECRET</{element}><Other>7</Other></Transaction>'.encode()
+    text = shown.masked(POSLOG, raw)
+    assert text is not None
+    assert "SECRET" not in text
+    assert "<Other>7</Other>" in text
+    assert all(c.value != "SECRET" or c.personal for row in shown.rows(POSLOG, raw) for c in row.cells)
+    assert shown.masked(POSLOG, raw[:-5]) is None
+    bomb = b'<!DOCTYPE x [<!ENTITY a "SECRET">]><Transaction>&a;</Transaction>'
+    assert "SECRET" not in (shown.masked(POSLOG, bomb) or "")
