@@ -48,6 +48,10 @@ _DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in str
 - In order **per `subject`**; `sequence` grows with it. There is no order between subjects.
 - Published to the durable topic exchange `{EXCHANGE}` (unless the estate names another one) with the event's type as routing key:
   bind a queue to `io.tillgate.order.#`, or to `#` for all.
+- Or over HTTP, to receivers that an operator has registered for the beginnings of event types: one POST per event, in the same form,
+  signed as https://www.standardwebhooks.com asks (`webhook-id`, `webhook-timestamp`, `webhook-signature` of `v1` with the receiver's
+  `whsec_` secret; several signatures while it is being replaced). Only 2xx within 10 seconds is success. Events of one subject come one
+  after the other. A test sends the type `io.tillgate.webhook.test.v1`, which carries no data.
 - `data` has the shape of the API version that the consumers are pinned to (the estate's `[events] version`, else the newest);
   `dataschema` names it, and changes with every shape that would break a reader.
 - Fields may be added to a type; another meaning becomes a new type (`.v2`).
