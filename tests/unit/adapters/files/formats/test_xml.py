@@ -215,3 +215,84 @@ def test_a_declaration_that_is_known_to_be_wrong_is_ignored_where_the_layout_say
 def test_an_encoding_that_is_none_of_documents_is_refused(poslog: Layout, name: str) -> None:
     with pytest.raises(Refuse, match=f"says that it is written in {name}"):
         read(poslog, f'<?xml version="1.0" encoding="{name}"?><POSLog/>')
+
+
+# ---- journals of petrol stations ----------------------------------------------------------------------------------------
+
+NAXML = Path(__file__).parents[5] / "contracts/systems/journals/naxml.toml"
+JOURNAL = (
+    '<?xml version="1.0"?><NAXML-POSJournal{space}><TransmissionHeader><StoreLocationID>17</StoreLocationID></TransmissionHeader>'
+    "<JournalReport><JournalHeader><BeginDate>2026-03-11</BeginDate></JournalHeader>{events}</JournalReport></NAXML-POSJournal>"
+)
+EVENT = (
+    "<{kind}><RegisterID>1</RegisterID><TransactionID>{no}</TransactionID><EventStartDate>2026-03-11</EventStartDate>"
+    "<EventStartTime>09:00:00</EventStartTime><BusinessDate>2026-03-11</BusinessDate><TransactionDetailGroup>{lines}"
+    '<TransactionLine status="normal"><TenderInfo><Tender><TenderCode>cash</TenderCode></Tender><TenderAmount>{tender}</TenderAmount>'
+    '<ChangeFlag value="no"/></TenderInfo></TransactionLine>{more}</TransactionDetailGroup><TransactionSummary>'
+    "<TransactionTotalNetAmount>{net}</TransactionTotalNetAmount><TransactionTotalTaxNetAmount>{tax}</TransactionTotalTaxNetAmount>"
+    "</TransactionSummary></{kind}>\n"
+)
+ITEM = (
+    '<TransactionLine status="{status}"><ItemLine><ItemCode><POSCode>{code}</POSCode></ItemCode><SalesQuantity>{quantity}</SalesQuantity>'
+    "<SalesAmount>{amount}</SalesAmount></ItemLine></TransactionLine>"
+)
+CHANGE = (
+    '<TransactionLine status="normal"><TenderInfo><Tender><TenderCode>cash</TenderCode></Tender><TenderAmount>{amount}</TenderAmount>'
+    '<ChangeFlag value="yes"/></TenderInfo></TransactionLine>'
+)
+
+
+def item(code: str, quantity: str, amount: str, status: str = "normal") -> str:
+    return ITEM.format(code=code, quantity=quantity, amount=amount, status=status)
+
+
+def test_a_real_journal_is_read_with_its_voided_line_and_the_store_of_its_header(samples: Path) -> None:
+    layout = load(NAXML)
+    units, ending = read(layout, (samples / "files/naxml34-voided-line.xml").read_bytes(), {})
+    assert (ending.units, ending.set_aside, ending.reasons, ending.findings) == (1, 0, [], [])
+    row = units[0][0].row
+    assert row is not None
+    assert row[layout.headers[0].index] == ("1",)
+    assert below(layout, row, "Line", "number", "item", "status", "amount") == [
+        (1, "111111111111", "cancel", "50.00"),
+        (2, "222222222222", "normal", "3.00"),
+    ]
+    assert below(layout, row, "Tender", "number", "code", "amount", "change") == [(1, "cash", "3.00", "no")]
+
+
+@pytest.mark.parametrize("space", ["", ' xmlns="http://www.naxml.org/POSBO/Vocabulary/2003-10-16"'])
+def test_events_of_every_kind_keep_the_header_and_number_their_rows(space: str) -> None:
+    layout = load(NAXML)
+    events = [
+        EVENT.format(kind="SaleEvent", no=n, net="4.00", tax="0.25", lines=item("5", "1", "9.00", "cancel") + item("7", "2", "4.00"),
+                     tender="5.00", more=CHANGE.format(amount="-0.75" if n % 2 else "0.75"))
+        for n in range(1, 9)
+    ]  # fmt: skip
+    events += [EVENT.format(kind="RefundEvent", no=10, net="-4.00", tax="0", lines=item("7", "-2", "-4.00"), tender="-4.00", more="")]
+    units, ending = read(layout, JOURNAL.format(space=space, events="".join(events)), {})
+    assert [u.wrong for u, _ in units] == [None] * 9
+    assert [u.row and u.row[layout.headers[0].index] for u, _ in units] == [("17",)] * 9
+    assert [below(layout, u.row, "Line", "number", "item", "direction") for u, _ in units] == [[(1, "5", "+"), (2, "7", "+")]] * 8 + [
+        [(1, "7", "-")]
+    ]
+    assert [u.row and u.row[0] for u, _ in units] == ["SaleEvent"] * 8 + ["RefundEvent"]
+    assert ending.reasons == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("<StoreLocationID>17</StoreLocationID>", "", "TransmissionHeader.store: expected"),
+        ("TransmissionHeader>", "Header>", "expected one TransmissionHeader before the first Event, got none"),
+        (
+            "<TransmissionHeader>",
+            "<TransmissionHeader/><TransmissionHeader>",
+            "expected one TransmissionHeader before the first Event, got 2",
+        ),
+        ("NAXML-POSJournal", "NAXML-MovementReport", "expected the document element NAXML-POSJournal, got NAXML-MovementReport"),
+    ],
+)
+def test_a_journal_without_its_header_is_refused(old: str, new: str, says: str) -> None:
+    event = EVENT.format(kind="SaleEvent", no=1, net="4.00", tax="0", lines="", tender="4.00", more="")
+    with pytest.raises(Refuse, match=says):
+        read(load(NAXML), JOURNAL.format(space="", events=event).replace(old, new), {})
