@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.files.formats.xml import Plan, XmlParser
-from adapters.files.layout import Layout, parse
+from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Refuse
 
 LAYOUT = Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml"
@@ -57,6 +57,8 @@ def told(plan: Plan, body: bytes, size: int, skim: int | None = None) -> list[An
 PLAIN = layout()
 OURS = layout(namespaces='["urn:a"]', max_depth="12", max_records="9")
 PLANS = [(Plan(each), Plan(each, short=False)) for each in (PLAIN, OURS)]
+JOURNAL = load(LAYOUT.parents[1] / "journals/naxml.toml")
+JOURNALS = (Plan(JOURNAL), Plan(JOURNAL, short=False))
 
 
 def line(number: int, kind: str = "Sale", inside: str = "", **more: str) -> str:
@@ -144,11 +146,61 @@ def documents(draw: st.DrawFn) -> bytes:
     return body.encode()[: draw(st.sampled_from([None, None, None, 700, -30]))]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(documents(), st.sampled_from([17, 333, 100_000]), st.sampled_from([None, 0, 2]))
 def test_both_ways_say_the_same(body: bytes, size: int, skim: int | None) -> None:
     for short, long in PLANS:
         assert told(short, body, size, skim) == told(long, body, size, skim)
+
+
+EVENTS = [
+    f"<{kind}><RegisterID>1</RegisterID><TransactionID>{n}</TransactionID><EventStartDate>2026-03-11</EventStartDate><EventStartTime>09:00:00"
+    f"</EventStartTime><BusinessDate>2026-03-11</BusinessDate><TransactionDetailGroup>"
+    + f'<TransactionLine status="normal"><ItemLine><ItemCode>{code}</ItemCode><SalesQuantity>-1</SalesQuantity><SalesAmount>1</SalesAmount>'
+    "</ItemLine></TransactionLine>" * n + f"</TransactionDetailGroup></{kind}>"
+    for n, kind, code in ((1, "SaleEvent", "<POSCode>4</POSCode>"), (2, "SaleEvent", "<POSCode>5</POSCode>"), (1, "OtherEvent", "<A/>"))
+]
+JOURNAL_SPICE = st.sampled_from(
+    [
+        *[
+            "<POSCode> </POSCode>",
+            "<InventoryItemID>  </InventoryItemID>",
+            "<InventoryItemID>6</InventoryItemID>",
+            " ",
+            "\n",
+            "-",
+            "+",
+            "4",
+            "<x/>",
+        ],
+        *[
+            "</JournalReport><JournalReport>",
+            "<TransmissionHeader/>",
+            "</SaleEvent>",
+            "&amp;",
+            "<!-- c -->",
+            ' status="cancel"',
+            "<FuelLine/>",
+            "",
+        ],
+    ]
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(EVENTS), min_size=3, max_size=6), st.lists(st.tuples(st.integers(0, 5), JOURNAL_SPICE, st.floats(0, 1))))
+def test_both_ways_say_the_same_of_headers_positions_signs_and_other_paths(events: list[str], spices: list[tuple[int, str, float]]) -> None:
+    for at, spice, share in spices[:2]:
+        event = events[at % len(events)]
+        place = event.index(">", int((len(event) - 1) * share)) + 1
+        events[at % len(events)] = event[:place] + spice + event[place:]
+    body = (
+        "<NAXML-POSJournal><TransmissionHeader><StoreLocationID>1</StoreLocationID></TransmissionHeader><JournalReport>"
+        + "\n".join(events)
+        + "</JournalReport></NAXML-POSJournal>"
+    ).encode()
+    short, long = JOURNALS
+    assert told(short, body, 999) == told(long, body, 999)
 
 
 def by_text(plan: Plan, body: bytes) -> int:
