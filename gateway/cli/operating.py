@@ -118,7 +118,7 @@ def _steps(process: Process) -> str:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(name: str, arguments: tuple[str, ...]) -> None:
-    """Print the ratios of one benchmark (soap, rest, edge, files); --json for JSON lines. Needs a checkout."""
+    """Print the ratios of one benchmark (soap, rest, edge, files, events, …); --json for JSON lines. Needs a checkout."""
     folder = Path(__file__).resolve().parents[2]
     known = sorted(p.stem for p in (folder / "benchmarks").glob("*.py") if p.stem not in ("__init__", "ratio"))
     if name not in known:
