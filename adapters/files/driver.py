@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class FileFeed:
         self.proves = self.layout.proves_file
         self._parser = parsing(self.layout)
         self._pool: ThreadPoolExecutor | None = None
+        self._reached = False
         self._wake = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -253,12 +255,15 @@ class FileFeed:
 
     async def look(self, name: str) -> kept.Look:
         """What the inbox holds under this name. Raises UpstreamError."""
-        return await self._folder(lambda: kept.look(self.options, self.layout.pattern, name), "the inbox cannot be read")
+        matches = self.inbox.matched(name) is not None
+        look = partial(kept.look, self._storage, self.options, self.layout.pattern.pattern, matches, name)
+        return await self._folder(look, "the inbox cannot be read")
 
     async def bring_back(self, place: str, names: list[str], digest: str, name: str) -> bool:
         """A file that was set aside, into the inbox; False when it lies nowhere. Raises UpstreamError, also when a file of this name waits
         there."""
-        return await self._folder(lambda: kept.bring_back(self.options, place, names, digest, name), f"{name} cannot be put into the inbox")
+        back = partial(kept.bring_back, self._storage, self.options, place, names, digest, name)
+        return await self._folder(back, f"{name} cannot be put into the inbox")
 
     async def write_acknowledgement(self, name: str, token: str, body: bytes) -> None:
         """Hidden and durable. Raises UpstreamError."""
@@ -275,27 +280,30 @@ class FileFeed:
             raise RuntimeError(f"feed {self.name} declares no acknowledgements")
         return Path(self.options.acknowledge.folder)
 
-    async def kept_before(self, kind: str, before: float, most: int, known: Set[str]) -> list[tuple[str, str]]:
+    async def kept_before(self, kind: str, before: float, most: int, known: AbstractSet[str]) -> list[tuple[str, str]]:
         """See gateway.services.intake.feed.Feed. Raises UpstreamError."""
         top, depth = (self.options.archive_path, 2) if kind == "archive" else (self.options.quarantine_path, 0)
 
         def look() -> list[tuple[str, str]]:
-            found = ((str(place), f"{place} {s.st_ino} {s.st_mtime_ns} {s.st_size}") for place, s in kept.older(top, before, depth))
+            found = ((str(place), f"{place} {stamp}") for place, stamp in kept.older(self._storage, top, before, depth))
             return [*islice((each for each in found if each[1] not in known), most)]
 
         return await self._folder(look, f"the {kind} cannot be read")
 
     async def digest_of(self, place: str) -> str | None:
         """Of a kept file, as it was when it came; None when it is gone. Raises UpstreamError."""
-        return await self._folder(lambda: kept.digest_of(self.options, Path(place)), f"{place} cannot be read")
+        return await self._folder(lambda: kept.digest_of(self._storage, self.options, PurePath(place)), f"{place} cannot be read")
 
     async def remove(self, kind: str, place: str) -> None:
         """Raises UpstreamError."""
         top = self.options.archive_path if kind == "archive" else self.options.quarantine_path
-        await self._folder(lambda: kept.remove(Path(place), top), f"{place} cannot be removed")
+        await self._folder(lambda: kept.remove(self._storage, PurePath(place), top), f"{place} cannot be removed")
 
     async def _folder(self, work: Callable[[], T], what: str) -> T:
-        """Of commands too, which do not start the feed."""
+        """Of commands too, which do not start the feed and close it all the same."""
+        if self._pool is None and not self._reached:
+            self._reached = True
+            self._storage.start()
         try:
             return await asyncio.to_thread(work)
         except OSError as error:

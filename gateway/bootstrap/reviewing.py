@@ -34,7 +34,19 @@ async def open_review(root: Path, data: Path, actor: Actor, environment: Mapping
     """For commands. The estate is checked, and the systems are asked for the stores' time zones, only when a record is to be read."""
 
     async with open_books(root, data, environment) as books:
-        yield Review(books, _once(lambda: _sources(root, environment)), actor, utc_now)
+        made: list[Sources] = []
+
+        async def sources() -> Sources:
+            if not made:
+                made.append(await _sources(root, environment))
+            return made[0]
+
+        try:
+            yield Review(books, sources, actor, utc_now)
+        finally:
+            for each in made:
+                for source in each.by_name.values():
+                    await source.feed.close()
 
 
 async def _sources(root: Path, environment: Mapping[str, str]) -> Sources:

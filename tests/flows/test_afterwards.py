@@ -142,6 +142,18 @@ async def test_a_file_with_a_record_that_waits_for_a_person_is_kept(shop: Shop) 
     assert await retention(shop, days=1) == 1
 
 
+async def test_one_that_stays_is_looked_at_again_and_goes_once_its_records_are_decided(shop: Shop) -> None:
+    record = await dropped(shop, rung(1), rung(2, sku="abc"))
+    ahead = [timedelta(days=1)]
+    intake = await shop.intake("tlog", retention={"archive": "10h"})
+    sweeper = Retention(intake._feed, shop.books, lambda: shop.now() + ahead[0])
+    assert [await sweeper.sweep(), await sweeper.sweep()] == [0, 0]
+    (row,) = await desk(shop).records(RecordsParameters())
+    await desk(shop).dismiss(row.id, Dismissal(version=0, reason="rung again"))
+    assert [await sweeper.sweep(), await sweeper.sweep()] == [1, 0]
+    assert not (shop.folder / record.kept).exists()
+
+
 async def test_a_refused_file_is_removed_only_when_a_person_gave_it_up(shop: Shop) -> None:
     record = await dropped(shop, rung(1), wrong=1)
     assert await retention(shop, days=1) == 0

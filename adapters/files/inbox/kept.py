@@ -7,20 +7,15 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePath
 
+from adapters.files.inbox.incoming import OVERSIZE
+from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
-
-OVERSIZE: Final = 1_048_576
-"""Of a file beyond the limit only so much is hashed."""
-MOST_LOOKED_AT: Final = 20_000
-"""Entries of the archive that one look for a name reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +35,44 @@ class Look:
     """What is still missing until it is complete."""
 
 
-def look(options: FeedOptions, pattern: re.Pattern[str], name: str) -> Look:
-    """Raises OSError when the folder cannot be read."""
-    found = Look(str(options.inbox_path), pattern.pattern, pattern.fullmatch(name) is not None)
+def look(storage: Storage, options: FeedOptions, pattern: str, matches: bool, name: str) -> Look:
+    """Raises OSError when the folder cannot be reached."""
+    found = Look(str(options.inbox_path), pattern, matches)
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         return found
-    options.inbox_path.stat()
+    next(storage.list(options.inbox_path), None)
     try:
-        status = (options.inbox_path / name).lstat()
-    except (FileNotFoundError, OSError):
+        status = storage.status(options.inbox_path / name)
+    except FileNotFoundError:
         return found
-    age = max(time.time() - status.st_mtime, 0.0)
-    wants, refused = "", ""
-    if not stat.S_ISREG(status.st_mode):
-        refused = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
-    elif options.complete == "marker" and not os.path.lexists(options.inbox_path / (name + options.marker)):
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return found
+        raise
+    age, wants = max(time.time() - status.stamp[3] / 1e9, 0.0), ""
+    if options.complete == "marker" and not storage.exists(options.inbox_path / (name + options.marker)):
         wants = f"its companion file {name}{options.marker}, which says that it is complete"
     elif options.complete == "quiet" and age < options.quiet:
         wants = f"{float(options.quiet):g} s without a change, and it changed {age:.1f} s ago"
-    return Look(found.folder, found.pattern, found.matches, True, refused, status.st_size, age, wants)
+    return Look(found.folder, pattern, matches, True, status.refused.removesuffix(", not a file"), status.stamp[2], age, wants)
 
 
-def bring_back(options: FeedOptions, kept: str, names: list[str], digest: str, name: str) -> bool:
+def bring_back(storage: Storage, options: FeedOptions, kept: str, names: list[str], digest: str, name: str) -> bool:
     """A file that was set aside stands in the inbox again, under its name and over no other (FileExistsError). False: it is nowhere."""
-    place = _inside(options, kept) or find(options, names, digest)
+    place = _inside(storage, options, kept) or find(storage, options, names, digest)
     if place is None:
         return False
     target = options.inbox_path / name
-    _linked(place, target)
+    if storage.local:
+        _linked(Path(place), Path(target))
+        storage.remove(place)
+    else:
+        if storage.exists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+        storage.move(place, target, storage.status(place).stamp)
     if options.complete == "marker":
-        target.with_name(name + options.marker).touch()
-    place.unlink()
-    place.with_name(f"{place.name}.reason.txt").unlink(missing_ok=True)
+        storage.write(target.with_name(name + options.marker), b"")
+    storage.remove(place.with_name(f"{place.name}.reason.txt"))
     return True
 
 
@@ -89,58 +90,71 @@ def _linked(place: Path, target: Path) -> None:
         part.rename(target)
 
 
-def find(options: FeedOptions, names: list[str], digest: str) -> Path | None:
+def find(storage: Storage, options: FeedOptions, names: list[str], digest: str) -> PurePath | None:
     """Where a file lies that was set aside, when the ledger does not say: under its own name, or with its digest in it."""
     for name in names:
         stem, dot, suffix = name.rpartition(".")
         named = f"{stem}.{digest[:12]}.{suffix}" if dot else f"{name}.{digest[:12]}"
         for candidate in (options.quarantine_path / named, options.quarantine_path / name):
-            if candidate.is_file() and not candidate.is_symlink():
+            if _is_file(storage, candidate):
                 return candidate
     return None
 
 
-def _inside(options: FeedOptions, kept: str) -> Path | None:
+def _inside(storage: Storage, options: FeedOptions, kept: str) -> PurePath | None:
     """The place that the ledger names, if it is one of this feed's own and holds a file."""
-    place = Path(kept)
+    place = PurePath(kept)
     own = any(place.is_relative_to(folder) for folder in (options.archive_path, options.quarantine_path))
-    return place if kept and own and ".." not in place.parts and place.is_file() and not place.is_symlink() else None
+    return place if kept and own and ".." not in place.parts and _is_file(storage, place) else None
 
 
-def older(folder: Path, before: float, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
-    """Files that lie there since before that moment (seconds since 1970), `depth` folders down; hidden ones and notes left out."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.endswith(".reason.txt"):
-                continue
-            with suppress(FileNotFoundError):
-                if entry.is_dir(follow_symlinks=False):
-                    if depth:
-                        yield from older(Path(entry.path), before, depth - 1)
-                elif entry.is_file(follow_symlinks=False) and (status := entry.stat(follow_symlinks=False)).st_ctime < before:
-                    yield Path(entry.path), status
-
-
-def digest_of(options: FeedOptions, place: Path) -> str | None:
-    """As the inbox tells it: of what is beyond the limit only the beginning and the size count."""
+def _is_file(storage: Storage, place: PurePath) -> bool:
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return not storage.status(place).refused
     except FileNotFoundError:
+        return False
+
+
+def older(storage: Storage, folder: PurePath, before: float, depth: int) -> Iterator[tuple[PurePath, Stamp]]:
+    """Files that were last changed before that moment (seconds since 1970), `depth` folders down; hidden ones and notes left out."""
+    with suppress(FileNotFoundError):
+        for name, status in storage.list(folder):
+            if name.startswith(".") or name.endswith(".reason.txt"):
+                continue
+            if status.refused.startswith("a folder"):
+                if depth:
+                    yield from older(storage, folder / name, before, depth - 1)
+            elif not status.refused and status.stamp[3] / 1e9 < before:
+                yield folder / name, status.stamp
+
+
+def digest_of(storage: Storage, options: FeedOptions, place: PurePath) -> str | None:
+    """As the inbox tells it: of what is beyond the limit only the beginning and the size count. None: it is gone."""
+    try:
+        status = storage.status(place)
+        if status.refused:
+            return None
+        size = status.stamp[2]
+        oversize = size > options.max_bytes
+        with storage.open(place, status.stamp, most=OVERSIZE if oversize else None) as source:
+            digest, left = hashlib.sha256(), OVERSIZE if oversize else size
+            while left > 0 and (block := source.read(min(BLOCK, left))):
+                digest.update(block)
+                left -= len(block)
+            if not storage.unchanged(source, status.stamp):
+                return None
+    except (FileNotFoundError, Changed):
         return None
-    with os.fdopen(descriptor, "rb", buffering=0) as source:
-        size = os.fstat(descriptor).st_size
-        if size <= options.max_bytes:
-            return hashlib.file_digest(source, "sha256").hexdigest()
-        return hashlib.sha256(f"{hashlib.sha256(source.read(OVERSIZE)).hexdigest()} {size}".encode()).hexdigest()
+    return hashlib.sha256(f"{digest.hexdigest()} {size}".encode()).hexdigest() if oversize else digest.hexdigest()
 
 
-def remove(place: Path, top: Path) -> None:
-    """With its note, and with the folders that it leaves empty."""
-    place.unlink(missing_ok=True)
-    place.with_name(f"{place.name}.reason.txt").unlink(missing_ok=True)
-    here = place.parent
+def remove(storage: Storage, place: PurePath, top: PurePath) -> None:
+    """With its note and, on this machine, with the folders that it leaves empty."""
+    storage.remove(place)
+    storage.remove(place.with_name(f"{place.name}.reason.txt"))
+    here = Path(place).parent
     with suppress(OSError):
-        while here != top and here.is_relative_to(top):
+        while storage.local and here != top and here.is_relative_to(top):
             here.rmdir()
             here = here.parent
 
