@@ -7,6 +7,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import BinaryIO, Final
 
 from adapters.files.formats.delimited import Plan
@@ -18,7 +19,7 @@ from adapters.files.values import shown
 LONGEST: Final = 1_048_576
 BLOCK: Final = 65_536
 MOST_JOINED: Final = 1000
-_LINE: Final = re.compile("[^\r\n]*(?:\r\n|\r|\n)")
+_END: Final = re.compile("\r\n|\r|\n")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
@@ -162,7 +163,7 @@ class _Lines:
 
     def _split(self, text: str) -> None:
         text = self._rest + text
-        lines = _LINE.findall(text)
+        lines = [text[a:b] for a, b in pairwise((0, *(end.end() for end in _END.finditer(text))))]
         if lines and lines[-1].endswith("\r") and not self._ended:
             lines.pop()  # its LF may come
         self._rest = text[sum(map(len, lines)) :]
