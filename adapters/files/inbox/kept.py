@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Final
 
 from adapters.files.inbox.incoming import OVERSIZE
 from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
+
+
+LONGEST: Final = 255
+"""Bytes of a name that a folder can hold (NAME_MAX)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,13 @@ class Look:
 def look(storage: Storage, options: FeedOptions, pattern: str, matches: bool, name: str) -> Look:
     """Raises OSError when the folder cannot be reached."""
     found = Look(str(options.inbox_path), pattern, matches)
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(name.encode(errors="replace")) > LONGEST:
         return found
     next(storage.list(options.inbox_path), None)
     try:
         status = storage.status(options.inbox_path / name)
     except FileNotFoundError:
         return found
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return found
-        raise
     age, wants = max(time.time() - status.stamp[3] / 1e9, 0.0), ""
     if options.complete == "marker" and not storage.exists(options.inbox_path / (name + options.marker)):
         wants = f"its companion file {name}{options.marker}, which says that it is complete"
