@@ -4,6 +4,8 @@ What is right by its contract and refused all the same must be refused by a rule
 """
 
 import re
+import sys
+from collections import Counter
 from typing import Any
 
 import schemathesis
@@ -45,6 +47,19 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     names = chosen if isinstance(chosen, list) else str(chosen or "").split(",")
     if chosen and all(isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", name) for name in names):
         del case.query["fields"]
+
+
+COUNT = Counter[str]()
+STEP = 100
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Says how far each operation is, for whoever started the run."""
+    name = f"{case.meta.phase.name.value if case.meta else 'other'} {case.operation.label}"
+    COUNT[name] += 1
+    if COUNT[name] % STEP == 0:
+        sys.stderr.write(f"{name} {COUNT[name]}\n")
 
 
 def steered(value: Any) -> Any:
