@@ -1,5 +1,6 @@
 """What every test finds: real servers that start when asked for, loopback as the only network, samples, deep mode."""
 
+import gc
 import ipaddress
 import logging
 import os
@@ -37,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("deep" if config.getoption("deep") else "tillgate")
     sys.addaudithook(loopback_only)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: looking through it again and again would be a tenth of the whole run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
