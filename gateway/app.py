@@ -23,7 +23,7 @@ from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import Proxies, certificate_of
-from gateway.edge.pressure import Paced
+from gateway.edge.pressure import HOLD, Paced
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
 
@@ -304,7 +304,7 @@ class Flights:
         written = said.encode("latin-1")
         if head:
             written = written[: written.index(b"\r\n\r\n") + 4]
-        return Paced(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, self._door.pressure.hold())
+        return Paced(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, min(HOLD, error.retry_after))
 
 
 def _form(error: errors.Overloaded) -> str:

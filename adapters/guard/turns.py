@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from contracts.call import Priority
@@ -26,11 +26,10 @@ _Clients = OrderedDict[str, deque[Turn]]
 class Turns:
     """Channels take turns, within a channel its clients, so that a storm is felt first where it comes from.
 
-    `weights` by priority: of those that wait each has its share of the turns, and none starves. Without them the most important come
-    first, whatever that means for the others.
+    `weights` by priority: of those that wait each has its share of the turns, and none starves.
     """
 
-    def __init__(self, weights: Sequence[int] | None = None) -> None:
+    def __init__(self, weights: Sequence[int]) -> None:
         self._weights = weights
         self._lines: list[OrderedDict[str, _Clients]] = [OrderedDict() for _ in Priority]
         self._sizes = [0] * len(Priority)
@@ -41,17 +40,8 @@ class Turns:
     def __len__(self) -> int:
         return sum(self._sizes)
 
-    def before(self, priority: Priority) -> int:
-        """How many wait that are at least as important."""
-        return sum(self._sizes[: priority + 1])
-
-    @property
-    def first(self) -> Priority | None:
-        """Which priority has the next turn."""
-        if not any(self._sizes):  # mostly, after every call
-            return None
-        waiting = [p for p in Priority if self._sizes[p]]
-        return waiting[0] if self._weights is None else min(waiting, key=lambda p: self._spent[p])
+    def waiting(self, priority: Priority) -> int:
+        return self._sizes[priority]
 
     def add(self, turn: Turn) -> None:
         if not self._sizes[turn.priority]:  # what it did not use while nobody waited is not saved up
@@ -59,9 +49,11 @@ class Turns:
         self._lines[turn.priority].setdefault(turn.channel, OrderedDict()).setdefault(turn.client, deque()).append(turn)
         self._sizes[turn.priority] += 1
 
-    def next(self) -> Turn | None:
-        """Takes out whose turn it is."""
-        priority = self.first
+    def next(self, fits: Callable[[Priority], bool] = lambda priority: True) -> Turn | None:
+        """Takes out whose turn it is, of the priorities that fit."""
+        if not any(self._sizes):  # mostly, after every call
+            return None
+        priority = min((p for p in Priority if self._sizes[p] and fits(p)), key=lambda p: self._spent[p], default=None)
         if priority is None:
             return None
         line = self._lines[priority]
@@ -73,9 +65,8 @@ class Turns:
             clients[client] = turns
         if clients:
             line[channel] = clients
-        if self._weights is not None:
-            self._now = self._spent[priority]
-            self._spent[priority] += 1 / self._weights[priority]
+        self._now = max(self._now, self._spent[priority])
+        self._spent[priority] = max(self._spent[priority], self._now - 1) + 1 / self._weights[priority]  # who did not fit saves up few
         return turn
 
     def remove(self, turn: Turn) -> None:

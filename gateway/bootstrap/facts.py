@@ -99,7 +99,7 @@ async def metrics(
         Reading("tillgate_edge_busy", "Requests that are worked on", {}, pressure.busy),
         Reading("tillgate_edge_held", "Requests under way, with those that wait for a system", {}, pressure.held),
         Reading("tillgate_edge_waiting", "Requests that wait to be let in", {}, pressure.waiting),
-        Reading("tillgate_edge_rest_seconds", "Rest from less important requests between two rounds", {}, pressure.rest),
+        Reading("tillgate_edge_rest_seconds", "Rest between two less important requests", {}, pressure.rest),
         *(
             Reading("tillgate_edge_refused", "Requests that were shed since start", {"priority": priority.name.lower()}, times)
             for priority, times in pressure.refused.items()

@@ -26,7 +26,7 @@ from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
-from gateway.edge.pressure import Held, Importance, Pressure
+from gateway.edge.pressure import PAUSE, Held, Importance, Pressure
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
 from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
@@ -153,8 +153,8 @@ class Door:
 
     def pause(self, route: str, principal: Principal) -> float:
         """Seconds for which who was answered at once need not be listened to, since others have too little of the loop's time."""
-        pressure = self.pressure
-        return pressure.hold() if pressure.rest and self._importance.of(route, principal.channel) else 0.0
+        rest = self.pressure.rest
+        return rest * PAUSE if rest and self._importance.of(route, principal.channel) else 0.0
 
     def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was

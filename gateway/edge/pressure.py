@@ -9,9 +9,9 @@ does, with another sample. Both take the time of whole requests, for which a slo
 find out by probing, or from a long average that drifts, what would be normal. We take how late the loop runs a timer: what every request
 at work adds to every other. An idle loop is late by nothing, so nothing has to be probed, and a limit that is not used does not grow.
 
-A limit alone fills the loop whatever it is: whoever ends makes room for the next. So while critical requests come, less important ones are
-begun a few in a round of the loop, and with rests between, as long as are needed for the loop to have some time left: what waits for a loop
-that has none waits for everybody.
+A limit alone fills the loop whatever it is: whoever ends makes room for the next, and what waits for a loop that has no time left waits for
+everybody. So while critical requests come, few others are at work at once, and they are begun one after the other, as far apart as leaves
+the loop some time. Whose turn it is among them goes by weight: the least important wait longest, and none waits for ever.
 """
 
 from __future__ import annotations
@@ -33,39 +33,44 @@ TICK = 0.05
 """Seconds between two looks at the loop."""
 TARGET = 0.002
 """Seconds that the loop may be late without anybody having to go without."""
-LEAST = 8
+LEAST = 5
 """The limit never falls below: more at work make nothing go faster, since one thread does it."""
 CRITICAL = 64
 """At work at once whatever the limit: what is critical does not wait for the work of others that is done, only for its turn."""
+FEW = 2
+"""At work at once while critical requests come, of all others: each more makes a round of the loop longer."""
 WAITS = (2.0, 1.5, 1.0, 0.5)
 """Longest time in line by priority, seconds; whoever would wait longer is told at once. A burst of a page's requests is no overload: it may
 stand in line, where it takes nothing from whoever matters more.
 """
-BURST = 64
-"""So many may always stand in line, as far as there is one: what comes at once and is done with soon."""
+BURST = 32
+"""Of a priority so many in a second are always counted on: what comes at once and is done with soon may stand in line, as far as there is
+one."""
+WEIGHTS = (1_000_000, 16, 4, 1)
+"""Of the turns of those who wait, by priority: critical ones have all that they need."""
 SHARES = (1.0, 0.9, 0.75, 0.5)
-"""Of both limits, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
+"""Of `most`, how much requests of each priority may fill: places that are held cannot be taken back, so some are kept free."""
 
-ROUND = 0.002
-"""Seconds for which less important requests are begun with in one round of the loop, while critical ones come."""
-BUSY = 0.75
+BUSY = 0.6
 """Of a processor that we may use while critical requests come, our other threads with the loop: they take the interpreter from each other,
-and a change waits for both. The loop rests from less important requests for the remainder."""
+and a change waits for both."""
 REST = 0.02
 """Longest rest, seconds."""
-GAIN = 0.01
+GAIN = 0.005
 """Seconds that a rest grows with each look at a loop which is busy all the time instead of never."""
+SLACK = 0.005
+"""Seconds by which who is begun late may make up for it."""
 
-GAP = 0.001
-"""Seconds from one caller who was refused to the next who is listened to again: refusing takes a tenth of the loop's time at most."""
-HOLD = 1.0
-"""Seconds for which somebody who was refused, and asked to wait for more than this, is not listened to at most."""
+HOLD = 2.0
+"""Seconds for which who was refused, and comes back before he was asked to, waits at most."""
+PAUSE = 50
+"""Rests until somebody is listened to again who was answered at once, and need not hurry."""
 
 Word = Literal["critical", "high", "normal", "low"]
 
 
 class Paced(bytes):
-    """The bytes of an answer after which its caller waits a while before he is listened to again."""
+    """The bytes of an answer after which the next read on its connection is listened to in a while."""
 
     hold: float
     """Seconds."""
@@ -132,19 +137,18 @@ class Pressure:
         self.late = 0.0
         """Seconds that the loop has been late, smoothed."""
         self.refused = dict.fromkeys(Priority, 0)
-        self._turns = Turns()
-        self._most_busy = self._left = 0
+        self._turns = Turns(WEIGHTS)
+        self._most_busy = 0
         self._let = [0] * len(Priority)
-        self._rate, self._rates = 0.0, [0.0] * len(Priority)
-        """Places given back in a second, and given to each priority, smoothed."""
+        self._rates = [0.0] * len(Priority)
+        """Places given to each priority in a second, smoothed."""
         self.rest = 0.0
-        """Seconds for which nobody but who is critical is begun with, between others."""
-        self._began: float | None = None
-        """When the first of the others was, since the last rest."""
+        """Seconds from the begin of one request to that of the next, of those that are not critical."""
+        self._next = 0.0
+        """When another of them may be begun."""
+        self._wake: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = self._looked = self._used = 0.0
-        self._heard = 0.0
-        """When the last of those who are not listened to is so again."""
 
     def set(self, most: int, queue: int) -> None:
         """From now on; what is at work stays."""
@@ -157,13 +161,14 @@ class Pressure:
     @property
     def tight(self) -> bool:
         """Whether somebody may have to go without."""
-        return bool(self._turns) or self.busy >= self.limit * SHARES[-1] or self.held >= self.most * SHARES[-1]
+        return bool(self._turns) or not self._room(Priority.LOW)
 
     def enter_now(self, priority: Priority) -> Held | None:
-        """A place, if one is free for this priority and nobody as important waits for it."""
-        if self._turns.before(priority) or not self._room(priority):
+        """A place, if one is free for this priority and nobody waits for it."""
+        if not self._free(priority):
             return None
-        return self._take(priority)
+        self._count(priority)
+        return Held(self)
 
     async def enter(self, priority: Priority, channel: str, client: str, until: float) -> Held:
         """Waits in line, until the loop's time `until` at most. Raises Overloaded: at once for who cannot make it, or later when the place
@@ -179,6 +184,7 @@ class Pressure:
                 least.given.set_exception(self.no(least.priority))
         turn = Turn(priority, channel, client)
         self._turns.add(turn)
+        self._call()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(min(until, loop.time() + WAITS[priority])):
@@ -196,13 +202,11 @@ class Pressure:
         if not self.queue or (len(self._turns) >= self.queue and self._turns.least(priority, channel, client) is None):
             return True
         left = min(WAITS[priority], until - asyncio.get_running_loop().time())
-        before = self._turns.before(priority)
-        rate = self._rate - sum(self._rates[:priority])  # what those who matter more leave; half of it, for more of them come
-        return left <= 0 or (before >= BURST and self._rate > 0 and before + 1 > rate * left / 2)
+        return left <= 0 or self._turns.waiting(priority) >= max(BURST, self._rates[priority] / 2) * left  # half: there may be less
 
     def shed(self, priority: Priority, channel: str, client: str) -> Overloaded | None:
         """The refusal of one that would be refused whatever its time; to be asked before anything is spent on a request."""
-        if not self._turns.before(priority) and self._room(priority):
+        if self._free(priority):
             return None
         return self.no(priority) if self.hopeless(priority, channel, client, math.inf) else None
 
@@ -211,14 +215,6 @@ class Pressure:
         self.refused[priority] += 1
         return Overloaded(policy=priority.name.lower(), retry_after=random.uniform(1, 2 + 2 * priority))  # noqa: S311 - spreads callers
 
-    def hold(self) -> float:
-        """How long not to listen to somebody who was refused, or need not hurry, in seconds: what he sends waits in the kernel, and he with
-        it.
-        """
-        now = self._clock()
-        self._heard = min(max(self._heard + max(GAP, self.rest / 4), now), now + HOLD)
-        return self._heard - now
-
     def put_down(self) -> None:
         self.busy -= 1
         self._call()
@@ -226,26 +222,24 @@ class Pressure:
     def leave(self, *, at_work: bool) -> None:
         self.held -= 1
         self.busy -= at_work
-        self._left += 1
         self._call()
 
-    def _room(self, priority: Priority) -> bool:
-        share = SHARES[priority]
-        limit = self.limit * share if priority else max(self.limit, CRITICAL)
-        return self.busy < limit and self.held < self.most * share and not (priority and self._resting)
+    def _free(self, priority: Priority) -> bool:
+        return not (self._turns if priority else self._turns.waiting(priority)) and self._room(priority)
 
-    @property
-    def _resting(self) -> bool:
-        return self._began is not None and self._guarding and self._clock() - self._began > ROUND
+    def _room(self, priority: Priority) -> bool:
+        if self.held >= self.most * SHARES[priority]:
+            return False
+        if not priority:
+            return self.busy < max(self.limit, CRITICAL)
+        if self._guarding:
+            return self.busy < FEW and self._clock() >= self._next
+        return self.busy < self.limit
 
     @property
     def _guarding(self) -> bool:
         """Whether critical requests come; who would have to wait for them needs a line."""
         return self._rates[Priority.CRITICAL] > 1 and self.queue > 0
-
-    def _take(self, priority: Priority) -> Held:
-        self._count(priority)
-        return Held(self)
 
     def _count(self, priority: Priority) -> None:
         self._let[priority] += 1
@@ -255,17 +249,8 @@ class Pressure:
         if self._timer is None:
             self._looked, self._used = self._clock(), time.process_time()
             self._watch()
-        if priority and self._began is None and self._guarding:
-            self._began = self._clock()
-            loop = asyncio.get_running_loop()
-            if self.rest:
-                loop.call_later(ROUND + self.rest, self._rested)
-            else:
-                loop.call_soon(self._rested)
-
-    def _rested(self) -> None:
-        self._began = None
-        self._call()
+        if priority and self.rest:
+            self._next = max(self._next, self._clock() - SLACK) + self.rest
 
     def _take_back(self, turn: Turn) -> None:
         given = turn.given
@@ -275,14 +260,17 @@ class Pressure:
             self._turns.remove(turn)
 
     def _call(self) -> None:
-        """Whose turn it is. What finds no room for the first finds none for the others: theirs is smaller."""
-        while (first := self._turns.first) is not None and self._room(first):
-            turn = self._turns.next()
-            if turn is not None and not turn.given.done():
+        """Whose turn it is."""
+        while turn := self._turns.next(self._room):
+            if not turn.given.done():
                 self._count(turn.priority)
                 turn.given.set_result(None)
-                if self._began is not None and turn.priority:
-                    self._began = -math.inf  # its work is still to come in this round
+        if self._turns and self._wake is None and (left := self._next - self._clock()) > 0:
+            self._wake = asyncio.get_running_loop().call_later(left, self._woken)
+
+    def _woken(self) -> None:
+        self._wake = None
+        self._call()
 
     # ---- the limit
 
@@ -304,7 +292,6 @@ class Pressure:
         """`late`: by how much the loop was; `seconds`: since the last look, of which we worked for `used`."""
         self.late += (late - self.late) / 2
         if seconds > 0:
-            self._rate += (self._left / seconds - self._rate) / 4
             self._rates = [rate + (let / seconds - rate) / 4 for rate, let in zip(self._rates, self._let, strict=True)]
             busy = min(1.0, used / seconds) if self._guarding else 0.0
             self.rest = min(REST, max(0.0, self.rest + (busy - BUSY) * GAIN))
@@ -313,4 +300,4 @@ class Pressure:
         elif self._most_busy >= self.limit / 2:
             self.limit += math.sqrt(self.limit)
         self.limit = min(float(self.most), max(float(LEAST), self.limit))
-        self._most_busy, self._left, self._let = self.busy, 0, [0] * len(Priority)
+        self._most_busy, self._let = self.busy, [0] * len(Priority)

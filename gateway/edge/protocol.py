@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import http
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -51,6 +52,11 @@ class EdgeConfig(uvicorn.Config):
     exempt: Callable[[str], bool] = staticmethod(lambda address: False)
     """Addresses that stand for many: declared proxies."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.open = Counter[str]()
+        """Connections by address."""
+
 
 class BoundedProtocol(HttpToolsProtocol):
     """For `uvicorn.Config(http=BoundedProtocol)`. `limit_concurrency` counts connections here; requests are counted by the application."""
@@ -71,8 +77,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Of the piece that is being read: how many requests were answered at once."""
         self._whole = False
         """The request that is being read has its answer."""
-        self._hold = 0.0
-        """Seconds for which this caller is not listened to, so that others are."""
+        self._calm = 0.0
+        """Until then (the loop's clock) this caller's reads are left, so that others are listened to."""
+        self._left = b""
+        """What came meanwhile, to be read when `_holding` rings."""
         self._holding: asyncio.TimerHandle | None = None
         self._dated: list[tuple[bytes, bytes]] | None = None
         self._date = b""
@@ -88,6 +96,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if connection := transport.get_extra_info("ssl_object"):
             self.app_state = {**self.app_state, CERTIFICATE: connection.getpeercert(binary_form=True)}
+        if isinstance(self.config, EdgeConfig) and self.client is not None:
+            self.config.open[self.client[0]] += 1
         self._begin()
         if (self._most is not None and len(self.connections) > self._most) or self._too_many_from_there():
             self._refuse(errors.Overloaded(policy="connections"))
@@ -96,12 +106,14 @@ class BoundedProtocol(HttpToolsProtocol):
         config = self.config
         if not isinstance(config, EdgeConfig) or not config.per_address or self.client is None or config.exempt(self.client[0]):
             return False
-        return sum(isinstance(c, BoundedProtocol) and c.client is not None and c.client[0] == self.client[0] for c in self.connections) > (
-            config.per_address
-        )
+        return config.open[self.client[0]] > config.per_address
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        if isinstance(self.config, EdgeConfig) and self.client is not None:
+            self.config.open[self.client[0]] -= 1
+            if not self.config.open[self.client[0]]:
+                del self.config.open[self.client[0]]
         if self._holding is not None:
             self._holding.cancel()
         self.resume_writing()
@@ -133,13 +145,18 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing() or self._deaf:
             return
+        if self._holding is not None:
+            self._left += data
+            self.flow.pause_reading()
+            return
+        if self._calm:
+            left, self._calm = self._calm - self.loop.time(), 0.0
+            if left > 0 and data.startswith((b"GET ", b"HEAD ")):  # a change on the same connection does not wait
+                self._left, self._holding, self._idle_since = data, self.loop.call_later(left, self._listen), None
+                return
         self._completed = False
         self._answered = 0
         super().data_received(data)
-        if self._hold and not self.transport.is_closing():
-            self.flow.pause_reading()
-            self._holding = self._holding or self.loop.call_later(self._hold, self._listen)
-            self._hold = 0.0
         if self._in_head and self._timer is None and not self.transport.is_closing():  # most heads come whole, and need no timer
             self._begin()
         if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
@@ -202,16 +219,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if answer is None:
             return False
         if isinstance(answer, Paced) and not (isinstance(self.config, EdgeConfig) and self.config.exempt(peer)):
-            self._hold = answer.hold  # a proxy's connection carries what others ask, too
+            self._calm = self.loop.time() + answer.hold  # a proxy's connection carries what others ask, too
         self._answered += 1
         self._whole = True
         self.transport.write(answer)
         return True
 
     def _listen(self) -> None:
-        self._holding = None
+        data, self._left, self._holding = self._left, b"", None
         if not self.transport.is_closing():
             self.flow.resume_reading()
+            self.data_received(data)
 
     def pause_writing(self) -> None:
         super().pause_writing()

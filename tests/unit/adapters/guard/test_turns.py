@@ -30,10 +30,14 @@ def served(turns: Turns, most: int = 100_000) -> list[Turn]:
     return found
 
 
-async def test_without_weights_the_most_important_come_first() -> None:
-    turns = filled(Turns(), (LOW, "web", "a", 3), (CRITICAL, "web", "a", 2), (HIGH, "web", "a", 2))
-    assert (turns.first, turns.before(HIGH), len(turns)) == (CRITICAL, 4, 7)
-    assert [t.priority for t in served(turns)] == [CRITICAL] * 2 + [HIGH] * 2 + [LOW] * 3
+async def test_of_those_that_never_came_the_most_important_come_first_and_one_that_does_not_fit_is_passed_over() -> None:
+    turns = filled(Turns(WEIGHTS), (LOW, "web", "a", 3), (CRITICAL, "web", "a", 20), (HIGH, "web", "a", 20))
+    assert (turns.waiting(CRITICAL), turns.waiting(NORMAL), len(turns)) == (20, 0, 43)
+    assert [t.priority for t in served(turns, 3)] == [CRITICAL, HIGH, LOW]
+    while found := turns.next(lambda priority: priority is not LOW):
+        assert found.priority is not LOW
+    filled(turns, (HIGH, "web", "a", 20))
+    assert Counter(t.priority for t in served(turns, 5))[LOW] == 2, "it makes up for a little of what it missed, if it is there"
 
 
 async def test_with_weights_each_priority_has_its_share_and_none_starves() -> None:
@@ -51,7 +55,7 @@ async def test_turns_that_nobody_used_are_not_saved_up() -> None:
 
 
 async def test_channels_take_turns_and_so_do_the_clients_of_one() -> None:
-    turns = filled(Turns(), (NORMAL, "web", "bot", 50), (NORMAL, "web", "shop", 2), (NORMAL, "mobile", "app", 2))
+    turns = filled(Turns(WEIGHTS), (NORMAL, "web", "bot", 50), (NORMAL, "web", "shop", 2), (NORMAL, "mobile", "app", 2))
     order = [(t.channel, t.client) for t in served(turns)]
     assert order.index(("mobile", "app")) <= 1
     assert [i for i, who in enumerate(order) if who == ("web", "shop")][-1] <= 7
@@ -59,7 +63,9 @@ async def test_channels_take_turns_and_so_do_the_clients_of_one() -> None:
 
 
 async def test_who_gives_way_is_the_least_important_then_the_loudest() -> None:
-    turns = filled(Turns(), (NORMAL, "web", "bot", 5), (NORMAL, "web", "shop", 2), (HIGH, "store", "till", 9), (NORMAL, "mobile", "app", 1))
+    turns = filled(
+        Turns(WEIGHTS), (NORMAL, "web", "bot", 5), (NORMAL, "web", "shop", 2), (HIGH, "store", "till", 9), (NORMAL, "mobile", "app", 1)
+    )
     least = turns.least(HIGH, "store", "till")
     assert least is not None
     assert (least.priority, least.channel, least.client) == (NORMAL, "web", "bot")
@@ -83,7 +89,7 @@ async def test_who_gives_way_is_the_least_important_then_the_loudest() -> None:
         ),
         max_size=120,
     ),
-    st.sampled_from([None, WEIGHTS]),
+    st.sampled_from([(1, 1, 1, 1), WEIGHTS]),
 )
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_done_everybody_is_served_once_or_removed(acts: list[tuple[str, Priority, str, str]], weights: tuple[int, ...]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 
 from contracts.call import Priority
 from contracts.errors import Overloaded
-from gateway.edge.pressure import BURST, BUSY, GAP, HOLD, LEAST, REST, ROUND, SHARES, TARGET, TICK, Held, Importance, Pressure
+from gateway.edge.pressure import BURST, BUSY, FEW, LEAST, REST, SHARES, SLACK, TARGET, TICK, WAITS, WEIGHTS, Held, Importance, Pressure
 from gateway.edge.pressure import CRITICAL as AT_WORK
 
 CRITICAL, HIGH, NORMAL, LOW = Priority
@@ -51,14 +50,13 @@ async def test_what_waits_for_a_system_is_not_at_work_but_counts_among_all() -> 
     pressure = Pressure(100, 0)
     pressure.limit = 40.0
     waiting = fill(pressure, NORMAL)
-    assert len(waiting) == 30
+    assert len(waiting) == 40
     for place in waiting:
         place.__enter__()
-    assert (pressure.busy, pressure.held) == (0, 30)
-    assert len(fill(pressure, NORMAL)) == 30
-    assert len(fill(pressure, NORMAL)) == 0, "the limit at work is reached again"
+    assert (pressure.busy, pressure.held) == (0, 40)
+    assert len(fill(pressure, NORMAL)) == 35, "three quarters of all"
     waiting[0].__exit__(None, None, None)
-    assert pressure.busy == 31, "who comes back is not sent away"
+    assert pressure.busy == 36, "who comes back is not sent away"
 
 
 async def test_what_is_critical_does_not_wait_for_the_work_of_others_to_be_done() -> None:
@@ -67,31 +65,6 @@ async def test_what_is_critical_does_not_wait_for_the_work_of_others_to_be_done(
     others = [len(fill(pressure, priority)) for priority in (LOW, NORMAL, HIGH)]
     assert sum(others) == LEAST
     assert len(fill(pressure)) == AT_WORK - LEAST
-
-
-async def test_who_is_refused_is_listened_to_one_after_the_other_and_not_later_than_he_was_told() -> None:
-    now = 100.0
-    pressure = Pressure(500, 0, clock=lambda: now)
-    holds = [pressure.hold() for _ in range(10_000)]
-    assert holds == sorted(holds)
-    assert holds[:3] == pytest.approx([0, GAP, 2 * GAP])
-    assert holds[-1] == pytest.approx(HOLD)
-    now += 60
-    assert pressure.hold() == 0, "nobody was refused for a while"
-
-
-async def test_what_those_who_matter_more_leave_of_the_places_decides_who_waits_in_vain() -> None:
-    pressure = Pressure(4, 100)
-    fill(pressure)
-    pressure._left, pressure._let = 400, [0, 390, 0, 0]
-    pressure.adapt(0.0, 1.0)
-    waiting = [asyncio.create_task(pressure.enter(HIGH, "store", "till", later())) for _ in range(BURST)]
-    await asyncio.sleep(0)
-    assert pressure.shed(HIGH, "store", "till") is None
-    assert isinstance(pressure.shed(LOW, "web", "a"), Overloaded), "of a hundred places a second those before it take nearly all"
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_place_that_is_put_down_twice_is_taken_up_with_the_second_and_given_back_once() -> None:
@@ -173,11 +146,12 @@ async def test_a_storm_of_one_client_is_felt_by_that_client() -> None:
 async def test_who_cannot_make_it_is_told_at_once() -> None:
     pressure = Pressure(2, 100)
     fill(pressure)
-    pressure.adapt(0.0, 1.0)
-    pressure._rate = 2.0  # as if two places were given back in a second
-    tasks = [asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later())) for _ in range(4)]
+    pressure.queue = 200
+    tasks = [asyncio.create_task(pressure.enter(CRITICAL, "web", "a", later())) for _ in range(round(BURST * WAITS[CRITICAL]))]
     await asyncio.sleep(0)
     await refused(pressure, CRITICAL, "web", "b")
+    assert isinstance(pressure.shed(CRITICAL, "web", "b"), Overloaded)
+    assert pressure.shed(LOW, "web", "b") is None, "another line"
     await refused(pressure, HIGH, until=later(0.1))
     await refused(pressure, HIGH, until=later(-1))
     for task in tasks:
@@ -231,37 +205,67 @@ def guarded(pressure: Pressure) -> Pressure:
     return pressure
 
 
-async def test_while_critical_requests_come_others_are_begun_one_in_a_round_of_the_loop() -> None:
-    pressure = guarded(Pressure(100, 10))
-    places = fill(pressure)
+async def test_while_critical_requests_come_few_others_are_at_work_and_they_are_begun_a_rest_apart() -> None:
+    now = 100.0
+    pressure = guarded(Pressure(100, 10, clock=lambda: now))
+    pressure.rest = 0.01
+    assert len(fill(pressure, HIGH)) == 1, "and what it makes up for"
+    begun = 0
+    for _ in range(1000):
+        now += 0.001
+        if place := pressure.enter_now(NORMAL):
+            begun += 1
+            place.leave()
+    assert begun == pytest.approx(100, abs=1 + SLACK / pressure.rest)
+    pressure.rest, pressure._next = 0.0, 0.0
+    pressure.limit = float(LEAST)
+    assert len(fill(pressure, NORMAL)) == FEW - 1
+    assert len(fill(pressure)) == AT_WORK - FEW
+
+
+async def test_in_line_each_priority_has_its_share_of_the_turns_and_none_starves() -> None:
+    pressure = guarded(Pressure(500, 500))
+    pressure.rest = 0.0002
     begun: list[Priority] = []
 
     async def come(priority: Priority) -> None:
-        await pressure.enter(priority, "web", "a", later())
+        place = await pressure.enter(priority, "web", "a", later())
         begun.append(priority)
-
-    tasks = [asyncio.create_task(come(p)) for p in (LOW, NORMAL, NORMAL, HIGH)]
-    await asyncio.sleep(0)
-    for place in places:
         place.leave()
-    seen = [len(begun)]
-    while len(begun) < len(tasks):
-        await asyncio.sleep(0)
-        seen.append(len(begun))
-    assert max(b - a for a, b in pairwise(seen)) == 1
-    assert begun == [HIGH, NORMAL, NORMAL, LOW]
+
+    tasks = [asyncio.create_task(come(p)) for p in (HIGH, NORMAL, LOW) for _ in range(14)]
     await asyncio.gather(*tasks)
+    while_all_wait = Counter(begun[: begun.index(LOW, begun.index(LOW) + 1)])
+    assert while_all_wait[HIGH] >= 10
+    assert while_all_wait[NORMAL] >= WEIGHTS[NORMAL] - 1
+    assert pressure.waiting == 0
 
 
 @pytest.mark.parametrize("line", [10, 0])
 async def test_who_is_critical_comes_in_while_others_rest_and_where_nobody_may_wait_nobody_rests(line: int) -> None:
-    now = 100.0
-    pressure = guarded(Pressure(100, line, clock=lambda: now))
+    pressure = guarded(Pressure(100, line, clock=lambda: 100.0))
+    pressure.rest = REST
     assert pressure.enter_now(NORMAL)
-    assert pressure.enter_now(NORMAL), "it is the same moment"
-    now += 2 * ROUND
     assert (pressure.enter_now(HIGH) is None) == bool(line)
     assert pressure.enter_now(CRITICAL)
+
+
+async def test_who_waits_out_a_rest_needs_nobody_who_leaves_to_be_let_in() -> None:
+    pressure = guarded(Pressure(100, 10))
+    pressure.rest = REST
+    fill(pressure, NORMAL)[0].leave()
+    (await pressure.enter(LOW, "web", "a", later())).leave()
+    assert (pressure.busy, pressure.held, pressure.waiting) == (0, 0, 0)
+
+
+async def test_who_finds_no_room_among_all_holds_up_nobody_who_may_fill_more() -> None:
+    pressure = Pressure(100, 10)
+    for place in fill(pressure, LOW):
+        place.__enter__()
+    low = asyncio.create_task(pressure.enter(LOW, "marketplace", "bot", later()))
+    await asyncio.sleep(0)
+    (await pressure.enter(HIGH, "store", "till", later())).leave()
+    low.cancel()
 
 
 async def test_a_rest_grows_until_the_loop_has_time_left_and_ends_with_the_last_critical_request() -> None:
@@ -269,14 +273,14 @@ async def test_a_rest_grows_until_the_loop_has_time_left_and_ends_with_the_last_
     pressure._let[CRITICAL] = 5
     pressure.adapt(0.0, TICK, TICK)
     assert 0 < (first := pressure.rest) < REST
-    for _ in range(100):
+    for _ in range(200):
         pressure._let[CRITICAL] = 5
         pressure.adapt(0.0, TICK, TICK)
     assert first < pressure.rest == REST
     pressure._let[CRITICAL] = 5
     pressure.adapt(0.0, TICK, TICK * BUSY)
     assert pressure.rest == pytest.approx(REST)
-    for _ in range(30):
+    for _ in range(50):
         pressure.adapt(0.0, TICK, TICK)
     assert pressure.rest == 0
 

@@ -355,14 +355,14 @@ async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connect
         while place := pressure.enter_now(Priority.CRITICAL):
             places.append(place)
         ask = asking(live, "/products/" + SKU)
-        for _ in range(2000):
-            pressure.hold()  # as if others had been refused meanwhile
         writer.write(ask)
         refusals = [await answer()]
         writer.write(ask)
         assert (await live.http.get("/health/live")).status_code == 200
         assert sum(pressure.refused.values()) == (2 if proxies else 1)
+        writer.write(ask.replace(b"GET", b"HEAD", 1)[:20])  # part of another one behind it
         refusals.append(await answer())
+        writer.write(ask.replace(b"GET", b"HEAD", 1)[20:])
         assert {head.partition(b"\r\n")[0] for head, _ in refusals} == {b"HTTP/1.1 503 Service Unavailable"}
         documents = [json.loads(body) for _, body in refusals]
         assert {document["code"] for document in documents} == {"overloaded"}
@@ -370,12 +370,42 @@ async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connect
         for (head, _), document in zip(refusals, documents, strict=True):
             assert f"traceresponse: 00-{document['traceId']}-" in head.decode()
             assert 1 <= int(re.findall(rb"retry-after: (\d+)", head)[0]) <= 8
-        writer.write(ask.replace(b"GET", b"HEAD", 1))
         head = await reader.readuntil(b"\r\n\r\n")
         assert int(re.findall(rb"content-length: (\d+)", head)[0]) == len(refusals[0][1])
         for place in places:
             place.leave()
         writer.close()
+
+
+async def test_a_change_does_not_wait_on_the_connection_of_a_read_that_was_refused(tmp_path: Path) -> None:
+    def full(estate: Estate) -> Estate:
+        edge = msgspec.structs.replace(estate.edge, max_requests=10, max_waiting=0)
+        return msgspec.structs.replace(no_limits(estate), edge=edge)
+
+    async with running(tmp_path, change=full) as live:
+        ask = asking(live, "/products/" + SKU)
+        change = ask.replace(b"GET", b"DELETE", 1)
+        pressure = live.product.pressure
+        assert (await live.http.get("/locations", headers=live.auth())).status_code == 200  # who asks is known
+        places = []
+        while place := pressure.enter_now(Priority.CRITICAL):
+            places.append(place)
+        port = int(live.base.rpartition(":")[2])
+        (reads, asks), (answers, changes) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in ((reads, asks), (answers, changes)):
+            writer.write(ask)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            await reader.readexactly(int(re.findall(rb"content-length: (\d+)", head)[0]))
+        asks.write(ask)
+        changes.write(change)
+        assert (await answers.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
+        assert sum(pressure.refused.values()) == 2, "the read on the other one waits still"
+        for place in places:
+            place.leave()
+        assert (await reads.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        asks.close()
+        changes.close()
 
 
 async def test_who_is_not_critical_is_listened_to_more_seldom_while_the_loop_has_too_little_time(tmp_path: Path) -> None:
@@ -392,8 +422,6 @@ async def test_who_is_not_critical_is_listened_to_more_seldom_while_the_loop_has
             assert (await answer()).startswith(b"HTTP/1.1 200 ")
         pressure = live.product.pressure
         pressure.rest = REST
-        for _ in range(2000):
-            pressure.hold()
         writer.write(ask)
         assert (await answer()).startswith(b"HTTP/1.1 200 ")
         answered = asyncio.ensure_future(answer())
