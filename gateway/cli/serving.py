@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 15
 LOCK = "lock"
-SWITCH = 0.001
+SWITCH = 0.0003
 """Seconds after which the loop's thread lets another have the interpreter: a transaction asks for it many times."""
+GARBAGE = 1_000, 10, 100
+"""Objects between two looks for garbage, and looks between two wider ones: each holds up every request, and most of ours ends without."""
 DEMO_CLIENTS = {name: f"demo-{name.replace('_', '-')}" for name in CHANNELS}
 
 
@@ -160,6 +162,7 @@ async def run(running: Product, door: socket.socket, *, work: bool = True, start
     sys.setswitchinterval(SWITCH)
     gc.collect()
     gc.freeze()  # what is there now stays: looking through it again would hold up every request for a tenth of a second
+    gc.set_threshold(*GARBAGE)
     try:
         await http.serve(sockets=[door])
     finally:
