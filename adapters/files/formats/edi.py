@@ -63,7 +63,7 @@ class Kind:
     """A record, made ready: how its segment is told apart and read, and which segments may follow inside it."""
 
     __slots__ = (
-        "after", "blank", "children", "index", "linked", "name", "needs", "options", "order", "parts", "read", "record", "repeated",
+        "after", "blank", "children", "deep", "index", "linked", "name", "needs", "options", "order", "parts", "read", "record", "repeated",
         "steps", "tag", "tests", "width",
     )  # fmt: skip
 
@@ -79,6 +79,8 @@ class Kind:
         self.needs: list[Record] = []
         self.after: list[Record] = []
         """Children that must be there before the loop that is the transaction, and behind it."""
+        self.deep: list[Kind] = []
+        """Children with something below them, but for what leads to the transaction."""
         self.blank: list[Any] = [None] * headers
         self.steps: dict[str, tuple[int, Kind]] = {}
         """Inside a transaction: where a segment goes that can be only one, by its tag: how many records up, and what it is."""
@@ -128,6 +130,7 @@ class Plan:
                 if child.needed and not child.leads:
                     (kind.after if behind else kind.needs).append(child)
         for kind in kinds.values():
+            kind.deep = [child for child in kind.children if child.children and not child.record.leads]
             kind.steps = _steps(kind, kinds[transaction.name], kinds)
         self.envelopes = {kinds[r.name].tag: kinds[r.name] for r in layout.headers if r.rule.role == "file_header"}
         self.transaction = kinds[transaction.name]
@@ -178,7 +181,7 @@ class Frame:
         self.kind, self.row, self.up, self.number, self.wanted = kind, row, up, number, wanted
         self.at = 0
         self.frozen: tuple[Any, ...] | None = None
-        self.texts: list[str] = []
+        self.texts: list[str] | None = None
         """Of a record around transactions: its segments, so that one of them can be read by itself."""
 
 
@@ -253,56 +256,61 @@ class EdiParser:
         for syntax, texts, clean in segments.blocks():
             self._texts, self._index, self._counted, self._lines = texts, 0, 0, segments.line
             self._newline = syntax.terminator == "\n"
-            element, component, repetition = syntax.element, syntax.component, syntax.repetition
+            element, component, repetition = syntax.element, syntax.component or "\0", syntax.repetition
             broken = not self._newline and any("\n" in t or "\r" in t for t in texts)
+            number, held, here = self._number, self._held, self._here
             for index, text in enumerate(texts):
-                bare = text.strip()
-                if not bare:
+                if not (bare := text.strip()):
                     continue
-                self._number += 1
-                self._index = index
+                number += 1
                 fine = clean and not (broken and ("\n" in bare or "\r" in bare)) and not (repetition and repetition in bare)
-                held, where = self._held, self._here
-                if fine and held is not None and where is not None and held.segments < most:  # the short way of what goes well
+                if fine and held is not None and here is not None and held.segments < most:  # the short way of what goes well
                     elements = bare.split(element)
-                    step = where.kind.steps.get(elements[0])
-                    if step is not None:
+                    if (step := here.kind.steps.get(elements[0])) is not None:
                         ups, kind = step
+                        where: Any = here
                         while ups:
-                            where = where.up  # type: ignore[union-attr]  # as many as there are
+                            where = where.up
                             ups -= 1
-                        assert where is not None  # noqa: S101  # for the type alone
                         place, at = where.at, kind.order
-                        if kind is transaction and (where is not self._around_of or self._head_wrong is not None or agrees):
-                            pass
-                        elif where.wanted and (at > place or (at == place and (kind.repeated or where.row[kind.index] is None))):
+                        next_ = kind is transaction
+                        if where.wanted and (at > place or (at == place and (next_ or kind.repeated or where.row[kind.index] is None))):
                             try:
                                 row = kind.read(elements, component)
                             except Wrong:
                                 row = None
-                            if row is not None:
+                            if row is None or (next_ and (where is not self._around_of or self._head_wrong is not None or agrees)):
+                                pass  # the long way says what is wrong, and where
+                            elif next_:
+                                self._number, self._index = number, index
+                                yield self._close(syntax)
                                 counts[kind.name] += 1
-                                if kind is transaction:
-                                    yield self._close(syntax)
-                                    self._follow(kind, row, where, text)
-                                    continue
-                                value: Any = row
-                                if kind.children:
-                                    value = Frame(kind, row, where, self._number)
-                                    if kind.needs or kind.after:
-                                        held.frames.append(value)
-                                if kind.repeated:
-                                    where.row[kind.index].append(value)
-                                else:
-                                    where.row[kind.index] = value
+                                held, here = self._follow(kind, row, where, text)
+                                continue
+                            else:
+                                counts[kind.name] += 1
                                 where.at = at
-                                self._here = value if kind.options else where
+                                if kind.children:
+                                    row = Frame(kind, row, where, number)
+                                    if kind.needs or kind.after:
+                                        held.frames.append(row)
+                                    here = row if kind.options else where
+                                else:
+                                    here = where
+                                self._here = here
+                                if kind.repeated:
+                                    where.row[kind.index].append(row)
+                                else:
+                                    where.row[kind.index] = row
                                 held.segments += 1
                                 if held.bytes < MOST_RAW:
                                     held.bytes += len(text) + 1
                                     held.texts.append(text)
                                 continue
+                self._number, self._index = number, index
                 yield from self._segment(text, bare, syntax, fine=fine)
+                number, held, here = self._number, self._held, self._here
+            self._number = number
         if syntax is None:
             raise Refuse("the file is empty")
         if self._open:
@@ -359,13 +367,14 @@ class EdiParser:
             inner = ["GS"]
         return " or ".join([*inner, self._open[-1].control.closes])
 
-    def _follow(self, kind: Kind, row: list[Any], up: Frame, text: str) -> None:
+    def _follow(self, kind: Kind, row: list[Any], up: Frame, text: str) -> tuple[Held, Frame]:
         """A transaction right behind another: what stands around them is the same."""
         first = len(kind.record.fields)
         for at, header in enumerate(self._plan.layout.headers, first):
             row[at] = self._heads.get(header.name)
         frame = self._here = Frame(kind, row, up, self._number)
         self._held = Held(frame, self._number, self._line, None, [text], len(text) + 1, 1, [frame] if kind.needs or kind.after else [])
+        return self._held, frame
 
     def _opened(self, tag: str, control: Control, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> Iterator[Unit]:
         if self._open and self._open[-1].control.level >= control.level:
@@ -396,7 +405,7 @@ class EdiParser:
             try:
                 if damaged is not None:
                     raise damaged
-                self._heads[name] = row = tuple(kind.read([e.strip() for e in elements], syntax.component))
+                self._heads[name] = row = tuple(kind.read([e.strip() for e in elements], syntax.component or "\0"))
             except Wrong as wrong:
                 raise Refuse(
                     f"segment {self._number}: {self._named(kind, wrong)}: expected {wrong.expected}, got {wrong.got}", self._line
@@ -537,7 +546,7 @@ class EdiParser:
                 raise damaged
             if self._repeated and (f := next((f for f in kind.record.fields if _place(f.at or "")[0] in self._repeated), None)):
                 raise Wrong(f.name, "one value", f"{elements[_place(f.at or '')[0]].count(syntax.repetition) + 1} repetitions")
-            row = list(kind.read(elements, syntax.component))
+            row = list(kind.read(elements, syntax.component or "\0"))
             for part in kind.parts:
                 self._divide(part, elements, row, syntax)
             if name in self._agreeing:
@@ -570,7 +579,7 @@ class EdiParser:
                 continue
             self._counts[part.record.name] += 1
             try:
-                made = tuple(part.read(["", *cells], syntax.component))
+                made = tuple(part.read(["", *cells], syntax.component or "\0"))
             except Wrong as wrong:
                 wrong.field = f"{wrong.field} of group {(at - first) // each + 1}"
                 raise
@@ -715,13 +724,11 @@ class EdiParser:
 
     def _frozen(self, frame: Frame) -> tuple[Any, ...]:
         made = frame.row
-        for child in frame.kind.children:
-            if not child.children or child.record.leads:
-                continue
+        for child in frame.kind.deep:
             below = made[child.index]
-            if child.record.repeated:
-                made[child.index] = [self._frozen(f) if isinstance(f, Frame) else f for f in below]
-            elif isinstance(below, Frame):
+            if child.repeated:
+                made[child.index] = [self._frozen(f) if child.deep else tuple(f.row) for f in below]
+            elif below is not None:
                 made[child.index] = self._frozen(below)
         return tuple(made)
 
@@ -771,7 +778,11 @@ class EdiParser:
             self._hold(text)
             return
         around = next((f for f in _path(self._here) if f.kind is self._plan.top or f.kind.record.leads), None)
-        if around is not None and len(around.texts) < MOST_AROUND:
+        if around is None:
+            return
+        if around.texts is None:
+            around.texts = []
+        if len(around.texts) < MOST_AROUND:
             around.texts.append(text)
             self._around_now = None
 
@@ -861,7 +872,7 @@ def _reader(record: Record, headers: int, format: str) -> Callable[[list[str], s
     most = max([element for element, _, _ in cells], default=0)
     lines = [f"if len(r) <= {most}:", f"    r = r + blank[: {most + 1} - len(r)]"] if most else []
     for element, count in parts.items():
-        lines += [f"p{element} = r[{element}].split(c or '\\0')", f"if len(p{element}) < {count}:"]
+        lines += [f"p{element} = r[{element}].split(c)", f"if len(p{element}) < {count}:"]
         lines.append(f"    p{element} += blank[: {count} - len(p{element})]")
     values = []
     for at, (element, component, f) in enumerate(cells):
