@@ -34,6 +34,8 @@ class Proposal:
     filled: frozenset[str] = frozenset()
     samples: Mapping[str, Samples] = field(default_factory=dict)
     """Values that were seen, by operation and path."""
+    ready: Mapping[str, str] = field(default_factory=dict)
+    """Mappings that need no draft, by operation: of a standard."""
 
 
 def setting(system: str, what: str) -> str:

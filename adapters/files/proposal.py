@@ -21,6 +21,7 @@ from adapters.files import inference, layout
 from adapters.files.formats.columns import encoding_of
 from adapters.files.formats.reading import parsing
 from adapters.files.parsing import Refuse
+from adapters.files.standards import recognised
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
@@ -73,6 +74,8 @@ def propose(system: str, given: Path) -> Proposal:
         raise _finding(sample, 1, "the sample is empty")
     if (inferred := _partner(sample, raw)) is not None:
         return _of_text(system, sample, raw, *inferred)
+    if (standard := recognised(raw, _pattern(sample.name))) is not None:
+        return _of_standard(system, sample, raw, *standard)
     encoding = _encoding(raw)
     head, kinds = _xml(sample, raw) if raw.lstrip().startswith((b"<", b"\xef\xbb\xbf<")) else _rows(sample, raw.decode(encoding, "replace"))
     name = re.sub(r"[^a-z]+", "_", sample.stem.lower())[:30].strip("_") or "feed"
@@ -93,6 +96,22 @@ def propose(system: str, given: Path) -> Proposal:
     seen = {(*_at(kinds, k), column): values[:200] for k in kinds for column, values in k.columns.items()}
     offer = Offer(name, lambda: Exchange(name, None, message))
     return Proposal("files", {f"{name}.toml": text.encode()}, f"{name}.toml", [offer], questions=questions, samples={name: seen})
+
+
+def _of_standard(system: str, sample: Path, raw: bytes, name: str, text: str, mapping: str) -> Proposal:
+    made = layout.parse(text, f"{name}.toml", name)
+    message = Message(f"{system}.{name}", made.message.form, made.message.root, made.message.source)
+    questions = [f"[file] name in {name}.toml: is {_pattern(sample.name)!r} the pattern of every file, and what do its numbers mean?"]
+    if made.dialect:
+        questions.append(f"[dialect] in {name}.toml: which of these does the vendor write? Transactions of another dialect do not add up")
+    return Proposal(
+        "files",
+        {f"{name}.toml": text.encode()},
+        f"{name}.toml",
+        [Offer(name, lambda: Exchange(name, None, message))],
+        questions=[*questions, *_proven(made, raw, sample.name)],
+        ready={name: re.sub(r"(?m)^source = .*$", f'source = "{system}.{name}"', mapping, count=1)},
+    )
 
 
 def infer(sample: Path) -> layout.Layout:

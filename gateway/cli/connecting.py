@@ -29,7 +29,7 @@ from mappings.language import ReadContext, load
 from mappings.language.draft.answers import draft_answer
 from mappings.language.draft.offers import Ranked, rank
 from mappings.language.draft.requests import draft_request
-from mappings.language.draft.text import Draft
+from mappings.language.draft.text import Draft, Line
 from mappings.language.examples import given as document_of
 from mappings.language.examples import plain
 from mappings.language.read import GUESS, UNDECIDED
@@ -236,9 +236,14 @@ def _drafted(
     full = f"{name}.{operation}"
     intro = f"Drafted from {comment(proposal.main)} for {capability}. A line without a remark is certain; confirm each that is likely."
     if exchange.answer is not None:
-        samples = proposal.samples.get(operation)
-        made.answer = draft_answer(capability, full, exchange.answer, intro=intro, samples=samples)
-        _add_example(made.answer, full, exchange)
+        if (ready := proposal.ready.get(operation)) is not None:
+            said = re.findall(r'(?m)^(\w+) *= "(.*)"', ready.partition("[fields]")[2].partition("[drops]")[0])
+            lines = [Line(path, expression, 1, certain=True) for path, expression in said]
+            made.answer = Draft("PosSale", full, lines, [], [], ready)
+        else:
+            samples = proposal.samples.get(operation)
+            made.answer = draft_answer(capability, full, exchange.answer, intro=intro, samples=samples)
+            _add_example(made.answer, full, exchange)
     if exchange.request is not None:
         request = draft_request(capability, full, exchange.request, intro=intro, filled=proposal.filled)
         if CAPABILITIES[capability].request.__struct_fields__ or request.lines or request.decisions:

@@ -114,3 +114,20 @@ def test_journals_of_real_tills_are_read_by_the_layout_made_of_them(samples: Pat
     for name in ("poslog-ncr-acs.xml", "naxml34-voided-line.xml", "TXITENS.BAK"):
         proposal = propose("pos", samples / "files" / name)
         assert not any("refused" in q or "not read" in q for q in proposal.questions), proposal.questions
+
+
+@pytest.mark.parametrize(("name", "expected"), [("poslog-ncr-acs.xml", "poslog"), ("naxml34-voided-line.xml", "naxml")])
+def test_a_journal_of_a_standard_gets_the_layout_and_the_mapping_of_that_standard(samples: Path, name: str, expected: str) -> None:
+    proposal = propose("tills", samples / "files" / name)
+    assert (proposal.main, [o.name for o in proposal.offers]) == (f"{expected}.toml", [expected])
+    made = layout.parse(proposal.files[proposal.main].decode(), proposal.main, expected)
+    assert made.pattern.fullmatch(name)
+    assert made.file.agree == ()
+    assert f'source = "tills.{expected}"' in proposal.ready[expected]
+    assert not any("refused" in q or "not read" in q for q in proposal.questions), proposal.questions
+
+
+def test_what_begins_as_a_standard_in_any_namespace_is_recognised_however_it_ends(tmp_path: Path) -> None:
+    for text in ('<?xml version="1.0"?><p:POSLog xmlns:p="urn:x"><Transa', "<POSLog/>"):
+        (tmp_path / "sample.xml").write_text(text)
+        assert propose("tills", tmp_path / "sample.xml").main == "poslog.toml"

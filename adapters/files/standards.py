@@ -1,0 +1,33 @@
+"""Layouts of standards that ship with the gateway, with their mappings: which one a sample is written in."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from lxml import etree
+
+from mappings.language.toml_text import toml_string
+
+_SHIPPED: Final = Path(__file__).resolve().parents[2]
+_ROOTS: Final = {"POSLog": ("pos", "poslog"), "NAXML-POSJournal": ("journals", "naxml")}
+"""Document element -> folder and name."""
+_HEAD: Final = 65_536
+
+
+def recognised(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
+    """Name, layout and mapping of the standard that a document is written in; its files are those that `pattern` matches."""
+    parser = etree.XMLPullParser(events=("start",), resolve_entities=False, no_network=True, load_dtd=False)
+    with suppress(etree.XMLSyntaxError):  # what begins as the standard is said to be it; what is wrong with it, its layout says
+        parser.feed(raw[:_HEAD])
+    root = next((element for _, element in parser.read_events()), None)
+    found = _ROOTS.get(etree.QName(root).localname) if isinstance(root, etree._Element) else None  # noqa: SLF001 - lxml's only name for its elements
+    if found is None:
+        return None
+    folder, name = found
+    text = (_SHIPPED / "contracts/systems" / folder / f"{name}.toml").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^name  .*$", lambda _: f"name        = {toml_string(pattern)}", text, count=1)
+    text = re.sub(r"(?m)^agree .*\n", "", text)
+    return name, text, (_SHIPPED / "mappings" / folder / f"{name}.toml").read_text(encoding="utf-8")
