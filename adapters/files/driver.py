@@ -268,12 +268,14 @@ class FileFeed:
     async def write_acknowledgement(self, name: str, token: str, body: bytes) -> None:
         """Hidden and durable. Raises UpstreamError."""
         folder = self._acknowledgements()
-        await self._folder(lambda: kept.written(folder, name, token, body), f"the acknowledgement {name} cannot be written")
+        await self._folder(lambda: kept.written(self._storage, folder, name, token, body), f"the acknowledgement {name} cannot be written")
 
     async def publish_acknowledgement(self, name: str, token: str, own: str) -> bool:
         """The one that counts gets its name; False when it had it before. Raises UpstreamError."""
         folder = self._acknowledgements()
-        return await self._folder(lambda: kept.published(folder, name, token, own), f"the acknowledgement {name} cannot be written")
+        return await self._folder(
+            lambda: kept.published(self._storage, folder, name, token, own), f"the acknowledgement {name} cannot be written"
+        )
 
     def _acknowledgements(self) -> Path:
         if self.options.acknowledge is None:

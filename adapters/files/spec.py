@@ -18,7 +18,9 @@ from contracts.policy import Duration
 class Acknowledge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A text for whoever sent a file, once for each file that is finished: what was accepted, what was not, and why."""
 
-    folder: Annotated[str, Meta(min_length=1, description="Folder into which acknowledgements are put, whole at once")]
+    folder: Annotated[
+        str, Meta(min_length=1, description="Folder, where the inbox lies too, into which acknowledgements are put, whole at once")
+    ]
     name: Annotated[
         str,
         Meta(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.files.inbox import kept
+from adapters.files.inbox.folder import Folders
 from contracts.admin import Dismissal, GivingUp, RecordsParameters
 from gateway.bootstrap.reviewing import given
 from gateway.services.clients import Actor
@@ -75,11 +76,11 @@ async def test_a_worker_that_dies_while_it_acknowledges_leaves_one_acknowledgeme
     record = await dropped(shop, rung(1))
     folder, name = shop.folder / "acks", "TLOG_0001_20260311_00001.ack"
     token = f"{record.fence}-{'0' * 12}"
-    kept.written(folder, name, token, b"of the dead worker")
+    kept.written(Folders(), folder, name, token, b"of the dead worker")
     if dies != "before it counts":
         assert await shop.books.files.acknowledge(record.digest, record.name, record.fence, token) == token
     if dies == "before the file is moved":
-        assert kept.published(folder, name, token, token)
+        assert kept.published(Folders(), folder, name, token, token)
         (folder / name).unlink()  # taken at once
     (shop.folder / record.kept).rename(shop.inbox / record.name)
     await shop.sweep(**rule(shop))
@@ -95,9 +96,16 @@ async def test_many_workers_that_settle_one_file_write_one_acknowledgement(shop:
     folder = shop.folder / "acks"
     tokens = [f"1-{n:012}" for n in range(5)]
     for token in tokens:
-        kept.written(folder, "f.ack", token, token.encode())
+        kept.written(Folders(), folder, "f.ack", token, token.encode())
     counts = [await shop.books.files.acknowledge("d", "f", 1, token) for token in tokens]
-    assert [kept.published(folder, "f.ack", c, own) for c, own in zip(counts, tokens, strict=True)] == [True, False, False, False, False]
+    done = [kept.published(Folders(), folder, "f.ack", c, own) for c, own in zip(counts, tokens, strict=True)]
+    assert done == [True, False, False, False, False]
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
     assert acknowledged(shop) == {"f.ack": tokens[0].encode()}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from typing import Final
 from adapters.files.inbox.incoming import OVERSIZE
 from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
-
 
 LONGEST: Final = 255
 """Bytes of a name that a folder can hold (NAME_MAX)."""
@@ -163,42 +161,44 @@ def remove(storage: Storage, place: PurePath, top: PurePath) -> None:
 # ---- acknowledgements ---------------------------------------------------------------------------------------------
 
 
-def written(folder: Path, name: str, token: str, body: bytes) -> None:
+def written(storage: Storage, folder: PurePath, name: str, token: str, body: bytes) -> None:
     """Whole, durable and hidden, until it is published under its name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with _part(folder, name, token).open("wb") as out:
-        out.write(body)
-        out.flush()
-        os.fsync(out.fileno())
-    _durable(folder)
+    storage.make(folder)
+    part = _part(folder, name, token)
+    storage.write(part, body)
+    if storage.local:
+        _durable(Path(part))
+        _durable(Path(folder))
 
 
-def published(folder: Path, name: str, token: str, own: str) -> bool:
+def published(storage: Storage, folder: PurePath, name: str, token: str, own: str) -> bool:
     """The one whose token counts gets its name, by whoever comes first: the hidden file goes with it, so it happens once. `own` is removed
     if it is another one. Tokens begin with the number of the claim under which the file ended, and a dash.
     """
     if own != token:
-        _part(folder, name, own).unlink(missing_ok=True)
+        storage.remove(_part(folder, name, own))
+    part = _part(folder, name, token)
     try:
-        _part(folder, name, token).rename(folder / name)
+        stamp = storage.status(part).stamp
+        if not storage.local:
+            storage.remove(folder / name)  # of an earlier end of this file: a server does not rename over it
+        storage.move(part, folder / name, stamp)
     except FileNotFoundError:
         return False
-    _durable(folder)
-    for left in folder.glob(f".{_literal(name)}.{token.partition('-')[0]}-*.part"):  # of workers that died before theirs could count
-        left.unlink(missing_ok=True)
+    if storage.local:
+        _durable(Path(folder))
+    mine = f".{name}.{token.partition('-')[0]}-"
+    for left in [n for n, _ in storage.list(folder) if n.startswith(mine) and n.endswith(".part")]:
+        storage.remove(folder / left)  # of workers that died before theirs could count
     return True
 
 
-def _part(folder: Path, name: str, token: str) -> Path:
+def _part(folder: PurePath, name: str, token: str) -> PurePath:
     return folder / f".{name}.{token}.part"
 
 
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _durable(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _durable(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -66,6 +66,24 @@ def test_a_look_says_what_is_missing(place: Place) -> None:
         assert not look(odd).there
 
 
+def test_an_acknowledgement_gets_its_name_once_whoever_comes_first(place: Place) -> None:
+    box, again = place.box(), place.box()
+    folder = box.options.inbox_path.parent / "acks"
+    for token in ("1-a", "1-b", "1-c"):
+        kept.written(box.storage, folder, "f.ack", token, token.encode())
+    assert kept.published(again.storage, folder, "f.ack", "1-a", "1-b")
+    assert not kept.published(box.storage, folder, "f.ack", "1-a", "1-a")
+    assert place.kept() == {"acks/f.ack": b"1-a"}, "what dead workers left is gone too"
+    (place.disk / "acks/f.ack").unlink()
+    kept.written(box.storage, folder, "f.ack", "1-d", b"d")
+    assert not kept.published(box.storage, folder, "f.ack", "1-a", "1-d")
+    assert place.kept() == {}
+    for token in ("2-a", "3-a"):  # it ended anew
+        kept.written(box.storage, folder, "f.ack", token, token.encode())
+        assert kept.published(box.storage, folder, "f.ack", token, token)
+    assert place.kept() == {"acks/f.ack": b"3-a"}
+
+
 def test_old_files_are_found_by_their_content_and_removed_with_their_note(place: Place) -> None:
     place.drop(body=b"content")
     box = place.box()
