@@ -67,14 +67,26 @@ class Sftp:
         self._trouble = ""
         self._spools: OrderedDict[PurePath, tuple[Stamp, int | None, str, BinaryIO]] = OrderedDict()
         self._guard = threading.Lock()
+        self._closed = False
 
     def start(self) -> None:
-        loop = self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name=f"sftp-{self._name}", daemon=True)
-        self._thread.start()
+        """Not needed: its loop runs from the first question on. After `close` it may be asked again only when it was started."""
+        self._closed = False
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._guard:
+            if self._closed:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the feed is closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name=f"sftp-{self._name}", daemon=True)
+                self._thread.start()
+            return self._loop
 
     def close(self) -> None:
-        loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        with self._guard:
+            self._closed = True
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
             with suppress(TimeoutError):
                 asyncio.run_coroutine_threadsafe(self._ended(), loop).result(5)
@@ -238,9 +250,7 @@ class Sftp:
 
     def _run(self, work: Callable[[asyncssh.SFTPClient], Coroutine[Any, Any, T]], what: str) -> T:
         """In the loop's thread. Raises OSError, Changed."""
-        loop = self._loop
-        if loop is None:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "the feed is closed")
+        loop = self._running()
         return asyncio.run_coroutine_threadsafe(self._worked(work, what), loop).result()
 
     async def _worked(self, work: Callable[[asyncssh.SFTPClient], Coroutine[Any, Any, T]], what: str) -> T:
