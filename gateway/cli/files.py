@@ -352,7 +352,7 @@ def _line(f: FileView) -> str:
     if f.progress is not None:
         done = round(f.progress.share * 20)
         running = f"  {'█' * done}{'░' * (20 - done)} {f.progress.share:4.0%}, {f.progress.rate:g}/s"
-    waits = f"  ({f.open} open)" if f.open else ""
+    waits = f"  ({f.open or 'none'} open)" if f.open != f.quarantined else ""
     return (
         f"{f.digest[:12]}  {_status(f):8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}{waits}{running}  {f.reason}".rstrip()
     )
