@@ -18,7 +18,7 @@ from tests.products import CUSTOMER, LOCATION, SKU
 from tests.servers import chromium
 
 pytestmark = pytest.mark.slow
-PAGES = ("systems", "flights", "files", "orders", "clients", "clients/demo-web", "versions", "audit")
+PAGES = ("systems", "flights", "files", "records", "orders", "clients", "clients/demo-web", "versions", "audit")
 
 
 @dataclass

@@ -141,17 +141,22 @@ async def test_the_console_shows_a_record_books_it_once_and_offers_a_reader_noth
         assert (await ops.post(f"{where}/dismiss", data={**form, "version": "1", "reason": "r"})).status_code == 409
 
 
+def _all_of(told: io.TextIOWrapper) -> str:
+    told.seek(0)
+    return told.read()
+
+
 async def test_the_commands_do_the_same_through_a_running_gateway(live: Live) -> None:
     file = await dropped(live)
 
     def called(arguments: tuple[str, ...]) -> tuple[int, str]:
-        told = io.StringIO()
+        told = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             try:
                 main(["files", *arguments, "--url", live.base, "--key", live.keys["ops"]])
             except SystemExit as ended:
-                return int(ended.code or 0), told.getvalue()
-        return 0, told.getvalue()
+                return int(ended.code or 0), _all_of(told)
+        return 0, _all_of(told)
 
     async def said(*arguments: str, fails: bool = False) -> str:
         code, told = await asyncio.to_thread(called, arguments)
