@@ -73,8 +73,8 @@ class Steady:
 def housekeeping(
     books: Books, process: OrderProcess, reservations: Reservations, retention: timedelta, audit: timedelta, webhooks: timedelta, now: Now
 ) -> list[Every | Steady]:
-    """`retention` of stored answers and delivered events, `audit` of the audit log and of keys that have ended, `webhooks` of what waits
-    for a receiver, dead letters included.
+    """`retention` of stored answers and delivered events; `audit` of the audit log, of keys that have ended and of findings that are over;
+    `webhooks` of what waits for a receiver, dead letters included.
     """
 
     def purge(name: str, job: Callable[[datetime], Awaitable[int]], kept: timedelta) -> Every:
@@ -92,6 +92,7 @@ def housekeeping(
         purge("events", books.outbox.purge, retention),
         purge("audit", books.audit.purge, audit),
         purge("keys", books.clients.purge_keys, audit),
+        purge("findings", books.findings.purge, audit),
         purge("sessions", books.sessions.purge, timedelta(days=1)),  # they live for some hours
         purge("usage", lambda before: books.usage.purge(before.date()), USAGE_KEPT),
     ]
