@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ class Checked:
         return [*trials, *(f"{name}: {note}" for name, notes in found for note in notes)]
 
 
-def types() -> dict[str, type[msgspec.Struct]]:
+@cache
+def types() -> Mapping[str, type[msgspec.Struct]]:
     """Every canonical type that a mapping may name."""
     modules = [importlib.import_module(f"{canonical.__name__}.{info.name}") for info in pkgutil.iter_modules(canonical.__path__)]
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -32,7 +33,12 @@ def message(struct: type[msgspec.Struct]) -> Message:
 
 def record(struct: type[msgspec.Struct]) -> StructRecord:
     """Recursive types give recursive records. Attribute names, as Python writes them."""
-    return _record(inspect.type_info(struct), {})  # type: ignore[arg-type]  # a Struct's info is a StructType
+    return _record(_info(struct), {})
+
+
+@cache
+def _info(struct: type[msgspec.Struct]) -> inspect.StructType:
+    return inspect.type_info(struct)  # type: ignore[return-value]  # a Struct's info is a StructType
 
 
 def _record(info: inspect.StructType, known: dict[type, StructRecord]) -> StructRecord:

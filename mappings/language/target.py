@@ -274,7 +274,8 @@ class Target(Translator):
         if any(isinstance(line, Prelude) for line in lines):
             return ()
         tree = ast.parse("\n".join(f"{'    ' * (line.indent - self.indent)}{line.text}" for line in lines if not isinstance(line, Prelude)))
-        names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        parts = list(ast.walk(tree))
+        names = [node for node in parts if isinstance(node, ast.Name)]
         stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
         loaded = {n.id for n in names if isinstance(n.ctx, ast.Load)} - stored
         functions = {part.function for part, _ in self.functions}
@@ -282,8 +283,8 @@ class Target(Translator):
         for name in loaded.difference(found, functions, dir(builtins)):
             if not hasattr(runtime, name) and not _repeatable(self.constants.get(name)):
                 return ()
-        steps = sum(isinstance(node, ast.Call | ast.Subscript | ast.BinOp) for node in ast.walk(tree))
-        steps -= sum(isinstance(node, ast.Call) and self.trifling(node.func) for node in ast.walk(tree))
+        steps = sum(isinstance(node, (ast.Call, ast.Subscript, ast.BinOp)) for node in parts)
+        steps -= sum(isinstance(node, ast.Call) and self.trifling(node.func) for node in parts)
         return tuple(found) if steps > 1 else ()
 
     def trifling(self, function: ast.expr) -> bool:
