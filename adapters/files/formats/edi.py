@@ -840,7 +840,7 @@ def _stands_around(syntax: Syntax, envelopes: list[Open], message: Open | None, 
 
 
 def _raw(syntax: Syntax, texts: list[str]) -> bytes:
-    return syntax.raw(texts)[:MOST_RAW]
+    return syntax.raw(texts).lstrip(b" \t\r\n")[:MOST_RAW]
 
 
 @functools.cache
