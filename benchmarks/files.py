@@ -1,10 +1,14 @@
-"""Files to committed sales with events on SQLite: a till's log against a hand-written csv loop, POSLog against iterparse."""
+"""Files to committed sales with events on SQLite: a till's log, delimited and fixed, against a csv loop, POSLog against iterparse.
+
+Then the cost of a line from ten thousand lines on, which stays the same, and the peak of the memory: `--deep` goes to ten million lines.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import csv
 import gc
+import re
 import resource
 import shutil
 import sys
@@ -22,6 +26,7 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from adapters.files.driver import FileContract, FileFeed
+from adapters.files.layout import Layout
 from adapters.files.spec import FeedOptions
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
@@ -34,6 +39,8 @@ from observability import Recorder
 ROOT = Path(__file__).resolve().parents[1]
 DAY = "20260311"
 LINES = 400_000
+GARBAGE = 1_000, 10, 100
+"""As a server sets it: see gateway/cli/serving.py."""
 ROUNDS = 3
 
 
@@ -86,6 +93,47 @@ def write_tlog(path: Path, lines: int) -> None:
                 f"TF;{worth};{worth};0;{worth}\n"
             )
         out.write(f"FT;{count};{items};{total}\n")
+
+
+def fixed_layout() -> str:
+    """The same log in columns: every field as wide as its longest value."""
+    layout = FileContract("pos", ROOT / "contracts/systems/pos/tlog.toml").layout
+    text = (ROOT / "contracts/systems/pos/tlog.toml").read_text(encoding="utf-8")
+    text = (
+        text.replace('format      = "delimited"', 'format      = "fixed"')
+        .replace('delimiter   = ";"\n', "")
+        .replace("quote       = '\"'\n", "")
+    )
+    text = text.replace("{ position = 1 }", "{ start = 1, width = 2 }").replace(r"\.tlog", r"\.fix")
+    for name, columns in _columns(layout).items():
+        before, opened, record = text.partition(f"[record.{name}]\n")
+        for field, (start, width) in columns.items():
+            record = re.sub(rf'(name = "{field}",)', rf"\1 start = {start}, width = {width},", record, count=1)
+        text = before + opened + record
+    return text
+
+
+def _columns(layout: Layout) -> dict[str, dict[str, tuple[int, int]]]:
+    made: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, record in layout.records.items():
+        at, columns = 3, made.setdefault(name, {})
+        for f in record.fields:
+            dated = {"%Y%m%d": 8, "%Y%m%d%H%M%S": 14}.get(f.format or "", 0)
+            codes = sum(map(len, f.values)) if f.type == "flags" else max(map(len, f.values), default=14)
+            width = dated or f.max or (f.digits or codes) + (f.sign != "none")
+            columns[f.name] = at, width
+            at += width
+    return made
+
+
+def write_fixed(path: Path, log: Path) -> None:
+    """The delimited log in columns."""
+    columns = _columns(FileContract("pos", ROOT / "contracts/systems/pos/tlog.toml").layout)
+    with log.open(encoding="utf-8") as rows, path.open("w", encoding="utf-8") as out:
+        for row in rows:
+            name, *cells = row.rstrip("\n").split(";")
+            widths = columns[name].values()
+            out.write(f"{name}{''.join(cell.ljust(width) for cell, (_, width) in zip(cells, widths, strict=False)).rstrip()}\n")
 
 
 def write_poslog(path: Path, transactions: int) -> None:
@@ -150,8 +198,8 @@ def iterparse(path: Path) -> int:
     return sales
 
 
-def prepared(kind: str) -> tuple[FileContract, CompiledMapping]:
-    contract = FileContract("pos", ROOT / f"contracts/systems/pos/{kind}.toml")
+def prepared(kind: str, layout: Path | None = None) -> tuple[FileContract, CompiledMapping]:
+    contract = FileContract("pos", layout or ROOT / f"contracts/systems/pos/{kind}.toml")
     text = (ROOT / f"mappings/pos/{kind}.toml").read_text(encoding="utf-8")
     return contract, load(text, kind, lambda name: contract.exchange(name.partition(".")[2]), {"PosSale": PosSale})
 
@@ -206,28 +254,49 @@ def compare(name: str, against: str, bar: float, ours: Callable[[], int], theirs
     )  # fmt: skip
 
 
+def growth(scratch: Path, deep: bool) -> None:
+    """What a line costs, and the most memory that was held, from one size of file to the next."""
+    contract, mapping = prepared("tlog")
+    for lines in (10_000, 100_000, 1_000_000, *((10_000_000,) if deep else ())):
+        file = scratch / f"TLOG_0001_{DAY}_00002.tlog"
+        write_tlog(file, lines)
+        start = time.process_time()
+        once("tlog", file, scratch, contract, mapping)
+        spent = (time.process_time() - start) / lines * 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{lines:>12,} lines {file.stat().st_size / 1e6:>8,.0f} MB {spent:>6.2f} us of CPU a line, peak memory so far {peak} MiB")
+        file.unlink()
+
+
 def main() -> None:
     lines = next((int(a) for a in sys.argv[1:] if a.isdigit()), LINES)
     rounds = ROUNDS
+    gc.freeze()
+    gc.set_threshold(*GARBAGE)
     with tempfile.TemporaryDirectory(prefix="tillgate-bench-") as name:
         scratch = Path(name)
         tlog, poslog = scratch / f"TLOG_0001_{DAY}_00001.tlog", scratch / f"POSLOG_0001_{DAY}_00001.xml"
         write_tlog(tlog, lines)
         write_poslog(poslog, lines // 4)
+        fixed, columns = scratch / f"TLOG_0001_{DAY}_00001.fix", scratch / "tlog.toml"
+        write_fixed(fixed, tlog)
+        columns.write_text(fixed_layout(), encoding="utf-8")
         ratios = []
-        for kind, file, label, against, bar, peer in (
-            ("tlog", tlog, "delimited", "csv loop", 0.25, csv_loop),
-            ("poslog", poslog, "poslog", "lxml iterparse", 0.3, iterparse),
+        for kind, layout, file, label, against, bar, peer in (
+            ("tlog", None, tlog, "delimited", "csv loop", 0.25, partial(csv_loop, tlog)),
+            ("tlog", columns, fixed, "fixed", "csv loop", 0.25, partial(csv_loop, tlog)),
+            ("poslog", None, poslog, "poslog", "lxml iterparse", 0.3, partial(iterparse, poslog)),
         ):
-            contract, mapping = prepared(kind)
+            contract, mapping = prepared(kind, layout)
             ours = partial(once, kind, file, scratch, contract, mapping)
-            ratios.append(compare(f"{label}, {lines // 4} transactions", against, bar, ours, partial(peer, file), rounds))
+            ratios.append(compare(f"{label}, {lines // 4} transactions", against, bar, ours, peer, rounds))
         show(ratios)
         if "--json" not in sys.argv:
             for ratio in ratios:
                 rate = lines // 4 / (ratio.ours_us / 1e6)
                 print(f"{ratio.name}: {rate:,.0f} transactions a second of CPU, committed with events")
             print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
+            growth(scratch, "--deep" in sys.argv)
 
 
 if __name__ == "__main__":
