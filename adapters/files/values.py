@@ -217,7 +217,7 @@ def _moment(f: FieldRule) -> tuple[Callable[[str], Any], str, bool]:
     if "|" in (f.format or ""):
         return _either([_moment(replace(f, format=each))[0] for each in (f.format or "").split("|")]), expected, f.type != "datetime"
     if (f.type, f.format) == ("datetime", "%Y%m%d%H%M%S"):
-        return _compact, expected, True
+        return _compact, expected, False
     pattern = "".join(
         f"(?P<{_PARTS[p[1]][0]}>[0-9]{{{_PARTS[p[1]][1]}}})" if len(p) == 2 else re.escape(p)
         for p in re.findall(r"%.|[^%]", f.format or "")

@@ -71,7 +71,12 @@ class Memo(dict[Any, Any]):
 
 
 def _length(key: Any) -> int:
-    return sum(len(part) for part in key if part.__class__ is str) if key.__class__ is tuple else 0
+    length = 0
+    if key.__class__ is tuple:
+        for part in key:
+            if part.__class__ is str:
+                length += len(part)
+    return length
 
 
 class Pattern(set[str]):
