@@ -273,6 +273,7 @@ class Shapes:
         if len(starts) != len(elements):
             raise NotRegular
         container, lines = tree.lines(element, cut) if cut is not None else (None, [])
+        depth = len(cut.path) if cut is not None else 0
         place = {id(e): tag.start() for e, tag in zip(elements, starts, strict=True)}
         ends = _ends(tags)
         spans = [(place[id(line)], ends[place[id(line)]]) for line in lines]
@@ -299,7 +300,7 @@ class Shapes:
         for line, part in zip(lines, parts[1:-1], strict=True):
             shape = self._shape("line", part, space)
             if shape.line is None:
-                self._line(shape, part, [tree.within(record, line, len(cut.path)) for record in grammar.lined])  # type: ignore[union-attr]
+                self._line(shape, part, [tree.within(record, line, depth) for record in grammar.lined])
 
     def _shape(self, place: str, part: _Fragment, space: object) -> Shape:
         key = (place, part.pattern, space)
