@@ -328,8 +328,8 @@ async def written(dsn: str) -> dict[int, str]:
     """Every event that was ever committed: position -> subject."""
     connection = await asyncpg.connect(dsn)
     try:
-        rows = await connection.fetch("select position, subject, kind, delivered from outbox")
-        assert all(r["delivered"] and r["kind"] != 3 for r in rows)
+        rows = await connection.fetch("select position, subject, kind, turn from outbox")
+        assert all(r["turn"] == 3 and r["kind"] != 3 for r in rows)
         return {r["position"]: r["subject"] for r in rows}
     finally:
         await connection.close()
