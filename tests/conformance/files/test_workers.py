@@ -99,7 +99,7 @@ async def killed_after(works: Works, worker: Intake, commits: int) -> None:
     await asyncio.wait_for(reached.wait(), 20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    works.books.sales.commit = commit  # type: ignore[method-assign]
+    works.books.sales.commit = commit  # type: ignore[method-assign]  # as it was
 
 
 async def test_a_dead_workers_file_is_taken_over_from_its_last_committed_position(works: Works) -> None:
@@ -218,7 +218,7 @@ async def test_a_line_that_breaks_leaves_the_file_for_the_next_sweep(works: Work
         async def cut(*given: Any) -> Any:
             assert works.place.host is not None
             works.place.host.cut()
-            works.feeds[0].archive = archive  # type: ignore[method-assign]
+            works.feeds[0].archive = archive  # type: ignore[method-assign]  # the line is back
             return await archive(*given)
 
         works.feeds[0].archive = cut  # type: ignore[method-assign]  # the line breaks between the last commit and the archive

@@ -35,7 +35,7 @@ class Lines:
                 self.ending.find("odd")
             self.ending.units += 1
             self.ending.rows += 1
-            yield Unit(number, number, (line.strip(), facts.get("store"), self.skim), None, lambda line=line: line, name)  # type: ignore[misc]
+            yield Unit(number, number, (line.strip(), facts.get("store"), self.skim), None, lambda line=line: line, name)  # type: ignore[misc]  # a lambda with a default
         self.ending.store = facts.get("store", "")
 
 
@@ -108,7 +108,7 @@ def test_a_bomb_is_refused_by_its_ratio_and_by_its_size_and_small_files_are_none
     bomb = bytes(FLOOR + 1)
     for body, packing in ((gzip.compress(bomb), "gzip"), (zipped(("S_0001.txt", bomb)), "zip")):
         assert "200 times as large" in refused(body, packing)  # type: ignore[arg-type]  # a literal in a tuple
-        assert "larger than 1000000 bytes" in refused(body, packing, Limits(10**6, 1100, 10))  # type: ignore[arg-type]
+        assert "larger than 1000000 bytes" in refused(body, packing, Limits(10**6, 1100, 10))  # type: ignore[arg-type]  # a plain str
     assert read(gzip.compress(b"x" * 10_000_000 + b"\n"), "gzip")[1].units == 1
 
 
