@@ -255,3 +255,61 @@ fields = [
     assert units[0].row == ("03", "0", "000740", "6.99", 0, "FEIJAO PRETO AGRANEL")
     assert units[3].row == ("03", "0", "000744", "13.90", 0, "SALAME DONADO DEFUMA")
     assert ending.reasons == []
+
+
+FLAT = """
+[file]
+format = "fixed"
+name = '.+'
+record_type = { start = 1, width = 2 }
+transaction = "PO"
+incomplete = "book_complete"
+
+[record."*"]
+unknown = "UNKNOWN"
+
+[record.PO]
+role = "transaction"
+occurs = "0..n"
+fields = [{ name = "date", type = "date", format = "iso", start = 3, width = 10, required = true }]
+
+[record.US]
+role = "detail"
+parent = "PO"
+occurs = "1..n"
+fields = [
+  { name = "name", type = "string", start = 11, width = 20, personal = true },
+  { name = "street", type = "string", start = 31, width = 20, personal = true },
+  { name = "city", type = "string", start = 51, width = 15 },
+  { name = "state", type = "string", start = 66, width = 3 },
+  { name = "zip", type = "string", start = 69, width = 5 },
+]
+
+[record.IT]
+role = "detail"
+parent = "PO"
+occurs = "1"
+fields = [{ name = "items", type = "string", start = 7, width = 400 }]
+"""
+
+
+def test_orders_of_others_in_fixed_columns_are_read(samples: Path) -> None:
+    made = parse(FLAT.replace("UNKNOWN", "bad"), "flat.toml", "flat")
+    (order,), ending = read((samples / "files/edifabric-Flat_PO.txt").read_bytes(), made)
+    assert order.row is not None
+    assert order.row[1] == [
+        ("David Pastrnak", "100 Legends Way", "Boston", "MA", "02114"),
+        ("Nathan MacKinnon", "1000 Chopper Cir", "Denver", "CO", "80204"),
+    ]
+    assert order.row[2][0].startswith("ITEM213-CC|Bauer Nexus 2N Pro|1|168.95")
+    assert ending.reasons == []
+
+
+def test_rows_of_another_file_behind_an_order_are_set_aside_or_passed_over_as_declared(samples: Path) -> None:
+    raw = (samples / "files/edifabric-Flat_Multiple.txt").read_bytes()
+    (order,), _ = read(raw, parse(FLAT.replace("UNKNOWN", "skip"), "flat.toml", "flat"))
+    assert order.row is not None
+    assert [row[0] for row in order.row[1]] == ["Alice Smith", "Robert Smith"]
+    (order,), _ = read(raw, parse(FLAT.replace("UNKNOWN", "bad"), "flat.toml", "flat"))
+    assert order.bad is not None
+    assert (order.bad.line, order.bad.got) == (6, "'H,', which is no declared record")
