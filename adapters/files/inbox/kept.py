@@ -188,8 +188,8 @@ def published(storage: Storage, folder: PurePath, name: str, token: str, own: st
     if storage.local:
         _durable(Path(folder))
     mine = f".{name}.{token.partition('-')[0]}-"
-    for left in [n for n, _ in storage.list(folder) if n.startswith(mine) and n.endswith(".part")]:
-        storage.remove(folder / left)  # of workers that died before theirs could count
+    for left in [n for n, _ in storage.list(folder) if n.startswith((mine, f".{mine}")) and n.endswith(".part")]:
+        storage.remove(folder / left)  # of workers that died before theirs could count, or before it was whole
     return True
 
 
