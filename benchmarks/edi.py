@@ -150,9 +150,8 @@ def main() -> None:
             spent = io.StringIO()
             for path in (small, large):
                 spent.write(f"peak of {path.stat().st_size // 1024} KiB: {peak(path, contract, mapping) // 1024} KiB; ")
-            print(
-                f"{segments} segments, {segments / (ratios[-1].ours_us / 1e6):,.0f} a second of CPU, mapped; {spent.getvalue().rstrip('; ')}"
-            )
+            rate = segments / (ratios[-1].ours_us / 1e6)
+            print(f"{segments} segments, {rate:,.0f} a second of CPU, mapped; {spent.getvalue().rstrip('; ')}")
 
 
 if __name__ == "__main__":
