@@ -149,7 +149,7 @@ def test_members_with_other_names_are_refused_by_name(name: str, says: str) -> N
     assert repr(name) in found
 
 
-@pytest.mark.parametrize("inside", [gzip.compress(b"a\n"), zipped(("S_0001.txt", b"a\n"))])
+@pytest.mark.parametrize("inside", [gzip.compress(b"a\n"), zipped(("S_0001.txt", b"a\n"))], ids=("gzip", "zip"))
 def test_an_archive_within_an_archive_is_refused_whatever_its_name(inside: bytes) -> None:
     assert "an archive within an archive is not read" in refused(gzip.compress(inside), "gzip")
     assert "an archive within an archive is not read" in refused(zipped(("S_0001.txt", inside)))
