@@ -285,6 +285,35 @@ async def test_empty_oversize_and_link_files_cost_nothing(shop: Shop) -> None:
     assert shop.left() == ["TLOG_0001_20260311_00002.tlog"]
 
 
+async def test_a_file_whose_name_is_in_no_encoding_is_taken_like_any_other(shop: Shop) -> None:
+    (shop.inbox / os.fsdecode(b"TLOG-\xfc.zip")).write_bytes(b"no zip")
+    (shop.inbox / os.fsdecode(b"TLOG-\xfc.zip.done")).touch()
+    assert await (await shop.intake("tlog", archives=r"TLOG.*\.zip", complete="marker")).sweep_once() == 1
+    record = await shop.record(r"TLOG-\udcfc.zip")
+    assert (record.state, record.seen_as, shop.left()) == ("refused", (), [])
+    assert (await shop.books.outbox.due("me", utc_now(), 1, 9))[-1].event.subject == record.name
+
+
+async def test_what_nobody_thought_of_in_one_file_stops_no_other(shop: Shop) -> None:
+    for store in ("0001", "0002"):
+        shop.tills.random_day(store, 1, DAY)
+        shop.tills.write_file(store, "tlog")
+    intake = await shop.intake("tlog", attempts=1)
+    commit = shop.books.sales.commit
+
+    async def stumbling(batch: Any, now: datetime) -> Any:
+        if any(sale.key.store_number == "0001" for sale in batch.sales):
+            raise ZeroDivisionError
+        return await commit(batch, now)
+
+    shop.books.sales.commit = stumbling  # type: ignore[method-assign]  # no known way leads there
+    assert await intake.sweep_once() == 1
+    assert len(shop.left()) == 1
+    shop.now = lambda: utc_now() + timedelta(hours=1)
+    assert await intake.sweep_once() == 1
+    assert "workers died over this file" in (await shop.record("TLOG_0001_20260311_00001.tlog")).reason
+
+
 async def test_a_folder_that_cannot_be_written_keeps_the_file_and_books_it_once(shop: Shop) -> None:
     shop.tills.random_day("0001", 5, DAY)
     path = shop.tills.write_file("0001")

@@ -19,6 +19,10 @@ OVERSIZE: Final = 1_048_576
 """Of a file beyond the limit only so much is hashed: it is refused anyway, and must cost nothing."""
 MOST_SEEN: Final = 100_000
 MOST_DIGITS: Final = 15
+LATEST: Final = 2.0**33
+"""Seconds since 1970: servers and folders tell times of change that no calendar has."""
+MOST_NAME: Final = 160
+"""Bytes of a name: folders hold 255, and what stands beside a file has its name and more."""
 _PART: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
@@ -28,6 +32,7 @@ class Arrived:
 
     path: PurePath
     name: str
+    """As text, whatever bytes stand in the folder: what is no UTF-8 is escaped."""
     size: int
     digest: str
     stamp: Stamp
@@ -79,9 +84,9 @@ class Inbox:
                 marked.add(name)
             if len(found) >= MOST_SEEN or self.matched(name) is None:
                 continue
-            if status.refused or "/" in name or "\0" in name:
+            if (why := status.refused or unfit(name)) or "/" in name or "\0" in name:
                 if len(refused) < MOST_SEEN:
-                    refused[name] = status.refused or "a path, not a name"
+                    refused[name] = why or "a path, not a name"
             else:
                 found[name] = status
         self.refused = refused
@@ -136,8 +141,9 @@ class Inbox:
             if oversize:
                 digest = hashlib.sha256(f"{digest} {size}".encode()).hexdigest()
             seen.digest = digest
-        facts = matched[0].groupdict(default="")
-        return Arrived(path, name, size, digest, seen.stamp, seen.stamp[3] / 1e9, facts, oversize, matched[1])
+        facts = {key: shown(value) for key, value in matched[0].groupdict(default="").items()}
+        modified = min(max(seen.stamp[3] / 1e9, 0.0), LATEST)
+        return Arrived(path, shown(name), size, digest, seen.stamp, modified, facts, oversize, matched[1])
 
     def open(self, file: Arrived) -> BinaryIO:
         """The content that was seen complete, or Changed."""
@@ -171,7 +177,7 @@ class Inbox:
             if isinstance(error, Changed):
                 raise
             return None
-        self.storage.remove(file.path.with_name(file.name + self.options.marker))
+        self.storage.remove(file.path.with_name(file.path.name + self.options.marker))
         return target
 
     def _free(self, folder: PurePath, file: Arrived) -> PurePath:
@@ -186,6 +192,15 @@ class Inbox:
             count += 1
             candidate = folder / f"{named}.{count}"
         return candidate
+
+
+def shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def unfit(name: str) -> str:
+    """What is wrong with a name whose file could not be kept, beside its reason and its acknowledgement."""
+    return "" if len(shown(name).encode()) <= MOST_NAME else f"longer than {MOST_NAME} bytes"
 
 
 def _digest(source: BinaryIO, limit: int | None) -> str:

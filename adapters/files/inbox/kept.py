@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from adapters.files.inbox.incoming import OVERSIZE
+from adapters.files.inbox.incoming import OVERSIZE, unfit
 from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
 
@@ -53,7 +53,8 @@ def look(storage: Storage, options: FeedOptions, pattern: str, matches: bool, na
         wants = f"its companion file {name}{options.marker}, which says that it is complete"
     elif options.complete == "quiet" and age < options.quiet:
         wants = f"{float(options.quiet):g} s without a change, and it changed {age:.1f} s ago"
-    return Look(found.folder, pattern, matches, True, status.refused.removesuffix(", not a file"), status.stamp[2], age, wants)
+    refused = status.refused.removesuffix(", not a file") or unfit(name)
+    return Look(found.folder, pattern, matches, True, refused, status.stamp[2], age, wants)
 
 
 def bring_back(storage: Storage, options: FeedOptions, kept: str, names: list[str], digest: str, name: str) -> bool:

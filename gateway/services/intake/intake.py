@@ -130,6 +130,8 @@ class Intake:
             if self._troubled.get(file.name) != str(error):  # said once, tried at every sweep
                 log.warning("file left for later", feed=self.feed, file=file.name, reason=str(error)[:300])
             self._troubled = dict([*self._troubled.items()][-1000:]) | {file.name: str(error)}
+        except Exception:  # of this file alone: its claim runs out, and after so many attempts it is refused
+            log.exception("file cannot be worked on", feed=self.feed, file=file.name)
         if not through and self._feed.options.sequence.group:
             held.add(file.facts.get("store", ""))
         return finished

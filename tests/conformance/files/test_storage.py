@@ -1,9 +1,16 @@
 import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from typing import BinaryIO
 
 import pytest
 
-from adapters.files.inbox.storage import Changed
-from tests.conformance.files.conftest import NAME, Place, swept
+from adapters.files.inbox.folder import Folders
+from adapters.files.inbox.incoming import Inbox
+from adapters.files.inbox.storage import Changed, Stamp, Status
+from adapters.files.spec import options
+from tests.conformance.files.conftest import NAME, PATTERN, Place, swept
 
 
 def test_a_quiet_file_is_complete_when_it_was_seen_unchanged_for_long_enough(place: Place) -> None:
@@ -55,6 +62,40 @@ def test_names_in_no_encoding_stop_nobody(place: Place) -> None:
     place.drop(os.fsdecode(b"S_\xff\xfe.txt"))
     place.drop()
     assert [file.name for file in swept(inbox)] == [NAME]
+
+
+def test_a_name_whose_file_could_not_be_kept_is_no_name(place: Place) -> None:
+    place.drop(f"S_0001_20260311_{'7' * 141}.txt")
+    longest = place.drop(f"S_0001_20260311_{'7' * 140}.txt").name
+    inbox = place.box()
+    (file,) = swept(inbox)
+    assert (file.name, [*inbox.refused.values()]) == (longest, ["longer than 160 bytes"])
+    assert inbox.quarantine(file, "why") is not None
+
+
+class Timeless(Folders):
+    """A share whose times of change no calendar has."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def list(self, folder: PurePath) -> Iterator[tuple[str, Status]]:
+        for name, status in super().list(folder):
+            yield name, Status((*status.stamp[:3], self.at), status.refused)
+
+    def open(self, path: PurePath, stamp: Stamp, *, digest: str = "", most: int | None = None) -> BinaryIO:
+        return super().open(path, self.status(path).stamp)
+
+    def unchanged(self, source: BinaryIO, stamp: Stamp) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("at", [10**30, -(10**30)])
+def test_a_time_of_change_that_no_calendar_has_becomes_one_that_it_has(tmp_path: Path, at: int) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / NAME).write_bytes(b"x")
+    inbox = Inbox(options(str(tmp_path / "inbox"), {"complete": "renamed"}), PATTERN, Timeless(at))
+    assert datetime.fromtimestamp(swept(inbox)[0].modified, UTC).year in (1970, 2242)
 
 
 def test_the_content_is_the_one_that_was_seen_from_its_beginning_each_time(place: Place) -> None:
