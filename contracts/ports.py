@@ -113,6 +113,10 @@ ORDER_CANCEL_BOOKING = Capability("order.cancel_booking", OrderCancellation, Ord
 CUSTOMER = Capability("customer.read", CustomerQuery, Customer, natural_key=lambda x: x.customer_number)
 SALE_FEED = Capability("sale.feed", LocationQuery, PosSale, natural_key=lambda x: str(x.key))
 """A feed: it is not asked for; files bring it."""
+PRICE_PUBLISH = Capability("price.publish", Price, Price)
+ASSORTMENT_PUBLISH = Capability("assortment.publish", Product, Product)
+"""Written into files, one noun after the other; nobody asks for them."""
+PUBLISHED = (PRICE_PUBLISH.name, ASSORTMENT_PUBLISH.name)
 
 CAPABILITIES: dict[str, Capability[msgspec.Struct, msgspec.Struct]] = {
     c.name: c  # type: ignore[misc]  # a mapping of differently typed capabilities; `Systems.ask` restores the types
@@ -131,6 +135,8 @@ CAPABILITIES: dict[str, Capability[msgspec.Struct, msgspec.Struct]] = {
         ORDER_CANCEL_BOOKING,
         CUSTOMER,
         SALE_FEED,
+        PRICE_PUBLISH,
+        ASSORTMENT_PUBLISH,
     )
 }
 

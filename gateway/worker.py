@@ -92,6 +92,7 @@ def housekeeping(
         purge("events", books.outbox.purge, retention),
         purge("audit", books.audit.purge, audit),
         purge("keys", books.clients.purge_keys, audit),
+        purge("dispatches", books.dispatches.purge, audit),
         purge("findings", books.findings.purge, audit),
         purge("sessions", books.sessions.purge, timedelta(days=1)),  # they live for some hours
         purge("usage", lambda before: books.usage.purge(before.date()), USAGE_KEPT),

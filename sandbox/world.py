@@ -5,7 +5,7 @@ two worlds of one seed agree on everything. Nothing here changes: what happens l
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -120,6 +120,7 @@ class World:
         if not (1 <= stores <= 8_999 and 1 <= skus <= 80_000_000 and 0 <= customers <= 8_000_000):
             raise ValueError(f"a world needs 1-8999 stores, 1-80000000 skus, 0-8000000 customers; got {stores}, {skus}, {customers}")
         self.seed = seed
+        self._repriced: dict[tuple[str, str], ShelfPrice] = {}
         self.skus = Lazy(skus, lambda n: str(FIRST_SKU + n))
         self.products: Sequence[Product] = Lazy(skus, lru_cache(maxsize=50_000)(self._product))
         self.customers: Sequence[Customer] = Lazy(customers, lru_cache(maxsize=10_000)(self._customer))
@@ -168,8 +169,15 @@ class World:
         found = self.product(gtin[4:12])
         return found if found is not None and found.gtin == gtin else None
 
+    def reprice(self, sku: str, country: str, cents: int) -> None:
+        """From now on that is the regular price of one unit, and there is no other. KeyError for an unknown sku or country."""
+        regular = self.price(sku, country).regular
+        self._repriced[sku, country] = ShelfPrice(replace(regular, amount=Decimal(cents) / 100, per=1), None)
+
     def price(self, sku: str, country: str) -> ShelfPrice:
         """Shelf prices in that country's currency. KeyError for an unknown sku or country."""
+        if (changed := self._repriced.get((sku, country))) is not None:
+            return changed
         product = self.product(sku)
         if product is None:
             raise KeyError(sku)

@@ -131,13 +131,14 @@ async def running(
     seed: int = 1,
     http: type[BoundedProtocol] = BoundedProtocol,
     root: Path | None = None,
+    skus: int = 20_000,
 ) -> AsyncIterator[Live]:
     """`work`: also the background loops (files, events, due processes). `now`: another clock for the product. `root`: of another estate
     than the reference one.
     """
     checked = await asyncio.to_thread(check, root) if root else await asyncio.to_thread(reference)
     checked = replace(checked, estate=change(checked.estate))
-    sandbox = await start_sandbox(folder / "sandbox", seed)
+    sandbox = await start_sandbox(folder / "sandbox", seed, skus=skus)
     try:
         environment = sandbox_environment(sandbox.describe())
         async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work, http) as base:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -35,18 +35,23 @@ T = TypeVar("T")
 class FileContract:
     """A layout, as the check of estate and mappings sees it. Raises Findings."""
 
-    def __init__(self, system: str, path: Path) -> None:
-        self.system = system
+    def __init__(self, system: str, path: Path, *, outbound: bool = False) -> None:
+        """`outbound`: such files are written, transaction by transaction, instead of read."""
+        self.system, self.outbound = system, outbound
         self.layout = load(path)
 
     def operations(self) -> tuple[str, ...]:
         return (self.layout.name,)
 
     def exchange(self, operation: str) -> Exchange:
-        """A feed has no request."""
+        """A feed has no request, and what is written no answer; around its transactions the gateway writes by itself."""
         if operation != self.layout.name:
             raise KeyError(operation)
         shape = self.layout.message
+        if self.outbound:
+            around = {header.name for header in self.layout.headers}
+            root = replace(shape.root, fields=[f for f in shape.root.fields if f.name not in around])
+            return Exchange(operation, Message(f"{self.system}.{operation}", shape.form, root, shape.source), None)
         return Exchange(operation, None, Message(f"{self.system}.{operation}", shape.form, shape.root, shape.source))
 
 

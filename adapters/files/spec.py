@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -177,6 +178,67 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return Path(self.quarantine) if self.quarantine else self.inbox_path.parent / "quarantine"
 
 
+class OutletOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of changes for the tills, numbered by store without gaps; the next one is written when the one before was answered."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="Of {store}, {number} and {date}, as the layout's name pattern wants it",
+            examples=["PRICES_{store}_{number:06}.csv"],
+        ),
+    ]
+    folder: Annotated[str, Meta(description="Where the tills look for them, or env:NAME; without it the system's endpoint")] = ""
+    stores: Annotated[tuple[str, ...], Meta(description="Whose tills are told; none: every active store that systems list")] = ()
+    every: Annotated[Duration, Meta(description="How often a store's changes are looked for")] = Duration(900)
+    sweep: Annotated[Duration, Meta(description="How often answers are looked for")] = Duration(2)
+    most: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="After so many articles a file is full, with the page that they stand on; more go into the next one",
+        ),
+    ] = 5000
+    page: Annotated[int, Meta(ge=1, le=1000, description="Articles whose prices are asked for at once")] = 100
+    pause: Annotated[Duration, Meta(description="Between two pages, so that the systems have time for others")] = Duration(0.05)
+    answers: Annotated[str, Meta(description="Folder in which the tills put their answers; without it the files' own")] = ""
+    answer: Annotated[str, Meta(description="Name of an answer, of {name} and {stem}", examples=["{stem}.ack"])] = "{name}.ack"
+    answer_within: Annotated[
+        Duration, Meta(description="An answer that takes longer is a finding; it counts all the same when it comes")
+    ] = Duration(3600)
+
+    def __post_init__(self) -> None:
+        try:
+            tried = {self.named(s, n, datetime(2026, 1, n, tzinfo=UTC)) for s in ("1", "2") for n in (1, 2)}
+            answers = {self.answer_to(name) for name in tried}
+        except (KeyError, ValueError, IndexError, AttributeError):
+            tried = answers = {"/"}
+        if len(tried) != 4 or any(map(_unfit, tried)):
+            raise ValueError(
+                f"expected a file name with {{store}} and {{number}}, such as PRICES_{{store}}_{{number:06}}.csv, got {self.name!r}"
+            )
+        if len(answers) != 4 or any(map(_unfit, answers)) or answers & tried:
+            raise ValueError(f"expected another file name with {{name}} or {{stem}}, such as {{stem}}.ack, got {self.answer!r}")
+        if min(self.every, self.sweep, self.answer_within) <= 0:
+            raise ValueError("every, sweep and answer_within are longer than nothing")
+
+    def named(self, store: str, number: int, at: datetime) -> str:
+        return self.name.format(store=store, number=number, date=f"{at:%Y%m%d}")
+
+    def answer_to(self, name: str) -> str:
+        return self.answer.format(name=name, stem=name.rpartition(".")[0] or name)
+
+
+def _unfit(name: str) -> bool:
+    return "/" in name or "\0" in name or not name.strip(".") or name.startswith(".")
+
+
 def options(inbox: str, given: dict[str, Any]) -> FeedOptions:
     """From the estate: `inbox` is the system's endpoint, `given` the operation's feed table. Raises msgspec.ValidationError."""
     return read(FeedOptions, {"inbox": inbox, **given})
+
+
+def outlet_options(given: dict[str, Any]) -> OutletOptions:
+    """From the estate: the operation's outbound table. Raises msgspec.ValidationError."""
+    return read(OutletOptions, given)

@@ -65,6 +65,10 @@ class Writer:
         ends = b"".join(self._line(r, row) for r, row in self._trailers(transactions, parts, stated or {}))
         return _joined(name, before, parts, ends)
 
+    def transaction(self, row: Row) -> bytes:
+        """One of them, with all that hangs under it. Raises Unwritable, UnicodeEncodeError."""
+        return self._transaction(row)
+
     def sample(self, values: Mapping[str, str], *, optional: bool = False) -> Row:
         """A transaction made from the layout: amounts that checks add up are nothing, and what name and content share fits the name.
         `values`: texts by dotted path from the transaction down.

@@ -7,6 +7,7 @@ from typing import Any
 
 from adapters.store.books.audit import Audit
 from adapters.store.books.client import Clients
+from adapters.store.books.dispatch import Dispatches
 from adapters.store.books.file import Files
 from adapters.store.books.finding import Findings
 from adapters.store.books.idempotency import Idempotency
@@ -27,6 +28,7 @@ from contracts.books import (
     AuditBook,
     Books,
     ClientBook,
+    DispatchBook,
     FileBook,
     FindingBook,
     IdempotencyBook,
@@ -61,6 +63,7 @@ class Store:
         self.files: FileBook = Files(engine)
         self.findings: FindingBook = Findings(engine, options.source)
         self.quarantine: QuarantineBook = Quarantine(engine)
+        self.dispatches: DispatchBook = Dispatches(engine)
         self.orders: OrderBook = Orders(engine)
         self.outbox: Outbox = self._outbox
         self.webhooks: WebhookBook = Webhooks(engine, self._outbox)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from contracts.books.audit import AuditBook, AuditEntry
 from contracts.books.clients import ApiKey, Client, ClientBook, ConsoleSession, KeyRecord, SessionBook
+from contracts.books.dispatches import Dispatch, DispatchBook, DispatchState, Refusal, Verdict
 from contracts.books.files import (
     Claim,
     Decision,
@@ -46,6 +47,9 @@ __all__ = [
     "ConsoleSession",
     "Decision",
     "Delivery",
+    "Dispatch",
+    "DispatchBook",
+    "DispatchState",
     "Effect",
     "Failure",
     "FileBook",
@@ -67,6 +71,7 @@ __all__ = [
     "ProcessState",
     "QuarantineBook",
     "Quarantined",
+    "Refusal",
     "ReservationBook",
     "Reviewed",
     "SaleBatch",
@@ -77,6 +82,7 @@ __all__ = [
     "StoredAnswer",
     "UsageBook",
     "Used",
+    "Verdict",
     "Webhook",
     "WebhookBook",
     "WebhookSecret",
@@ -98,6 +104,7 @@ class Books(Protocol):
     files: FileBook
     findings: FindingBook
     quarantine: QuarantineBook
+    dispatches: DispatchBook
     orders: OrderBook
     outbox: Outbox
     webhooks: WebhookBook

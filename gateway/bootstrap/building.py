@@ -24,7 +24,7 @@ from gateway.bootstrap.foundation import Foundation
 from gateway.bootstrap.identity import Rings, authenticator_of, key_rings, metadata_of, notices
 from gateway.bootstrap.quotas import quotas_of
 from gateway.bootstrap.reviewing import given, sources_of
-from gateway.bootstrap.systems import Wiring, wire
+from gateway.bootstrap.systems import Wiring, outlets, wire
 from gateway.edge import asyncapi, openapi, problems
 from gateway.edge.adoption import Adoption
 from gateway.edge.brown_out import coming
@@ -43,6 +43,7 @@ from gateway.services.intake.review import Review, Sources
 from gateway.services.order_process import STEP_LIMIT, OrderProcess, Rules
 from gateway.services.orders import Orders
 from gateway.services.overview import Overview
+from gateway.services.publication import Publication
 from gateway.services.reservations import Reservations
 from gateway.services.services import Services
 from gateway.worker import Every, Loop, housekeeping, supervised
@@ -62,6 +63,7 @@ class Generation:
     process: OrderProcess
     intakes: tuple[Intake, ...]
     retentions: tuple[Retention, ...]
+    publications: tuple[Publication, ...]
     quotas: Quotas
     rings: Rings
     app: Flights
@@ -83,6 +85,7 @@ class Generation:
         housework = housekeeping(self.base.books, self.process, self.services.reservations, retention, audit, webhooks, self.base.now)
         loops: list[tuple[str, Loop]] = [*((job.name, job.run) for job in housework), *((f"intake {i.feed}", i.run) for i in self.intakes)]
         loops += [(f"retention {r.feed}", Every(f"retention {r.feed}", r.sweep, 3600.0).run) for r in self.retentions]
+        loops += [(f"publish {p.feed}", Every(f"publish {p.feed}", p.round, p.pause).run) for p in self.publications]
         async with asyncio.TaskGroup() as group:
             for name, loop in loops:
                 group.create_task(supervised(name, loop, self.stop), name=name)
@@ -143,6 +146,11 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         intakes = [intake async for intake in _intakes(sources, base, process.owner, drifts, stack)]
         keeping = (s.feed for s in sources.by_name.values() if s.feed.options.retention != Keep())
         retentions = tuple(Retention(feed, base.books, base.now) for feed in keeping)
+        publications = list[Publication]()
+        for outlet, provides, mapping in outlets(checked, base.environment):
+            stack.push_async_callback(outlet.close)
+            owner = f"{process.owner} {outlet.name}"
+            publications.append(Publication(outlet, provides, mapping, catalogue, base.books, base.zones, base.recorder, owner, base.now))
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
         authenticator = authenticator_of(estate, base, rings)
@@ -152,7 +160,9 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
         await wiring.close(used)
         raise
     number = before.number + 1 if before else 1
-    return Generation(number, checked, base, wiring, services, process, tuple(intakes), retentions, quotas, rings, app, stack)
+    return Generation(
+        number, checked, base, wiring, services, process, tuple(intakes), retentions, tuple(publications), quotas, rings, app, stack
+    )
 
 
 async def _intakes(

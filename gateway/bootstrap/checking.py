@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import msgspec
 from adapters.driver import Contract
 from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract
+from adapters.files.outlet import unwritable
 from adapters.rest import spec as rest_spec
 from adapters.rest.contract import RestContract
 from adapters.rest.spec import SessionLogin
@@ -124,7 +126,8 @@ def check(root: Path, only: str = "") -> Checked:
     contracts: dict[str, Contract] = {}
     for key, name, path, place in contract_files(estate):
         try:
-            contracts[key] = load_contract(name, estate.system[name], folder / path, options[name])
+            outbound = key in estate.operation and estate.operation[key].mode == "outbound"
+            contracts[key] = load_contract(name, estate.system[name], folder / path, options[name], outbound=outbound)
         except Findings as exc:
             found.extend(at_home(f, name, options[name], source) for f in exc.findings)
         except (OSError, ValueError) as exc:
@@ -154,6 +157,8 @@ def check(root: Path, only: str = "") -> Checked:
             found.extend(more)
             if reads is not None:
                 kept[name, number] = reads
+        if operation.mode == "outbound" and isinstance(contract, FileContract):
+            found.extend(_written(name, operation, contract, source))
         if operation.mode == "file":
             feed = estates.decode(files_spec.FeedOptions, {"inbox": "-", **operation.feed}, ("operation", name, "feed"), source, found)
             if isinstance(contract, FileContract) and feed is not None and (group := feed.sequence.group):
@@ -175,6 +180,20 @@ def check(root: Path, only: str = "") -> Checked:
     if found:
         raise Findings(findings=tuple(sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.message))))
     return Checked(folder, estate, contracts, mappings, options, digests, kept)
+
+
+def _written(name: str, operation: estates.Operation, contract: FileContract, source: estates.Source) -> list[Finding]:
+    """Whether files of this layout can be written, under names that it would read."""
+    at, found = ("operation", name, "outbound"), list[Finding]()
+    given = estates.decode(files_spec.OutletOptions, operation.outbound, at, source, found)
+    if why := unwritable(contract.layout):
+        found.append(source.finding(("operation", name), f"{contract.layout.source}: {why}"))
+    if given is not None:
+        made = given.named((given.stores or ("1",))[0], 1, datetime(2026, 1, 15, tzinfo=UTC))
+        if contract.layout.pattern.fullmatch(made) is None:
+            says = f"{made} is no name of the layout, whose pattern is {contract.layout.pattern.pattern}"
+            found.append(source.finding((*at, "name"), says))
+    return found
 
 
 def _recorded(estate: Estate, contracts: Mapping[str, Contract], source: estates.Source) -> Iterator[Finding]:
@@ -241,12 +260,12 @@ def contract_files(estate: Estate) -> Iterator[tuple[str, str, str, tuple[str, .
             yield name, owner, operation.contract or estate.system[owner].contract, ("operation", name)
 
 
-def load_contract(name: str, system: System, path: Path, options: Any) -> Contract:
+def load_contract(name: str, system: System, path: Path, options: Any, *, outbound: bool = False) -> Contract:
     if system.protocol == "soap":
         return soap.load(name, path, options or soap_spec.SoapOptions())
     if system.protocol == "rest":
         return RestContract(name, path, {n: o.content for n, o in options.operations.items() if o.content} if options else {})
-    return FileContract(name, path)
+    return FileContract(name, path, outbound=outbound)
 
 
 def at_home(finding: Finding, system: str, options: Any, source: estates.Source) -> Finding:

@@ -30,7 +30,7 @@ def facts(checked: Checked, switchboard: Switchboard, feeds: Mapping[str, Drift]
             mode=declared.mode,
             objective=float(declared.policy.deadline),
             guard=(lambda: _guard_facts(guard)) if guard else None,
-            drift=(wired[full].drift if full in wired else feeds[full]).read,
+            drift=(wired[full].drift if full in wired else feeds.get(full) or Drift()).read,  # what is written cannot drift
         )
 
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from adapters.driver import Connection
 from adapters.files import spec as files_spec
 from adapters.files.driver import FileContract, FileFeed
 from adapters.files.inbox.storage import Storage
+from adapters.files.outlet import FileOutlet
 from adapters.guard import Bulkhead, Guard, RetryBudget
 from adapters.operation import Operation as WiredOperation
 from adapters.operation import Part
@@ -104,7 +105,7 @@ async def wire(
             new.push_async_callback(connection.close)
             held[name] = _Kept((connection, RetryBudget(), Bulkhead(system.concurrency, 8 * system.concurrency)), made_of)
         for full, declared in estate.operation.items():
-            if declared.mode == "file":
+            if declared.mode in ("file", "outbound"):
                 continue
             system_name, _, short = full.partition(".")
             capability = CAPABILITIES[declared.provides]
@@ -187,6 +188,21 @@ def feeds(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[Fi
             yield FileFeed(system, feed, contract, options, declared.parameters, storage), checked.mappings[declared.answer]
 
 
+def outlets(checked: Checked, environment: Mapping[str, str]) -> Iterator[tuple[FileOutlet, str, CompiledMapping]]:
+    """With what each provides. Raises as `feeds` does."""
+    for full, declared in checked.estate.operation.items():
+        contract = checked.contracts.get(full)
+        if declared.mode == "outbound" and isinstance(contract, FileContract):
+            system, _, name = full.partition(".")
+            endpoint = estates.resolve(checked.estate.system[system].endpoint, environment)
+            away = files_spec.address(endpoint)
+            options = files_spec.outlet_options(declared.outbound)
+            folder = PurePath(estates.resolve(options.folder, environment) if options.folder else (away.folder if away else endpoint))
+            storage = _server(full, away, resolved(checked.options[system], environment), 1) if away else None
+            outlet = FileOutlet(system, name, contract, options, folder, declared.parameters, storage)
+            yield outlet, declared.provides, checked.mappings[declared.request]
+
+
 def _server(feed: str, away: files_spec.Address, options: Any, copies: int) -> Storage:
     """Raises ValueError for a server that is not declared, LookupError without the library that speaks to it."""
     known = getattr(options, "sftp", None)
@@ -225,6 +241,7 @@ def missing(checked: Checked, environment: Mapping[str, str]) -> list[str]:
         estate.telemetry.otlp,
         estate.edge.host,
         *(s.endpoint for s in estate.system.values()),
+        *(str(o.outbound.get("folder", "")) for o in estate.operation.values()),
         *(reference for o in estate.operation.values() for reference in o.secrets.values()),
     ]
     references = {t for t in [*settings, *texts(list(checked.options.values()))] if t and t.startswith("env:") and "|" not in t}

@@ -40,6 +40,7 @@ _NAMES = {
 }
 _OPTIONS: dict[str, type[msgspec.Struct]] = bootstrap.SPECS
 _FEED_OPTIONS: type[msgspec.Struct] = bootstrap.FeedOptions
+_OUTLET_OPTIONS: type[msgspec.Struct] = bootstrap.OutletOptions
 """Only the composition root may know the drivers; what their options are is asked there."""
 _WORDS = {
     str: "text",
@@ -67,6 +68,7 @@ def text() -> str:
         if msgspec.structs.fields(kind):
             parts.extend(_table(f'[system.NAME.options] of protocol "{protocol}"', kind, shown))
     parts.extend(_table('`feed` of an operation with mode "file"', _FEED_OPTIONS, shown, without=("inbox",)))
+    parts.extend(_table('`outbound` of an operation with mode "outbound"', _OUTLET_OPTIONS, shown))
     parts.append(
         "## Capabilities\n\nWhat an operation may provide, and between which nouns its mappings stand; "
         "[reference/nouns.md](reference/nouns.md) has the fields of each.\n"
@@ -78,6 +80,8 @@ def text() -> str:
             if capability.writes
             else "feed"
             if name.endswith(".feed")
+            else "published"
+            if name.endswith(".publish")
             else f"read by {capability.keys}"
             if capability.keys
             else "read"

@@ -34,12 +34,15 @@ from contracts.admin import (
     RecordView,
     Retried,
 )
-from gateway.bootstrap import open_review
+from contracts.books import Dispatch, DispatchState
+from gateway.bootstrap import open_books, open_review
 from gateway.cli.clients import Gateway, needed, through
 from gateway.cli.settings import Settings
 from gateway.cli.terminal import printable, who
 from gateway.services.clients import Actor
+from gateway.services.clock import utc_now
 from gateway.services.intake.review import FileDesk
+from gateway.services.trail import entry_of
 from observability.logs import configure
 
 T = TypeVar("T")
@@ -239,6 +242,102 @@ def findings(settings: Settings, state: Any, feed: str | None, limit: int, as_js
     """What is late, missing, early or left out, without being an error."""
     for found in _at(settings, url, key, lambda desk: desk.findings(FindingsParameters(state=state, feed=feed, limit=limit))):
         _json(found) if as_json else _said(f"{found.kind:20} {found.state:6}  {found.feed}  {found.store}  {found.detail}")
+
+
+# ---- files for the tills
+
+
+@files.group("out")
+def out() -> None:
+    """Files for the tills: one at a time for each store, the next when the one before was answered, or by a person's decision."""
+
+
+def _decided(settings: Settings, file: str, what: str, reason: str) -> Dispatch:
+    feed, store, number = _dispatch_key(file)
+
+    async def run() -> Dispatch:
+        async with open_books(settings.estate, settings.books) as books:
+            entry = entry_of(utc_now, f"command line: {who()}", f"dispatch.{what}", file, {"reason": reason} if reason else {})
+            if what == "given_up":
+                return await books.dispatches.give_up(feed, store, number, reason, utc_now(), [entry])
+            return await books.dispatches.resend(feed, store, number, utc_now(), [entry])
+
+    configure(level="warning")
+    return asyncio.run(run())
+
+
+def _dispatch_key(file: str) -> tuple[str, str, int]:
+    feed, _, rest = file.partition("/")
+    store, _, number = rest.partition("/")
+    if not (feed and store and number.isascii() and number.isdigit() and len(number) < 19):
+        raise click.ClickException(f"expected FEED/STORE/NUMBER, such as pos.prices/0001/7, got {file!r}")
+    return feed, store, int(number)
+
+
+def _dispatch_line(d: Dispatch) -> str:
+    refused = f" {len(d.refused)} refused" if d.refused else ""
+    return f"{d.feed}/{d.store}/{d.number}  {d.state.replace('_', ' '):9} {d.items:6} articles{refused}  {d.name}  {d.reason}".rstrip()
+
+
+@out.command("list")
+@click.option("--feed", default=None, help="Such as pos.prices.")
+@click.option("--store", default=None)
+@click.option("--state", type=click.Choice(get_args(DispatchState)), default=None)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@_JSON
+@click.pass_obj
+def list_out(settings: Settings, feed: str | None, store: str | None, state: Any, limit: int, as_json: bool) -> None:
+    """The newest files, and how the tills answered them."""
+
+    async def run() -> Sequence[Dispatch]:
+        async with open_books(settings.estate, settings.books) as books:
+            return await books.dispatches.list(limit, feed=feed, store=store, state=state)
+
+    configure(level="warning")
+    for found in asyncio.run(run()):
+        _json(found) if as_json else _said(_dispatch_line(found))
+
+
+@out.command("show")
+@click.argument("file")
+@click.option("--content", is_flag=True, help="The file itself instead.")
+@_JSON
+@click.pass_obj
+def show_out(settings: Settings, file: str, content: bool, as_json: bool) -> None:
+    """One file and what the tills refused of it. FILE: feed/store/number."""
+    feed, store, number = _dispatch_key(file)
+
+    async def run() -> tuple[Dispatch, bytes]:
+        async with open_books(settings.estate, settings.books) as books:
+            return await books.dispatches.get(feed, store, number), await books.dispatches.body(feed, store, number)
+
+    configure(level="warning")
+    found, body = asyncio.run(run())
+    if content:
+        click.echo(body, nl=False)
+    elif as_json:
+        _json(found)
+    else:
+        _said(_dispatch_line(found))
+        for refusal in found.refused:
+            _said(f"  {refusal.key}: {refusal.reason}")
+
+
+@out.command("resend")
+@click.argument("file")
+@click.pass_obj
+def resend_out(settings: Settings, file: str) -> None:
+    """Without an answer: the same file once more, under its number. Answered: what was refused is told again with the next number."""
+    _said(_dispatch_line(_decided(settings, file, "resent", "")))
+
+
+@out.command("give-up")
+@click.argument("file")
+@_REASON
+@click.pass_obj
+def give_up_out(settings: Settings, file: str, reason: str) -> None:
+    """Wait no longer for an answer: what the file says is told again with the next number."""
+    _said(_dispatch_line(_decided(settings, file, "given_up", reason)))
 
 
 # ---- quarantine

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import msgspec
 
 from contracts.errors import Finding
-from contracts.ports import CAPABILITIES, Capability
+from contracts.ports import CAPABILITIES, PUBLISHED, Capability
 from contracts.suggestion import nearest
 from contracts.versions import HISTORY
 from gateway.edge.brown_out import LONGEST, BrownOut, overlap
@@ -52,17 +52,22 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                 (*at, "provides"), f"operation {name}: unknown capability {operation.provides!r}", nearest(operation.provides, CAPABILITIES)
             )
         system_entry = estate.system.get(system_name)
-        files = operation.mode == "file"
+        files, outbound = operation.mode in ("file", "outbound"), operation.mode == "outbound"
         if system_entry and files != (system_entry.protocol == "files"):
             yield source.finding(
                 (*at, "mode"),
                 f"operation {name}: mode {operation.mode!r} over protocol {system_entry.protocol!r}",
-                'a files system has mode = "file", no other has',
+                'a files system has mode = "file" or "outbound", no other has',
             )
-        if not operation.answer:
+        if outbound != (operation.provides in PUBLISHED) and operation.provides in CAPABILITIES:
+            hint = f'mode = "outbound" goes with {" or ".join(PUBLISHED)}'
+            yield source.finding((*at, "mode"), f"operation {name}: mode {operation.mode!r} provides {operation.provides}", hint)
+        if outbound and operation.answer:
+            yield source.finding((*at, "answer"), f"operation {name}: what is written is not read", "remove answer")
+        if not operation.answer and not outbound:
             yield source.finding(at, f"operation {name}: no answer mapping", 'add answer = "mappings/…toml"')
         provided = CAPABILITIES.get(operation.provides)
-        if not files and not operation.requests and (provided is None or provided.request.__struct_fields__):
+        if (outbound or not files) and not operation.requests and (provided is None or provided.request.__struct_fields__):
             yield source.finding(at, f"operation {name}: no request mapping", 'add request = "mappings/…toml"')
         yield from _lint_steps(name, operation, provided, source)
         yield from _lint_freshness(name, operation, source)
@@ -290,7 +295,7 @@ def _lint_steps(name: str, operation: Operation, capability: Capability[Any, Any
         if operation.commits:
             yield source.finding((*at, "commits"), f"operation {name}: commits says nothing without steps", "remove it")
         return
-    if operation.mode == "file":
+    if operation.mode in ("file", "outbound"):
         yield source.finding((*at, "steps"), f"operation {name}: a feed calls nothing", "remove steps")
     for key in ("calls", "request"):
         if getattr(operation, key):

@@ -154,7 +154,7 @@ class Operation(Entry, frozen=True, kw_only=True):
     """The operation's name in the system's contract, when it differs from the one here (one call that provides two capabilities)."""
     contract: str = ""
     """When it differs from the system's: each feed of a files system has a layout of its own."""
-    mode: Literal["sync", "async", "file"] = "sync"
+    mode: Literal["sync", "async", "file", "outbound"] = "sync"
     policy: Policy = Policy()
     parameters: dict[str, str | int | bool] = {}
     """Values for what its mappings declare under `[parameters]`."""
@@ -162,6 +162,8 @@ class Operation(Entry, frozen=True, kw_only=True):
     """What its request mapping names as `secrets.NAME`: `secrets = { PIN = "env:ERP_PIN" }`."""
     feed: dict[str, Any] = {}
     """For files: options of the intake (docs/reference)."""
+    outbound: dict[str, Any] = {}
+    """For files that the tills are sent: name, when and how they are answered (docs/reference)."""
     steps: tuple[OperationStep, ...] = ()
     """Instead of `calls` and `request`: several calls; `answer` reads that of the last one."""
     commits: str = ""

@@ -103,7 +103,7 @@ def subjects(checked: Checked, system: str, speaker: Speaker, recordings: Iterab
     return [
         _subject(checked, full, speaker, zone, [r for r in kept if r.provides == full or (not r.provides and r.operation == call)])
         for full, declared in checked.estate.operation.items()
-        if full.partition(".")[0] == system and declared.mode != "file"
+        if full.partition(".")[0] == system and declared.mode not in ("file", "outbound")
         for call in declared.called(full)[-1:]
     ]
 

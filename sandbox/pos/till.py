@@ -1,6 +1,7 @@
 """The tills of all stores: they ring up transactions, drop them as files into one folder, and keep books about both."""
 
 import asyncio
+import csv
 import io
 import re
 from collections import Counter, defaultdict
@@ -12,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -64,6 +65,15 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Lines = Iterable[Item | tuple[str, Decimal | int | str] | Mapping[str, object]]
 
 
+class ToldPrice(NamedTuple):
+    """A row of a file that a till has read, for one unit; days as YYYYMMDD, none where it was empty."""
+
+    type: str
+    cents: Decimal
+    since: str
+    until: str
+
+
 class TillOffline(RuntimeError):
     """The till could not drop its file; what it rang up stays pending."""
 
@@ -90,6 +100,10 @@ class Tills:
     def __init__(self, world: World, faults: Faults, root: Path | str) -> None:
         self.inbox = Path(root) / "pos" / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
+        self.prices = self.inbox.parent / "prices"
+        self.prices.mkdir(exist_ok=True)
+        self._told: dict[tuple[str, str], list[ToldPrice]] = {}
+        self._numbers: dict[str, int] = {}
         self._world, self._faults = world, faults
         self._counters_file = self.inbox.parent / "counters.json"
         counters = self._counters_file.read_bytes() if self._counters_file.exists() else b"{}"
@@ -408,7 +422,7 @@ class Tills:
             raise ValueError(f"a quantity lies between 0.001 and 9999, with at most three decimals; got {quantity:.6g}")
         if product.unit == "EA" and quantity % 1:
             raise ValueError(f"item {item.sku} is sold by the piece; got {quantity}")
-        cents = item.cents if item.cents is not None else self._shelf_price(item.sku, place.country, day)
+        cents = item.cents if item.cents is not None else self._asked(item.sku, place, day)
         amount = extended(quantity, cents)
         off = min(item.discount, amount)
         promotion = f"PR-{self._number('promotion', item.sku) % 900 + 100}"
@@ -470,6 +484,40 @@ class Tills:
         if place.closed:
             raise ValueError(f"store {number} was given up: it sells nothing")
         return place
+
+    def take_prices(self, *, refuse: Mapping[str, str] | None = None) -> list[str]:
+        """Read what lies in `prices`, answer each file and take it away: names in the order of their numbers. A number that a store has had
+        is answered and not read again; one that leaves others out is rejected. `refuse`: sku -> why its prices are not taken."""
+        taken = []
+        for path in sorted(self.prices.glob("PRICES_*.csv")):
+            store, number = path.stem.split("_")[1], int(path.stem.split("_")[2])
+            before, said = self._numbers.get(store, number - 1), {"state": "accepted"}
+            if number > before + 1:
+                said = {"state": "rejected", "reason": f"expected number {before + 1}"}
+            elif number == before + 1:
+                told: dict[tuple[str, str], list[ToldPrice]] = defaultdict(list)
+                for row in csv.reader(path.read_text(encoding="utf-8").splitlines(), delimiter=";"):
+                    if row[0] == "PR":
+                        price = ToldPrice(row[2], Decimal(row[3]) / int(row[5]), row[7], row[8])
+                        told[store, row[1].lstrip("0")].append(price)
+                refused = {sku: why for sku, why in (refuse or {}).items() if (store, sku) in told}
+                self._told.update({key: rows for key, rows in told.items() if key[1] not in refused})
+                self._numbers[store] = number
+                said |= {"rejections": [{"key": sku, "reason": why} for sku, why in refused.items()]}  # type: ignore[dict-item]  # JSON
+            part = path.with_name(f".{path.name}.answer")
+            part.write_bytes(msgspec.json.encode(said))
+            part.rename(path.with_name(f"{path.name}.ack"))
+            path.unlink()
+            taken.append(path.name)
+        return taken
+
+    def _asked(self, sku: str, place: Store, day: date) -> int:
+        """What the till asks for a unit: as the files that it has read say it, else what stands on the shelf."""
+        rows = self._told.get((place.number, sku), ())
+        on = f"{day:%Y%m%d}"
+        valid = [p for p in rows if p.since <= on and (not p.until or on < p.until)]
+        best = max(valid, key=lambda p: (p.type == "S", p.since), default=None)
+        return round(best.cents) if best else self._shelf_price(sku, place.country, day)
 
     def _price(self, sku: str, country: str, day: date) -> int:
         return int(self._world.price(sku, country).on(day).each * 100)

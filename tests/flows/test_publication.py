@@ -1,0 +1,198 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.books import Dispatch
+from gateway.services.publication import Publication
+from tests.products import LOCATION, SKU, Live, own_estate, running
+
+OUTLET = """
+[operation."pos.prices"]
+contract = "contracts/systems/tills/prices.toml"
+provides = "price.publish"
+mode     = "outbound"
+request  = "mappings/tills/prices.toml"
+
+[operation."pos.prices".outbound]
+folder = "env:TILLGATE_POS_PRICES"
+name   = "PRICES_{store}_{number:06}.csv"
+stores = ["0001"]
+every  = "1ms"
+sweep  = "20ms"
+most   = 100
+pause  = "0s"
+MORE
+"""
+
+
+@asynccontextmanager
+async def shop(folder: Path, *, work: bool = False, more: str = 'answer_within = "1h"') -> AsyncIterator[Live]:
+    root = own_estate(folder / "estate")
+    with (root / "estate.toml").open("a", encoding="utf-8") as estate:
+        estate.write(OUTLET.replace("MORE", more))
+    text = (root / "estate.toml").read_text(encoding="utf-8")
+    (root / "estate.toml").write_text(text.replace('max_age = "1m", stale_if_error = "4h"', 'max_age = "1ms"'), encoding="utf-8")
+    async with running(folder, root=root, work=work, skus=250) as live:
+        yield live
+
+
+def publication(live: Live) -> Publication:
+    return live.product.current.publications[0]
+
+
+async def latest(live: Live) -> Dispatch:
+    found = await live.product.books.dispatches.latest("pos.prices", LOCATION)
+    assert found is not None
+    return found
+
+
+async def settle(live: Live, **refuse: str) -> list[str]:
+    """Rounds until a store has nothing more to be told."""
+    taken: list[str] = []
+    while await publication(live).round():
+        taken += live.sandbox.tills.take_prices(refuse=refuse)
+        await asyncio.sleep(0.002)
+    return taken
+
+
+async def test_changed_price_is_asked_for_in_a_tills_next_sale(tmp_path: Path) -> None:
+    async with shop(tmp_path, work=True) as live:
+        tills = live.sandbox.tills
+
+        async def until(cents: int) -> None:
+            while tills.sell(LOCATION, [(SKU, 1)]).lines[0].unit_price != cents:
+                tills.take_prices()
+                await asyncio.sleep(0.02)
+
+        async with asyncio.timeout(20):
+            while (found := await live.product.books.dispatches.latest("pos.prices", LOCATION)) is None or found.state != "accepted":
+                tills.take_prices()
+                await asyncio.sleep(0.02)
+            live.sandbox.world.reprice(SKU, "DE", 777)
+            await until(777)
+        numbers = [d.number for d in await live.product.books.dispatches.list(100)]
+        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+
+
+async def test_first_file_holds_everything_and_the_next_only_what_has_changed(tmp_path: Path) -> None:
+    async with shop(tmp_path) as live:
+        first = await settle(live)
+        assert first == [f"PRICES_0001_{n:06}.csv" for n in range(1, len(first) + 1)]
+        assert len(first) == 3
+        live.sandbox.world.reprice(SKU, "DE", 777)
+        await publication(live).round()
+        rows = (live.sandbox.tills.prices / f"PRICES_0001_{len(first) + 1:06}.csv").read_text(encoding="utf-8").splitlines()
+        assert [row.split(";")[:6] for row in rows[1:]] == [["PR", f"{SKU:>012}", "R", "777", "EUR", "1"], ["FT", "1"]]
+        assert await publication(live).round() == 0
+
+
+async def test_refused_article_is_told_again_only_when_it_has_changed(tmp_path: Path) -> None:
+    async with shop(tmp_path) as live:
+        await settle(live)
+        live.sandbox.world.reprice(SKU, "DE", 777)
+        await settle(live, **{SKU: "no such article"})
+        assert [(r.key, r.reason) for r in (await latest(live)).refused] == [(SKU, "no such article")]
+        assert await settle(live) == []
+        live.sandbox.world.reprice(SKU, "DE", 888)
+        assert len(await settle(live)) == 1
+        assert live.sandbox.tills.sell(LOCATION, [(SKU, 1)]).lines[0].unit_price == 888
+
+
+async def test_file_without_an_answer_is_overdue_holds_the_next_and_counts_when_it_is_answered(tmp_path: Path) -> None:
+    async with shop(tmp_path, more='answer_within = "1ms"') as live:
+        await publication(live).round()
+        await asyncio.sleep(0.002)
+        for _ in range(3):
+            assert await publication(live).round() == 0
+        assert (await latest(live)).state == "overdue"
+        (found,) = await live.product.books.findings.list(9)
+        assert (found.kind, found.state, found.subject) == ("file_late", "open", "pos.prices/0001/1")
+        live.sandbox.tills.take_prices()
+        assert await publication(live).round() == 1
+        assert (await latest(live)).state == "accepted"
+        assert (await live.product.books.findings.list(9))[0].state == "closed"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\xff", b'{"state": "perhaps"}', b'{"state": "accepted", "digest": "00"}', b"[" * 5000, b"STATE=", b"{"]
+)
+async def test_answer_that_says_nothing_ends_no_file(tmp_path: Path, answer: bytes) -> None:
+    async with shop(tmp_path) as live:
+        await publication(live).round()
+        file = await latest(live)
+        path = live.sandbox.tills.prices / f"{file.name}.ack"
+        path.write_bytes(answer)
+        assert await publication(live).round() == 0
+        assert (await latest(live)).state == "written"
+        path.write_bytes(json.dumps({"state": "rejected", "reason": "no room", "digest": file.digest}).encode())
+        assert await publication(live).round() == 1
+        assert ((await latest(live)).state, (await latest(live)).reason) == ("rejected", "no room")
+        assert not path.exists()
+
+
+async def test_worker_that_dies_at_any_step_of_writing_leaves_one_file_of_the_same_bytes(tmp_path: Path) -> None:
+    class Died(BaseException):
+        pass
+
+    class Dying:
+        """Lets so many calls through, and dies before (even) or after (odd) the next one."""
+
+        def __init__(self, inner: Any, left: list[int], names: tuple[str, ...]) -> None:
+            self.inner, self.left, self.names = inner, left, names
+
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(self.inner, name)
+            if name not in self.names:
+                return found
+
+            async def call(*args: Any, **named: Any) -> Any:
+                self.left[0] -= 1
+                if self.left[0] == 0:
+                    raise Died
+                result = await found(*args, **named)
+                self.left[0] -= 1
+                if self.left[0] == 0:
+                    raise Died
+                return result
+
+            return call
+
+    async with shop(tmp_path) as live:
+        begun = len(await settle(live))
+        told = publication(live)
+        outlet, books = told._outlet, told._books
+        folder, died = live.sandbox.tills.prices, 0
+        for step in range(1, 100):
+            live.sandbox.world.reprice(SKU, "DE", 1000 + step)
+            left = [step]
+            told._outlet = Dying(outlet, left, ("hide", "publish"))
+            steps = Dying(books.dispatches, left, ("draft", "body", "stage", "written"))
+            told._books = type("Books", (), {"__getattr__": lambda _, n: getattr(books, n), "dispatches": steps})()  # type: ignore[assignment]
+            try:
+                await told.round()
+            except Died:
+                died += 1
+            told._outlet, told._books = outlet, books
+            seen = {p.name: p.read_bytes() for p in folder.glob("[!.]*")}
+            for p in folder.glob("[!.]*"):
+                p.unlink()  # a till that has taken the file, and not answered yet
+            await told.round()
+            again = {p.name: p.read_bytes() for p in folder.glob("[!.]*")}
+            for p in folder.glob("[!.]*"):
+                p.unlink()
+            file = await latest(live)
+            assert file.state == "written"
+            assert len([*seen, *again]) == 1
+            assert (seen | again)[file.name] == await books.dispatches.body(file.feed, file.store, file.number)
+            assert [p.name for p in folder.glob(".*")] == []
+            assert file.number == begun + step
+            await books.dispatches.answered(file.feed, file.store, file.number, "accepted", "", (), live.product.now())
+            await asyncio.sleep(0.002)
+            if left[0] > 0:
+                break
+        assert died == 12
