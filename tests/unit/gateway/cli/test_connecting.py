@@ -314,6 +314,7 @@ def test_a_link_to_nowhere_is_there_already(shop: Path, capsys: pytest.CaptureFi
     assert "mappings/depot is there already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_list_of_fifty_thousand_codes_is_asked_about_in_one_screen(shop: Path) -> None:
     codes = {"type": "string", "enum": [f"CODE{n}" for n in range(50_000)]}
     (shop.parent / "crm.json").write_text(json.dumps(customers(lang=codes)), encoding="utf-8")
