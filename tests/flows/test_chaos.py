@@ -119,7 +119,7 @@ class Place:
 def mounted(folder: Path, held: ExitStack) -> Place:
     place = Place(folder / "near", folder / "far")
     for path in (place.near, place.far):
-        if (made := held.enter_context(disk(path, 64))) is not None:
+        if (made := held.enter_context(disk(path, 128))) is not None:
             place.disks[path.name] = made
     (place.near / "inbox").mkdir()
     return place
