@@ -73,6 +73,13 @@ class Folders:
         """
         if not os.path.lexists(target):
             self._copied(path, target, stamp)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            left.unlink(missing_ok=True)  # of workers that died over it, or of one that finds the copy in its place
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         if _stamp(os.lstat(path)) != stamp:  # the next one of this name has come meanwhile
             return
         path.unlink()
@@ -98,13 +105,6 @@ class Folders:
                 if error.errno not in (errno.EPERM, errno.ENOTSUP):
                     raise
                 part.replace(target)  # of a device without hard links
-            for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-                left.unlink(missing_ok=True)  # of workers that died over it, or of one that finds the copy in its place
-            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
         finally:
             part.unlink(missing_ok=True)
 

@@ -226,6 +226,19 @@ def test_a_file_of_the_same_name_that_came_while_the_first_was_copied_stays(tmp_
     assert path.read_bytes() == b"the next"
 
 
+def test_what_a_worker_that_died_while_copying_has_left_goes_with_the_next(tmp_path: Path, elsewhere: Path) -> None:
+    path, target, storage = tmp_path / NAME, elsewhere / NAME, Folders()
+    for begun in (True, False):
+        path.write_bytes(b"one")
+        (elsewhere / f".{NAME}.0123.part").write_bytes(b"o")
+        if begun:
+            target.write_bytes(b"one")
+        storage.across(path, target, storage.status(path).stamp)
+        assert [p.name for p in elsewhere.iterdir()] == [NAME]
+        assert not path.exists()
+        target.unlink()
+
+
 def test_a_reason_stays_with_the_file_that_another_worker_has_set_aside(tmp_path: Path, clock: Clock) -> None:
     class Late(Folders):
         """Another worker is first, every time."""
