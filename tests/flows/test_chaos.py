@@ -147,18 +147,19 @@ class Run:
 
 
 @asynccontextmanager
-async def stopped(server: Server, now_by: signal.Signals, chance: Random) -> AsyncIterator[None]:
-    """A server was started to be stopped by one signal; this is when that happens. The next time it is `now_by`."""
+async def stopped(server: Server, next_by: signal.Signals) -> AsyncIterator[None]:
+    """By the signal that was said when it started; the next time by `next_by`."""
     await server.stop()
     try:
         yield
     finally:
-        await server.start(now_by)
+        await server.start(next_by)
 
 
 @asynccontextmanager
 async def killed(workers: list[Worker], chance: Random) -> AsyncIterator[None]:
     worker = chance.choice(workers)
+    assert not (ended := await worker.ended()), ended
     await worker.kill()
     try:
         yield
@@ -205,7 +206,7 @@ async def running(folder: Path, scratch: Path, amqp_url: str | None, seed: int) 
                 broker = Server(lambda ends_by: rabbitmq.running(scratch / "rabbitmq", port, ends_by))
                 await broker.start(signal.SIGTERM)
                 stack.push_async_callback(broker.stop)
-                faults["broker stopped"] = lambda: stopped(broker, chance.choice((signal.SIGTERM, signal.SIGKILL)), chance)
+                faults["broker stopped"] = lambda: stopped(broker, chance.choice((signal.SIGTERM, signal.SIGKILL)))
                 amqp_url = broker.url
             proxy = await stack.enter_async_context(proxied(amqp_url))
             listener = Listener()
@@ -226,7 +227,7 @@ async def running(folder: Path, scratch: Path, amqp_url: str | None, seed: int) 
                 stack.push_async_callback(worker.kill)
 
             faults["worker killed"] = partial(killed, workers, chance)
-            faults["store stopped"] = lambda: stopped(database, chance.choice((signal.SIGINT, signal.SIGQUIT)), chance)
+            faults["store stopped"] = lambda: stopped(database, chance.choice((signal.SIGINT, signal.SIGQUIT)))
             faults["broker cut"] = partial(cut, proxy, chance)
             for worker in workers:
                 await worker.works()
@@ -246,7 +247,7 @@ async def drained(run: Run, books: Books, seconds: float) -> None:
     """Until nothing waits any more: no file, no claim, no event."""
     until = time.monotonic() + seconds
     while True:
-        alive(run)
+        await alive(run)
         waiting, claimed, depth = run.place.waiting(), await books.files.list(100, "claimed"), await books.outbox.depth()
         if run.trade.carried and not (waiting or claimed or depth):
             break
@@ -261,9 +262,9 @@ async def drained(run: Run, books: Books, seconds: float) -> None:
                 await asyncio.sleep(0.5)
 
 
-def alive(run: Run) -> None:
+async def alive(run: Run) -> None:
     for n, worker in enumerate(run.workers):
-        assert not worker.ended, f"worker {n} {worker.ended}"
+        assert not (ended := await worker.ended()), f"worker {n} {ended}"
 
 
 async def books_agree(run: Run, books: Books) -> int:
@@ -426,5 +427,6 @@ async def test_after_everything_that_can_fail_has_failed_books_folders_and_event
     say(
         f"chaos: seed {seed}, {faults:.0f} s, agreed {agreed - faults:.0f} s later; {trade.files} files, "
         f"{transactions} transactions booked, {len(listener.events)} events, {listener.repeats} repeats; {happened}; "
-        f"{trade.refused_by_disk} drops refused by the disk, {left} sequels left out"
+        f"{sum(w.restarts for w in run.workers)} starts without a store, {trade.refused_by_disk} drops refused by the disk, "
+        f"{len(trade.halves)} halves too slow, {left} sequels left out"
     )
