@@ -27,6 +27,11 @@ _PATH = re.compile(r"(?!(.*/)?(\.|%2e){1,2}([/?]|$)|.*#)([/?][!-~]*)?", re.IGNOR
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:_]+(/[!-~]*)?")
 
 
+def carries(base_url: str, path: str) -> bool:
+    """Whether a `Wire` can be made for this base, and takes this path."""
+    return bool(_ORIGIN.fullmatch(base_url) and _PATH.fullmatch(path))
+
+
 @dataclass(eq=False, kw_only=True)
 class NameNotResolved(ConnectFailed):
     error_type: ClassVar[str] = "dns"

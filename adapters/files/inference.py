@@ -38,6 +38,11 @@ _PAIRS: Final = {"PO1": 6, "IT1": 6, "LIN": 2, "SDQ": 3}
 """X12: from which element on qualifiers and numbers come in pairs."""
 _TAG: Final = re.compile("[A-Z][A-Z0-9]{1,2}")
 _DTM: Final = {"101", "102", "201", "202", "203", "204"}
+_WHOSE: Final = re.compile(
+    r"(?i)^(business|trans(action)?|sales?|pos)?[ _-]*"
+    r"(store|shop|branch|site|outlet|filiale|register|till|kasse|terminal|workstation|lane|date|day)[ _-]*(id|no|num|nr|number|code)?$"
+)
+"""Columns that a number of a receipt begins anew for."""
 _TOGETHER: Final = re.compile(
     r"(?i)(po|order|receipt|transaction|invoice|bon|beleg|ticket|document|sequence)[ _-]?(id|no|num|nr|number|key)?$"
 )
@@ -307,11 +312,12 @@ def table(raw: bytes, delimiter: str, pattern: str, sample: str, typed: Typed) -
     columns = {n: [r[at].strip() if at < len(r) else "" for r in rows] for at, n in enumerate(names)}
     key = next((n for n in names if _TOGETHER.search(n) and len(set(columns[n])) < len(rows)), "")
     same = [n for n in names if key and _constant(columns[key], columns[n])]
+    keys = [n for n in same if n == key or _WHOSE.search(n)]
     out = [
         f"# Inferred from one sample, {comment(sample)}: what it did not show cannot stand here.",
         "", "[file]", f"name        = {toml_string(pattern)}", 'format      = "delimited"', f"delimiter   = {json.dumps(delimiter)}",
         "quote       = '\"'",
-        'encoding    = "auto"', "columns     = true", *([f"key         = [{toml_string(key)}]"] if key else []),
+        'encoding    = "auto"', "columns     = true", *([f"key         = [{', '.join(map(toml_string, keys))}]"] if key else []),
         'transaction = "document"' if key else 'transaction = "row"', 'incomplete  = "refuse_file"', "",
     ]  # fmt: skip
 

@@ -90,11 +90,13 @@ def masked(layout: Layout, raw: bytes) -> str | None:
         except etree.XMLSyntaxError:
             return None
         names = _personal_names(layout)
-        for part in element.iter(etree.Element):
-            if _local(part.tag) in names and part.text and part.text.strip():
+        for part in [*element.iter(etree.Element)]:
+            whole = _local(part.tag) in names
+            if whole and "".join(part.itertext()).strip():
+                part[:] = []
                 part.text = MASK
             for name in part.attrib:
-                if _local(name) in names:
+                if whole or _local(name) in names:
                     part.set(name, MASK)
         return etree.tostring(element, encoding="unicode", with_tail=False)
     if layout.file.format not in ("delimited", "fixed"):
@@ -178,7 +180,11 @@ def _places(layout: Layout, line: str, values: list[str], fields: tuple[FieldRul
 
 
 def _parsed(raw: bytes) -> Any:
-    return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False))
+    """Without comments, which may say anything."""
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
+    )
+    return etree.fromstring(raw, parser)
 
 
 def _local(name: Any) -> str:
@@ -186,7 +192,7 @@ def _local(name: Any) -> str:
 
 
 def _personal_names(layout: Layout) -> frozenset[str]:
-    """Last steps of their paths: an element of this name is masked wherever it stands."""
+    """Last steps of their paths: an element of this name is masked wherever it stands, with all that is in it."""
     return frozenset(
         name.strip()
         for record in layout.records.values()
@@ -202,11 +208,13 @@ def _elements(layout: Layout, element: Any) -> Iterator[Row]:
     for part in element.iter(etree.Element):
         if not len(part) and part is not element:
             continue
-        cells = [Cell(f"@{_local(k)}", v, says.get(v, ""), _local(k) in names) for k, v in part.attrib.items()]
+        whole = any(_local(each.tag) in names for each in (part, *part.iterancestors(etree.Element)))
+        cells = [Cell(f"@{_local(k)}", v, says.get(v, ""), whole or _local(k) in names) for k, v in part.attrib.items()]
         for child in part.iterchildren(etree.Element):
             if not len(child) and (text := (child.text or "").strip()):
-                cells.append(Cell(_local(child.tag), text, says.get(text, ""), _local(child.tag) in names))
-                cells += [Cell(f"{_local(child.tag)}@{_local(k)}", v, "", _local(k) in names) for k, v in child.attrib.items()]
+                name, veiled = _local(child.tag), whole or _local(child.tag) in names
+                cells.append(Cell(name, text, says.get(text, ""), veiled))
+                cells += [Cell(f"{name}@{_local(k)}", v, "", veiled or _local(k) in names) for k, v in child.attrib.items()]
         if cells:
             yield Row(_local(part.tag), tuple(cells))
 

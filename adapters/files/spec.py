@@ -128,7 +128,9 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     watch: Annotated[bool, Meta(description="Whether to listen for events of the file system (none come from NFS and SMB)")] = True
     lease: Annotated[Duration, Meta(description="After so long without a sign of life another worker takes a file over")] = Duration(15)
     batch: Annotated[int, Meta(ge=1, le=10_000, description="Transactions per commit")] = 500
-    attempts: Annotated[int, Meta(ge=1, le=1000, description="Workers that may die over one file before it is refused")] = 10
+    attempts: Annotated[
+        int, Meta(ge=1, le=1000, description="Workers that may die over one file without a step forward before it is refused")
+    ] = 10
     max_bytes: Annotated[int, Meta(ge=1, description="Largest file that is read, unpacked")] = 8 * 1024**3
     archives: Annotated[
         str,

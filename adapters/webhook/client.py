@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from adapters.webhook.spec import WebhookOptions
-from adapters.wire import Wire
+from adapters.wire import Wire, carries
 
-_CARRIERS = tuple(map(ip_network, ("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48")))
-"""IPv6 networks whose addresses hold IPv4 ones (6to4, NAT64): where they lead is not ours to judge."""
+_CARRIERS = tuple(map(ip_network, ("2002::/16", "64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10")))
+"""IPv6 networks whose addresses hold IPv4 ones (6to4, NAT64, compatible, translated), or are a site's own: where they lead is not ours to
+judge."""
 MOST_RECEIVERS = 200
 
 
@@ -25,7 +26,10 @@ def origin_of(url: str) -> tuple[SplitResult, str, str]:
         raise ValueError("expected https://host[:port]/path without user, password or fragment")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url or parts.port == 0:
         raise ValueError("expected a URL in printable ASCII, percent-encoded")
-    return parts, f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    origin, path = f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not carries(origin, path):
+        raise ValueError("expected a host of letters, digits, dots and hyphens, and a path without dot segments")
+    return parts, origin, path
 
 
 class Addresses:

@@ -58,6 +58,7 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int = 0
     reason: str = ""
     attempts: int = 1
+    """Claims since the position last moved."""
     owner: str = ""
     fence: int = 0
     lease_until: datetime | None = None

@@ -57,6 +57,8 @@ class BatchResult:
     booked: int
     repeated: int
     conflicts: int
+    quarantined: int = 0
+    """Records set aside now: conflicts and what cannot be counted among them."""
 
 
 class SaleBook(Protocol):

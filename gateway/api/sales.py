@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from contracts.canonical.answers import SaleParameters, Sales
 from contracts.canonical.sale import SaleKey
 from contracts.errors import InvalidRequest
@@ -13,9 +15,18 @@ from gateway.services.services import Services
 async def list_sales(ask: Ask[SaleParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
     require_store(ask.client, wanted.location)
+    _require_day(wanted.business_date)
     sales = await services.books.sales.list(wanted.location, wanted.business_date, _after(wanted.cursor), wanted.limit)
     cursor = str(sales[-1].key) if len(sales) == wanted.limit else None
     return Outcome(Sales(items=tuple(sales)), cursor=cursor)
+
+
+def _require_day(text: str) -> None:
+    """What no pattern can say: 2026-02-29 is none. Raises InvalidRequest."""
+    try:
+        date.fromisoformat(text)
+    except ValueError as exc:
+        raise InvalidRequest(where="query:businessDate", expected="a day of the calendar such as 2026-03-11", got=repr(text)) from exc
 
 
 def _after(position: str | None) -> SaleKey | None:

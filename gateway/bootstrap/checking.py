@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -109,6 +110,10 @@ SPECS: dict[str, type[msgspec.Struct]] = {
 }
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Python 3.11 counts how deep its parser is for the process, not for the thread: two that parse at once can end in a SystemError."""
+
+
 def goes_by(name: str, path: str) -> bool:
     """Whether a person means the mapping of this path: by the path, or by its last part without .toml."""
     return name in (path, Path(path).stem, path.removeprefix("mappings/").removesuffix(".toml"))
@@ -118,6 +123,11 @@ def check(root: Path, only: str = "") -> Checked:
     """Reads estate, contracts and mappings together. Blocks for a second or so. Raises Findings with every mistake in all of them; with
     the name of `only` one mapping, those of its file, and none when it is right whatever the others are.
     """
+    with _ONE_AT_A_TIME:
+        return _check(root, only)
+
+
+def _check(root: Path, only: str) -> Checked:
     estate, source, found = estates.examine(root)
     folder = root if root.is_dir() else root.parent
     options = {n: estates.decode(SPECS[s.protocol], s.options, ("system", n, "options"), source, found) for n, s in estate.system.items()}

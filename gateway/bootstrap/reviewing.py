@@ -51,7 +51,10 @@ async def open_review(root: Path, data: Path, actor: Actor, environment: Mapping
 
 async def _sources(root: Path, environment: Mapping[str, str]) -> Sources:
     checked = await asyncio.to_thread(check, root)
-    return sources_of(checked, environment, _once(lambda: _zones(checked, environment)))
+    try:
+        return sources_of(checked, environment, _once(lambda: _zones(checked, environment)))
+    except LookupError as exc:
+        raise LookupError(f"{exc}; set it as for the gateway itself, or ask a running one: --url, or TILLGATE_URL") from exc
 
 
 async def _zones(checked: Checked, environment: Mapping[str, str]) -> StoreZones:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from contracts.books import Delivery, Failure, Webhook, WebhookBook
-from contracts.errors import StateConflict, TillgateError, UpstreamError
+from contracts.errors import StateConflict, TillgateError, UpstreamError, UpstreamFault
 from contracts.events import Event
 from contracts.ports import Answered, WebhookSender
 from contracts.versions import VersionHistory
@@ -157,6 +157,10 @@ class Courier:
                 return await self._sender.send(webhook.name, webhook.url, told, keys, now)
         except UpstreamError as error:
             return error
+        except Exception as error:
+            log.exception("event cannot be told", webhook=webhook.name, event_id=event.id[:200], event_type=event.type)
+            why = f"{event.type} cannot be told in API version {webhook.api_version}: {type(error).__name__}"
+            return UpstreamFault(system=f"webhook {webhook.name}", operation="deliver", reason=why, sent=False)
 
     def _failure(self, delivery: Delivery, outcome: Answered | UpstreamError, now: datetime, *, healthy: bool) -> Failure:
         refused = _of_the_event(outcome) or (healthy and isinstance(outcome, Answered) and outcome.status >= 500)

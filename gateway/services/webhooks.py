@@ -121,7 +121,8 @@ class WebhookDesk:
         return await self._issued(name, secret)
 
     async def test(self, name: str) -> WebhookTested:
-        """Sends one event now, past the queue. Raises NotFound."""
+        """Sends one event now, past the queue. Raises NotFound, Forbidden."""
+        self._may()
         webhook, now = await self._existing(name), self._now()
         event = Event(id=new_id("evt"), source=self._source, type=TEST, time=now, subject=f"webhooks/{name}", data={})
         entry = self._entry("webhook.tested", name, {})
@@ -140,13 +141,15 @@ class WebhookDesk:
         return WebhookTested(delivered=good, status=status, reason=reason, milliseconds=took)
 
     async def remove(self, name: str) -> None:
-        """Raises NotFound."""
+        """Raises NotFound, Forbidden."""
+        self._may()
         entry = self._entry("webhook.removed", name, _told(await self._existing(name)))
         await self._book.remove(name, [entry])
         tell(entry)
 
     async def dead(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Raises NotFound."""
+        """Raises NotFound, Forbidden."""
+        self._may()
         await self._existing(name)
         return [
             DeadLetter(
@@ -162,7 +165,8 @@ class WebhookDesk:
         ]
 
     async def replay(self, name: str, positions: Sequence[int]) -> int:
-        """Queues dead letters again, none named: all. Raises NotFound."""
+        """Queues dead letters again, none named: all. Raises NotFound, Forbidden."""
+        self._may()
         await self._existing(name)
         named = " ".join(map(str, positions[:20])) + (" …" if len(positions) > 20 else "")
         entry = self._entry("webhook.replayed", name, {"dead letters": named or "all"})

@@ -246,3 +246,9 @@ def test_what_a_system_cannot_take_points_to_the_parameter_that_the_caller_sent(
 ) -> None:
     answer = http.get(path, headers={**live.auth(), "API-Version": version})
     assert (answer.status_code, [e["pointer"] for e in answer.json()["errors"]]) == (422, [pointer])
+
+
+@pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "\u0662\u0660\u0662\u0666-01-01"])
+def test_sales_of_a_day_that_no_calendar_has_are_refused_with_the_place(day: str, live: Live, http: httpx.Client) -> None:
+    answer = http.get("/sales", params={"location": "0001", "businessDate": day}, headers=live.auth())
+    assert (answer.status_code, [e["pointer"] for e in answer.json()["errors"]]) == (400, ["query:businessDate"])

@@ -210,6 +210,8 @@ async def test_repeats_change_nothing_and_other_content_is_a_conflict(shop: Shop
     seen_again = await shop.record(resent.name)  # a POSLog holds nothing of its own: resent, it is the same bytes
     assert seen_again.repeated == record.booked if store == "0001" else resent.name in seen_again.seen_as
     assert (await shop.record(conflict.name)).conflicts == 1
+    told = [row.event for row in await shop.books.outbox.due("me", utc_now(), 1, 10_000) if row.event.subject == conflict.name]
+    assert [event.data["quarantined"] for event in told] == [1]
     assert shop.left() == []
     await shop.reconciled()
 

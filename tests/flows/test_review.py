@@ -193,6 +193,28 @@ async def test_personal_fields_are_masked_for_whoever_may_not_read_customers(sho
     assert "SECRET" not in repr([await viewer.record(r.id) for r in await viewer.records(RecordsParameters())])
 
 
+async def test_what_leads_to_whoever_paid_is_masked_in_both_contents_of_a_conflict(shop: Shop, desk: Callable[..., Review]) -> None:
+    card = rung(1).replace("TT;BAR;100;;;", "TT;EC;100;;5893;")
+    await dropped(shop, card)
+    await dropped(shop, rung(1, 5).replace("TT;BAR;500;;;", "TT;EC;500;;4711;"), number=2)
+    found = await only(desk("admin:read"))
+    assert found.record.conflict
+    assert found.preview is not None
+    assert ("tenders[1].last4", "•••", "•••") in {(c.path, c.before, c.after) for c in found.preview.changes}
+    assert not {part for part in ("5893", "4711", "OPERATOR7") if part in repr(found)}
+    assert "4711" in (await only(desk("customers:read"))).text
+
+
+async def test_positions_and_numbers_that_no_page_has_given_out_find_nothing(shop: Shop, desk: Callable[..., Review]) -> None:
+    await dropped(shop, rung(2, sku="abc"))
+    anna = desk("admin:write")
+    for cursor in ("2026-01-01T00:00:00~a", "yesterday~", "~"):
+        assert await anna.list(FilesParameters(cursor=cursor)) == ()
+    assert len(await anna.records(RecordsParameters(cursor="9" * 40))) == 1
+    with pytest.raises(NotFound):
+        await anna.record(10**30)
+
+
 async def test_who_is_bound_to_stores_sees_and_decides_only_what_is_theirs(shop: Shop, desk: Callable[..., Review]) -> None:
     record = await dropped(shop, rung(2, sku="abc"))
     found = await only(desk("admin:write", stores=("0001",)))

@@ -34,36 +34,47 @@ def binaries(scratch: Path) -> Path:
 @contextlib.contextmanager
 def running(scratch: Path) -> Iterator[str]:
     """Yields the DSN of an empty cluster's superuser."""
-    user = None
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = "nobody"
-        shutil.chown(scratch, user)
-    bin_, data, port = binaries(scratch), scratch / "data", free_port()
-    made = subprocess.run(
-        [bin_ / "initdb", "-D", data, "-U", "tillgate", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"],
-        capture_output=True,
-        text=True,
-        check=False,
-        user=user,
-        cwd=scratch,
-    )
-    if made.returncode:
-        raise ServerMissing(f"initdb ended with {made.returncode}: {made.stdout}{made.stderr}")
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": port,
-        "unix_socket_directories": "",
-        "fsync": "off",
-        "full_page_writes": "off",
-        "shared_buffers": "64MB",
-        "max_connections": 60,
-    }
-    command: list[str | Path] = [bin_ / "postgres", "-D", data, *(f"--{key}={value}" for key, value in options.items())]
-    status = data / "postmaster.pid"
+    with Cluster(scratch).running() as dsn:
+        yield dsn
 
-    def ready() -> bool:
-        return status.exists() and status.read_text().rstrip().endswith("ready") and accepts(port)
 
-    # SIGINT is PostgreSQL's fast stop: it does not wait for clients
-    with child("PostgreSQL", command, ready=ready, log=scratch / "log", seconds=30, user=user, stop=signal.SIGINT):
-        yield f"postgresql://tillgate@127.0.0.1:{port}/postgres"
+class Cluster:
+    """An empty cluster in a folder, on a port of its own, to be started as often as one likes."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch, self._port, self._user = scratch, free_port(), ""
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            self._user = "nobody"
+            shutil.chown(scratch, self._user)
+        self._bin, self._data = binaries(scratch), scratch / "data"
+        made = subprocess.run(
+            [self._bin / "initdb", "-D", self._data, "-U", "tillgate", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"],
+            capture_output=True,
+            text=True,
+            check=False,
+            user=self._user or None,
+            cwd=scratch,
+        )
+        if made.returncode:
+            raise ServerMissing(f"initdb ended with {made.returncode}: {made.stdout}{made.stderr}")
+
+    @contextlib.contextmanager
+    def running(self, stop: signal.Signals = signal.SIGINT) -> Iterator[str]:
+        """`stop`: SIGINT is its fast stop, which does not wait for clients; SIGQUIT the immediate one, after which it has to recover."""
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self._port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "full_page_writes": "off",
+            "shared_buffers": "64MB",
+            "max_connections": 60,
+        }
+        command: list[str | Path] = [self._bin / "postgres", "-D", self._data, *(f"--{key}={value}" for key, value in options.items())]
+        status = self._data / "postmaster.pid"
+
+        def ready() -> bool:
+            return status.exists() and status.read_text().rstrip().endswith("ready") and accepts(self._port)
+
+        with child("PostgreSQL", command, ready=ready, log=self._scratch / "log", seconds=30, user=self._user or None, stop=stop):
+            yield f"postgresql://tillgate@127.0.0.1:{self._port}/postgres"

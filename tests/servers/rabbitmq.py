@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,14 @@ SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on PATH insist
 
 
 @contextlib.contextmanager
-def running(scratch: Path) -> Iterator[str]:
-    """Yields the URL of an empty broker, guest on the vhost /."""
+def running(scratch: Path, port: int = 0, stop: signal.Signals = signal.SIGTERM) -> Iterator[str]:
+    """Yields the URL of a broker, guest on the vhost /. It is empty, unless the one that was here on the same port has ended."""
     epmd = shutil.which("epmd")
     if not SERVER.exists() or not epmd:
         raise ServerMissing(
             "RabbitMQ is missing: run ./test as root, or install it:  sudo apt-get install --no-install-recommends rabbitmq-server"
         )
-    port, distribution, mapper = free_port(), free_port(), free_port()
+    port, distribution, mapper = port or free_port(), free_port(), free_port()
     (scratch / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\ndisk_free_limit.absolute = 1MB\n")
     (scratch / "enabled_plugins").write_text("[].\n")
     env = {
@@ -49,6 +50,7 @@ def running(scratch: Path) -> Iterator[str]:
             log=scratch / "log",
             seconds=90,
             env=env,
+            stop=stop,
         ),
     ):
         yield f"amqp://guest:guest@127.0.0.1:{port}/%2F"

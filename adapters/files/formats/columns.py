@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from itertools import pairwise
 from typing import BinaryIO, Final
 
 from adapters.files.formats.delimited import Plan
-from adapters.files.formats.reshaped import ReshapedParser, Rewritten, as_rows, row
+from adapters.files.formats.reshaped import ReshapedParser, Rewritten, as_rows, misfit, row
 from adapters.files.layout import Layout, Record
 from adapters.files.parsing import Parser, Refuse
 from adapters.files.values import shown
@@ -19,6 +20,7 @@ from adapters.files.values import shown
 LONGEST: Final = 1_048_576
 BLOCK: Final = 65_536
 MOST_JOINED: Final = 1000
+_CUT: Final = "the file ends within a row: it is cut off, or still being written"
 _END: Final = re.compile("\r\n|\r|\n")
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -68,8 +70,9 @@ class Columns:
         places: dict[str, list[int]] = {}
         keys: list[int] = []
         before: list[str] | None = None
+        first, begun = list[str](), 0
         while True:
-            line = lines.number + 1
+            line, wrong = lines.number + 1, ""
             try:
                 cells = next(table)
             except StopIteration:
@@ -78,11 +81,12 @@ class Columns:
                 raw = lines.taken()
                 if names is None:
                     raise Refuse(f"the line of column names is not read: {error}", line) from error
-                yield Rewritten((row(f"? {error}"[:60], []),), raw, line)
-                before = None
-                continue
-            raw = lines.taken()
-            if not any(c.strip() for c in cells):
+                if lines.ended:
+                    self.damage = _CUT
+                wrong, cells = str(error), self._forgiven(raw.decode(lines.encoding, "surrogateescape"))
+            else:
+                raw = lines.taken()
+            if not wrong and not any(c.strip() for c in cells):
                 continue
             if names is None:
                 names = [c.strip() for c in cells]
@@ -90,20 +94,35 @@ class Columns:
                 yield Rewritten((), raw, line)
                 continue
             if len(cells) > len(names):
-                said = f"? {len(cells)} columns under {len(names)} names"
-                yield Rewritten((row(said, []),), raw, line)
-                before = None
-                continue
-            cells += [""] * (len(names) - len(cells))
-            key = [cells[at].strip() for at in keys]
+                wrong = wrong or f"{len(cells)} columns under {len(names)} names"
+            elif len(cells) < len(names) and lines.ended and lines.open:
+                self.damage = _CUT
+            known = bool(cells) or before is None
+            cells = [c.strip() for c in cells] + [""] * (len(names) - len(cells))
+            key = [cells[at] for at in keys] if known else before
+            head = [cells[at] if at >= 0 else "" for at in places[self._layout.transaction.name]]
             made = []
             if before is None or key != before or not keys:
-                made.append(self._layout.transaction)
-            before = key
-            made += self._details
-            yield Rewritten(tuple(row(r.name, [cells[at].strip() if at >= 0 else "" for at in places[r.name]]) for r in made), raw, line)
+                made.append(row(self._layout.transaction.name, head))
+                before, first, begun = key, head, line
+            elif head != first and not wrong:
+                fields = zip(self._layout.transaction.fields, head, first, strict=True)
+                other = next((f.column or f.name for f, mine, theirs in fields if mine not in ("", theirs)), "")
+                wrong = other and f"another {shown(other)} than line {begun}, with which it has the key in common"
+            if wrong:
+                made.append(misfit(wrong))
+            else:
+                made += [row(r.name, [cells[at] if at >= 0 else "" for at in places[r.name]]) for r in self._details]
+            yield Rewritten(tuple(made), raw, line)
         if names is None:
             raise Refuse("the file is empty, not even a line of column names")
+
+    def _forgiven(self, text: str) -> list[str]:
+        """The cells of a row that breaks the rules of quoting, as far as they can be told: whose row it is must not be lost."""
+        try:
+            return next(csv.reader(io.StringIO(text, newline=""), delimiter=self._file.delimiter, quotechar=self._file.quote or None), [])
+        except csv.Error:
+            return []
 
     def _placed(self, names: list[str], line: int) -> tuple[dict[str, list[int]], list[int]]:
         """Where the columns stand. A missing column that something needs refuses the file; others stay empty."""
@@ -131,13 +150,15 @@ class _Lines:
 
     def __init__(self, source: BinaryIO, encoding: str, most: int) -> None:
         head = source.read(BLOCK)
-        self._encoding, skip = encoding_of(head, encoding)
-        self._decoder = codecs.getincrementaldecoder(self._encoding)(
-            "surrogateescape" if not self._encoding.startswith("utf-16") else "replace"
+        self.encoding, skip = encoding_of(head, encoding)
+        self._decoder = codecs.getincrementaldecoder(self.encoding)(
+            "surrogateescape" if not self.encoding.startswith("utf-16") else "replace"
         )
         self._source, self._most, self._ended = source, most, not head
         self._waiting: deque[str] = deque()
         self._rest = ""
+        self.open = False
+        """Whether the last line has no end."""
         self._split(self._decoder.decode(head[skip:]))
         self.number = 0
         self._given: list[str] = []
@@ -170,9 +191,14 @@ class _Lines:
         self._waiting += lines
         if self._ended and self._rest:
             self._waiting.append(self._rest)
-            self._rest = ""
+            self._rest, self.open = "", True
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes behind the row that was given last."""
+        return self._ended and not self._waiting
 
     def taken(self) -> bytes:
         """The bytes of what was given since last time."""
         text, self._given = "".join(self._given), []
-        return text.encode(self._encoding, "surrogateescape" if not self._encoding.startswith("utf-16") else "replace")
+        return text.encode(self.encoding, "surrogateescape" if not self.encoding.startswith("utf-16") else "replace")

@@ -23,6 +23,8 @@ MOST_JOINED: Final = 100
 _CONTROLS: Final = bytes([*range(9), 11, 12, *range(14, 32), 127])
 _ODD: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _NEVER: Final[Mapping[str, Kind]] = {}
+MISFIT: Final = "? "
+"""In front of the reason, in the place of a record type: a row that a table's reader could not take apart."""
 
 
 class Kind:
@@ -459,6 +461,8 @@ class RowParser:
         if self._row is None and self._last is None and not self._headers and any(r.needed for r in self._plan.layout.headers):
             raise Refuse(f"expected the file header {self._plan.layout.headers[0].name}, got {shown(name)}", line)
         expected = " or ".join(self._allowed) or "nothing behind the end of the file"
+        if damaged is None and name.startswith(MISFIT):
+            damaged = Wrong("", "a row that fits its columns", name.removeprefix(MISFIT))
         wrong = damaged or Wrong("", expected, name if known else f"{shown(name)}, which is no declared record")
         self._spoil(wrong, line)
         if self._ends and not self._damage:

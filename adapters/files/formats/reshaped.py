@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, Protocol
 
 from msgspec.structs import replace
 
-from adapters.files.formats.delimited import Plan, RowParser
+from adapters.files.formats.delimited import MISFIT, Plan, RowParser
 from adapters.files.layout import FieldRule, Layout, Where
 from adapters.files.parsing import MOST_RAW, Ending, Unit
 
@@ -41,6 +41,11 @@ class Rewriter(Protocol):
 
 def row(name: str, cells: list[str]) -> str:
     return DELIMITER.join([name, *(_quoted(c) for c in cells)])
+
+
+def misfit(why: str) -> str:
+    """Stands for a row that is none, and sets the transaction aside that it belongs to."""
+    return row(f"{MISFIT}{why}", [])
 
 
 def _quoted(cell: str) -> str:

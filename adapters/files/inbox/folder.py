@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import filecmp
+import glob
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -65,10 +68,27 @@ class Folders:
             self.across(Path(path), Path(target), stamp)
 
     def across(self, path: Path, target: Path, stamp: Stamp) -> None:
-        """To another device: copied whole under a hidden name, made durable, renamed; only then is the source removed."""
-        part = target.with_name(f".{target.name}.part")
+        """To another device: copied whole under a hidden name of one's own and made durable; then it gets its name, which is given once
+        however many workers copy, and only then the source is removed. A copy that has its name already is not made again.
+        """
+        if not os.path.lexists(target):
+            self._copied(path, target, stamp)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            left.unlink(missing_ok=True)  # of workers that died over it, or of one that finds the copy in its place
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with self.open(path, stamp) as source, part.open("wb") as copy:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        if _stamp(os.lstat(path)) != stamp:  # the next one of this name has come meanwhile
+            return
+        path.unlink()
+
+    def _copied(self, path: Path, target: Path, stamp: Stamp) -> None:
+        """Raises FileExistsError when another file has got the name meanwhile."""
+        part = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+        try:
+            with self.open(path, stamp) as source, part.open("xb") as copy:
                 while block := source.read(BLOCK):
                     copy.write(block)
                 copy.flush()
@@ -76,20 +96,27 @@ class Folders:
                 if not self.unchanged(source, stamp):
                     raise Changed(path.name)
             os.utime(part, ns=(stamp[3], stamp[3]))
-            part.replace(target)
-            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-            path.unlink()
+                os.link(part, target)
+            except FileExistsError:
+                if not filecmp.cmp(part, target, shallow=False):
+                    raise
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP):
+                    raise
+                part.replace(target)  # of a device without hard links
         finally:
             part.unlink(missing_ok=True)
 
     def write(self, path: PurePath, body: bytes) -> None:
         part = Path(path.with_name(f".{path.name}.part"))
-        part.write_bytes(body)
-        part.replace(path)
+        try:
+            part.write_bytes(body)
+            part.replace(path)
+        except OSError:
+            with suppress(OSError):  # a disk that is full keeps what was begun
+                part.unlink()
+            raise
 
     def remove(self, path: PurePath) -> None:
         Path(path).unlink(missing_ok=True)

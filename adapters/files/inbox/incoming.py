@@ -133,17 +133,18 @@ class Inbox:
         size, digest = seen.stamp[2], seen.digest
         oversize = size > self.options.max_bytes
         if not digest:
-            most = OVERSIZE if oversize else None
-            with self.storage.open(path, seen.stamp, most=most) as source:
-                digest = _digest(source, most)
-                if not self.storage.unchanged(source, seen.stamp):
-                    raise Changed(name)
-            if oversize:
-                digest = hashlib.sha256(f"{digest} {size}".encode()).hexdigest()
-            seen.digest = digest
+            digest = seen.digest = self._digested(path, seen.stamp, oversize)
         facts = {key: shown(value) for key, value in matched[0].groupdict(default="").items()}
         modified = min(max(seen.stamp[3] / 1e9, 0.0), LATEST)
         return Arrived(path, shown(name), size, digest, seen.stamp, modified, facts, oversize, matched[1])
+
+    def _digested(self, path: PurePath, stamp: Stamp, oversize: bool) -> str:
+        most = OVERSIZE if oversize else None
+        with self.storage.open(path, stamp, most=most) as source:
+            digest = _digest(source, most)
+            if not self.storage.unchanged(source, stamp):
+                raise Changed(path.name)
+        return hashlib.sha256(f"{digest} {stamp[2]}".encode()).hexdigest() if oversize else digest
 
     def open(self, file: Arrived) -> BinaryIO:
         """The content that was seen complete, or Changed."""
@@ -172,7 +173,7 @@ class Inbox:
         try:
             self.storage.move(file.path, target, file.stamp)
         except (FileNotFoundError, Changed) as error:
-            if note:
+            if note and not self.storage.exists(target):  # else another worker has just moved it there: the reason is that one's
                 self.storage.remove(beside)
             if isinstance(error, Changed):
                 raise
@@ -183,15 +184,27 @@ class Inbox:
     def _free(self, folder: PurePath, file: Arrived) -> PurePath:
         """The file's own name, unless another file has it already: nothing that was kept is ever overwritten."""
         target = folder / file.name
-        if not self.storage.exists(target):
+        if self._takes(target, file):
             return target
         stem, dot, suffix = file.name.rpartition(".")
         named = f"{stem}.{file.digest[:12]}.{suffix}" if dot else f"{file.name}.{file.digest[:12]}"
         candidate, count = folder / named, 1
-        while self.storage.exists(candidate):
+        while not self._takes(candidate, file):
             count += 1
             candidate = folder / f"{named}.{count}"
         return candidate
+
+    def _takes(self, candidate: PurePath, file: Arrived) -> bool:
+        """Free, or the copy of this very file on another device: who made it has died before it removed the file here, or is about to."""
+        if not self.storage.exists(candidate):
+            return True
+        try:
+            there = self.storage.status(candidate)
+            if there.refused or there.stamp[0] == file.stamp[0] or there.stamp[2:] != file.stamp[2:]:
+                return False
+            return self._digested(candidate, there.stamp, file.oversize) == file.digest
+        except (FileNotFoundError, Changed):
+            return False
 
 
 def shown(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from adapters.files.inbox.folder import Folders
 from adapters.files.inbox.incoming import OVERSIZE, unfit
 from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
@@ -85,9 +85,8 @@ def _linked(place: Path, target: Path) -> None:
             raise
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        part = target.with_name(f".{target.name}.part")
-        shutil.copy2(place, part)
-        part.rename(target)
+        here = Folders()
+        here.across(place, target, here.status(place).stamp)
 
 
 def find(storage: Storage, options: FeedOptions, names: list[str], digest: str) -> PurePath | None:

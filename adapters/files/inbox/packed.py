@@ -142,7 +142,7 @@ class Members:
             archive = zipfile.ZipFile(cast("BinaryIO", guarded))
         guarded.most = None
         with archive:
-            entries = [(info, _matched(info, self._pattern)) for info in archive.infolist() if not info.is_dir()]
+            entries = [(info, _matched(info, self._pattern)) for info in archive.infolist() if not _is_folder(info)]
             if len(entries) > self._limits.members:
                 raise Refuse(f"the zip has {len(entries)} members, more than {self._limits.members}")
             if not entries:
@@ -157,6 +157,11 @@ class Members:
 
 def _content(inner: object, unpacking: _Unpacking, name: str) -> BinaryIO:
     return cast("BinaryIO", _Stream(cast("io.BufferedIOBase", inner), unpacking, name))
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """By its whole name, which zipfile cuts at a NUL, and only without a content: else something would be passed over."""
+    return info.orig_filename.endswith("/") and "\0" not in info.orig_filename and not info.file_size
 
 
 def _matched(info: zipfile.ZipInfo, pattern: re.Pattern[str]) -> Mapping[str, str]:

@@ -102,7 +102,8 @@ class Files:
             if record.lease_until is not None and record.lease_until > now:
                 return Claim("busy", record)
             await tx.execute(
-                "update file set owner = $1, lease_until = $2, trace_id = $3, fence = fence + 1, attempts = attempts + 1, claimed_at = $4,"
+                "update file set owner = $1, lease_until = $2, trace_id = $3, fence = fence + 1, claimed_at = $4,"
+                " attempts = case when position > claimed_position then 1 else attempts + 1 end,"
                 " claimed_position = position, phase = '', share = 0 where digest = $5",
                 owner,
                 after(now, lease),

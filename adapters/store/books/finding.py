@@ -166,7 +166,7 @@ class Findings:
                         kind="sequence_gap",
                         subject=subject,
                         feed=feed,
-                        detail=f"of the transactions {low} to {high} {missing} are not there: {ranges}",
+                        detail=f"till {workstation}, {day}: {missing} missing of transactions {low} to {high}: {ranges}",
                         store=store,
                         workstation=workstation,
                         business_date=day,

@@ -239,14 +239,14 @@ async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -
     conflicts = await _conflicts(tx, batch, known, tills)
     await _count(tx, new, tills, now, batch.digest)
     kept = await _quarantine(tx, batch, name, [*batch.quarantined, *work.refused, *conflicts], now)
-    result = BatchResult(booked=len(new), repeated=len(known) - len(conflicts), conflicts=len(conflicts))
+    result = BatchResult(booked=len(new), repeated=len(known) - len(conflicts), conflicts=len(conflicts), quarantined=kept)
     await tx.execute(
         "update file set booked = booked + $1, repeated = repeated + $2, conflicts = conflicts + $3, quarantined = quarantined + $4"
         " where digest = $5",
         result.booked,
         result.repeated,
         result.conflicts,
-        kept,
+        result.quarantined,
         batch.digest,
     )
     return result

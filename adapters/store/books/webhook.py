@@ -138,8 +138,9 @@ class Webhooks:
         async def unit(tx: Transaction) -> None:
             await tx.lock(f"webhook {name}")
             gone = await tx.query_each(
-                "delete from webhook_delivery where webhook = $1 and position = $2 returning subject", [(name, n) for n in delivered]
+                "delete from webhook_delivery where webhook = $1 and position = $2 returning subject, turn", [(name, n) for n in delivered]
             )
+            waited = sum(turn in (BEHIND, NEXT) for _, turn in gone)  # not one that another worker has given up meanwhile
             dead = await tx.query_each(
                 "update webhook_delivery set turn = 3, error = $1, refusals = refusals + $2 where webhook = $3 and position = $4"
                 " and turn = 2 returning subject",
@@ -149,10 +150,10 @@ class Webhooks:
                 "update webhook_delivery set ready_at = $1, error = $2, refusals = refusals + $3 where webhook = $4 and position = $5",
                 [(micros(f.retry_at), text(f.error), int(f.refused), name, f.position) for f in failed if f.retry_at is not None],
             )
-            await _promote(tx, name, [subject for (subject,) in (*gone, *dead)])
+            await _promote(tx, name, [row[0] for row in (*gone, *dead)])
             await tx.execute(
                 "update webhook set waiting = waiting - $1, delivered = delivered + $2 where name = $3",
-                len(gone) + len(dead),
+                waited + len(dead),
                 len(gone),
                 name,
             )

@@ -50,6 +50,7 @@ class Record(Protocol):
     def file(self) -> str:
         """Its file, and of a zip the member: FILE/MEMBER."""
         ...
+
     @property
     def around(self) -> Callable[[], tuple[bytes, bytes]]: ...
 

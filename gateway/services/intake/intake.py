@@ -38,7 +38,6 @@ log = get_logger(__name__)
 class _Counts:
     booked: int = 0
     repeated: int = 0
-    conflicts: int = 0
     quarantined: int = 0
     drift: int = 0
     findings: list[str] = field(default_factory=list)
@@ -218,16 +217,15 @@ class Intake:
             reason = error.reason[:MOST_REASON]
             log.warning("file refused", feed=self.feed, file=file.name, reason=reason)
             return await self._finish(file, record, "refused", reason, counts)
-        bad = counts.quarantined + counts.conflicts
-        flight.set(records_ok=counts.booked + counts.repeated, records_quarantined=bad, drift=counts.drift)
-        if bad:
+        flight.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined, drift=counts.drift)
+        if counts.quarantined:
             flight.quarantined = True
             flight.degraded("quarantine")
         return await self._finish(file, record, "done", "; ".join(counts.findings)[:MOST_REASON], counts)
 
     async def _finish(self, file: File, record: FileRecord, state: Any, reason: str, counts: _Counts) -> FileRecord:
         now = self._now()
-        bad = record.quarantined + record.conflicts + counts.quarantined + counts.conflicts
+        bad = record.quarantined + counts.quarantined
         events: Sequence[Event] = ()
         if bad or state == "refused":
             events = (
@@ -272,7 +270,7 @@ class Intake:
                     async for batch in reading.batches:
                         await self._commit(record, batch, counts)
                     self._conclude(file, reading.ending, counts)
-            hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined + counts.conflicts)
+            hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined)
         counts.drift = read.drifted
 
     async def _prove(self, file: File, read: Reader, share: float | None, counts: _Counts, *, skim: int | None) -> list[Read] | None:
@@ -319,8 +317,7 @@ class Intake:
         result = await self._books.sales.commit(SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad), self._now())
         counts.booked += result.booked
         counts.repeated += result.repeated
-        counts.conflicts += result.conflicts
-        counts.quarantined += len(bad)
+        counts.quarantined += result.quarantined
         if self._stopping:
             raise _Stopped
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ MOST_RECORDS = 1000
 """Of one file, that are shown, and tried again by one request."""
 PERSONAL = "customers:read"
 MOST_CHANGES = 500
+_VEILED = frozenset(("operatorId", "last4", "token", "pspReference"))
+"""Of a sale: whose it is, and what leads to whoever paid."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ class Review:
             try:
                 before = datetime.fromisoformat(moment), digest
             except ValueError:
+                return ()
+            if before[0].tzinfo is None:
                 return ()
         found = await self._books.files.list(wanted.limit, wanted.state, feed=wanted.feed, stores=stores, since=wanted.since, before=before)
         return [view(record, self._now()) for record in found]
@@ -230,7 +235,7 @@ class Review:
 
     async def records(self, wanted: RecordsParameters) -> Sequence[RecordView]:
         stores = self._bound(None)
-        after = int(wanted.cursor) if wanted.cursor and wanted.cursor.isascii() and wanted.cursor.isdigit() else 0
+        after = int(wanted.cursor) if wanted.cursor and re.fullmatch(r"[0-9]{1,18}", wanted.cursor) else 0
         found = await self._books.quarantine.list(
             wanted.limit, digest=wanted.file, state=wanted.status, feed=wanted.feed, stores=stores or (), after=after
         )
@@ -419,7 +424,7 @@ class Review:
         return found
 
     async def _row(self, id: int) -> Reviewed:
-        found = await self._books.quarantine.get(id)
+        found = await self._books.quarantine.get(id) if id < 2**63 else None
         if found is None or not self._may_see(found.store):
             raise NotFound(what="quarantined record", key=str(id))
         return found
@@ -588,7 +593,8 @@ def _veiled(raw: bytes) -> str | None:
         sale = msgspec.json.decode(raw, type=PosSale)
     except msgspec.MsgspecError:
         return None
-    return _pretty(msgspec.json.encode(msgspec.structs.replace(sale, operator_id=None)))
+    tenders = tuple(msgspec.structs.replace(tender, last4=None, token=None, psp_reference=None) for tender in sale.tenders)
+    return _pretty(msgspec.json.encode(msgspec.structs.replace(sale, operator_id=None, tenders=tenders)))
 
 
 def _changes(before: PosSale | None, after: PosSale, *, personal: bool) -> Iterator[ValueChange]:
@@ -598,7 +604,7 @@ def _changes(before: PosSale | None, after: PosSale, *, personal: bool) -> Itera
     for path in dict.fromkeys((*was, *now)):
         old, new = was.get(path), now.get(path)
         if old != new and not path.startswith("provenance"):
-            if path == "operatorId" and not personal:
+            if not personal and path.rpartition(".")[2] in _VEILED:
                 old, new = old and MASK, new and MASK
             yield ValueChange(path=path, before=old, after=new)
 

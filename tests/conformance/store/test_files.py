@@ -23,10 +23,17 @@ async def test_file_of_a_dead_worker_is_taken_over_from_its_position(books: Book
     assert await books.files.renew("d1", 1, later(120))
     assert (await books.files.claim(seen(), "w2", later(119), 60, "t2")).state == "busy"
     taken = await books.files.claim(seen(), "w2", later(120), 60, "t2")
-    assert (taken.state, taken.record.position, taken.record.fence, taken.record.attempts, taken.record.owner) == ("mine", 2, 2, 2, "w2")
+    assert (taken.state, taken.record.position, taken.record.fence, taken.record.attempts, taken.record.owner) == ("mine", 2, 2, 1, "w2")
     assert not await books.files.renew("d1", 1, later(500))
     with pytest.raises(StateConflict, match="outdated"):
         await books.files.finish("d1", 1, "done", "", later(121), [])
+
+
+async def test_workers_that_die_without_a_step_forward_are_counted_and_a_step_begins_anew(books: Books) -> None:
+    counted = [(await books.files.claim(seen(), "w", later(100 * n), 60, "t")).record.attempts for n in range(3)]
+    await books.sales.commit(replace(batch(sale(1), position=1), fence=3), later(201))
+    counted += [(await books.files.claim(seen(), "w", later(100 * n), 60, "t")).record.attempts for n in range(3, 6)]
+    assert counted == [1, 2, 3, 1, 2, 3]
 
 
 async def test_position_never_goes_back(books: Books) -> None:

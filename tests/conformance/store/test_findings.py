@@ -99,7 +99,7 @@ async def test_numbers_that_a_till_left_out_are_one_finding_until_they_come(book
     assert await books.findings.tills(seen().feed, NOW, later(1)) == 1
     (found,) = await books.findings.list(9)
     assert (found.kind, found.state, found.missing, found.feed, found.file) == ("sequence_gap", "open", 3, seen().feed, seen().name)
-    assert found.detail == "of the transactions 3 to 10 3 are not there: 5 to 6, 8"
+    assert found.detail == f"till {found.workstation}, {found.business_date}: 3 missing of transactions 3 to 10: 5 to 6, 8"
     assert (found.subject, found.workstation, found.business_date) == (f"0017/3/{DAY}", "3", DAY)
     assert await books.findings.tills(seen().feed, NOW, later(1)) == 0, "nothing has changed since"
     await books.sales.commit(batch(sale(5), sale(6), sale(7), position=8), later(2))

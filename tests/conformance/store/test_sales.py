@@ -52,7 +52,7 @@ async def test_batch_books_sales_stock_totals_and_events_together(claimed: Books
 async def test_repeat_books_nothing_and_other_content_is_a_conflict(claimed: Books) -> None:
     await claimed.sales.commit(batch(sale(1), sale(2)), NOW)
     again = sale(1, provenance=()), sale(2, line("10000001", "9")), sale(3)
-    assert await claimed.sales.commit(batch(*again, position=2), later(1)) == BatchResult(booked=1, repeated=1, conflicts=1)
+    assert await claimed.sales.commit(batch(*again, position=2), later(1)) == BatchResult(booked=1, repeated=1, conflicts=1, quarantined=1)
     assert await moved(claimed) == {A: Decimal(3)}
     assert await claimed.sales.get(key(2)) == sale(2)
     (bad,) = await claimed.files.quarantined("d1", 10)
@@ -65,7 +65,7 @@ async def test_repeat_books_nothing_and_other_content_is_a_conflict(claimed: Boo
 
 async def test_same_key_twice_in_one_batch_books_the_first(claimed: Books) -> None:
     result = await claimed.sales.commit(batch(sale(1), sale(1), sale(1, line("10000002"))), NOW)
-    assert result == BatchResult(booked=1, repeated=1, conflicts=1)
+    assert result == BatchResult(booked=1, repeated=1, conflicts=1, quarantined=1)
     assert await moved(claimed) == {A: Decimal(1)}
 
 
@@ -193,7 +193,7 @@ async def test_bad_records_are_kept_with_place_reason_and_bytes(claimed: Books) 
 
 async def test_quantity_beyond_all_shelves_is_quarantined_beside_good_sales(claimed: Books) -> None:
     result = await claimed.sales.commit(batch(sale(1, line("10000001", "999999999999999")), sale(2)), NOW)
-    assert result == BatchResult(booked=1, repeated=0, conflicts=0)
+    assert result == BatchResult(booked=1, repeated=0, conflicts=0, quarantined=1)
     assert "at most 1000000000 units" in (await claimed.files.quarantined("d1", 10))[0].reason
 
 

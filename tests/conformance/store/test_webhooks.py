@@ -103,6 +103,15 @@ async def test_dead_letter_steps_aside_and_comes_back_before_what_waits_behind_i
     assert [d.position for d in await books.webhooks.due("shop", NOW, 30, 10)] == [third]
 
 
+async def test_delivery_that_another_worker_had_given_up_counts_as_waiting_no_more_than_once(books: Books) -> None:
+    await books.webhooks.create(webhook(), 9, [])
+    a1, _ = await offered(books, ["shop"], "a", "b")
+    await books.webhooks.settle("shop", [], [Failure(a1, "no", None, refused=True)], NOW, None)
+    await books.webhooks.settle("shop", [a1], [], NOW, None)
+    state = (await books.webhooks.states())["shop"]
+    assert (state.waiting, state.dead, state.delivered) == (1, 0, 1)
+
+
 async def test_queue_is_bounded_and_says_what_it_missed_and_a_repeat_is_queued_once(books: Books) -> None:
     await books.webhooks.create(webhook(), 9, [])
     positions = await offered(books, ["shop", "gone"], *(f"s{n}" for n in range(5)), most=3)

@@ -222,7 +222,7 @@ async def test_a_kept_connection_that_dies_is_not_repeated_silently(method: str)
 async def test_aiohttp_still_has_the_private_switch_that_stops_its_silent_repeats() -> None:
     async with aiohttp.ClientSession() as fresh:
         assert fresh._retry_connection is True
-    session = _session(1, 1.0, None)
+    session = _session(1, 1.0, None, None)
     assert session._retry_connection is False
     await session.close()
 

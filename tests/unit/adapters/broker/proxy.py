@@ -65,7 +65,11 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        there, back = await asyncio.open_connection(*self._broker)
+        try:
+            there, back = await asyncio.open_connection(*self._broker)
+        except OSError:  # the broker itself is away
+            writer.transport.abort()
+            return
         self._open |= {writer, back}
         self._ours.add(writer)
         try:

@@ -67,7 +67,7 @@ def test_what_is_the_same_under_a_key_belongs_to_the_document(tmp_path: Path) ->
     table = tmp_path / "orders.csv"
     table.write_text("Order No;Store;SKU;Qty\n1;A;x;2\n1;A;y;3\n2;B;x;1\n", encoding="utf-16")
     made = infer(table)
-    assert made.file.key == ("Order No",)
+    assert made.file.key == ("Order No", "Store")
     assert [f.column for f in made.transaction.fields] == ["Order No", "Store"]
     assert [f.column for f in made.records["line"].fields] == ["SKU", "Qty"]
     table.write_text("SKU,Qty\nx,2\ny,3\n", encoding="utf-8")

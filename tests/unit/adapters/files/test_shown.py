@@ -74,3 +74,19 @@ def test_personal_elements_are_masked_in_any_namespace_and_broken_ones_not_shown
     assert shown.masked(POSLOG, raw[:-5]) is None
     bomb = b'<!DOCTYPE x [<!ENTITY a "SECRET">]><Transaction>&a;</Transaction>'
     assert "SECRET" not in (shown.masked(POSLOG, bomb) or "")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"<T><OperatorID><Name>4711</Name></OperatorID></T>", b"<T><OperatorID><!-- -->4711</OperatorID></T>",
+        b"<T><OperatorID>1<?x ?>4711</OperatorID></T>", b"<T><!-- 4711 --><Total>1</Total></T>",
+        b"<T><OperatorID OperatorName='4711'>1</OperatorID></T>", b"<T><OperatorID OperatorName='4711'/></T>",
+        b"<T><OperatorID><A><B C='4711'>4711</B>4711</A>4711</OperatorID></T>", b"<T><OperatorID>4711<A/></OperatorID></T>",
+    ],
+)  # fmt: skip
+def test_personal_element_is_masked_with_all_that_is_in_it(raw: bytes) -> None:
+    masked = shown.masked(POSLOG, raw)
+    assert masked is not None
+    assert "4711" not in masked
+    assert not [cell for row in shown.rows(POSLOG, raw) for cell in row.cells if "4711" in cell.value and not cell.personal]

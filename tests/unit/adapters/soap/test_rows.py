@@ -213,6 +213,7 @@ def mutated(payload: str, chance: random.Random, *, spaced: bool, prefix: str) -
     return re.sub(r"<(/?)(?=[A-Z_i])", rf"<\1{prefix}", text) if prefix else text
 
 
+@pytest.mark.slow
 @given(st.integers(0, len(ANSWERS) - 1), st.integers(0, 2**32), st.booleans(), st.sampled_from(("", "", "", "", "s:", "n:")))
 @settings(max_examples=1500, deadline=None)
 @example(0, 0, True, "")
@@ -305,6 +306,7 @@ OPTIONAL = (
 )
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(*(st.sampled_from(ways) for ways in OPTIONAL)), min_size=1, max_size=3),
     st.sampled_from(("", "t:", "t-1.x:")),

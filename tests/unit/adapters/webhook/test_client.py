@@ -17,7 +17,7 @@ def addresses(*networks: str) -> Addresses:
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1",
         "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::a00:1",
-        "64:ff9b:1::1",
+        "64:ff9b:1::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1",
     ],
 )  # fmt: skip
 def test_address_that_is_not_public_is_refused(address: str) -> None:
@@ -45,7 +45,8 @@ def test_declared_network_is_allowed_and_nothing_beside_it() -> None:
         "http://shop.example/hook", "http://127.0.0.1/hook", "https://127.0.0.1/hook", "https://[::1]/", "https://169.254.169.254/latest",
         "ftp://shop.example/", "https://user:word@shop.example/", "https://shop.example/#part", "https:///hook", "https://shop.example:0/",
         "https://shop.example:99999/", "https://shop.example/a b", "https://shöp.example/", "https://shop.example\\@10.0.0.1/",
-        "//shop.example/hook", "https://[::ffff:10.0.0.1]/", "https://shop.example/\n",
+        "//shop.example/hook", "https://[::ffff:10.0.0.1]/", "https://shop.example/\n", "https://a,b/", "https://ex%41mple.com/",
+        "https://shop.example/../x", "https://shop.example/%2e%2e/x",
     ],
 )  # fmt: skip
 def test_url_where_nobody_can_be_a_receiver_is_refused_with_a_reason(url: str) -> None:

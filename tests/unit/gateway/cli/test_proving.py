@@ -25,6 +25,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
     return code, out.out, out.err
 
 
+@pytest.mark.slow
 def test_chosen_cases_are_shown_and_reported_in_both_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for form in (".html", ".md"):
         code, out, _ = said(capsys, "prove", "oms", "--case", "answers", "--case", "load", "--report", str(tmp_path / f"oms{form}"))
@@ -34,6 +35,7 @@ def test_chosen_cases_are_shown_and_reported_in_both_forms(tmp_path: Path, capsy
         assert "answers" in (tmp_path / f"oms{form}").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_results_as_json_are_nothing_but_json(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = said(capsys, "prove", "pos", "--case", "empty", "--json")
     proof = json.loads(out)
@@ -62,12 +64,14 @@ def test_a_mistake_is_a_sentence(capsys: pytest.CaptureFixture[str], arguments: 
     assert words in re.sub(r"[│╭╰─╮╯]", "", err)
 
 
+@pytest.mark.slow
 def test_sample_files_of_a_till_are_dropped_where_one_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, _ = said(capsys, "stand-in", "pos", "--into", str(tmp_path / "in"))
     assert code == 0
     assert {p.suffix for p in (tmp_path / "in").iterdir()} == {".tlog", ".xml"}
 
 
+@pytest.mark.slow
 def test_a_stand_in_answers_by_hand_until_it_is_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gateway.cli", "--estate", str(ROOT), "stand-in", "oms"]
     environment = {"PATH": "", "PYTHONUNBUFFERED": "1"}

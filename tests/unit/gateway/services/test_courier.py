@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.store.driver import open_store
@@ -188,6 +189,20 @@ async def test_server_error_of_one_event_among_good_ones_counts_against_the_even
     assert (await house.desk.show("shop")).dead == 1
 
 
+async def test_receiver_of_a_version_that_is_told_no_more_fails_with_the_reason_and_loses_nothing(house: House) -> None:
+    await house.add("shop")
+    await house.happen(("a", "a.0"), ("b", "b.0"))
+    webhook = await house.webhook("shop")
+    await house.books.webhooks.change(webhook, msgspec.structs.replace(webhook, api_version="2020-01-01"), [])
+    assert await house.deliver("shop") == 0
+    view = await house.desk.show("shop")
+    assert (view.state, view.waiting, view.dead) == ("failing", 2, 0)
+    assert "2020-01-01" in view.reason
+    await house.desk.change("shop", WebhookChange(api_version=HISTORY.versions[0].date))
+    house.now.on(3600)
+    assert await house.deliver("shop") == 2
+
+
 async def test_what_waited_too_long_is_a_dead_letter(house: House) -> None:
     await house.add("shop")
     house.sender.says = lambda name, event: "away"
@@ -280,6 +295,9 @@ async def test_what_cannot_be_a_receiver_is_refused_by_its_place(house: House) -
     bound = house.at_desk(Actor("store-admin", frozenset({"admin:write"}), frozenset({"0001"})))
     with pytest.raises(Forbidden):
         await bound.add(NewWebhook(name="other", url="https://shop.example/"))
+    for forbidden in (bound.test("shop"), bound.remove("shop"), bound.dead("shop", 0, 9), bound.replay("shop", ())):
+        with pytest.raises(Forbidden):
+            await forbidden
     with pytest.raises(NotFound):
         await house.desk.test("nobody")
 

@@ -199,6 +199,7 @@ def mutated(value: Any, chance: random.Random, often: float) -> Any:
     return value
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(0, 2**32), st.sampled_from((0.0, 0.01, 0.05)), st.integers(0, 3))
 @settings(max_examples=800, deadline=None)
 def test_mutated_answers_give_the_same_rows_drift_and_errors(which: int, seed: int, often: float, bytes_: int) -> None:

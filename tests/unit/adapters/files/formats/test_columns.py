@@ -97,8 +97,9 @@ def test_columns_are_found_by_name_and_those_that_nobody_declared_are_told() -> 
     [
         ("A2,two,77,M,", 3, "line.quantity", "a decimal", "'two'"),
         (",2,77,M,", 3, "line.sku", "text", "nothing"),
-        ("A2,1,77,M,x,y,z", 3, "", "order", "7 columns under 5 names"),
-        ('A2,1,77,M,"x"y', 3, "", "order", "expected after"),
+        ("A2,1,77,M,x,y,z", 3, "", "a row that fits its columns", "7 columns under 5 names"),
+        ('A2,1,77,M,"x"y', 3, "", "a row that fits its columns", "expected after"),
+        ("A2,1,77,N,", 3, "", "a row that fits its columns", "another 'CUSTOMER' than line 2, with which it has the key in common"),
     ],
 )
 def test_a_row_that_is_none_sets_its_transaction_aside_with_line_and_column(
@@ -110,6 +111,36 @@ def test_a_row_that_is_none_sets_its_transaction_aside_with_line_and_column(
     assert expected in bad.expected
     assert got in bad.got
     assert units[-1].row == ("78", "G", [("A3", "3", "x")])
+
+
+@pytest.mark.parametrize("spoilt", ["A2,1,77,M,x,y,z", 'A2,1,77,M,"x"y', "A2,1,77,N,"])
+def test_a_bad_row_in_the_middle_sets_all_rows_of_its_transaction_aside_and_no_other(spoilt: str) -> None:
+    units, _ = read(f"SKU,QTY,PO,CUSTOMER,NOTE\nA0,1,76,M,\nA1,2,77,M,\n{spoilt}\nA3,3,77,M,\nA4,3,78,M,\n")
+    assert [u.row and u.row[0] for u in units] == ["76", None, "78"]
+    assert units[1].raw().decode() == f"A1,2,77,M,\n{spoilt}\nA3,3,77,M,\n"
+
+
+@pytest.mark.parametrize("spoilt", ["A2,1,77,M,x,y,z", 'A2,1,77,M,"x"y'])
+def test_a_bad_first_row_takes_the_rest_of_its_own_transaction_with_it(spoilt: str) -> None:
+    units, _ = read(f"SKU,QTY,PO,CUSTOMER,NOTE\nA0,1,76,M,\n{spoilt}\nA3,3,77,M,\nA4,3,78,M,\n")
+    assert [(u.line, u.row and u.row[0]) for u in units] == [(2, "76"), (3, None), (5, "78")]
+
+
+def test_columns_of_a_transaction_may_be_left_empty_after_its_first_row() -> None:
+    units, _ = read("SKU,QTY,PO,CUSTOMER\nA1,2,77,M\nA2,1,77,\n")
+    assert [u.row for u in units] == [("77", "M", [("A1", "2", None), ("A2", "1", None)])]
+
+
+@pytest.mark.parametrize(
+    ("end", "cut"), [("A2,1", True), ('A2,1,77,M,"x', True), ("A2,1\n", False), ("A2,1,77,M,", False), ("A2,1,77,M,x", False)]
+)
+def test_a_table_that_ends_within_a_row_is_incomplete(end: str, cut: bool) -> None:
+    raw = f"SKU,QTY,PO,CUSTOMER,NOTE\nA1,2,77,M,\n{end}"
+    for encoding in ("utf-8", "utf-16"):
+        _, ending = read(raw.encode(encoding), LAYOUT.replace("columns ", 'incomplete  = "refuse_file"\ncolumns ', 1))
+        assert ending.reasons == (["the file ends within a row: it is cut off, or still being written"] if cut else [])
+    _, ending = read(raw, LAYOUT.replace("columns ", 'incomplete  = "book_complete"\ncolumns ', 1))
+    assert len(ending.findings) == cut
 
 
 @pytest.mark.parametrize(

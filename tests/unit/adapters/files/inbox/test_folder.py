@@ -1,13 +1,17 @@
 import os
 import re
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePath
 
 import msgspec
 import pytest
 
 from adapters.files.inbox.folder import Folders
 from adapters.files.inbox.incoming import Arrived, Inbox
-from adapters.files.inbox.storage import Changed
+from adapters.files.inbox.storage import Changed, Stamp
 from adapters.files.spec import FeedOptions, options
 
 PATTERN = re.compile(r"S_(?P<store>\d{4})_(?P<business_date>\d{8})\.txt")
@@ -149,6 +153,113 @@ def test_to_another_device_a_file_is_copied_whole_and_only_then_removed(tmp_path
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         folder.rmdir()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another device, where there is one."""
+    shared = Path("/dev/shm")  # the one other file system that is always there
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("kept", ["archive", "quarantine"])
+def test_a_copy_on_another_device_whose_source_a_dead_worker_left_is_not_copied_again(
+    tmp_path: Path, clock: Clock, elsewhere: Path, kept: str
+) -> None:
+    inbox = box(tmp_path, clock, complete="renamed", **{kept: str(elsewhere)})
+    drop(inbox, body=b"one")
+    (found,) = swept(inbox)
+
+    def put_away() -> PurePath | None:
+        return inbox.archive(found, "0001", "2026-03-11") if kept == "archive" else inbox.quarantine(found, "cut off")
+
+    before = put_away()
+    found.path.write_bytes(b"one")
+    os.utime(found.path, ns=(found.stamp[3], found.stamp[3]))
+    (found,) = swept(inbox)
+    if found.path.stat().st_dev == elsewhere.stat().st_dev:
+        assert put_away() != before  # a rename leaves no source: this is another file
+        return
+    assert put_away() == before
+    assert not found.path.exists()
+    assert [p.name for p in sorted(elsewhere.rglob("*.*"))] == [NAME, *([f"{NAME}.reason.txt"] if kept == "quarantine" else [])]
+
+
+def test_the_same_file_sent_again_is_kept_beside_the_first_on_another_device_too(tmp_path: Path, clock: Clock, elsewhere: Path) -> None:
+    inbox = box(tmp_path, clock, complete="renamed", archive=str(elsewhere))
+    kept = []
+    for seconds in (1_000, 2_000):
+        os.utime(drop(inbox, body=b"one"), (seconds, seconds))
+        (found,) = swept(inbox)
+        kept.append(inbox.archive(found, "0001", "2026-03-11"))
+    assert len(set(kept)) == 2
+
+
+def test_of_many_workers_that_copy_one_file_at_once_one_copy_is_left_whole(tmp_path: Path, elsewhere: Path) -> None:
+    path, target, storage = tmp_path / NAME, elsewhere / NAME, Folders()
+    for n in range(20):
+        path.write_bytes(b"z" * 300_000)
+        stamp = storage.status(path).stamp
+
+        def copy(stamp: Stamp = stamp) -> None:
+            with suppress(FileNotFoundError):
+                storage.across(path, target, stamp)
+
+        with ThreadPoolExecutor(6) as workers:
+            for done in [workers.submit(copy) for _ in range(6)]:
+                done.result()
+        assert [p.name for p in elsewhere.iterdir()] == [NAME], n
+        assert target.read_bytes() == b"z" * 300_000
+        assert not path.exists()
+        target.unlink()
+
+
+def test_a_file_of_the_same_name_that_came_while_the_first_was_copied_stays(tmp_path: Path, elsewhere: Path) -> None:
+    path, target, storage = tmp_path / NAME, elsewhere / NAME, Folders()
+    path.write_bytes(b"one")
+    stamp = storage.status(path).stamp
+    target.write_bytes(b"one")  # the copy stands; its source is to be removed next
+    path.unlink()
+    path.write_bytes(b"the next")
+    storage.across(path, target, stamp)
+    assert path.read_bytes() == b"the next"
+
+
+def test_what_a_worker_that_died_while_copying_has_left_goes_with_the_next(tmp_path: Path, elsewhere: Path) -> None:
+    path, target, storage = tmp_path / NAME, elsewhere / NAME, Folders()
+    for begun in (True, False):
+        path.write_bytes(b"one")
+        (elsewhere / f".{NAME}.0123.part").write_bytes(b"o")
+        if begun:
+            target.write_bytes(b"one")
+        storage.across(path, target, storage.status(path).stamp)
+        assert [p.name for p in elsewhere.iterdir()] == [NAME]
+        assert not path.exists()
+        target.unlink()
+
+
+def test_a_reason_stays_with_the_file_that_another_worker_has_set_aside(tmp_path: Path, clock: Clock) -> None:
+    class Late(Folders):
+        """Another worker is first, every time."""
+
+        def move(self, path: PurePath, target: PurePath, stamp: Stamp) -> None:
+            super().move(path, target, stamp)
+            super().move(path, target, stamp)
+
+    inbox = box(tmp_path, clock, complete="renamed")
+    inbox.storage = Late()
+    drop(inbox)
+    (found,) = swept(inbox)
+    assert inbox.quarantine(found, "cut off") is None
+    assert {p.name for p in (tmp_path / "quarantine").iterdir()} == {NAME, f"{NAME}.reason.txt"}
+
+
+def test_what_could_not_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        Folders().write(tmp_path / "taken", b"reason")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
 def test_an_oversize_file_is_known_without_being_read_whole(tmp_path: Path, clock: Clock) -> None:

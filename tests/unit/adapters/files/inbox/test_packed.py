@@ -173,6 +173,19 @@ def test_encrypted_links_and_other_methods_are_refused_with_the_reason() -> None
     assert "packed by method 14; stored and deflated ones are read" in refused(zipped(("S_0001.txt", b"a\n"), method=zipfile.ZIP_LZMA))
 
 
+@pytest.mark.parametrize("start", [0, 4, 6])
+def test_name_with_a_nul_in_it_is_refused_whatever_is_before_it(start: int) -> None:
+    name = b"S_002/2.txt/"
+    body = zipped((name.decode(), b""), ("S_0001.txt", b"a\n"))
+    assert "path out of it" in refused(body.replace(name, name[:start] + b"\0" + name[start + 1 :]))
+
+
+def test_folder_with_a_content_is_not_passed_over() -> None:
+    body = bytearray(zipped(("folder/", b""), ("S_0001.txt", b"a\n")))
+    body[body.index(b"PK\x01\x02") + 24] = 5
+    assert "not named as this feed's files are" in refused(bytes(body))
+
+
 def test_one_name_twice_and_nothing_at_all_are_refused() -> None:
     with pytest.warns(UserWarning, match="Duplicate"):
         twice = zipped(("S_0001.txt", b"a\n"), ("S_0001.txt", b"b\n"))
