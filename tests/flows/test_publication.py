@@ -172,7 +172,7 @@ async def test_worker_that_dies_at_any_step_of_writing_leaves_one_file_of_the_sa
             left = [step]
             told._outlet = Dying(outlet, left, ("hide", "publish"))
             steps = Dying(books.dispatches, left, ("draft", "body", "stage", "written"))
-            told._books = type("Books", (), {"__getattr__": lambda _, n: getattr(books, n), "dispatches": steps})()  # type: ignore[assignment]
+            told._books = type("Books", (), {"__getattr__": lambda _, n: getattr(books, n), "dispatches": steps})()  # type: ignore[assignment]  # it stands in for the books
             try:
                 await told.round()
             except Died:
