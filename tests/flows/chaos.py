@@ -196,12 +196,21 @@ class Trade:
         self._carried = 0
 
     async def write(self, pause: float, stop: asyncio.Event) -> None:
+        """Until `stop`; then what waits for files to be settled still comes, if that takes no more than half a minute."""
         while not stop.is_set():
             self._day()
-            for _ in range(min(len(self._later), 5)):
-                self._sequel(*self._later.popleft())
+            self._sequels(5)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), self._chance.uniform(0, 2 * pause))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while self._later:
+                    self._sequels(100)
+                    await asyncio.sleep(0.2)
+
+    def _sequels(self, most: int) -> None:
+        for _ in range(min(len(self._later), most)):
+            self._sequel(*self._later.popleft())
 
     def _day(self) -> None:
         store, chance = self._chance.choice(self._stores), self._chance
