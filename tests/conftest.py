@@ -157,3 +157,11 @@ def amqp_url(scratch: Path) -> Iterator[str]:
 def chromium_path() -> Path:
     """The browser for Playwright's `executable_path`; start it with `tests.servers.chromium.ARGS`."""
     return chromium.path()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured, whichever worker ran them."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(str(value))

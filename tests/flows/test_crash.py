@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -327,23 +327,22 @@ async def proof(estate: Path, inbox: Path, amqp: str, stores: Stores, scratch: P
             await found.heard.close()
 
 
-def report(engine: str, points: Counter[str], capsys: pytest.CaptureFixture[str]) -> None:
+def figures(engine: str, points: Counter[str]) -> str:
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(points.items()))
-    with capsys.disabled():
-        sys.stdout.write(f"\ncrash points on {engine}: {points.total()} ({kinds})\n")
+    return f"crash points on {engine}: {points.total()} ({kinds})"
 
 
 @pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.timeout(900)
 async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
-    estate: Path, inbox: Path, amqp_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], deep: bool
+    estate: Path, inbox: Path, amqp_url: str, tmp_path: Path, record_property: Callable[[str, object], None], deep: bool
 ) -> None:
     """Before every call of the worker itself; in a nightly run also before every change that SQLite makes to its files."""
     async with sqlite_stores(tmp_path) as stores, proof(estate, inbox, amqp_url, stores, tmp_path) as proven:
         points = await proven.holds()
         inside = await proven.holds(database=True) if deep else Counter[str]()
-    report("SQLite", points + inside, capsys)
+    record_property("figures", figures("SQLite", points + inside))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "store", "network"}
 
 
@@ -351,10 +350,16 @@ async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books
 @pytest.mark.server
 @pytest.mark.timeout(900)
 async def test_on_postgresql_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
-    estate: Path, inbox: Path, amqp_url: str, fresh_postgres_dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], deep: bool
+    estate: Path,
+    inbox: Path,
+    amqp_url: str,
+    fresh_postgres_dsn: str,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
+    deep: bool,
 ) -> None:
     """Before every call in a nightly run, before every fourth in a usual one: a usual run has to end."""
     async with postgres_stores(fresh_postgres_dsn) as stores, proof(estate, inbox, amqp_url, stores, tmp_path) as proven:
         points = await proven.holds(every=1 if deep else 4)
-    report("PostgreSQL", points, capsys)
+    record_property("figures", figures("PostgreSQL", points))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "network"}

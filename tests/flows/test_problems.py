@@ -86,6 +86,12 @@ async def key_again(live: Live) -> httpx.Response:
     return await post(live, "/admin/clients", body, key="add", who="operator")
 
 
+async def secret_again(live: Live) -> httpx.Response:
+    body = {"name": "listener", "url": "https://receiver.example/events", "types": ["io.tillgate.sale."]}
+    assert (await post(live, "/admin/webhooks", body, key="listen", who="operator")).status_code == 201
+    return await post(live, "/admin/webhooks", body, key="listen", who="operator")
+
+
 async def held_by_an_order(live: Live) -> httpx.Response:
     order = (await post(live, "/orders", draft())).json()["id"]
     assert (await post(live, "/reservations", hold("ordered", type="order", id=order))).status_code == 201
@@ -204,6 +210,7 @@ CALLERS: dict[str, Provoke] = {
     "request_too_slow": lambda live: raw(live, b"GET /locations HTTP/1.1\r\nHo", pause=0.5),
     "insufficient_stock": lambda live: post(live, "/orders", draft("900000")),
     "key_shown_once": key_again,
+    "secret_shown_once": secret_again,
     "request_in_progress": while_running,
     "state_conflict": held_by_an_order,
     "precondition_failed": from_an_old_version,
