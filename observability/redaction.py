@@ -78,6 +78,6 @@ def redacted(value: Any, key: str = "", depth: int = 0) -> Any:
 
 
 def _mask_card(found: re.Match[str]) -> str:
-    digits = [int(c) for c in found[0] if c.isdigit()]
+    digits = [int(c) for c in found[0] if c.isdecimal()]
     doubled = [sum(divmod(2 * d, 10)) if i % 2 else d for i, d in enumerate(reversed(digits))]
     return MASK if sum(doubled) % 10 == 0 else found[0]

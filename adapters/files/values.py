@@ -249,7 +249,7 @@ def _either(ways: Sequence[Callable[[str], Any]]) -> Callable[[str], Any]:
 
 
 def _compact(raw: str) -> datetime:
-    if len(raw) != 14 or not raw.isdigit():
+    if len(raw) != 14 or not (raw.isascii() and raw.isdigit()):
         raise ValueError
     return datetime.fromisoformat(f"{raw[:8]}T{raw[8:]}")
 

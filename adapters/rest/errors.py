@@ -95,7 +95,7 @@ def member(document: Any, path: str) -> Any:
         if isinstance(document, dict) and path in document:
             return document[path]
         name, _, path = path.partition(".")
-        if isinstance(document, list) and name.isdigit() and int(name[:9]) < len(document):
+        if isinstance(document, list) and name.isdecimal() and int(name[:9]) < len(document):
             document = document[int(name[:9])]
         elif isinstance(document, dict):
             document = document.get(name)

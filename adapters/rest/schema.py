@@ -96,7 +96,7 @@ class Schemas:
             raise LookupError("is no path from the document's root (#/…)")
         for token in pointer.split("/")[1:]:
             key = unquote(token).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, list) and key.isdigit() and int(key[:9]) < len(found):
+            if isinstance(found, list) and key.isdecimal() and int(key[:9]) < len(found):
                 found = found[int(key)]
             elif isinstance(found, dict) and key in found:
                 found = found[key]

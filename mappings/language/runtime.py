@@ -514,7 +514,7 @@ def overpunch(value: str) -> str:
     """Signed digit of COBOL: the last character holds digit and sign."""
     found = value.strip(BLANKS)
     if not found or found[-1] not in _OVERPUNCH:
-        if found.isdigit():
+        if found.isascii() and found.isdigit():
             return found
         raise Bad("digits with an over-punched last one", value)
     digit, sign = _OVERPUNCH[found[-1]]

@@ -296,7 +296,7 @@ def _code(value: Any) -> int:
             return NO_STATUS
         if word in ("OK", "SUCCESS", "TRUE"):
             return GOOD
-        if not word.lstrip("-").isdigit():
+        if not word.removeprefix("-").isdecimal():
             return FAILED if word in ("ERROR", "FAILED", "FAILURE", "FALSE", "EXCEPTION", "TIMEOUT") else NO_STATUS
         value = int(word[:9])
     if isinstance(value, float):
@@ -315,7 +315,7 @@ def _said(attributes: dict[str, Any], events: Iterable[_Event]) -> int:
     for key in _CODES:
         if (value := attributes.get(key)) not in (None, ""):
             text = str(value)
-            if text.isdigit():
+            if text.isdecimal():
                 number = int(text[:9])
                 return FAILED if number >= 500 or (0 < number < 100 and "grpc" in key) else GOOD
     return NO_STATUS
@@ -355,7 +355,11 @@ def moment(text: str) -> int:
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
         whole = int(found.replace(microsecond=0).timestamp())
         return whole * 1_000_000_000 + found.microsecond * 1_000
-    return int(text) * NANOSECONDS[unit_of(number)] if text.strip().lstrip("-").isdigit() else int(number * NANOSECONDS[unit_of(number)])
+    return (
+        int(text) * NANOSECONDS[unit_of(number)]
+        if text.strip().removeprefix("-").isdecimal()
+        else int(number * NANOSECONDS[unit_of(number)])
+    )
 
 
 def unit_of(moment: float) -> Unit:

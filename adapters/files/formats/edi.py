@@ -439,7 +439,7 @@ class EdiParser:
         control = last.control
         for at, expected, said in ((control.counts, str(count), f"{count} {what}"), (control.repeats, last.reference, last.reference)):
             stated = elements[at].strip() if at < len(elements) else ""
-            if stated != expected and not (stated.isdigit() and expected.isdigit() and int(stated[-18:]) == int(expected[-18:])):
+            if stated != expected and not (stated.isdecimal() and expected.isdecimal() and int(stated[-18:]) == int(expected[-18:])):
                 place = self._plan.numbered(tag, str(at))
                 if control.level == MESSAGE and self._strict and self._held is not None and self._plan.top is self._plan.transaction:
                     whole = (

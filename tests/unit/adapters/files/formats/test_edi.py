@@ -212,6 +212,7 @@ def test_a_loop_that_is_not_declared_keeps_what_stands_below_it() -> None:
         (order("BEG*00*SA*4711", "PO1*1*2*EA", "CTT*7"), "CTT.lines", "1 (CTT states another number of lines)", "7"),
         (order("BEG*00*SA*4711", "PO1*1*2*EA", "CTT*1*9"), "CTT.hash", "2 (CTT states another sum of quantities)", "9"),
         (order("BEG*00*SA*4711", "PO1*1*2*EA", count=9), "SE (segment 6, SE01)", "the number of segments, 4 segments", "'9'"),
+        ([*GOOD[:-1], "SE*8*000³"], "SE (segment 10, SE02)", "the reference of ST, 0001", "'000³'"),
         ([*GOOD[:-1], "SE*8*0009"], "SE (segment 10, SE02)", "the reference of ST, 0001", "'0009'"),
         (order("BEG*00*SA*47\x0011", "PO1*1*2*EA"), "BEG.BEG03 (segment 4, 2 of message 0001)", "printable text", "control character 0x00"),
         (order("BEG*00*SA*4711", *["PO1*1*2*EA"] * 80), "(segment 63, 61 of message 0001)", "at most 60 segments", "more"),
