@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from contracts.canonical.base import Noun
 from contracts.canonical.file import FileFinding, QuarantinedFile
+from contracts.canonical.incident import IncidentNotice
 from contracts.canonical.inventory import InventoryChange
 from contracts.canonical.order import Order
 from contracts.canonical.reservation import Reservation
@@ -26,6 +27,9 @@ EventType = Literal[
     "io.tillgate.reservation.state_changed.v1",
     "io.tillgate.file.quarantined.v1",
     "io.tillgate.file.finding.v1",
+    "io.tillgate.incident.opened.v1",
+    "io.tillgate.incident.updated.v1",
+    "io.tillgate.incident.recovered.v1",
 ]
 
 DATA: Mapping[str, type[Noun]] = {
@@ -36,6 +40,9 @@ DATA: Mapping[str, type[Noun]] = {
     "io.tillgate.reservation.state_changed.v1": Reservation,
     "io.tillgate.file.quarantined.v1": QuarantinedFile,
     "io.tillgate.file.finding.v1": FileFinding,
+    "io.tillgate.incident.opened.v1": IncidentNotice,
+    "io.tillgate.incident.updated.v1": IncidentNotice,
+    "io.tillgate.incident.recovered.v1": IncidentNotice,
 }
 """What each type of event carries."""
 

@@ -11,6 +11,7 @@ from adapters.store.books.dispatch import Dispatches
 from adapters.store.books.file import Files
 from adapters.store.books.finding import Findings
 from adapters.store.books.idempotency import Idempotency
+from adapters.store.books.incident import Incidents
 from adapters.store.books.lease import Leases
 from adapters.store.books.meta import MetaBook
 from adapters.store.books.order import Orders
@@ -32,6 +33,7 @@ from contracts.books import (
     FileBook,
     FindingBook,
     IdempotencyBook,
+    IncidentBook,
     LeaseBook,
     Meta,
     OrderBook,
@@ -64,6 +66,7 @@ class Store:
         self.findings: FindingBook = Findings(engine, options.source)
         self.quarantine: QuarantineBook = Quarantine(engine)
         self.dispatches: DispatchBook = Dispatches(engine)
+        self.incidents: IncidentBook = Incidents(engine, options.source)
         self.orders: OrderBook = Orders(engine)
         self.outbox: Outbox = self._outbox
         self.webhooks: WebhookBook = Webhooks(engine, self._outbox)

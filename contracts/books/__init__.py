@@ -25,6 +25,7 @@ from contracts.books.files import (
 )
 from contracts.books.findings import Arrival, Finding, FindingBook
 from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
+from contracts.books.incidents import IncidentBook, IncidentRecord, Label, Said, StoredTrace
 from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
 from contracts.books.outbox import Outbox, OutboxRow
 from contracts.books.reservations import ReservationBook, require_version
@@ -59,7 +60,10 @@ __all__ = [
     "Finding",
     "FindingBook",
     "IdempotencyBook",
+    "IncidentBook",
+    "IncidentRecord",
     "KeyRecord",
+    "Label",
     "LeaseBook",
     "Meta",
     "OrderBook",
@@ -74,12 +78,14 @@ __all__ = [
     "Refusal",
     "ReservationBook",
     "Reviewed",
+    "Said",
     "SaleBatch",
     "SaleBook",
     "SessionBook",
     "StepRecord",
     "StepState",
     "StoredAnswer",
+    "StoredTrace",
     "UsageBook",
     "Used",
     "Verdict",
@@ -105,6 +111,7 @@ class Books(Protocol):
     findings: FindingBook
     quarantine: QuarantineBook
     dispatches: DispatchBook
+    incidents: IncidentBook
     orders: OrderBook
     outbox: Outbox
     webhooks: WebhookBook

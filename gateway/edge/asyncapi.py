@@ -40,6 +40,14 @@ TOLD: dict[EventType, Told] = {
         "A file is late, missing, early, out of order or came again, or numbers of a till's transactions are left out; or that is over.",
         "feed/store/business date, feed/store/file numbers, or store/workstation/business date",
     ),
+    "io.tillgate.incident.opened.v1": Told(
+        "Something is broken: what, since when, for whom, how sure that is, and whom to call.", "the incident's id"
+    ),
+    "io.tillgate.incident.updated.v1": Told(
+        "More is known of an incident: another suspect, another scope, more or less sure; or it is a part of another one.",
+        "the incident's id",
+    ),
+    "io.tillgate.incident.recovered.v1": Told("An incident is over.", "the incident's id"),
 }
 
 _DESCRIPTION = f"""Everything the gateway announces, as CloudEvents 1.0.2 in structured JSON.
