@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from contracts.books import AuditEntry
+from contracts.books import AuditEntry, DispatchState, Refusal
 from contracts.canonical.answers import Cursor
 from contracts.canonical.base import Instant, Key, LocationId, Noun
 
@@ -358,4 +358,51 @@ class Booking(Noun, frozen=True, kw_only=True):
 
 class Dismissal(Noun, frozen=True, kw_only=True):
     version: RecordVersion
+    reason: Reason
+
+
+# ---- files for the tills
+
+DispatchNumber = Annotated[int, Meta(ge=1)]
+
+
+class DispatchView(Noun, frozen=True, kw_only=True):
+    """`drafted`: about to be written; `written`: it lies where the tills look; `overdue`: nobody answered in time. The others end it."""
+
+    feed: Annotated[str, Meta(examples=["pos.prices"])]
+    store: str
+    number: DispatchNumber
+    name: str
+    digest: str
+    size: Count
+    items: Annotated[int, Meta(ge=0, description="Articles in it")]
+    state: DispatchState
+    drafted_at: Instant
+    written_at: Instant | None = None
+    ended_at: Instant | None = None
+    reason: str = ""
+    refused: tuple[Refusal, ...] = ()
+
+
+class Dispatches(Noun, frozen=True, kw_only=True):
+    """Newest first."""
+
+    items: tuple[DispatchView, ...]
+
+
+class DispatchesParameters(Noun, frozen=True, kw_only=True):
+    feed: Word | None = None
+    store: LocationId | None = None
+    state: DispatchState | None = None
+    cursor: Cursor | None = None
+    limit: PageLimit = 50
+
+
+class DispatchContent(Noun, frozen=True, kw_only=True):
+    name: str
+    digest: str
+    content: Annotated[str, Meta(description="Its bytes in base64 (RFC 4648 §4)")]
+
+
+class DispatchEnd(Noun, frozen=True, kw_only=True):
     reason: Reason

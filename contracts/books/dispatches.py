@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -110,11 +110,11 @@ class DispatchBook(Protocol):
         limit: int,
         *,
         feed: str | None = None,
-        store: str | None = None,
+        stores: Collection[str] = (),
         state: DispatchState | None = None,
-        before: datetime | None = None,
+        before: tuple[datetime, str, str] | None = None,
     ) -> Sequence[Dispatch]:
-        """Newest first; `before`: drafted before that moment."""
+        """Newest first. `stores` empty: all; `before`: when a file was drafted, its feed and store, behind which to go on."""
         ...
 
     async def purge(self, before: datetime) -> int:

@@ -20,7 +20,20 @@ class QuarantinedFile(Noun, frozen=True, kw_only=True):
     reason: str
 
 
-FindingKind = Literal["file_late", "file_missing", "file_early", "file_gap", "file_out_of_order", "file_again", "sequence_gap"]
+FindingKind = Literal[
+    "file_late",
+    "file_missing",
+    "file_early",
+    "file_gap",
+    "file_out_of_order",
+    "file_again",
+    "file_refused",
+    "file_unanswered",
+    "sequence_gap",
+    "day_far",
+    "day_closed",
+    "day_reopened",
+]
 FindingState = Literal["open", "noted", "closed"]
 
 

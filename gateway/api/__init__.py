@@ -1,6 +1,20 @@
 """The routes, one file per resource. Handlers know only the newest shape and only services."""
 
-from gateway.api import clients, customers, files, inventory, locations, orders, prices, products, reservations, sales, versions, webhooks
+from gateway.api import (
+    clients,
+    customers,
+    dispatches,
+    files,
+    inventory,
+    locations,
+    orders,
+    prices,
+    products,
+    reservations,
+    sales,
+    versions,
+    webhooks,
+)
 from gateway.edge.endpoint import AnyEndpoint
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -14,7 +28,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *sales.ENDPOINTS,
 )
 
-ADMIN: tuple[AnyEndpoint, ...] = (*clients.ENDPOINTS, *files.ENDPOINTS, *versions.ENDPOINTS, *webhooks.ENDPOINTS)
+ADMIN: tuple[AnyEndpoint, ...] = (*clients.ENDPOINTS, *files.ENDPOINTS, *dispatches.ENDPOINTS, *versions.ENDPOINTS, *webhooks.ENDPOINTS)
 """For operators, behind the same door, with a published contract of their own."""
 
 __all__ = ["ADMIN", "ENDPOINTS"]

@@ -17,6 +17,8 @@ from contracts.admin import (
     Booking,
     ClientChange,
     Dismissal,
+    DispatchEnd,
+    DispatchesParameters,
     Edit,
     FileRetry,
     FilesParameters,
@@ -33,6 +35,8 @@ from gateway.edge import problems, reading
 from gateway.edge.peer import certificate_of
 from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
 from gateway.services.clients import Actor, Desk
+from gateway.services.dispatches import DispatchDesk, DispatchKey
+from gateway.services.dispatches import cursor_behind as cursor_behind_dispatch
 from gateway.services.intake.review import FileDesk
 from gateway.services.overview import Overview
 from gateway.services.services import AdoptionReader, AuditReader
@@ -76,11 +80,13 @@ class Console:
     channels: tuple[str, ...]
     secure: bool
     files: Callable[[Actor], FileDesk]
+    dispatches: Callable[[Actor], DispatchDesk]
     feeds: tuple[str, ...] = ()
 
     def routes(self) -> list[HTTPRouteHandler]:
         base = pages.BASE
         client, file, record = base + "/clients/{name:str}", base + "/files/{digest:str}", base + "/records/{id:int}"
+        dispatch = base + "/dispatches/{feed:str}/{store:str}/{number:int}"
         return [
             self._page(base, self._systems),
             self._page(f"{base}/systems", self._systems),
@@ -90,6 +96,8 @@ class Console:
             self._page(file, self._file),
             self._page(f"{base}/records", self._records),
             self._page(record, self._record),
+            self._page(f"{base}/dispatches", self._dispatches),
+            self._page(dispatch, self._dispatch),
             self._page(f"{base}/orders", self._orders),
             self._page(f"{base}/clients", self._clients),
             self._page(client, self._client),
@@ -100,6 +108,8 @@ class Console:
             self._action(client + "/keys/{prefix:str}/end", self._end_key, WRITE),
             self._action(f"{file}/retry", self._retry, WRITE),
             self._action(f"{file}/give-up", self._give_up, WRITE),
+            self._action(f"{dispatch}/resend", self._resend, WRITE),
+            self._action(f"{dispatch}/give-up", self._give_up_dispatch, WRITE),
             self._action(f"{record}/edit", self._edit, WRITE, _TEXT_BYTES),
             self._action(f"{record}/restore", self._restore, WRITE),
             self._action(f"{record}/book", self._book, WRITE),
@@ -160,9 +170,18 @@ class Console:
     async def _record(self, request: WebRequest, viewer: Viewer) -> str:
         return pages.render_record(await self._files_of(viewer).record(request.path_params["id"]), viewer=viewer)
 
+    async def _dispatches(self, request: WebRequest, viewer: Viewer) -> str:
+        asked = {k: request.query_params.get(k, "").strip()[:100] for k in ("state", "feed", "store")}
+        wanted = {k: v for k, v in {**asked, "cursor": request.query_params.get("cursor", "")[:200]}.items() if v}
+        found = await self.dispatches(_actor(viewer)).list(_wanted({**wanted, "limit": _PAGE}, DispatchesParameters))
+        older = cursor_behind_dispatch(found[-1]) if len(found) == _PAGE else ""
+        return pages.render_dispatches(found, chosen=FileFilter(**asked), older=older, viewer=viewer)
+
+    async def _dispatch(self, request: WebRequest, viewer: Viewer) -> str:
+        return pages.render_dispatch(await self.dispatches(_actor(viewer)).show(_dispatch_key(request)), viewer=viewer)
+
     def _files_of(self, who: Viewer | Session) -> FileDesk:
-        name = who.name if isinstance(who, Viewer) else who.client
-        return self.files(Actor(name, who.scopes, who.stores))
+        return self.files(_actor(who))
 
     async def _orders(self, request: WebRequest, viewer: Viewer) -> str:
         return pages.render_orders(await self.overview.orders(), viewer=viewer)
@@ -206,6 +225,16 @@ class Console:
     async def _give_up(self, request: WebRequest, session: Session, form: Form) -> str:
         wanted = GivingUp(reason=form.get("reason", ""), fence=_number(form, "fence"))
         return f"{pages.BASE}/files/{(await self._files_of(session).give_up(request.path_params['digest'][:100], wanted)).digest}"
+
+    async def _resend(self, request: WebRequest, session: Session, form: Form) -> str:
+        key = _dispatch_key(request)
+        await self.dispatches(_actor(session)).resend(key)
+        return _of_dispatch(key)
+
+    async def _give_up_dispatch(self, request: WebRequest, session: Session, form: Form) -> str:
+        key = _dispatch_key(request)
+        await self.dispatches(_actor(session)).give_up(key, DispatchEnd(reason=form.get("reason", "")))
+        return _of_dispatch(key)
 
     async def _edit(self, request: WebRequest, session: Session, form: Form) -> str:
         return await self._edited(request, session, Edit(version=_number(form, "version"), text=form.get("text", "")))
@@ -339,6 +368,22 @@ def _name(request: WebRequest) -> str:
 
 def _of(client: str) -> str:
     return f"{pages.BASE}/clients/{quote(client, safe='')}"
+
+
+def _actor(who: Viewer | Session) -> Actor:
+    return Actor(who.name if isinstance(who, Viewer) else who.client, who.scopes, who.stores)
+
+
+def _dispatch_key(request: WebRequest) -> DispatchKey:
+    """Raises NotFound."""
+    feed, store, number = (request.path_params[name] for name in ("feed", "store", "number"))
+    if not 0 < number < 2**63:
+        raise NotFound(what="file", key=f"{feed}/{store}/{number}"[:80])
+    return DispatchKey(feed[:100], store[:100], number)
+
+
+def _of_dispatch(key: DispatchKey) -> str:
+    return f"{pages.BASE}/dispatches/{quote(str(key))}"
 
 
 def _peer(request: WebRequest) -> str:

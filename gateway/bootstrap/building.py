@@ -37,6 +37,7 @@ from gateway.edge.sessions import Sessions
 from gateway.estate import brown_outs
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
+from gateway.services.dispatches import DispatchReview
 from gateway.services.intake.intake import Intake
 from gateway.services.intake.retention import Retention
 from gateway.services.intake.review import Review, Sources
@@ -138,6 +139,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             books=base.books,
             desk=lambda actor: client_desk(base.books.clients, base.secret, estate, actor, base.now),
             files=lambda actor: Review(base.books, given(sources), actor, base.now),
+            dispatches=lambda actor: DispatchReview(base.books, actor, base.now),
             webhooks=lambda actor: webhook_desk(base.books, base.secret, base.webhooks, base.source, actor, base.now),
             audit=base.audit,
             adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
@@ -255,7 +257,16 @@ def _application(
     sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)
     secure = estate.edge.https or estate.edge.tls is not None
     console = console_pages.Console(
-        overview, sessions, services.desk, services.audit, services.adoption, tuple(estate.channel), secure, services.files, _feeds(checked)
+        overview,
+        sessions,
+        services.desk,
+        services.audit,
+        services.adoption,
+        tuple(estate.channel),
+        secure,
+        services.files,
+        services.dispatches,
+        _feeds(checked),
     )
     return application(
         (*ENDPOINTS, *ADMIN),

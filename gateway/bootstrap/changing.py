@@ -115,6 +115,7 @@ class _Studied:
         self.name = key.partition(".")[0]
         self.system = checked.estate.system[self.name]
         self.path = _contract_path(checked, key)
+        self.outbound = key in checked.estate.operation and checked.estate.operation[key].mode == "outbound"
         self.study = Study(key, self.path)
         self.removed = ""
         self._copy()
@@ -206,14 +207,14 @@ class _Studied:
         """With the system's options; without them when it is the options that name what is not there any more."""
         file, options = self.scratch / self.path, self.checked.options[self.name]
         try:
-            return load_contract(self.name, self.system, file, options)
+            return load_contract(self.name, self.system, file, options, outbound=self.outbound)
         except Findings as exc:
             _, source, _ = estates.examine(self.scratch)
             about = [at_home(f, self.name, options, source) for f in exc.findings]
             chosen = {f: v for f in options.__struct_fields__ if isinstance(v := getattr(options, f), str)}  # which service, port, binding
             plain: Any = type(options)(**chosen) if self.system.protocol == "soap" else options
             try:
-                found = load_contract(self.name, self.system, file, plain)
+                found = load_contract(self.name, self.system, file, plain, outbound=self.outbound)
             except Findings:
                 here = f"{self.scratch}/"
                 raise Findings(findings=tuple(replace(f, file=f.file.removeprefix(here)) for f in exc.findings)) from None

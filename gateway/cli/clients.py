@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from gateway.estate import CHANNELS, read
 from gateway.services.clients import Actor, Desk
 from observability.logs import configure
 
+D = TypeVar("D")
 T = TypeVar("T")
 K = TypeVar("K", bound=msgspec.Struct)
 
@@ -90,13 +91,30 @@ def _of(name: str) -> str:
 
 
 @asynccontextmanager
-async def _desk(settings: Settings, url: str | None, key: str | None) -> AsyncIterator[Desk]:
-    if url:
-        yield Gateway(settings, url, needed(key))
-        return
+async def _in_books(settings: Settings, actor: Actor) -> AsyncIterator[Desk]:
     estate, _ = read(settings.estate)
     async with open_books(settings.estate, settings.books) as books:
-        yield client_desk(books.clients, await pepper(books), estate, Actor(f"command line: {who()}"))
+        yield client_desk(books.clients, await pepper(books), estate, actor)
+
+
+def at_desk(
+    settings: Settings,
+    url: str | None,
+    key: str | None,
+    through_gateway: Callable[[Gateway], D],
+    in_books: Callable[[Settings, Actor], AbstractAsyncContextManager[D]],
+    job: Callable[[D], Awaitable[T]],
+) -> T:
+    """Does the job at a running gateway where one is named, else in the books at hand."""
+    configure(level="warning")  # what was done is in the audit log
+
+    async def run() -> T:
+        if url:
+            return await job(through_gateway(Gateway(settings, url, needed(key))))
+        async with in_books(settings, Actor(f"command line: {who()}")) as desk:
+            return await job(desk)
+
+    return asyncio.run(run())
 
 
 def needed(key: str | None) -> str:
@@ -113,13 +131,7 @@ def through(command: Any) -> Any:
 
 
 def _at(settings: Settings, url: str | None, key: str | None, job: Callable[[Desk], Awaitable[T]]) -> T:
-    configure(level="warning")  # what was done is in the audit log
-
-    async def run() -> T:
-        async with _desk(settings, url, key) as desk:
-            return await job(desk)
-
-    return asyncio.run(run())
+    return at_desk(settings, url, key, lambda gateway: gateway, _in_books, job)
 
 
 def _fits(value: str, kind: object, where: str, expected: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar, get_args
 
@@ -15,6 +16,11 @@ import rich_click as click
 from contracts.admin import (
     Booking,
     Dismissal,
+    DispatchContent,
+    DispatchEnd,
+    Dispatches,
+    DispatchesParameters,
+    DispatchView,
     Edit,
     Explanation,
     FileDetail,
@@ -34,19 +40,29 @@ from contracts.admin import (
     RecordView,
     Retried,
 )
-from contracts.books import Dispatch, DispatchState
+from contracts.books import DispatchState
 from gateway.bootstrap import open_books, open_review
-from gateway.cli.clients import Gateway, needed, through
+from gateway.cli.clients import Gateway, at_desk, through
 from gateway.cli.settings import Settings
-from gateway.cli.terminal import printable, who
+from gateway.cli.terminal import printable
 from gateway.services.clients import Actor
 from gateway.services.clock import utc_now
+from gateway.services.dispatches import DispatchDesk, DispatchKey, DispatchReview
 from gateway.services.intake.review import FileDesk
-from gateway.services.trail import entry_of
-from observability.logs import configure
 
 T = TypeVar("T")
 _PAGE = 200
+
+
+async def listed(gateway: Gateway, path: str, wanted: msgspec.Struct, kind: type[Any], limit: int) -> Sequence[Any]:
+    """The first so many of a list, over as many pages as it takes."""
+    query = {name: str(value) for name, value in msgspec.to_builtins(wanted, str_keys=True).items()} | {"limit": str(min(limit, _PAGE))}
+    found: list[Any] = []
+    async for page in gateway.pages(path, query, kind):
+        found += page.items
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 class RunningGateway:
@@ -56,7 +72,7 @@ class RunningGateway:
         self._gateway = gateway
 
     async def list(self, wanted: FilesParameters) -> Sequence[FileView]:
-        return await self._all("/admin/files", wanted, Files, wanted.limit)
+        return await listed(self._gateway, "/admin/files", wanted, Files, wanted.limit)
 
     async def show(self, digest: str) -> FileDetail:
         return await self._gateway.ask("GET", f"/admin/files/{await self._digest(digest)}", FileDetail)
@@ -73,7 +89,7 @@ class RunningGateway:
         return await self._gateway.ask("POST", f"/admin/files/{await self._digest(digest)}/give-up", FileView, wanted)
 
     async def records(self, wanted: RecordsParameters) -> Sequence[RecordView]:
-        return await self._all("/admin/records", wanted, Records, wanted.limit)
+        return await listed(self._gateway, "/admin/records", wanted, Records, wanted.limit)
 
     async def record(self, id: int) -> RecordDetail:
         return await self._gateway.ask("GET", f"/admin/records/{id}", RecordDetail)
@@ -88,16 +104,7 @@ class RunningGateway:
         return await self._gateway.ask("POST", f"/admin/records/{id}/dismiss", RecordView, wanted)
 
     async def findings(self, wanted: FindingsParameters) -> Sequence[FindingView]:
-        return await self._all("/admin/findings", wanted, Findings, wanted.limit)
-
-    async def _all(self, path: str, wanted: msgspec.Struct, kind: type[Any], limit: int) -> Sequence[Any]:
-        query = {name: str(value) for name, value in msgspec.to_builtins(wanted, str_keys=True).items()} | {"limit": str(min(limit, _PAGE))}
-        found: list[Any] = []
-        async for page in self._gateway.pages(path, query, kind):
-            found += page.items
-            if len(found) >= limit:
-                break
-        return found[:limit]
+        return await listed(self._gateway, "/admin/findings", wanted, Findings, wanted.limit)
 
     async def _digest(self, said: str) -> str:
         """A name is looked up first."""
@@ -109,23 +116,11 @@ class RunningGateway:
         return files[0].digest
 
 
-@asynccontextmanager
-async def _desk(settings: Settings, url: str | None, key: str | None) -> AsyncIterator[FileDesk]:
-    if url:
-        yield RunningGateway(Gateway(settings, url, needed(key)))
-        return
-    async with open_review(settings.estate, settings.books, Actor(f"command line: {who()}")) as review:
-        yield review
-
-
 def _at(settings: Settings, url: str | None, key: str | None, job: Callable[[FileDesk], Awaitable[T]]) -> T:
-    configure(level="warning")  # what was done is in the audit log
+    def in_books(at: Settings, actor: Actor) -> AbstractAsyncContextManager[FileDesk]:
+        return open_review(at.estate, at.books, actor)
 
-    async def run() -> T:
-        async with _desk(settings, url, key) as desk:
-            return await job(desk)
-
-    return asyncio.run(run())
+    return at_desk(settings, url, key, RunningGateway, in_books, job)
 
 
 def _said(text: str) -> None:
@@ -252,29 +247,50 @@ def out() -> None:
     """Files for the tills: one at a time for each store, the next when the one before was answered, or by a person's decision."""
 
 
-def _decided(settings: Settings, file: str, what: str, reason: str) -> Dispatch:
-    feed, store, number = _dispatch_key(file)
+class DispatchesThrough:
+    """Fulfils `DispatchDesk` through the admin API of a running gateway. Raises ClickException with its words."""
 
-    async def run() -> Dispatch:
-        async with open_books(settings.estate, settings.books) as books:
-            entry = entry_of(utc_now, f"command line: {who()}", f"dispatch.{what}", file, {"reason": reason} if reason else {})
-            if what == "given_up":
-                return await books.dispatches.give_up(feed, store, number, reason, utc_now(), [entry])
-            return await books.dispatches.resend(feed, store, number, utc_now(), [entry])
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
 
-    configure(level="warning")
-    return asyncio.run(run())
+    async def list(self, wanted: DispatchesParameters) -> Sequence[DispatchView]:
+        return await listed(self._gateway, "/admin/dispatches", wanted, Dispatches, wanted.limit)
+
+    async def show(self, key: DispatchKey) -> DispatchView:
+        return await self._gateway.ask("GET", f"/admin/dispatches/{key}", DispatchView)
+
+    async def content(self, key: DispatchKey) -> DispatchContent:
+        return await self._gateway.ask("GET", f"/admin/dispatches/{key}/content", DispatchContent)
+
+    async def resend(self, key: DispatchKey) -> DispatchView:
+        return await self._gateway.ask("POST", f"/admin/dispatches/{key}/resend", DispatchView)
+
+    async def give_up(self, key: DispatchKey, wanted: DispatchEnd) -> DispatchView:
+        return await self._gateway.ask("POST", f"/admin/dispatches/{key}/give-up", DispatchView, wanted)
 
 
-def _dispatch_key(file: str) -> tuple[str, str, int]:
-    feed, _, rest = file.partition("/")
+@asynccontextmanager
+async def _dispatches_in_books(settings: Settings, actor: Actor) -> AsyncIterator[DispatchDesk]:
+    async with open_books(settings.estate, settings.books) as books:
+        yield DispatchReview(books, actor, utc_now)
+
+
+def _out(settings: Settings, url: str | None, key: str | None, job: Callable[[DispatchDesk], Awaitable[T]]) -> T:
+    return at_desk(settings, url, key, DispatchesThrough, _dispatches_in_books, job)
+
+
+def _parsed(context: click.Context, parameter: click.Parameter, said: str) -> DispatchKey:
+    feed, _, rest = said.partition("/")
     store, _, number = rest.partition("/")
-    if not (feed and store and number.isascii() and number.isdigit() and len(number) < 19):
-        raise click.ClickException(f"expected FEED/STORE/NUMBER, such as pos.prices/0001/7, got {file!r}")
-    return feed, store, int(number)
+    if not (feed and store and "/" not in number and number.isascii() and number.isdigit() and len(number) < 19):
+        raise click.BadParameter(f"expected FEED/STORE/NUMBER, such as pos.prices/0001/7, got {said!r}")
+    return DispatchKey(feed, store, int(number))
 
 
-def _dispatch_line(d: Dispatch) -> str:
+_FILE = click.argument("file", callback=_parsed)
+
+
+def _dispatch_line(d: DispatchView) -> str:
     refused = f" {len(d.refused)} refused" if d.refused else ""
     return f"{d.feed}/{d.store}/{d.number}  {d.state.replace('_', ' '):9} {d.items:6} articles{refused}  {d.name}  {d.reason}".rstrip()
 
@@ -285,59 +301,54 @@ def _dispatch_line(d: Dispatch) -> str:
 @click.option("--state", type=click.Choice(get_args(DispatchState)), default=None)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @_JSON
+@through
 @click.pass_obj
-def list_out(settings: Settings, feed: str | None, store: str | None, state: Any, limit: int, as_json: bool) -> None:
+def list_out(
+    settings: Settings, feed: str | None, store: str | None, state: Any, limit: int, as_json: bool, url: str | None, key: str | None
+) -> None:
     """The newest files, and how the tills answered them."""
-
-    async def run() -> Sequence[Dispatch]:
-        async with open_books(settings.estate, settings.books) as books:
-            return await books.dispatches.list(limit, feed=feed, store=store, state=state)
-
-    configure(level="warning")
-    for found in asyncio.run(run()):
+    wanted = DispatchesParameters(feed=feed, store=store, state=state, limit=limit)
+    for found in _out(settings, url, key, lambda desk: desk.list(wanted)):
         _json(found) if as_json else _said(_dispatch_line(found))
 
 
 @out.command("show")
-@click.argument("file")
+@_FILE
 @click.option("--content", is_flag=True, help="The file itself instead.")
 @_JSON
+@through
 @click.pass_obj
-def show_out(settings: Settings, file: str, content: bool, as_json: bool) -> None:
+def show_out(settings: Settings, file: DispatchKey, content: bool, as_json: bool, url: str | None, key: str | None) -> None:
     """One file and what the tills refused of it. FILE: feed/store/number."""
-    feed, store, number = _dispatch_key(file)
-
-    async def run() -> tuple[Dispatch, bytes]:
-        async with open_books(settings.estate, settings.books) as books:
-            return await books.dispatches.get(feed, store, number), await books.dispatches.body(feed, store, number)
-
-    configure(level="warning")
-    found, body = asyncio.run(run())
     if content:
-        click.echo(body, nl=False)
-    elif as_json:
+        click.echo(b64decode(_out(settings, url, key, lambda desk: desk.content(file)).content), nl=False)
+        return
+    found = _out(settings, url, key, lambda desk: desk.show(file))
+    if as_json:
         _json(found)
-    else:
-        _said(_dispatch_line(found))
-        for refusal in found.refused:
-            _said(f"  {refusal.key}: {refusal.reason}")
+        return
+    _said(_dispatch_line(found))
+    for refusal in found.refused:
+        _said(f"  {refusal.key}: {refusal.reason}")
 
 
 @out.command("resend")
-@click.argument("file")
+@_FILE
+@through
 @click.pass_obj
-def resend_out(settings: Settings, file: str) -> None:
+def resend_out(settings: Settings, file: DispatchKey, url: str | None, key: str | None) -> None:
     """Without an answer: the same file once more, under its number. Answered: what was refused is told again with the next number."""
-    _said(_dispatch_line(_decided(settings, file, "resent", "")))
+    _said(_dispatch_line(_out(settings, url, key, lambda desk: desk.resend(file))))
 
 
 @out.command("give-up")
-@click.argument("file")
+@_FILE
 @_REASON
+@through
 @click.pass_obj
-def give_up_out(settings: Settings, file: str, reason: str) -> None:
+def give_up_out(settings: Settings, file: DispatchKey, reason: str, url: str | None, key: str | None) -> None:
     """Wait no longer for an answer: what the file says is told again with the next number."""
-    _said(_dispatch_line(_decided(settings, file, "given_up", reason)))
+    _said(_dispatch_line(_out(settings, url, key, lambda desk: desk.give_up(file, DispatchEnd(reason=reason)))))
 
 
 # ---- quarantine

@@ -60,7 +60,7 @@ async def asked(
         ):
             if answer.status not in (200, 201):
                 problem = msgspec.json.decode(await answer.read() or b"{}", type=dict[str, Any])
-                raise click.ClickException(f"{url}{path}: {problem.get('detail') or problem.get('title') or f'HTTP {answer.status}'}")
+                raise click.ClickException(problem.get("detail") or problem.get("title") or f"{url}{path}: HTTP {answer.status}")
             yield answer
     except aiohttp.ClientConnectorCertificateError as exc:
         error = exc.certificate_error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC
 from typing import Protocol, TypeVar
 from urllib.parse import quote
@@ -27,11 +26,10 @@ from contracts.webhooks import (
     WebhookView,
 )
 from gateway.bootstrap import open_webhook_desk
-from gateway.cli.clients import Gateway, needed, through
+from gateway.cli.clients import Gateway, at_desk, through
 from gateway.cli.settings import Settings
-from gateway.cli.terminal import printable, who
+from gateway.cli.terminal import printable
 from gateway.services.clients import Actor
-from observability.logs import configure
 
 T = TypeVar("T")
 
@@ -101,23 +99,11 @@ def _of(name: str) -> str:
     return f"/admin/webhooks/{quote(name, safe='')}"
 
 
-@asynccontextmanager
-async def _desk(settings: Settings, url: str | None, key: str | None) -> AsyncIterator[Desk]:
-    if url:
-        yield RunningGateway(Gateway(settings, url, needed(key)))
-        return
-    async with open_webhook_desk(settings.estate, settings.books, Actor(f"command line: {who()}")) as desk:
-        yield desk
-
-
 def _at(settings: Settings, url: str | None, key: str | None, job: Callable[[Desk], Awaitable[T]]) -> T:
-    configure(level="warning")  # what was done is in the audit log
+    def in_books(at: Settings, actor: Actor) -> AbstractAsyncContextManager[Desk]:
+        return open_webhook_desk(at.estate, at.books, actor)
 
-    async def run() -> T:
-        async with _desk(settings, url, key) as desk:
-            return await job(desk)
-
-    return asyncio.run(run())
+    return at_desk(settings, url, key, RunningGateway, in_books, job)
 
 
 _VERSION = click.Choice(sorted(HISTORY.by_date))

@@ -287,28 +287,29 @@ class Publication:
         except BadFile as error:
             verdict, why = None, str(error)[:300]
         if verdict is not None:
+            await self._books.findings.close([unanswered(file)], file.name, now)  # first: who goes on after a crash finds the answer again
             ended = await self._books.dispatches.answered(
                 file.feed, file.store, file.number, verdict.state, verdict.reason, verdict.refused, now
             )
             await self._outlet.forget(file.name)
-            await self._books.findings.close([self._late(file, why)], file.name, now)
             level = log.info if verdict.state == "accepted" and not verdict.refused else log.warning
             level("tills have answered", file=file.name, state=verdict.state, reason=verdict.reason, refused=len(verdict.refused))
             return int(ended)
         within = timedelta(seconds=float(self._outlet.options.answer_within))
         if file.state == "written" and file.written_at is not None and now >= file.written_at + within:
-            await self._books.findings.record([self._late(file, why)], now)
+            await self._books.findings.record([unanswered(file, why)], now)
             await self._books.dispatches.overdue(file.feed, file.store, file.number)
         return 0
 
-    def _late(self, file: Dispatch, why: str) -> Finding:
-        return Finding(
-            kind="file_late",
-            subject=f"{file.feed}/{file.store}/{file.number}",
-            feed=file.feed,
-            detail=f"the tills have not answered {file.name} in time: {why}",
-            store=file.store,
-            file=file.name,
-            digest=file.digest,
-            missing=1,
-        )
+
+def unanswered(file: Dispatch, why: str = "") -> Finding:
+    return Finding(
+        kind="file_unanswered",
+        subject=f"{file.feed}/{file.store}/{file.number}",
+        feed=file.feed,
+        detail=f"the tills have not answered {file.name} in time: {why}",
+        store=file.store,
+        file=file.name,
+        digest=file.digest,
+        missing=1,
+    )

@@ -12,6 +12,7 @@ from contracts.books import AuditEntry, Books
 from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.clients import Actor, Desk
+from gateway.services.dispatches import DispatchDesk
 from gateway.services.intake.review import FileDesk
 from gateway.services.orders import Orders
 from gateway.services.reservations import Reservations
@@ -41,6 +42,7 @@ class Services:
     books: Books
     desk: Callable[[Actor], Desk]
     files: Callable[[Actor], FileDesk]
+    dispatches: Callable[[Actor], DispatchDesk]
     webhooks: Callable[[Actor], WebhookDesk]
     audit: AuditReader
     adoption: AdoptionReader

@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from contracts.admin import ClientView, FileDetail, FileView, FindingView, RecordDetail, RecordView
+from contracts.admin import ClientView, DispatchView, FileDetail, FileView, FindingView, RecordDetail, RecordView
 from contracts.adoption import VersionsView
-from contracts.books import AuditEntry
+from contracts.books import AuditEntry, DispatchState
 from observability.console.data import (
     DriftView,
     FileFilter,
@@ -172,6 +172,24 @@ def render_records(
 def render_record(detail: RecordDetail, *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
     """One record: its text and fields, what booking it would do, and the buttons for it."""
     return _page("record.html", "files", now, viewer, record=detail.record, detail=detail)
+
+
+def render_dispatches(
+    sent: Sequence[DispatchView],
+    *,
+    chosen: FileFilter | None = None,
+    older: str = "",
+    now: datetime | None = None,
+    viewer: Viewer | None = None,
+) -> str:
+    """Files for the tills, newest first. `older`: where the next page begins."""
+    states = get_args(DispatchState)
+    return _page("dispatches.html", "files", now, viewer, sent=sent, chosen=chosen or FileFilter(), states=states, older=older)
+
+
+def render_dispatch(file: DispatchView, *, now: datetime | None = None, viewer: Viewer | None = None) -> str:
+    """One file for the tills, what they refused of it, and the buttons for it."""
+    return _page("dispatch.html", "files", now, viewer, file=file)
 
 
 def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = None, viewer: Viewer | None = None) -> str:

@@ -1,5 +1,10 @@
 import asyncio
+import base64
+import contextlib
+import io
 import json
+import re
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +13,7 @@ from typing import Any
 import pytest
 
 from contracts.books import Dispatch
+from gateway.cli import main
 from gateway.services.publication import Publication
 from tests.products import LOCATION, SKU, Live, own_estate, running
 
@@ -111,7 +117,7 @@ async def test_file_without_an_answer_is_overdue_holds_the_next_and_counts_when_
             assert await publication(live).round() == 0
         assert (await latest(live)).state == "overdue"
         (found,) = await live.product.books.findings.list(9)
-        assert (found.kind, found.state, found.subject) == ("file_late", "open", "pos.prices/0001/1")
+        assert (found.kind, found.state, found.subject) == ("file_unanswered", "open", "pos.prices/0001/1")
         live.sandbox.tills.take_prices()
         assert await publication(live).round() == 1
         assert (await latest(live)).state == "accepted"
@@ -196,3 +202,108 @@ async def test_worker_that_dies_at_any_step_of_writing_leaves_one_file_of_the_sa
             if left[0] > 0:
                 break
         assert died == 12
+
+
+OPERATOR = ("admin:read", "admin:write")
+FILE = f"pos.prices/{LOCATION}/1"
+
+
+@asynccontextmanager
+async def unanswered(folder: Path) -> AsyncIterator[Live]:
+    """A shop whose first file nobody has answered in time."""
+    async with shop(folder, more='answer_within = "1ms"') as live:
+        await live.client("ops", OPERATOR)
+        await live.client("reader", ("admin:read",))
+        await live.client("elsewhere", OPERATOR, stores=("0002",))
+        await publication(live).round()
+        await asyncio.sleep(0.002)
+        await publication(live).round()
+        yield live
+
+
+async def test_file_that_nobody_answers_is_seen_written_again_and_given_up_over_the_admin_api(tmp_path: Path) -> None:
+    async with unanswered(tmp_path) as live:
+        ops, where = live.auth("ops"), f"/admin/dispatches/{FILE}"
+
+        async def post(path: str, who: str = "ops", **body: str) -> Any:
+            key = {"Idempotency-Key": uuid.uuid4().hex}
+            return await live.http.post(path, json=body or None, headers={**live.auth(who), **key})
+
+        (listed,) = (await live.http.get("/admin/dispatches?state=overdue", headers=ops)).json()["items"]
+        assert (listed["name"], listed["state"], listed["number"]) == ("PRICES_0001_000001.csv", "overdue", 1)
+        assert (await live.http.get("/admin/dispatches?store=0002", headers=ops)).json()["items"] == []
+        assert (await live.http.get("/admin/dispatches", headers=live.auth("elsewhere"))).json()["items"] == []
+        for path in (where, f"{where}/content"):
+            assert (await live.http.get(path, headers=live.auth("elsewhere"))).status_code == 404
+        said = (await live.http.get(f"{where}/content", headers=ops)).json()
+        written = live.sandbox.tills.prices / listed["name"]
+        assert base64.b64decode(said["content"]) == written.read_bytes()
+        written.unlink()
+        assert (await post(f"{where}/resend", "reader")).status_code == 403
+        assert (await post(f"{where}/resend")).json()["state"] == "drafted"
+        await publication(live).round()
+        assert base64.b64decode(said["content"]) == written.read_bytes()
+        assert (await post(f"{where}/give-up", reason=" ")).status_code == 422
+        gone = await post(f"{where}/give-up", reason="the store has no server")
+        assert (gone.json()["state"], gone.json()["reason"]) == ("given_up", "the store has no server")
+        assert (await post(f"{where}/give-up", reason="again")).status_code == 409
+        assert [f.closed_by for f in await live.product.books.findings.list(9)] == ["ops"]
+        audit = (await live.http.get("/admin/audit", headers=ops)).json()["items"]
+        assert [(e["what"], e["subject"]) for e in audit[:2]] == [("dispatch.given_up", FILE), ("dispatch.resent", FILE)]
+        assert await publication(live).round() == 1
+        assert (await latest(live)).number == 2
+
+
+async def test_list_goes_on_page_by_page_and_refuses_a_cursor_that_is_none(tmp_path: Path) -> None:
+    async with shop(tmp_path) as live:
+        headers, names = await live.client("ops", OPERATOR), await settle(live)
+        seen, path = list[str](), "/admin/dispatches?limit=1"
+        while path:
+            answer = await live.http.get(path, headers=headers)
+            seen += [d["name"] for d in answer.json()["items"]]
+            path = answer.links.get("next", {}).get("url", "")
+        assert seen == names[::-1]
+        assert (await live.http.get("/admin/dispatches?cursor=none", headers=headers)).status_code == 400
+
+
+async def test_console_shows_a_file_without_an_answer_and_whoever_may_gives_it_up(tmp_path: Path) -> None:
+    async with unanswered(tmp_path) as live:
+        where = f"/console/dispatches/{FILE}"
+        await live.sign_in("reader")
+        assert 'method="post" action="/console/dispatches' not in (await live.http.get(where)).text
+        await live.sign_in("ops")
+        assert "PRICES_0001_000001.csv" in (await live.http.get("/console/dispatches?state=overdue")).text
+        assert (await live.http.get("/console/dispatches?state=odd")).status_code == 400
+        assert (await live.http.get("/console/dispatches/pos.prices/0001/9")).status_code == 404
+        page = (await live.http.get(where)).text
+        csrf = re.findall(r'name="csrf" value="([0-9a-f]{64})"', page)[0]
+        assert (await live.http.post(f"{where}/resend", data={"csrf": "0" * 64})).status_code == 403
+        assert (await live.http.post(f"{where}/resend", data={"csrf": csrf})).headers["location"] == where
+        assert (await latest(live)).state == "drafted"
+        assert (await live.http.post(f"{where}/give-up", data={"csrf": csrf, "reason": "<b>closed</b>"})).status_code == 303
+        assert "&lt;b&gt;closed&lt;/b&gt;" in (await live.http.get("/console/dispatches")).text
+
+
+async def test_commands_do_the_same_through_a_running_gateway_and_say_what_it_refuses_without_its_address(tmp_path: Path) -> None:
+    async with unanswered(tmp_path) as live:
+
+        def called(*arguments: str) -> tuple[int, str]:
+            told = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+            ended = 0
+            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+                try:
+                    main(["files", "out", *arguments, "--url", live.base, "--key", live.keys["ops"]])
+                except SystemExit as end:
+                    ended = int(end.code or 0)
+            told.seek(0)
+            return ended, told.read()
+
+        said = await asyncio.to_thread(called, "list", "--state", "overdue")
+        assert said[1].startswith(f"{FILE}  overdue")
+        body = (live.sandbox.tills.prices / "PRICES_0001_000001.csv").read_text(encoding="utf-8")
+        assert (await asyncio.to_thread(called, "show", FILE, "--content"))[1] == body
+        assert "drafted" in (await asyncio.to_thread(called, "resend", FILE))[1]
+        code, again = await asyncio.to_thread(called, "resend", FILE)
+        assert (code, live.base in again, "about to be written" in again) == (1, False, True)
+        assert "given up" in (await asyncio.to_thread(called, "give-up", FILE, "--reason", "closed"))[1]
+        assert "FEED/STORE/NUMBER" in (await asyncio.to_thread(called, "show", "pos.prices"))[1]

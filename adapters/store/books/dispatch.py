@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from adapters.store.books.audit import write_entries
+from adapters.store.books.file import one_of
 from adapters.store.forms import decode, encode, instant, micros, text
 from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import AuditEntry, Dispatch, DispatchState, Refusal
@@ -221,22 +222,26 @@ class Dispatches:
         limit: int,
         *,
         feed: str | None = None,
-        store: str | None = None,
+        stores: Collection[str] = (),
         state: DispatchState | None = None,
-        before: datetime | None = None,
+        before: tuple[datetime, str, str] | None = None,
     ) -> Sequence[Dispatch]:
-        given: list[Any] = []
-        wanted = ""
-        for column, value in (("feed", feed), ("store", store), ("state", state)):
+        wanted, given = ["1 = 1"], list[Any]()
+        for column, value in (("feed", feed), ("state", state)):
             if value is not None:
-                given.append(text(value))
-                wanted += f" and {column} = ${len(given)}"
-        given += [2**62 if before is None else micros(before), limit]
-        sql = f"select {_COLUMNS} from dispatch where 1 = 1{wanted} and drafted_at < ${len(given) - 1}"  # noqa: S608 - constants and placeholders
+                wanted.append(one_of(column, (value,), given))
+        if stores:
+            wanted.append(one_of("store", stores, given))
+        if before is not None:
+            given += [micros(before[0]), micros(before[0]), text(before[1]), text(before[2])]
+            n = len(given)
+            wanted.append(f"(drafted_at < ${n - 3} or (drafted_at = ${n - 2} and (feed, store) > (${n - 1}, ${n})))")
+        given.append(limit)
+        where = " and ".join(wanted)
+        sql = f"select {_COLUMNS} from dispatch where {where} order by drafted_at desc, feed, store limit ${len(given)}"  # noqa: S608 - constants and placeholders
 
         async def unit(tx: Transaction) -> Sequence[Dispatch]:
-            rows = await tx.query(f"{sql} order by drafted_at desc, feed, store limit ${len(given)}", *given)
-            return [_dispatch(row) for row in rows]
+            return [_dispatch(row) for row in await tx.query(sql, *given)]
 
         return await self._engine.read(unit)
 

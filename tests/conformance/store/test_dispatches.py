@@ -116,5 +116,17 @@ async def test_purge_leaves_the_newest_of_each_store_so_that_numbers_go_on(books
         await accept(books, number)
     assert await books.dispatches.purge(later(99)) == 1
     assert await states(books) == [("0017", 2, "accepted")]
-    assert [d.number for d in await books.dispatches.list(9, feed=FEED, store=STORE, state="accepted", before=later(3))] == [2]
-    assert await books.dispatches.list(9, before=later(2)) == []
+    assert [d.number for d in await books.dispatches.list(9, feed=FEED, stores=(STORE,), state="accepted", before=(later(3), "", ""))] == [
+        2
+    ]
+    assert await books.dispatches.list(9, before=(later(2), FEED, STORE)) == []
+
+
+async def test_pages_of_the_list_go_on_behind_files_of_the_same_moment_and_show_the_stores_that_were_asked_for(books: Books) -> None:
+    for store in ("0017", "0018", "0019"):
+        await books.dispatches.draft(dispatch(1, store), b"body\n", CHANGES)
+    page = await books.dispatches.list(2)
+    assert [d.store for d in page] == ["0017", "0018"]
+    rest = await books.dispatches.list(2, before=(page[-1].drafted_at, page[-1].feed, page[-1].store))
+    assert [d.store for d in rest] == ["0019"]
+    assert [d.store for d in await books.dispatches.list(9, stores=("0019", "0017"))] == ["0017", "0019"]
