@@ -272,7 +272,7 @@ class Transport:
         if not since or self._warned:
             return
         self._warned = True
-        day = f" since {datetime.fromtimestamp(int(since[1:]), UTC).date()}" if since[:1] == "@" and since[1:].isdigit() else ""
+        day = f" since {datetime.fromtimestamp(int(since[1:]), UTC).date()}" if since[:1] == "@" and since[1:].isdecimal() else ""
         ends = f"; it is switched off on {sunset}" if (sunset := headers.get("Sunset")) else ""
         warnings.warn(f"API version {self.version} is deprecated{day}{ends}", VersionDeprecated, stacklevel=2)
 
@@ -320,4 +320,4 @@ def _text(value: Any) -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after and retry_after.isdigit() else None
+    return float(retry_after) if retry_after and retry_after.isdecimal() else None
