@@ -13,7 +13,7 @@ BUCKETS: Final = 112
 """Logarithmic buckets of durations, factor 2^(1/4), from 1 us to beyond 120 s."""
 
 
-def totals(group: Ints, weight: Floats | Flags | None, groups: int) -> Floats:
+def totals(group: Ints, weight: Floats | Ints | Flags | None, groups: int) -> Floats:
     """Per group number below `groups`, the sum of its weights (None: how many there are)."""
     return np.bincount(group, weight, groups).astype(np.float64)
 

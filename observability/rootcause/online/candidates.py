@@ -1,0 +1,165 @@
+"""Who could have done it: every system, operation and part of the gateway with the blame that fell on it, and what is left over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from observability.rootcause import statistics
+from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY, Kind, WhyNotReason
+from observability.rootcause.online.onset import Clock, Moment
+from observability.rootcause.online.table import BLAMED, EXCESS, LATE, Table
+from observability.rootcause.spans import Flags, Floats, Ints
+from observability.vocabulary import FAILURE_CLASSES
+
+SURE: Final = 0.01
+"""P from which on a candidate counts."""
+CLASSES: Final = (*FAILURE_CLASSES, "late")
+_SHRINK: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What is looked at: the coarse bins of the incident, and the clean ones before it."""
+
+    begin: int
+    end: int
+    clean: Flags
+    """Per bin."""
+    pairs: frozenset[tuple[str, str]]
+    """(channel, route) that are hit; none: all."""
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    kind: Kind
+    system: str
+    operation: str
+    keys: Flags
+    """Per key of the coarse table."""
+    n1: float
+    n0: float
+    blamed: float
+    """Bad requests in excess, put on it."""
+    coverage: float
+    lift: float
+    p: float
+    score: float
+    sick: float
+    """Share of its own calls that failed or were late, in excess of what is usual."""
+    p_sick: float
+    classes: dict[str, float]
+    """Failure class, or late -> calls in excess."""
+    onset: Moment
+    members: tuple[Candidate, ...] = ()
+    """Operations of a system."""
+    reason: WhyNotReason | None = None
+    by: Candidate | None = None
+    by_s: float = 0.0
+    detail: str = ""
+    explains: list[Candidate] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.system}.{self.operation}" if self.operation else self.system
+
+    @property
+    def main_class(self) -> str:
+        """The failure class of most of its calls; a breaker's refusals only repeat what others told."""
+        fresh = {k: v for k, v in self.classes.items() if k != "rejected" and v > 0}
+        return max(fresh, key=lambda k: (fresh[k], k)) if fresh else "rejected" if self.classes.get("rejected", 0) > 0 else ""
+
+    def later(self, than: Candidate) -> float:
+        """Seconds by which it certainly started later; 0 when the bands touch."""
+        return max(0.0, self.onset.low - than.onset.high)
+
+
+class Case:
+    """The sums of one incident: per key of the table, before and within it."""
+
+    def __init__(self, coarse: Table, fine: Table, span: Span) -> None:
+        self.table, self.span, self.clock = coarse, span, Clock(fine, coarse, span.begin, span.end)
+        within = np.zeros(coarse.bins, bool)
+        within[span.begin : span.end] = True
+        columns = (*coarse.counters, coarse.failed, coarse.bad)
+        now, past = coarse.per_key(within, *columns), coarse.per_key(span.clean, *columns)
+        count = len(COUNTERS)
+        self.now, self.past = now[:count], past[:count]
+        self.failed, self.bad, self.bad_past = now[count], now[count + 1], past[count + 1]
+        self.sick = np.minimum(now[0], now[count] + now[LATE])
+        self.sick_past = np.minimum(past[0], past[count] + past[LATE])
+        self.whole = coarse.is_("system", "")
+        pair, values = coarse.groups("channel", "route", of=np.ones(len(coarse.keys), bool))
+        self.pair, self.pairs = pair, values
+        hit = [not span.pairs or v in span.pairs for v in values]
+        self.hit: Flags = np.array(hit, bool)[pair] if len(pair) else np.zeros(0, bool)
+        self.excess_by_key = self._excess(self.bad, self.bad_past, self.whole & self.hit, pair, len(values))
+        self.excess = float(self.excess_by_key.sum())
+        self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
+
+    def _excess(self, bad: Floats, bad_past: Floats, keys: Flags, stratum: Ints, strata: int) -> Floats:
+        """Per stratum, bad ones above what its own past expects; thin pasts lean on all of them."""
+        n1, n0, b1, b0 = (np.bincount(stratum[keys], x[keys], strata) for x in (self.now[0], self.past[0], bad, bad_past))
+        parent = (b0.sum() + 0.1) / (n0.sum() + _SHRINK)
+        return np.asarray(np.maximum(0.0, b1 - n1 * (b0 + _SHRINK * parent) / (n0 + _SHRINK)))
+
+    def candidate(self, kind: Kind, system: str, operation: str, keys: Flags) -> Candidate:
+        hit = keys & self.hit
+        n1, n0, a1, a0 = (float(x[hit].sum()) for x in (self.now[0], self.past[0], self.blamed1, self.blamed0))
+        blamed = float(self._excess(self.blamed1, self.blamed0, hit, self.pair, len(self.pairs)).sum())
+        rate0 = (a0 + 0.5) / (n0 + 1)
+        lift = ((a1 + 0.5) / (n1 + 1)) / rate0
+        p = statistics.rise(min(a1, n1), n1, min(a0, n0) + 0.1, n0 + _SHRINK)
+        coverage = min(1.0, blamed / self.excess) if self.excess > 0 else 0.0
+        m1, m0, s1, s0 = (float(x[keys].sum()) for x in (self.now[0], self.past[0], self.sick, self.sick_past))
+        classes = {
+            name: max(0.0, float(self.now[i][keys].sum()) - m1 * float(self.past[i][keys].sum()) / max(m0, 1.0))
+            for name, i in ((c, COUNTERS.index(c)) for c in CLASSES if c != "caller")
+        }
+        return Candidate(
+            kind, system, operation, keys, n1, n0, blamed, coverage, lift, p,
+            coverage * (1 - p) * min(1.0, math.log2(max(lift, 1.0)) / 4),
+            max(0.0, s1 / max(m1, 1.0) - (s0 + 0.1) / (m0 + _SHRINK)), statistics.rise(s1, m1, s0 + 0.1, m0 + _SHRINK),
+            classes, self.onset(system, operation) if p <= SURE else self.clock.otherwise,
+        )  # fmt: skip
+
+    def onset(self, system: str, operation: str) -> Moment:
+        table = self.clock.table
+        keys = table.is_("system", system)
+        return self.clock.moment(keys & table.is_("operation", operation) if operation else keys, table.counters[BLAMED])
+
+    def felt(self) -> Moment:
+        """When channels began to feel it."""
+        table, pairs = self.clock.table, self.span.pairs
+        keys = np.array([not w.system and (not pairs or (w.channel, w.route) in pairs) for w in table.keys], bool)
+        return self.clock.moment(keys, table.bad)
+
+    def operations(self) -> list[Candidate]:
+        """Systems' operations and gateway parts that requests met, and what nobody could be blamed for."""
+        table = self.table
+        met = ~self.whole & ~table.is_("system", CLIENT)
+        group, values = table.groups("system", "operation", of=met)
+        blame = np.bincount(np.maximum(group, 0), np.where(met, self.blamed1, 0.0), len(values)) if len(values) else np.zeros(0)
+        n = np.bincount(np.maximum(group, 0), np.where(met, self.now[0], 0.0), len(values)) if len(values) else np.zeros(0)
+        found = [
+            self.candidate("gateway_part" if system == GATEWAY else "operation", system, operation, group == i)
+            for i, (system, operation) in enumerate(values)
+            if n[i] > 0 or blame[i] > 0
+        ]
+        if float(self.blamed1[self.whole].sum()) > 0:
+            found.append(self.candidate("unknown", "", "", self.whole))
+        return found
+
+
+def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Best first; ties by the earlier onset, then by name."""
+    return sorted(candidates, key=lambda c: (-round(c.score, 9), -round(c.coverage, 9), c.onset.at, c.name))
+
+
+def slowness(case: Case, keys: Flags) -> float:
+    """Milliseconds above what is usual, per request that met it."""
+    return float(case.now[EXCESS][keys].sum()) / max(1.0, float(case.now[0][keys].sum()))

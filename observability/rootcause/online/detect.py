@@ -1,0 +1,261 @@
+"""Which slices of the traffic became worse than they were: shares of bad requests, bin by bin, each against its own clean past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+
+from observability.rootcause import statistics
+from observability.rootcause.model import CLIENT, GATEWAY, DependencyMap
+from observability.rootcause.online.table import BLAMED, Table
+from observability.rootcause.spans import Flags, Floats, Ints
+
+WINDOWS: Final = (1, 3, 12, 60)
+"""Bins of 10 s."""
+RATE: Final = 0.005
+"""False discoveries among all slices and windows of one round."""
+RISE: Final = 0.02
+FAST_P: Final = 1e-9
+FAST_RISE: Final = 0.2
+FEW: Final = 20
+FEW_P: Final = 1e-6
+HOLD: Final = 12
+"""A slice stays raised while its last two minutes are (or the window that told, when longer): a fault that comes and goes is one."""
+QUIET: Final = 3
+KNOWN: Final = 50
+"""Requests from which on a past is one; below it only what fails by half is worth a word."""
+_PRIOR: Final = (10.0, 0.1)
+"""Requests and bad ones that every past begins with."""
+_MOST_DISPERSED: Final = 10.0
+
+Family = Literal["channel_route", "route_version", "store_capability", "operation", "system"]
+
+
+class Sli(NamedTuple):
+    """A slice of the traffic: of requests, or of the blame on a system."""
+
+    family: Family
+    values: tuple[str, ...]
+
+    @property
+    def felt(self) -> bool:
+        """Whether channels feel it: it counts requests, not blame."""
+        return self.family not in ("operation", "system")
+
+
+class Past(NamedTuple):
+    requests: float
+    bad: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A slice that was worse than its past from bin `begin` until before `end`; noticed at the end of bin `fired`."""
+
+    sli: Sli
+    begin: int
+    fired: int
+    end: int
+    going_on: bool
+    past: Past
+
+
+class Series(NamedTuple):
+    slis: list[Sli]
+    n: Floats
+    bad: Floats
+    """Both slis x bins."""
+
+
+def series(table: Table, estate: DependencyMap) -> Series:
+    whole = table.is_("system", "")
+    met = ~whole & ~table.is_("system", CLIENT)
+    blamed = np.minimum(table.counters[BLAMED] / 1000, table.n)
+    slis: list[Sli] = []
+    n: list[Floats] = []
+    bad: list[Floats] = []
+
+    def add(family: Family, group: Ints, values: list[tuple[str, ...]], worse: Ints | Floats) -> None:
+        slis.extend(Sli(family, v) for v in values)
+        n.append(table.over_time(group, table.n, len(values)))
+        bad.append(table.over_time(group, worse, len(values)))
+
+    add("channel_route", *table.groups("channel", "route", of=whole), table.bad)
+    versions = whole & ~table.is_("api_version", "")
+    add("route_version", *table.groups("route", "api_version", of=versions), table.bad)
+    for group, values in _store_capabilities(table, estate, whole & ~table.is_("store", "")):
+        add("store_capability", group, values, table.bad)
+    add("operation", *table.groups("system", "operation", of=met), blamed)
+    add("system", *table.groups("system", of=met & ~table.is_("system", GATEWAY)), blamed)
+    return _merged(slis, np.concatenate(n), np.concatenate(bad))
+
+
+def _store_capabilities(table: Table, estate: DependencyMap, of: Flags) -> list[tuple[Ints, list[tuple[str, ...]]]]:
+    """Groups by store and n-th capability of the route; a route that declares none stands for itself."""
+    number, values = table.groups("store", "route", of=of)
+    found = []
+    for nth in range(max((len(r.capabilities) for r in estate.routes.values()), default=1) or 1):
+        known: dict[tuple[str, ...], int] = {}
+        group_of = np.full(len(values) + 1, -1, np.int64)  # the last one is for keys without a group
+        for i, (store, route) in enumerate(values):
+            provided = estate.routes[route].capabilities if route in estate.routes else ()
+            capability = provided[nth] if nth < len(provided) else route if nth == 0 else ""
+            if capability:
+                group_of[i] = known.setdefault((store, capability), len(known))
+        found.append((group_of[number], list(known)))
+    return found
+
+
+def _merged(slis: list[Sli], n: Floats, bad: Floats) -> Series:
+    """The same slice found twice (a capability that is the first of one route and the second of another) is one."""
+    first: dict[Sli, int] = {}
+    row = np.array([first.setdefault(s, len(first)) for s in slis], np.int64)
+    if len(first) == len(slis):
+        return Series(slis, n, bad)
+    one_n, one_bad = np.zeros((len(first), n.shape[1])), np.zeros((len(first), n.shape[1]))
+    np.add.at(one_n, row, n)
+    np.add.at(one_bad, row, bad)
+    return Series(list(first), one_n, one_bad)
+
+
+def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
+    """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all."""
+    worth = np.flatnonzero(found.bad.sum(axis=1) >= 2)
+    if not len(worth):
+        return []
+    walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, len(found.slis))
+    for t in range(found.n.shape[1]):
+        walk.step(t)
+    return sorted(walk.close(), key=lambda r: (r.begin, r.sli))
+
+
+class _Walk:
+    """Through the bins in order of time; what was raised is no part of anybody's past."""
+
+    def __init__(self, slis: list[Sli], n: Floats, bad: Floats, before: Mapping[Sli, Past], tests: int) -> None:
+        count, bins = len(slis), len(n)
+        self.slis, self.n, self.bad, self.tests = slis, np.ascontiguousarray(n), np.ascontiguousarray(bad), tests * len(WINDOWS)
+        self.all_n, self.all_bad = (np.vstack((np.zeros(count), np.cumsum(x, axis=0))) for x in (self.n, self.bad))
+        known = [before.get(s) for s in slis]
+        self.prior_n = np.array([k.requests if k else _PRIOR[0] for k in known])
+        self.prior_bad = np.array([k.bad if k else _PRIOR[1] for k in known])
+        square = np.divide(self.bad**2, self.n, out=np.zeros_like(self.bad), where=self.n > 0)
+        self.steps = (self.n, self.bad, square, (self.n > 0).astype(float))
+        self.clean = tuple(np.zeros((bins + 1, count)) for _ in self.steps)
+        self.on = np.zeros(count, bool)
+        self.begin, self.fired, self.last, self.quiet, self.hold = (np.zeros(count, np.int64) for _ in range(5))
+        self.before_sure = np.full(count, -1)
+        """The bin with requests before this one, if it was significantly worse."""
+        self.found: list[Raised] = []
+
+    def step(self, t: int) -> None:
+        for total, step in zip(self.clean, self.steps, strict=True):
+            total[t + 1] = total[t] + np.where(self.on, 0.0, step[t])
+        if self.on.any():
+            self._hold(t)
+        if self.all_bad[t + 1].max() > 0:
+            self._fire(t)
+
+    def _past(self, at: int, of: Ints | slice = slice(None)) -> tuple[Floats, Floats]:
+        return self.clean[0][at, of] + self.prior_n[of], self.clean[1][at, of] + self.prior_bad[of]
+
+    def _dispersion(self, at: int, i: int) -> float:
+        n, bad, square, bins = (float(total[at, i]) for total in self.clean)
+        if bins < 5 or not 0 < bad < n:
+            return 1.0
+        share = bad / n
+        return min(max(1.0, (square - share * bad) / (share * (1 - share)) / (bins - 1)), _MOST_DISPERSED)
+
+    def _fire(self, t: int) -> None:
+        tests: list[tuple[float, int, int]] = []
+        for window in WINDOWS:
+            begin = t + 1 - window
+            if begin < 0:
+                continue
+            n1, b1 = self.all_n[t + 1] - self.all_n[begin], self.all_bad[t + 1] - self.all_bad[begin]
+            n0, b0 = self._past(begin)
+            share = b0 / n0
+            usual = share * n1
+            worse = (b1 >= 1.5) & ~self.on & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
+            for i in np.flatnonzero(worse).tolist():
+                bad, of, mean = float(b1[i]), float(n1[i]), float(usual[i])
+                if bad * np.log(mean / bad) + bad - mean > -3.0:
+                    continue  # the bound of a tail that is nowhere near
+                if n0[i] - self.prior_n[i] < KNOWN and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
+                    continue
+                p = statistics.rise(bad, of, float(b0[i]), float(n0[i]), self._dispersion(begin, i))
+                if of >= FEW or p <= FEW_P:
+                    tests.append((p, i, window))
+        sure_now: set[int] = set()
+        if tests:
+            tests.sort()
+            passed = max((k for k, (p, _, _) in enumerate(tests, 1) if p <= k * RATE / self.tests), default=0)
+            for p, i, window in tests[:passed]:
+                if self.on[i]:
+                    continue
+                if window == 1:
+                    sure_now.add(i)
+                    previous = int(self.before_sure[i])
+                    jump = self.bad[t, i] / self.n[t, i] - float(np.divide(*self._past(t, np.array([i]))[::-1])[0])
+                    if previous >= 0 or (p <= FAST_P and jump >= FAST_RISE):
+                        self._raise(t, i, previous if previous >= 0 else t, window)
+                elif self._halves(t, i, window):
+                    self._raise(t, i, t + 1 - window, window)
+        for i in np.flatnonzero(self.n[t] > 0).tolist() if sure_now else ():
+            self.before_sure[i] = t if i in sure_now else -1
+        if not sure_now:
+            self.before_sure[self.n[t] > 0] = -1
+
+    def _halves(self, t: int, i: int, window: int) -> bool:
+        begin, middle = t + 1 - window, t + 1 - window + window // 2
+        n0, b0 = self.clean[0][begin, i] + self.prior_n[i], self.clean[1][begin, i] + self.prior_bad[i]
+        for low, high in ((begin, middle), (middle, t + 1)):
+            n, bad = self.all_n[high, i] - self.all_n[low, i], self.all_bad[high, i] - self.all_bad[low, i]
+            if n <= 0 or bad - n * b0 / n0 < RISE * n or bad < 2 * n * b0 / n0:
+                return False
+        return True
+
+    def _raise(self, t: int, i: int, first: int, window: int) -> None:
+        """From the bin on that splits the window best into usual and worse; none of those is past any more."""
+        low = max(0, first - 1)
+        usual = (self.clean[1][low, i] + self.prior_bad[i]) / (self.clean[0][low, i] + self.prior_n[i])
+        n, bad = self.n[low : t + 1, i][::-1].cumsum(), self.bad[low : t + 1, i][::-1].cumsum()
+        share = np.clip(np.divide(bad, n, out=np.full_like(n, usual), where=n > 0), 1e-6, 1 - 1e-6)
+        gain = bad * np.log(share / usual) + (n - bad) * np.log((1 - share) / (1 - usual))
+        begin = t - int(np.argmax(np.where(share > usual, gain, -1.0)))
+        for total in self.clean:
+            total[begin + 1 : t + 2, i] = total[begin, i]
+        self.on[i], self.begin[i], self.fired[i] = True, begin, t
+        self.last[i], self.quiet[i], self.hold[i] = t + 1, 0, max(HOLD, window)
+
+    def _elevated(self, t: int, on: Ints, bins: Ints | int) -> Flags:
+        low = np.maximum(t + 1 - bins, self.begin[on])
+        n = self.all_n[t + 1, on] - self.all_n[low, on]
+        bad = self.all_bad[t + 1, on] - self.all_bad[low, on]
+        n0, b0 = self._past(t, on)
+        usual = n * b0 / n0
+        over = bad - usual
+        found: Flags = (over >= RISE / 2 * n) & (bad >= 1.5 * usual) & (over > 2.5 * np.sqrt(usual + 0.1))
+        return found
+
+    def _hold(self, t: int) -> None:
+        on = np.flatnonzero(self.on)
+        self.last[on[self._elevated(t, on, 1) | self._elevated(t, on, QUIET)]] = t + 1
+        still = self._elevated(t, on, self.hold[on])
+        self.quiet[on] = np.where(still, 0, self.quiet[on] + 1)
+        for i in on[self.quiet[on] >= QUIET].tolist():
+            self._end(i, int(self.last[i]), False)
+
+    def _end(self, i: int, end: int, going_on: bool) -> None:
+        at = int(self.begin[i])
+        n0, b0 = float(self.clean[0][at, i] + self.prior_n[i]), float(self.clean[1][at, i] + self.prior_bad[i])
+        self.found.append(Raised(self.slis[i], at, int(self.fired[i]), end, going_on, Past(n0, b0)))
+        self.on[i] = False
+
+    def close(self) -> list[Raised]:
+        for i in np.flatnonzero(self.on).tolist():
+            self._end(i, len(self.n), True)
+        return self.found

@@ -1,0 +1,243 @@
+"""Evidence in, incidents out: the steps in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from observability.rootcause.model import (
+    CoincidentChange,
+    Culprit,
+    Evidence,
+    Failure,
+    Incident,
+    Kind,
+    Onset,
+    Where,
+    WhyNot,
+)
+from observability.rootcause.online import confidence as sureness
+from observability.rootcause.online.candidates import Candidate, Case, Span
+from observability.rootcause.online.confidence import Calibration
+from observability.rootcause.online.detect import KNOWN, Past, Raised, Sli, raised, series
+from observability.rootcause.online.explain import Explanation, explain
+from observability.rootcause.online.impact import impact
+from observability.rootcause.online.onset import Moment
+from observability.rootcause.online.scope import scope
+from observability.rootcause.online.sentence import sentence, title
+from observability.rootcause.online.table import BIN, Table
+
+APART: Final = 18
+"""Coarse bins between two begins from which on they are looked at apart."""
+RECENT: Final = 30
+"""Coarse bins for which something that is over is still told."""
+CHANGES_S: Final = 600.0
+_KNOWN_BINS: Final = 30
+_FAILURES: Final[dict[str, Failure]] = {
+    "timeout": "timeout",
+    "connect": "down",
+    "upstream_error": "errors",
+    "contract": "contract",
+    "data": "data",
+    "rejected": "refused",
+    "gateway": "errors",
+    "late": "slow",
+}
+
+
+class Engine:
+    """Looks at the estate again and again. It remembers only what was usual before a slice was raised, for as long as it stays so."""
+
+    def __init__(self, *, calibration: Calibration | None = None) -> None:
+        """`calibration`: None is the shipped table."""
+        self.calibration = sureness.shipped() if calibration is None else calibration
+        self._past: dict[Sli, Past] = {}
+
+    def look(self, evidence: Evidence) -> list[Incident]:
+        """What is wrong now, and what was until a few minutes ago; in order of onset."""
+        seen = _Seen(evidence)
+        found = raised(series(seen.coarse, evidence.map), self._past)
+        self._past = {r.sli: r.past for r in found if r.going_on}
+        told: list[tuple[list[Raised], Incident]] = []
+        for group in _apart([r for r in found if r.going_on or r.end > seen.coarse.bins - RECENT]):
+            incident = self._incident(seen, group, found)
+            same = next((i for i, (_, other) in enumerate(told) if _same(incident, other)), None)
+            if same is None:
+                told.append((group, incident))
+            else:
+                both = told[same][0] + group
+                told[same] = both, self._incident(seen, both, found)
+        return [incident for _, incident in told]
+
+    def explain(self, evidence: Evidence, begin: float, end: float | None = None) -> Incident:
+        """This window (seconds since 1970; no end: until now), whether or not anything was noticed in it."""
+        seen = _Seen(evidence)
+        table = seen.coarse
+        first = max(0, min(table.bins, int((begin - table.start) // BIN)))
+        last = table.bins if end is None else max(first, min(table.bins, -int((table.start - end) // BIN)))
+        clean = np.zeros(table.bins, bool)
+        clean[:first] = True
+        for r in raised(series(table, evidence.map), {}):
+            clean[r.begin : r.end] = False
+        if not clean.any():
+            clean[:first] = True
+        span = Span(first, last, clean, frozenset())
+        return self._tell(seen, span, max(first, last - 1), end is None, bool(clean.sum() >= _KNOWN_BINS))
+
+    def _incident(self, seen: _Seen, group: Sequence[Raised], found: Sequence[Raised]) -> Incident:
+        begin = min(r.begin for r in group)
+        going_on = any(r.going_on for r in group)
+        end = seen.coarse.bins if going_on else max(r.end for r in group)
+        clean = np.ones(seen.coarse.bins, bool)
+        for r in found:
+            clean[r.begin : r.end] = False
+        clean[begin:] = False
+        if clean.sum() < _KNOWN_BINS:
+            clean[:begin] = True
+            for r in group:
+                clean[r.begin :] = False
+        pairs = frozenset((r.sli.values[0], r.sli.values[1]) for r in group if r.sli.family == "channel_route")
+        fired = min(r.fired for r in group)
+        usual = max(r.past.requests for r in group) >= KNOWN
+        return self._tell(seen, Span(begin, end, clean, pairs), fired, going_on, usual)
+
+    def _tell(self, seen: _Seen, span: Span, fired: int, going_on: bool, usual: bool) -> Incident:
+        evidence, table = seen.evidence, seen.coarse
+        case = Case(table, seen.fine, span)
+        explanation = explain(case, evidence.map, evidence.edges)
+        losses = evidence.losses
+        first = explanation.culprits[0] if explanation.culprits else None
+        inputs = {
+            "coverage": min(1.0, sum(c.coverage for c in explanation.culprits if c.kind != "unknown")),
+            "margin": explanation.margin,
+            "bad": round(case.excess, 3),
+            "order_agrees": explanation.order,
+            "loss": min(1.0, losses.lost / max(1, losses.seen + losses.lost)),
+            "residual": explanation.residual,
+        }
+        sure = self.calibration.of(max(0.0, min(1.0, sureness.raw(inputs)))) if first is not None else 0.0
+        sure = round(sure if usual else min(sure, sureness.UNKNOWN_PAST), 4)
+        culprits = tuple(self._culprit(seen, case, c, rank) for rank, c in enumerate(explanation.culprits, 1))
+        moments = [c.onset for c in explanation.culprits if c.kind != "unknown"]
+        onset = _onset(min(moments) if moments else case.felt())
+        who = [title(c.kind, c.system, c.operation) for c in explanation.ranking if c.score > 0]
+        return Incident(
+            state="open" if going_on else "recovered",
+            verdict=sureness.verdict(sure),
+            confidence=sure,
+            sentence=sentence(culprits, sure, onset, who),
+            onset=onset,
+            detected_at=_time(table.start + (fired + 1) * BIN),
+            answered_at=_time(evidence.now),
+            recovered_at=None if going_on else _time(table.start + span.end * BIN),
+            culprits=culprits,
+            why_not=_why_not(explanation),
+            impact=impact(case, evidence.map, explanation.culprits),
+            changes_before=_changes(evidence, onset),
+            not_seen=losses.unseen,
+            confidence_inputs={k: round(v, 4) for k, v in inputs.items()},
+        )
+
+    def _culprit(self, seen: _Seen, case: Case, c: Candidate, rank: int) -> Culprit:
+        node = seen.evidence.map.systems.get(c.system)
+        traces, twin = _traces(seen.evidence, c, case)
+        return Culprit(
+            rank=rank, kind=_kind(c), system=c.system, operation=c.operation, failure=_failure(c),
+            score=round(c.score, 4), coverage=round(c.coverage, 4), lift=round(c.lift, 2), p=c.p, onset=_onset(c.onset),
+            scope=scope(case, c), owner=node.owner if node else "", contact=node.contact if node else "",
+            bad_traces=traces, twin=twin, detail=c.detail,
+        )  # fmt: skip
+
+
+def verdict(evidence: Evidence, begin: float, end: float | None = None, *, calibration: Calibration | None = None) -> Incident:
+    """Explains this window (seconds since 1970; no end: until now), whether or not anything was noticed in it."""
+    return Engine(calibration=calibration).explain(evidence, begin, end)
+
+
+class _Seen:
+    """Evidence as tables."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.coarse = Table(evidence.coarse, BIN, evidence.now)
+        self.fine = Table(evidence.fine, 1, evidence.now, 1800)
+
+
+def _apart(found: list[Raised]) -> list[list[Raised]]:
+    groups: list[list[Raised]] = []
+    for r in found:
+        if groups and r.begin - groups[-1][-1].begin <= APART:
+            groups[-1].append(r)
+        else:
+            groups.append([r])
+    return groups
+
+
+def _same(later: Incident, earlier: Incident) -> bool:
+    """Whether both name the same culprit, or one of its operations."""
+    known = {(c.system, c.operation) for c in earlier.culprits if c.kind != "unknown"}
+    named = [(c.system, c.operation) for c in later.culprits if c.kind != "unknown"]
+    return not named or any(k in known or (k[0], "") in known or (k[1] == "" and any(k[0] == s for s, _ in known)) for k in named)
+
+
+def _kind(c: Candidate) -> Kind:
+    if c.kind in ("operation", "system"):
+        if c.main_class == "connect":
+            return "edge"
+        if c.main_class in ("contract", "data"):
+            return "data_quality"
+    return c.kind
+
+
+def _failure(c: Candidate) -> Failure:
+    return _FAILURES.get(c.main_class, "mixed")
+
+
+def _why_not(explanation: Explanation) -> tuple[WhyNot, ...]:
+    culprits = explanation.culprits
+    return tuple(
+        WhyNot(
+            rank=rank, kind=_kind(c), system=c.system, operation=c.operation, score=round(c.score, 4), coverage=round(c.coverage, 4),
+            lift=round(c.lift, 2), reason=c.reason or "no_path", by=culprits.index(c.by) + 1 if c.by in culprits else 0, by_s=round(c.by_s, 1),
+        )
+        for rank, c in enumerate(explanation.ranking[len(culprits) : max(5, len(culprits))], len(culprits) + 1)
+    )  # fmt: skip
+
+
+def _changes(evidence: Evidence, onset: Onset) -> tuple[CoincidentChange, ...]:
+    return tuple(
+        CoincidentChange(at=c.at, what=c.what)
+        for c in sorted(evidence.changes, key=lambda c: (c.at, c.what))
+        if -CHANGES_S <= (c.at - onset.at).total_seconds() <= 0
+    )
+
+
+def _traces(evidence: Evidence, c: Candidate, case: Case) -> tuple[tuple[str, ...], str]:
+    """Earliest, median and worst bad trace, and the last good one of the same route, channel and store as the worst."""
+    since = case.table.start + case.span.begin * BIN - BIN
+    until = case.table.start + case.span.end * BIN + BIN
+    found = sorted(
+        ((e, where) for where, exemplars in evidence.exemplars.items() if _of(where, c) for e in exemplars if since <= e.at < until),
+        key=lambda f: (f[0].at, f[0].trace_id),
+    )
+    if not found:
+        return (), ""
+    by_time = sorted(found, key=lambda f: (f[0].seconds, f[0].trace_id))
+    worst, where = by_time[-1]
+    chosen = dict.fromkeys((found[0][0].trace_id, by_time[(len(by_time) - 1) // 2][0].trace_id, worst.trace_id))
+    return tuple(chosen), evidence.twins.get((where.route, where.channel, where.store), "")
+
+
+def _of(where: Where, c: Candidate) -> bool:
+    return where.system == c.system and (not c.operation or where.operation == c.operation)
+
+
+def _onset(moment: Moment) -> Onset:
+    return Onset(at=_time(moment.at), low=_time(moment.low), high=_time(moment.high))
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,48 @@
+"""Who is hit, who is at risk, each figure with its base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from observability.rootcause.model import DependencyMap, Impact
+from observability.rootcause.online.candidates import Candidate, Case
+from observability.rootcause.online.table import LATE
+
+ATTRIBUTES = ("channel", "route", "api_version", "store")
+
+
+def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> Impact:
+    keys = case.whole & case.hit
+    hit: dict[str, dict[str, int]] = {}
+    of: dict[str, dict[str, int]] = {}
+    for attribute in ATTRIBUTES:
+        codes, names = case.table.column(attribute)
+        n1, n0, b1, b0 = (np.bincount(codes[keys], x[keys], len(names)) for x in (case.now[0], case.past[0], case.bad, case.bad_past))
+        usual = n1 * (b0 + 0.1) / (n0 + 10)
+        excess = b1 - usual
+        worse = np.flatnonzero((excess >= 0.5) & (excess > 2 * np.sqrt(usual)) & (excess >= 0.02 * n1))
+        chosen = sorted((-round(float(excess[i])), names[i], round(float(n1[i]))) for i in worse.tolist() if names[i])
+        if chosen:
+            hit[attribute] = {name: -bad for bad, name, _ in chosen}
+            of[attribute] = {name: n for _, name, n in chosen}
+    failed1, late1 = float(case.failed[keys].sum()), float(case.now[LATE][keys].sum())
+    share = case.excess / max(1.0, failed1 + late1)
+    return Impact(
+        requests=round(float(case.now[0][keys].sum())),
+        failed=round(failed1 * share),
+        late=round(late1 * share),
+        hit=hit,
+        of=of,
+        at_risk=_at_risk(estate, culprits, hit),
+    )
+
+
+def _at_risk(estate: DependencyMap, culprits: Sequence[Candidate], hit: dict[str, dict[str, int]]) -> dict[str, tuple[str, ...]]:
+    names = {m.name for c in culprits for m in (c.members or (c,))} | {c.name for c in culprits}
+    capabilities = {
+        name for name, node in estate.capabilities.items() if any(o in names or o.partition(".")[0] in names for o in node.operations)
+    }
+    routes = sorted(r for r, node in estate.routes.items() if capabilities & set(node.capabilities) and r not in hit.get("route", {}))
+    return {"route": tuple(routes)} if routes else {}

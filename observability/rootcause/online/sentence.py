@@ -1,0 +1,68 @@
+"""The verdict in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from observability.rootcause.model import CLIENT, GATEWAY, Culprit, Onset
+
+_SAID: Final = {
+    "down": "down",
+    "timeout": "does not answer",
+    "slow": "slow",
+    "errors": "fails",
+    "faults": "answers with faults",
+    "contract": "breaks its contract",
+    "data": "delivers wrong data",
+    "refused": "refused",
+    "late": "late",
+    "missing": "missing",
+    "stale": "stale",
+    "lagging": "lagging",
+    "mixed": "disturbed",
+}
+_SHOWN: Final = 3
+
+
+def sentence(culprits: Sequence[Culprit], confidence: float, onset: Onset, candidates: Sequence[str]) -> str:
+    """`ERP GetStock slow since 10:42:10 (+-8 s), 93 % sure`; below one half it names nobody and lists who it could be."""
+    named = [c for c in culprits if c.kind != "unknown"]
+    when = f"since {onset.at:%H:%M:%S}{_band(onset)}"
+    if confidence < 0.5 or not named:
+        could = f"; candidates: {', '.join(candidates[:_SHOWN])}" if candidates else ""
+        return f"Requests fail or are late {when}, cause not known{could}"
+    return f"{'; '.join(_said(c) for c in named)} {when}, {round(confidence * 100)} % sure"
+
+
+def title(kind: str, system: str, operation: str, shared: str = "", members: Sequence[str] = ()) -> str:
+    """What people call it."""
+    if kind == "shared":
+        return f"{shared or 'one cause'} behind {' and '.join(_label(m) for m in members)}"
+    if kind == "unknown":
+        return "unknown"
+    if system == GATEWAY:
+        return f"gateway {operation}".strip()
+    if system == CLIENT:
+        return f"client {operation}".strip()
+    return f"{_label(system)} {operation}".strip()
+
+
+def _label(system: str) -> str:
+    return system.upper() if len(system) <= 4 else system
+
+
+def _said(c: Culprit) -> str:
+    who = title(c.kind, c.system, c.operation, c.shared, c.members)
+    if c.kind == "edge":
+        who = f"{who} (the way to it)" if c.failure != "down" else who
+    elif c.kind == "version" and c.scope:
+        who = f"{who} in version {', '.join(v for s in c.scope for v in s.get('api_version', ()))}"
+    stores = [v for s in c.scope for v in s.get("store", ())]
+    where = f" for store {', '.join(stores[:_SHOWN])}{' and others' if len(stores) > _SHOWN else ''}" if stores else ""
+    return f"{who} {_SAID[c.failure]}{where}"
+
+
+def _band(onset: Onset) -> str:
+    half = max((onset.high - onset.at).total_seconds(), (onset.at - onset.low).total_seconds())
+    return f" (+-{round(half)} s)" if half >= 1 else ""

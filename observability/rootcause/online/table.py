@@ -1,0 +1,97 @@
+"""Cells as numpy columns, and their sums over groups and bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from observability.rootcause.model import COUNTERS, Rows, Where
+from observability.rootcause.spans import Flags, Floats, Ints
+from observability.rootcause.statistics import totals
+from observability.vocabulary import FAILURE_CLASSES
+
+BIN: Final = 10
+"""Seconds of a coarse bin."""
+MOST_BINS: Final = 720
+"""Older bins are left out, whatever the rows hold."""
+SLICE: Final = 200_000
+"""So many rows are summed in one step; other threads come in between."""
+_FAILED: Final = tuple(i for i, name in enumerate(COUNTERS) if name in FAILURE_CLASSES and name != "caller")
+N, LATE, DEGRADED, BLAMED, EXCESS = (COUNTERS.index(name) for name in ("n", "late", "degraded", "blamed", "excess_ms"))
+
+
+class Table:
+    """Rows between two moments. `at` is the bin of a row, counted from `start` (seconds since 1970)."""
+
+    def __init__(self, rows: Rows, width: int, end: float, most: int = MOST_BINS) -> None:
+        key, at = _ints(rows.key), _ints(rows.bin) // width
+        last = int(end // width)  # the first bin that is not complete
+        inside = (at < last) & (at >= last - most)
+        if not inside.all():
+            key, at = key[inside], at[inside]
+        self.width = width
+        self.keys: Sequence[Where] = rows.keys
+        first = int(at.min()) if len(at) else last
+        self.start, self.bins = first * width, last - first
+        self.key, self.at = key, at - first
+        self.counters = tuple(_ints(c) if inside.all() else _ints(c)[inside] for c in rows.counters)
+        self.names: tuple[list[str], ...] = tuple([] for _ in Where._fields)
+        self.codes: tuple[Ints, ...] = tuple(self._coded(i) for i in range(len(Where._fields)))
+        self.failed = np.zeros(len(key), np.int64)
+        for i in _FAILED:
+            self.failed += self.counters[i]
+        self.n = self.counters[N]
+        self.bad: Ints = np.minimum(self.failed + self.counters[LATE], self.n)
+
+    def _coded(self, attribute: int) -> Ints:
+        known: dict[str, int] = {}
+        codes = [known.setdefault(where[attribute], len(known)) for where in self.keys]
+        self.names[attribute].extend(known)
+        return np.array(codes, np.int64)
+
+    def column(self, attribute: str) -> tuple[Ints, list[str]]:
+        """Per key the code of its value, and the values."""
+        i = Where._fields.index(attribute)
+        return self.codes[i], self.names[i]
+
+    def is_(self, attribute: str, value: str) -> Flags:
+        """Per key, whether it has this value."""
+        codes, names = self.column(attribute)
+        found: Flags = codes == (names.index(value) if value in names else -1)
+        return found
+
+    def groups(self, *attributes: str, of: Flags) -> tuple[Ints, list[tuple[str, ...]]]:
+        """Per key the number of its group (-1: none), and the groups' values. `of`: the keys that count."""
+        code = np.zeros(len(self.keys), np.int64)
+        columns = [self.column(a) for a in attributes]
+        for codes, names in columns:
+            code = code * len(names) + codes
+        number = np.full(len(self.keys), -1, np.int64)
+        _, first, number_of = np.unique(code[of], return_index=True, return_inverse=True)
+        number[of] = number_of
+        rows = np.flatnonzero(of)[first]
+        return number, [tuple(names[codes[row]] for codes, names in columns) for row in rows.tolist()]
+
+    def over_time(self, group: Ints, weight: Ints | Floats, groups: int) -> Floats:
+        """groups x bins: sums of `weight` (per row); `group` is per key, negative ones are left out."""
+        total = np.zeros(groups * self.bins)
+        for begin in range(0, len(self.key), SLICE):
+            part = slice(begin, begin + SLICE)
+            which = group[self.key[part]]
+            inside = which >= 0
+            cell = which[inside] * self.bins + self.at[part][inside]
+            if len(cell):
+                total += np.bincount(cell, weight[part][inside], groups * self.bins)
+        return total.reshape(groups, self.bins)
+
+    def per_key(self, bins: Flags, *weights: Ints | Floats) -> list[Floats]:
+        """Sums of each weight per key, over the chosen bins."""
+        rows = np.flatnonzero(bins[self.at])
+        key = self.key[rows]
+        return [totals(key, weight[rows], len(self.keys)) for weight in weights]
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return np.asarray(values, np.int64)
