@@ -89,6 +89,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
             "order.cancel",
             "order.cancel_booking",
         ),
+        needs="later",
         example=OrderDraft(
             lines=(
                 OrderLineDraft(
@@ -129,6 +130,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         conditional=True,
         tag="Orders",
         capabilities=("order.progress",),
+        needs="aside",
         links=(_CANCEL,),
     ),
     Endpoint(
@@ -153,6 +155,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
             "order.find",
             "order.find_booking",
         ),
+        needs="later",
         example=Cancellation(reason="customer changed their mind"),
         links=(_READ,),
     ),

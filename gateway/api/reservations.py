@@ -65,6 +65,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
             "inventory.levels",
             "sale.feed",
         ),
+        needs="fresh",
         example=ReservationDraft(
             reservation_key="cart-4711-1",
             sku="10000001",

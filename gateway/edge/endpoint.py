@@ -16,6 +16,7 @@ from contracts.quota import RouteClass
 from gateway.edge.identity.principal import Principal
 from gateway.edge.selection import PARAMETER, Selection
 from observability import FlightRecord
+from observability.rootcause.model import Needs
 
 P = TypeVar("P", bound=msgspec.Struct)
 B = TypeVar("B", bound=msgspec.Struct | None)
@@ -101,6 +102,8 @@ class Endpoint(Generic[P, B, S]):
     links: tuple[Link, ...] = ()
     capabilities: tuple[str, ...] = ()
     """What its handler may ask the systems (contracts.ports), feeds that it reads the books of among them."""
+    needs: Needs = "answer"
+    """What it does with what it asks, and so what its callers feel when a system is down."""
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Fields of a capability's answer, by noun and name, that are seen under another name: InventoryLevel.on_hand -> items.available."""
 

@@ -98,18 +98,28 @@ class OperationNode(msgspec.Struct, frozen=True, kw_only=True):
     provides: str
     mode: Literal["sync", "async", "file", "outbound"] = "sync"
     objective_s: float = 0.0
+    stale_s: float = 0.0
+    """How old an answer may stand in when it fails; 0: none may."""
+
+
+Needs = Literal["answer", "fresh", "later", "aside"]
+"""What a route does with what it asks: it needs an answer, an old one will do; only a fresh one will do; it is recorded and asks again
+later; it has an answer of its own that this only adds to."""
 
 
 class RouteNode(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     objective_s: float = 0.0
     """0: late is what takes longer than max(q99, 1.5 x median) of its past."""
+    needs: Needs = "answer"
 
 
 class CapabilityNode(msgspec.Struct, frozen=True, kw_only=True):
     operations: tuple[str, ...]
     """`system.operation`."""
     combine: Literal["all", "any", "first"] = "all"
+    partial: bool = False
+    """With `all`: an answer may lack the part of an operation that failed."""
 
 
 class DependencyMap(msgspec.Struct, frozen=True, kw_only=True):
