@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log2
 from typing import Final, NamedTuple
 
 import msgspec
 
+from observability.baseline import BUCKETS, bucket, upper_bound
 from observability.flight import FlightRecord, Hop
 from observability.vocabulary import FAILURE_CLASSES, FailureClass, Step
 
-LOWEST_S: Final = 1e-4
-BUCKETS: Final = 83
-"""Under 0.1 ms, 81 buckets with factor 2^(1/4) up to about 124 s, and everything longer."""
 OTHER: Final = "other"
 _CLASS_INDEX: Final[dict[FailureClass, int]] = {name: i for i, name in enumerate(FAILURE_CLASSES)}
 _ATTEMPT: Final = Step.ATTEMPT
@@ -29,16 +26,6 @@ class RouteKey(NamedTuple):
 class OperationKey(NamedTuple):
     system: str
     operation: str
-
-
-def bucket(seconds: float) -> int:
-    """Index of a duration, 0 to BUCKETS - 1."""
-    return 0 if seconds < LOWEST_S else min(BUCKETS - 1, 1 + int(4 * log2(seconds / LOWEST_S)))
-
-
-def upper_bound(index: int) -> float:
-    """The bucket's upper bound in seconds; the last one has none and answers infinity."""
-    return LOWEST_S * 2 ** (index / 4) if index < BUCKETS - 1 else float("inf")
 
 
 class Cell(msgspec.Struct):

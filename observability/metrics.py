@@ -11,7 +11,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from observability.cells import BUCKETS, Cell, upper_bound
+from observability.baseline import BUCKETS, upper_bound
+from observability.cells import Cell
 from observability.export import Otlp
 from observability.recorder import Recorder
 from observability.ring import Ring

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Final, Protocol
 
-from observability.cells import LOWEST_S, Cell, Cells
+from observability.baseline import LOWEST_S
+from observability.blame import LATE_S, Blame, Counted
+from observability.cells import Cell, Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
+from observability.rings import Rings, Seen
+from observability.rootcause.model import Exemplar, Losses, NotSeen, Where
 from observability.vocabulary import FAILURE_CLASSES, FlightKind, SampleReason
 
 _Kind = tuple[str, str, str, SampleReason]
@@ -63,11 +67,12 @@ class Recorder:
         *,
         sinks: Sequence[Sink] = (),
         keep: Keep | None = None,
-        objective: float = 1.0,
+        objective: float | None = None,
         objectives: Mapping[str, float] | None = None,
         head_share: float = 0.0,
     ) -> None:
-        """`objectives`: seconds beyond which a flight (by name) or a call (by `system.operation`) is late; `objective` for all others.
+        """`objectives`: seconds beyond which a flight (by name) or a call (by `system.operation`) is late; `objective` for all others,
+        if it is given. Late is else what takes longer than usual (see Blame.count).
         `head_share`: share of new traces that leave with the sampled flag, so that traces of others meet ours.
         """
         self.sinks = tuple(sinks)
@@ -83,6 +88,8 @@ class Recorder:
         self.faults = 0
         """How often recording itself failed; the flight went on."""
         self._open: dict[FlightRecord, None] = {}
+        self.rings = Rings()
+        self.blame = Blame(self.rings, under_way=lambda: self._open)
 
     def flight(
         self,
@@ -180,7 +187,7 @@ class Recorder:
             due = now + int(REJECTED_GAP * 1e9)
         if due <= now:
             return None
-        most = min(int(self.objectives.get(name, self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
+        most = min(int(self.objectives.get(name, LATE_S if self.objective is None else self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
         with self._lock:
             self._tell(kind)
             found = self._tallies[kind] = _Tally(cell, stratum, reason, due, most)
@@ -212,17 +219,68 @@ class Recorder:
             get_logger(__name__).exception("recording_failed", flight=record.name)
 
     def _end(self, record: FlightRecord) -> None:
-        late = record.seconds > (record.objective or self.objectives.get(record.name, self.objective))
-        suspects = self.suspected
-        suspected = bool(suspects) and (
-            (record.channel, record.name) in suspects or any((h.system, h.operation) in suspects for h in record.hops)
-        )
+        suspected = self._suspected(record)
         with self._lock:
             if self._tallies:
                 self._tell((record.name, record.channel, record.api_version, "rejected" if record.outcome == "rejected" else "baseline"))
-            self.cells.add(record, self.objective, self.objectives)
+            self.cells.add(record, LATE_S if self.objective is None else self.objective, self._objectives)
             self.lost_hops += record.lost
-            kept = self.keep.decide(record, late=late, suspected=suspected)
+            at = (record.wall + record.t1 - record.t0) / 1e9
+            counted = self._count(record, at, learn=not suspected)
+            kept = self.keep.decide(record, late=counted.late, suspected=suspected)
+            if kept:
+                self._exemplify(record, at, counted)
         if kept:
             for sink in self.sinks:
                 sink.put(record)
+
+    def _suspected(self, record: FlightRecord) -> bool:
+        suspects = self.suspected
+        return bool(suspects) and (
+            (record.channel, record.name) in suspects or any((h.system, h.operation) in suspects for h in record.hops)
+        )
+
+    def count(self, record: FlightRecord, at: float | None = None) -> None:
+        """Cells only, for flights that happened elsewhere or never (their times are theirs): nothing is kept or handed on. `at`: seconds
+        since 1970, when it ended.
+        """
+        if at is None:
+            at = (record.wall + record.t1 - record.t0) / 1e9
+        with self._lock:
+            self._exemplify(record, at, self._count(record, at, learn=not self._suspected(record)))
+
+    def _count(self, record: FlightRecord, at: float, *, learn: bool) -> Counted:
+        return self.blame.count(record, at, objective=self.objective, objectives=self._objectives, learn=learn)
+
+    def _exemplify(self, record: FlightRecord, at: float, counted: Counted) -> None:
+        if counted.shares:
+            exemplar = Exemplar(record.trace_id, at, counted.seconds)
+            where = ("" if record.kind == "task" else record.channel, record.name, record.api_version, record.store)
+            for part in counted.shares:
+                self.rings.exemplar(Where(*part, *where), exemplar)
+        elif record.outcome == "success":
+            self.rings.twin(record.name, record.channel, record.store, record.trace_id)
+
+    def seen(self, now: float | None = None, *, since: float = 0.0) -> Seen:
+        """What was counted, for `Evidence(now=now, map=..., losses=recorder.losses(), **recorder.seen(now)._asdict())`: bins of minutes
+        before the last 15 and of ten seconds in them, and the seconds of the last 15. May be called from any thread.
+        """
+        if now is None:
+            now = time()
+        with self._lock:
+            self._tell()
+            self.rings.turn(int(now))
+        return self.rings.seen(now, since=since)
+
+    def losses(self) -> Losses:
+        """What this process could not see since it began."""
+        unseen = [NotSeen(what=what, dropped=n, of=of) for what, n, of in self._lost() if n]
+        return Losses(seen=self.keep.seen, lost=self.lost_hops + self.faults, unseen=tuple(unseen))
+
+    def _lost(self) -> list[tuple[str, int, int]]:
+        return [
+            ("steps over the limit of a flight", self.lost_hops, 0),
+            ("flights that could not be recorded", self.faults, self.keep.seen),
+            ("cells folded into `other`", self.rings.keys.folded, self.keep.seen),
+            ("flights counted too late", self.rings.too_late, self.keep.seen),
+        ]

@@ -4,7 +4,8 @@ import pytest
 
 from contracts.errors import BadFile, UpstreamTimeout
 from observability import Recorder, Step, step
-from observability.cells import BUCKETS, Cell, Cells, OperationKey, RouteKey, bucket, upper_bound
+from observability.baseline import BUCKETS, bucket, upper_bound
+from observability.cells import Cell, Cells, OperationKey, RouteKey
 
 
 def one_call(of: Recorder, *, fail: int = 0) -> None:
