@@ -14,6 +14,7 @@ import msgspec
 from adapters.cache import Rows
 from adapters.drift import Drift
 from adapters.driver import Connection, Reply
+from adapters.freshness import Freshness
 from adapters.guard import Guard
 from adapters.masking import Masking
 from adapters.recording import Captures, Recorded, Replayed, Replaying, volatile
@@ -74,6 +75,7 @@ class Operation:
     """Time zone of a location."""
     location_of: Callable[[str], Location | None] = no_location
     drift: Drift = field(default_factory=Drift)
+    freshness: Freshness = field(default_factory=Freshness)
     captures: Captures | None = None
     """Who records exchanges now."""
     masking: Mapping[str, Masking] = field(default_factory=dict)
@@ -215,6 +217,8 @@ class Operation:
         self, reply: Reply, request: msgspec.Struct, received: datetime, kept: Mapping[str, Any] | None = None
     ) -> tuple[Rows, Provenance]:
         mapping = self.answer
+        if reply.as_of is not None:
+            self.freshness.seen(reply.as_of, received, _store_of(request))
         source = Provenance(
             source_system=self.system,
             as_of=reply.as_of or received,
@@ -229,3 +233,9 @@ class Operation:
             rows = tuple(row for document in reply.documents for row in mapping.read(document, context))
             hop.set(rows=len(rows), drift=self.drift.total - drifted)
         return rows, source
+
+
+def _store_of(request: msgspec.Struct) -> str:
+    """Of a question about one location."""
+    found = {pair.location_id for pair in getattr(request, "pairs", ())}
+    return found.pop() if len(found) == 1 else ""
