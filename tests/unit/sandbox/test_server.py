@@ -12,6 +12,7 @@ from sandbox.faults import Rule
 from sandbox.server import main, start
 
 
+@pytest.mark.slow
 async def test_the_command_prints_one_json_line_serves_and_stops_on_sigterm(tmp_path: Path, root: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-m", "sandbox", "--root", str(tmp_path / "new"), "--seed", "5", "--json",
@@ -36,6 +37,7 @@ async def test_the_command_prints_one_json_line_serves_and_stops_on_sigterm(tmp_
             await process.wait()
 
 
+@pytest.mark.slow
 async def test_the_command_ends_with_the_process_that_holds_its_standard_input(tmp_path: Path, root: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sandbox", "--root", str(tmp_path), "--stores", "1", "--skus", "1", "--json", "--with-parent",

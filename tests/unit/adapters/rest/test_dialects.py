@@ -404,6 +404,7 @@ async def test_an_operation_may_go_without_credentials(shop: Shop) -> None:
     assert door.logins == 0
 
 
+@pytest.mark.slow
 async def test_oauth_passwords_and_refresh_tokens(shop: Shop) -> None:
     answers: list[dict[str, Any] | None] = [
         {"access_token": "t1", "expires_in": "1", "refresh_token": "r1"},

@@ -345,6 +345,12 @@ def test_a_changed_layout_is_told_and_patched(checked: Checked, tmp_path: Path, 
     proven(checked, tmp_path, "pos.tlog", change)
 
 
+@pytest.mark.slow
+def test_a_changed_layout_of_files_for_the_tills_is_told_and_patched(checked: Checked, tmp_path: Path) -> None:
+    change = Change("renamed", swap(('name = "valid_from"', 'name = "valid_since"')), "valid_from", after='valid_since = "valid_from')
+    proven(checked, tmp_path, "pos.prices", change)
+
+
 def test_a_renamed_field_is_told_and_patched(checked: Checked, tmp_path: Path) -> None:
     proven(checked, tmp_path, "erp", WSDL[0])
 

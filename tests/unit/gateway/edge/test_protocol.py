@@ -332,6 +332,7 @@ async def test_a_wish_for_another_protocol_is_passed_over_without_a_word(live: L
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("proxies", [(), ("127.0.0.0/8",)], ids=["a caller", "a declared proxy"])
 async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connection_is_shared(
     tmp_path: Path, proxies: tuple[str, ...]
@@ -377,6 +378,7 @@ async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connect
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_change_does_not_wait_on_the_connection_of_a_read_that_was_refused(tmp_path: Path) -> None:
     def full(estate: Estate) -> Estate:
         edge = msgspec.structs.replace(estate.edge, max_requests=10, max_waiting=0)
@@ -408,6 +410,7 @@ async def test_a_change_does_not_wait_on_the_connection_of_a_read_that_was_refus
         changes.close()
 
 
+@pytest.mark.slow
 async def test_who_is_not_critical_is_listened_to_more_seldom_while_the_loop_has_too_little_time(tmp_path: Path) -> None:
     async with running(tmp_path, change=no_limits) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))

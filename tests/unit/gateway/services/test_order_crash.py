@@ -148,6 +148,7 @@ async def agree(books: Books, estate: Keeping, order: Order, *, cancels: bool, w
     assert told == Counter(wanted), where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cancels", [False, True])
 @pytest.mark.parametrize("after", [False, True])
 async def test_death_at_any_act_leaves_one_order_with_each_change_told_once(tmp_path: Path, after: bool, cancels: bool) -> None:

@@ -207,7 +207,8 @@ async def house(folder: Path) -> AsyncIterator[House]:
         refusing = FakeConnection(lambda operation, request: None)
         refusing.error = UpstreamRejected(system="erp", operation="any", reason="no")
         names = {"ERP_URL", "ERP_USER", "ERP_PASSWORD", "OMS_URL", "OMS_KEY"}
-        environment = {**{f"TILLGATE_{name}": "http://127.0.0.1:1" for name in names}, "TILLGATE_POS_INBOX": str(folder / "inbox")}
+        environment = {f"TILLGATE_{name}": "http://127.0.0.1:1" for name in names}
+        environment |= {f"TILLGATE_POS_{name.upper()}": str(folder / name) for name in ("inbox", "changes")}
         async with foundation(estate, folder / "data", environment, utc_now, {"erp": refusing, "oms": refusing}) as base:
             generation = await build(replace(checked, estate=estate), base, Controls())
             try:
@@ -321,6 +322,7 @@ async def test_no_other_spelling_of_a_path_or_method_leads_round_the_door(it: Ho
                 assert answer.status in (400, 401, 403, 404, 405), (verb, written, raw, caller, answer.body[:200])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", [*SCOPED, "GET /products", "GET /admin/clients"])
 async def test_wrong_credentials_are_limited_by_address_and_told_of_at_endpoints_and_elsewhere(it: House, route: str) -> None:
     wrong = Caller("wrong", frozenset(), False, {"authorization": "Bearer tg_aaaaaaaa_" + "A" * 43})
