@@ -71,6 +71,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     kind: Literal["release", "estate", "mapping", "adapter", "api_version", "maintenance", "client"] = "estate"
     scope: dict[str, str] = {}
+    until: datetime | None = None
+    """When a declared maintenance or brown-out ends: what it touches is no incident until then."""
 
 
 class GuardChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import numpy as np
 from observability.rootcause import statistics
 from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY, Kind, WhyNotReason
 from observability.rootcause.online.onset import Clock, Moment
-from observability.rootcause.online.table import BLAMED, EXCESS, LATE, Table
+from observability.rootcause.online.table import BLAMED, DEGRADED, EXCESS, LATE, Table
 from observability.rootcause.spans import Flags, Floats, Ints
 from observability.vocabulary import FAILURE_CLASSES
 
@@ -32,6 +32,8 @@ class Span:
     """Per bin."""
     pairs: frozenset[tuple[str, str]]
     """(channel, route) that are hit; none: all."""
+    degraded: bool = False
+    """Whether answers that are stale or lack a part count as bad."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,11 +58,13 @@ class Candidate:
     """Failure class, or late -> calls in excess."""
     onset: Moment
     members: tuple[Candidate, ...] = ()
-    """Operations of a system."""
+    """Operations of a system, or what a shared cause is behind."""
     reason: WhyNotReason | None = None
     by: Candidate | None = None
     by_s: float = 0.0
     detail: str = ""
+    shared: str = ""
+    """What its members have in common."""
     explains: list[Candidate] = field(default_factory=list)
 
     @property
@@ -97,9 +101,14 @@ class Case:
         self.pair, self.pairs = pair, values
         hit = [not span.pairs or v in span.pairs for v in values]
         self.hit: Flags = np.array(hit, bool)[pair] if len(pair) else np.zeros(0, bool)
+        if span.degraded:
+            self.bad, self.bad_past = self.bad + self.now[DEGRADED], self.bad_past + self.past[DEGRADED]
         self.excess_by_key = self._excess(self.bad, self.bad_past, self.whole & self.hit, pair, len(values))
         self.excess = float(self.excess_by_key.sum())
         self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
+        if span.degraded:
+            self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.failed)
+            self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], past[count])
 
     def _excess(self, bad: Floats, bad_past: Floats, keys: Flags, stratum: Ints, strata: int) -> Floats:
         """Per stratum, bad ones above what its own past expects; thin pasts lean on all of them."""
@@ -107,10 +116,24 @@ class Case:
         parent = (b0.sum() + 0.1) / (n0.sum() + _SHRINK)
         return np.asarray(np.maximum(0.0, b1 - n1 * (b0 + _SHRINK * parent) / (n0 + _SHRINK)))
 
+    def _stood_in(self, blamed: Floats, degraded: Floats, failed: Floats) -> Floats:
+        """Blame with that for answers that something older or smaller stood in for: on the calls that failed without a bad request."""
+        strata = len(self.pairs)
+        more = np.where(self.whole, 0.0, np.maximum(0.0, failed - blamed))
+        asked, there = (np.bincount(self.pair, x, strata) for x in (more, np.where(self.whole, degraded, 0.0)))
+        share = np.minimum(1.0, np.divide(there, asked, out=np.zeros(strata), where=asked > 0))
+        return np.asarray(blamed + more * share[self.pair])
+
     def candidate(self, kind: Kind, system: str, operation: str, keys: Flags) -> Candidate:
         hit = keys & self.hit
-        n1, n0, a1, a0 = (float(x[hit].sum()) for x in (self.now[0], self.past[0], self.blamed1, self.blamed0))
-        blamed = float(self._excess(self.blamed1, self.blamed0, hit, self.pair, len(self.pairs)).sum())
+        met = self.table.met_by(operation) & self.hit if kind == "gateway_part" else hit
+        n1, n0 = (float(x[met].sum()) for x in (self.now[0], self.past[0]))
+        a1, a0 = (float(x[hit].sum()) for x in (self.blamed1, self.blamed0))
+        n1, n0 = max(n1, a1), max(n0, a0)
+        if kind == "gateway_part":
+            blamed = max(0.0, a1 - n1 * (a0 + 0.1) / (n0 + _SHRINK))
+        else:
+            blamed = float(self._excess(self.blamed1, self.blamed0, hit, self.pair, len(self.pairs)).sum())
         rate0 = (a0 + 0.5) / (n0 + 1)
         lift = ((a1 + 0.5) / (n1 + 1)) / rate0
         p = statistics.rise(min(a1, n1), n1, min(a0, n0) + 0.1, n0 + _SHRINK)
@@ -130,7 +153,9 @@ class Case:
     def onset(self, system: str, operation: str) -> Moment:
         table = self.clock.table
         keys = table.is_("system", system)
-        return self.clock.moment(keys & table.is_("operation", operation) if operation else keys, table.counters[BLAMED])
+        if operation:
+            keys &= table.is_("operation", operation)
+        return self.clock.moment(keys, table.counters[BLAMED] / 1000, table.met_by(operation) if system == GATEWAY else None)
 
     def felt(self) -> Moment:
         """When channels began to feel it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from observability.rootcause import statistics
 from observability.rootcause.model import CLIENT, GATEWAY, DependencyMap
-from observability.rootcause.online.table import BLAMED, Table
+from observability.rootcause.online.table import BLAMED, DEGRADED, Table
 from observability.rootcause.spans import Flags, Floats, Ints
 
 WINDOWS: Final = (1, 3, 12, 60)
@@ -24,6 +24,7 @@ FEW: Final = 20
 FEW_P: Final = 1e-6
 HOLD: Final = 12
 """A slice stays raised while its last two minutes are (or the window that told, when longer): a fault that comes and goes is one."""
+SLOW_HOLD: Final = 30
 QUIET: Final = 3
 KNOWN: Final = 50
 """Requests from which on a past is one; below it only what fails by half is worth a word."""
@@ -31,7 +32,7 @@ _PRIOR: Final = (10.0, 0.1)
 """Requests and bad ones that every past begins with."""
 _MOST_DISPERSED: Final = 10.0
 
-Family = Literal["channel_route", "route_version", "store_capability", "operation", "system"]
+Family = Literal["channel_route", "route_version", "store_capability", "degraded", "operation", "system", "client"]
 
 
 class Sli(NamedTuple):
@@ -43,7 +44,7 @@ class Sli(NamedTuple):
     @property
     def felt(self) -> bool:
         """Whether channels feel it: it counts requests, not blame."""
-        return self.family not in ("operation", "system")
+        return self.family not in ("operation", "system", "client")
 
 
 class Past(NamedTuple):
@@ -61,6 +62,10 @@ class Raised:
     end: int
     going_on: bool
     past: Past
+    excess: float
+    """Bad ones above what is usual."""
+    swift: bool
+    """Seen in two minutes or less; what takes ten to be seen takes long to be over as well."""
 
 
 class Series(NamedTuple):
@@ -73,7 +78,8 @@ class Series(NamedTuple):
 def series(table: Table, estate: DependencyMap) -> Series:
     whole = table.is_("system", "")
     met = ~whole & ~table.is_("system", CLIENT)
-    blamed = np.minimum(table.counters[BLAMED] / 1000, table.n)
+    blamed = table.counters[BLAMED] / 1000
+    ours = table.is_("system", GATEWAY)
     slis: list[Sli] = []
     n: list[Floats] = []
     bad: list[Floats] = []
@@ -84,13 +90,29 @@ def series(table: Table, estate: DependencyMap) -> Series:
         bad.append(table.over_time(group, worse, len(values)))
 
     add("channel_route", *table.groups("channel", "route", of=whole), table.bad)
+    if (worse := table.bad + table.counters[DEGRADED])[whole[table.key]].sum() > table.bad[whole[table.key]].sum():
+        add("degraded", *table.groups("channel", "route", of=whole), worse)
     versions = whole & ~table.is_("api_version", "")
     add("route_version", *table.groups("route", "api_version", of=versions), table.bad)
     for group, values in _store_capabilities(table, estate, whole & ~table.is_("store", "")):
         add("store_capability", group, values, table.bad)
-    add("operation", *table.groups("system", "operation", of=met), blamed)
-    add("system", *table.groups("system", of=met & ~table.is_("system", GATEWAY)), blamed)
-    return _merged(slis, np.concatenate(n), np.concatenate(bad))
+    add("operation", *table.groups("system", "operation", of=met & ~ours), blamed)
+    add("system", *table.groups("system", of=met & ~ours), blamed)
+    group, parts = table.groups("operation", of=ours)
+    if parts:
+        slis += [Sli("operation", (GATEWAY, part)) for (part,) in parts]
+        n += [table.over_time(np.where(table.met_by(part), 0, -1), table.n, 1) for (part,) in parts]
+        bad.append(table.over_time(group, blamed, len(parts)))
+    group, clients = table.groups("operation", of=table.is_("system", CLIENT))
+    if clients:
+        pair, _ = table.groups("channel", "route", of=whole | table.is_("system", CLIENT))
+        for i in range(len(clients)):
+            theirs = np.isin(pair, np.unique(pair[group == i])) & whole
+            n.append(table.over_time(np.where(theirs, 0, -1), table.n, 1))
+        slis += [Sli("client", c) for c in clients]
+        bad.append(table.over_time(group, table.n, len(clients)))
+    every_n, every_bad = np.concatenate(n), np.concatenate(bad)
+    return _merged(slis, np.maximum(every_n, every_bad), every_bad)
 
 
 def _store_capabilities(table: Table, estate: DependencyMap, of: Flags) -> list[tuple[Ints, list[tuple[str, ...]]]]:
@@ -229,7 +251,7 @@ class _Walk:
         for total in self.clean:
             total[begin + 1 : t + 2, i] = total[begin, i]
         self.on[i], self.begin[i], self.fired[i] = True, begin, t
-        self.last[i], self.quiet[i], self.hold[i] = t + 1, 0, max(HOLD, window)
+        self.last[i], self.quiet[i], self.hold[i] = t + 1, 0, HOLD if window <= HOLD else SLOW_HOLD
 
     def _elevated(self, t: int, on: Ints, bins: Ints | int) -> Flags:
         low = np.maximum(t + 1 - bins, self.begin[on])
@@ -252,7 +274,8 @@ class _Walk:
     def _end(self, i: int, end: int, going_on: bool) -> None:
         at = int(self.begin[i])
         n0, b0 = float(self.clean[0][at, i] + self.prior_n[i]), float(self.clean[1][at, i] + self.prior_bad[i])
-        self.found.append(Raised(self.slis[i], at, int(self.fired[i]), end, going_on, Past(n0, b0)))
+        excess = self.all_bad[end, i] - self.all_bad[at, i] - (self.all_n[end, i] - self.all_n[at, i]) * b0 / n0
+        self.found.append(Raised(self.slis[i], at, int(self.fired[i]), end, going_on, Past(n0, b0), float(excess), self.hold[i] == HOLD))
         self.on[i] = False
 
     def close(self) -> list[Raised]:

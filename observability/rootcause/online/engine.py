@@ -8,7 +8,10 @@ from typing import Final
 
 import numpy as np
 
+from observability.rootcause import statistics
 from observability.rootcause.model import (
+    CLIENT,
+    GATEWAY,
     CoincidentChange,
     Culprit,
     Evidence,
@@ -24,6 +27,7 @@ from observability.rootcause.online.candidates import Candidate, Case, Span
 from observability.rootcause.online.confidence import Calibration
 from observability.rootcause.online.detect import KNOWN, Past, Raised, Sli, raised, series
 from observability.rootcause.online.explain import Explanation, explain
+from observability.rootcause.online.feeds import announced, feeds
 from observability.rootcause.online.impact import impact
 from observability.rootcause.online.onset import Moment
 from observability.rootcause.online.scope import scope
@@ -34,6 +38,9 @@ APART: Final = 18
 """Coarse bins between two begins from which on they are looked at apart."""
 RECENT: Final = 30
 """Coarse bins for which something that is over is still told."""
+MORE: Final = 1.5
+"""Times the usual traffic from which on mistakes are a storm, not a client that broke."""
+CLIENT_RISE: Final = 0.2
 CHANGES_S: Final = 600.0
 _KNOWN_BINS: Final = 30
 _FAILURES: Final[dict[str, Failure]] = {
@@ -62,15 +69,22 @@ class Engine:
         found = raised(series(seen.coarse, evidence.map), self._past)
         self._past = {r.sli: r.past for r in found if r.going_on}
         told: list[tuple[list[Raised], Incident]] = []
-        for group in _apart([r for r in found if r.going_on or r.end > seen.coarse.bins - RECENT]):
+        recent = [r for r in found if r.going_on or r.end > seen.coarse.bins - RECENT]
+        for group in _apart([r for r in recent if r.sli.family != "client"]):
             incident = self._incident(seen, group, found)
+            if _told_by_degraded(group) and not any(c.kind != "unknown" for c in incident.culprits):
+                continue  # answers that are older than usual, and no system that failed
             same = next((i for i, (_, other) in enumerate(told) if _same(incident, other)), None)
             if same is None:
                 told.append((group, incident))
             else:
                 both = told[same][0] + group
                 told[same] = both, self._incident(seen, both, found)
-        return [incident for _, incident in told]
+        incidents = [incident for _, incident in told]
+        mistakes = [r for r in recent if r.sli.family == "client"]
+        incidents += [i for r in mistakes if (i := self._client(seen, r, mistakes, found)) is not None]
+        incidents += feeds(evidence, incidents, self.calibration)
+        return sorted((i for i in incidents if not announced(i, evidence.changes)), key=lambda i: (i.onset.at, i.sentence))
 
     def explain(self, evidence: Evidence, begin: float, end: float | None = None) -> Incident:
         """This window (seconds since 1970; no end: until now), whether or not anything was noticed in it."""
@@ -88,9 +102,10 @@ class Engine:
         return self._tell(seen, span, max(first, last - 1), end is None, bool(clean.sum() >= _KNOWN_BINS))
 
     def _incident(self, seen: _Seen, group: Sequence[Raised], found: Sequence[Raised]) -> Incident:
-        begin = min(r.begin for r in group)
-        going_on = any(r.going_on for r in group)
-        end = seen.coarse.bins if going_on else max(r.end for r in group)
+        begin = max(group, key=lambda r: (r.excess, r.sli)).begin
+        swift = [r for r in group if r.swift] or group
+        going_on = any(r.going_on for r in swift)
+        end = seen.coarse.bins if going_on else max(r.end for r in swift)
         clean = np.ones(seen.coarse.bins, bool)
         for r in found:
             clean[r.begin : r.end] = False
@@ -99,10 +114,41 @@ class Engine:
             clean[:begin] = True
             for r in group:
                 clean[r.begin :] = False
-        pairs = frozenset((r.sli.values[0], r.sli.values[1]) for r in group if r.sli.family == "channel_route")
-        fired = min(r.fired for r in group)
+        pairs = frozenset((r.sli.values[0], r.sli.values[1]) for r in group if r.sli.family in ("channel_route", "degraded"))
+        degraded = any(r.sli.family == "degraded" for r in group) and not any(r.sli.family == "channel_route" for r in group)
+        fired = min(r.fired for r in group if r.fired >= begin)
         usual = max(r.past.requests for r in group) >= KNOWN
-        return self._tell(seen, Span(begin, end, clean, pairs), fired, going_on, usual)
+        return self._tell(seen, Span(begin, end, clean, pairs, degraded), fired, going_on, usual)
+
+    def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised], found: Sequence[Raised]) -> Incident | None:
+        """One client whose own requests are wrong from some moment on, with no other like it and no more of them than before."""
+        table = seen.coarse
+        (name,) = r.sli.values
+        keys = table.is_("system", CLIENT) & table.is_("operation", name)
+        pairs = frozenset((table.keys[i].channel, table.keys[i].route) for i in np.flatnonzero(keys).tolist())
+        clean = np.ones(table.bins, bool)
+        clean[r.begin :] = False
+        case = Case(table, seen.fine, Span(r.begin, r.end, clean, pairs))
+        n1, n0 = (float(x[case.whole & case.hit].sum()) for x in (case.now[0], case.past[0]))
+        more = n1 / max(1, r.end - r.begin) > MORE * n0 / max(1, r.begin)
+        alone = r.excess >= 0.8 * sum(o.excess for o in others if o.begin < r.end and o.end > r.begin)
+        if more or not alone or r.excess < CLIENT_RISE * n1 or r.past.requests < KNOWN:
+            return None
+        p = statistics.rise(min(float(case.now[0][keys].sum()), n1), n1, float(case.past[0][keys].sum()), max(n0, 1.0))
+        moment = case.clock.moment(case.clock.table.is_("system", CLIENT) & case.clock.table.is_("operation", name), case.clock.table.n)
+        culprit = Culprit(
+            rank=1, kind="client", system=CLIENT, operation=name, failure="refused", score=1 - p, coverage=1.0,
+            lift=round(r.excess / max(0.1, r.past.bad / r.past.requests * n1), 2), p=p, onset=_onset(moment),
+        )  # fmt: skip
+        inputs = {"coverage": 1.0, "margin": 1.0, "bad": round(r.excess, 3), "order_agrees": 1.0, "loss": 0.0, "residual": 0.0}
+        sure = round(self.calibration.of(sureness.raw(inputs)), 4)
+        return Incident(
+            state="open" if r.going_on else "recovered", verdict=sureness.verdict(sure), confidence=sure,
+            sentence=sentence((culprit,), sure, _onset(moment), ()), onset=_onset(moment),
+            detected_at=_time(table.start + (r.fired + 1) * BIN), answered_at=_time(seen.evidence.now),
+            recovered_at=None if r.going_on else _time(table.start + r.end * BIN), culprits=(culprit,),
+            changes_before=_changes(seen.evidence, _onset(moment)), not_seen=seen.evidence.losses.unseen, confidence_inputs=inputs,
+        )  # fmt: skip
 
     def _tell(self, seen: _Seen, span: Span, fired: int, going_on: bool, usual: bool) -> Incident:
         evidence, table = seen.evidence, seen.coarse
@@ -142,12 +188,15 @@ class Engine:
         )
 
     def _culprit(self, seen: _Seen, case: Case, c: Candidate, rank: int) -> Culprit:
-        node = seen.evidence.map.systems.get(c.system)
+        node = seen.evidence.map.systems.get(c.system or (c.members[0].system if c.members else ""))
         traces, twin = _traces(seen.evidence, c, case)
+        where = scope(case, c)
+        kind, system, operation = _kind(c, where)
         return Culprit(
-            rank=rank, kind=_kind(c), system=c.system, operation=c.operation, failure=_failure(c),
+            rank=rank, kind=kind, system=system, operation=operation, failure=_failure(c),
             score=round(c.score, 4), coverage=round(c.coverage, 4), lift=round(c.lift, 2), p=c.p, onset=_onset(c.onset),
-            scope=scope(case, c), owner=node.owner if node else "", contact=node.contact if node else "",
+            scope=where, owner=node.owner if node else "", contact=node.contact if node else "",
+            shared=c.shared, members=tuple(dict.fromkeys(m.system for m in c.members)) if c.kind == "shared" else (),
             bad_traces=traces, twin=twin, detail=c.detail,
         )  # fmt: skip
 
@@ -183,13 +232,23 @@ def _same(later: Incident, earlier: Incident) -> bool:
     return not named or any(k in known or (k[0], "") in known or (k[1] == "" and any(k[0] == s for s, _ in known)) for k in named)
 
 
-def _kind(c: Candidate) -> Kind:
+def _kind(c: Candidate, where: Sequence[dict[str, tuple[str, ...]]] = ()) -> tuple[Kind, str, str]:
+    """Kind, system and operation as they are told."""
+    only = next(iter(where[0])) if len(where) == 1 and len(where[0]) == 1 else ""
+    if only == "api_version" and c.kind != "shared":  # systems do not know versions: what fails in one only is how we speak it
+        return "version", c.system or GATEWAY, c.operation
+    if c.kind == "unknown" and only == "channel" and len(where[0][only]) == 1:
+        return "client", CLIENT, where[0][only][0]
     if c.kind in ("operation", "system"):
         if c.main_class == "connect":
-            return "edge"
+            return "edge", c.system, c.operation
         if c.main_class in ("contract", "data"):
-            return "data_quality"
-    return c.kind
+            return "data_quality", c.system, c.operation
+    return c.kind, c.system, c.operation
+
+
+def _told_by_degraded(group: Sequence[Raised]) -> bool:
+    return all(not r.sli.felt or r.sli.family == "degraded" for r in group) and any(r.sli.felt for r in group)
 
 
 def _failure(c: Candidate) -> Failure:
@@ -200,8 +259,9 @@ def _why_not(explanation: Explanation) -> tuple[WhyNot, ...]:
     culprits = explanation.culprits
     return tuple(
         WhyNot(
-            rank=rank, kind=_kind(c), system=c.system, operation=c.operation, score=round(c.score, 4), coverage=round(c.coverage, 4),
-            lift=round(c.lift, 2), reason=c.reason or "no_path", by=culprits.index(c.by) + 1 if c.by in culprits else 0, by_s=round(c.by_s, 1),
+            rank=rank, kind=_kind(c)[0], system=c.system, operation=c.operation, score=round(c.score, 4), coverage=round(c.coverage, 4),
+            lift=round(c.lift, 2), reason=c.reason or "no_path", by=culprits.index(c.by) + 1 if c.by in culprits else 0,
+            by_s=round(c.by_s, 1),
         )
         for rank, c in enumerate(explanation.ranking[len(culprits) : max(5, len(culprits))], len(culprits) + 1)
     )  # fmt: skip
@@ -232,6 +292,8 @@ def _traces(evidence: Evidence, c: Candidate, case: Case) -> tuple[tuple[str, ..
 
 
 def _of(where: Where, c: Candidate) -> bool:
+    if c.kind == "shared":
+        return any(_of(where, m) for m in c.members)
     return where.system == c.system and (not c.operation or where.operation == c.operation)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,14 +56,42 @@ def explain(case: Case, estate: DependencyMap, edges: Iterable[tuple[str, str]])
         nobody = next((c for c in units if c.kind == "unknown"), None) or _nobody(case)
         culprits.append(nobody)
     rest = [c for c in units if c not in culprits]
+    culprits = _shared(culprits, units, estate)
     for c in rest:
         _why_not(c, culprits, below)
     rivals = [c.score for c in rest if c.reason != "explained_by"]
     best = culprits[0].score if culprits else 0.0
     margin = (best - max(rivals, default=0.0)) / best if best > 0 else 0.0
     felt = case.felt()
-    order = sum(c.onset.low <= felt.high for c in culprits) / len(culprits) if culprits else 1.0
+    order = float(min((c.onset for c in culprits), default=felt).low <= felt.high)
     return Explanation(culprits, [*culprits, *rest], max(0.0, 1 - explained), max(0.0, min(1.0, margin)), order)
+
+
+def _shared(culprits: list[Candidate], units: list[Candidate], estate: DependencyMap) -> list[Candidate]:
+    """One cause behind several systems, when they began together, fail alike and all that share something are sick."""
+    own = [c for c in culprits if c.kind in ("system", "operation")]
+    systems = {c.system for c in own}
+    if len(systems) < 2:
+        return culprits
+    first = own[0]
+    together = [c for c in own if c.later(first) <= 0 and first.later(c) <= 0 and _likeness(first, c) >= HALF]
+    if len({c.system for c in together}) < 2:
+        return culprits
+    busy = {c.system for c in units if c.kind in ("system", "operation") and c.n1 >= 20}
+    for what, value in sorted({s for c in together if c.system in estate.systems for s in estate.systems[c.system].shares.items()}):
+        sharing = {name for name, node in estate.systems.items() if node.shares.get(what) == value}
+        members = tuple(c for c in together if c.system in sharing)
+        if len({m.system for m in members}) >= 2 and sharing & busy <= systems:
+            whole = replace(
+                members[0], kind="shared", system="", operation="", members=members, shared=f"{what} {value}",
+                keys=np.logical_or.reduce([m.keys for m in members]), blamed=sum(m.blamed for m in members),
+                coverage=min(1.0, sum(m.coverage for m in members)), score=min(1.0, sum(m.score for m in members)),
+                p=min(m.p for m in members), onset=min(m.onset for m in members),
+            )  # fmt: skip
+            return [whole, *(c for c in culprits if c not in members)]
+    for c in together:
+        c.detail = "possibly one cause, not declared"
+    return culprits
 
 
 def _own(c: Candidate) -> bool:

@@ -43,7 +43,7 @@ class Table:
         for i in _FAILED:
             self.failed += self.counters[i]
         self.n = self.counters[N]
-        self.bad: Ints = np.minimum(self.failed + self.counters[LATE], self.n)
+        self.bad = self.failed + self.counters[LATE]
 
     def _coded(self, attribute: int) -> Ints:
         known: dict[str, int] = {}
@@ -84,13 +84,23 @@ class Table:
             cell = which[inside] * self.bins + self.at[part][inside]
             if len(cell):
                 total += np.bincount(cell, weight[part][inside], groups * self.bins)
-        return total.reshape(groups, self.bins)
+        return np.maximum(total.reshape(groups, self.bins), 0.0)  # corrections are negative
 
     def per_key(self, bins: Flags, *weights: Ints | Floats) -> list[Floats]:
         """Sums of each weight per key, over the chosen bins."""
         rows = np.flatnonzero(bins[self.at])
         key = self.key[rows]
-        return [totals(key, weight[rows], len(self.keys)) for weight in weights]
+        return [np.maximum(totals(key, weight[rows], len(self.keys)), 0.0) for weight in weights]
+
+    def met_by(self, part: str) -> Flags:
+        """Per key, whether it counts requests that a part of the gateway had to do with: those that met the operation or system that it
+        is named after (`mapping erp.GetStock`, `pool erp`), else all.
+        """
+        system, _, operation = part.rpartition(" ")[2].partition(".")
+        of = self.is_("system", system)
+        if operation and (of & self.is_("operation", operation)).any():
+            return of & self.is_("operation", operation)
+        return of if not operation and system and of.any() else self.is_("system", "")
 
 
 def _ints(values: Sequence[int]) -> Ints:
