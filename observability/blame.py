@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import monotonic_ns
 from typing import Final, NamedTuple
 
 from observability.baseline import UNKNOWN, Baseline, Part
 from observability.flight import FlightRecord, Hop
-from observability.rings import WIDTH, Rings
+from observability.rings import WIDTH, Key, Rings
 from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY
 from observability.vocabulary import FAILURE_CLASSES, FailureClass, Step
 
@@ -47,6 +48,13 @@ class Counted(NamedTuple):
     seconds: float
 
 
+class Overdue(NamedTuple):
+    """What was counted of a request that had not ended."""
+
+    at: float
+    rows: list[tuple[Key, list[int]]]
+
+
 class Blame:
     """Counts flights into rings, and learns what is usual from those that are not suspected. Time comes with the flights."""
 
@@ -82,9 +90,10 @@ class Blame:
         seconds = (root.t1 - root.t0) * 1e-9
         outcome = root.outcome
         usual = self.baseline.of(UNKNOWN, name)
-        limit = record.objective or objectives.get(name, objective)
-        if limit is None:
-            limit = (usual.late if usual is not None else 0.0) or LATE_S
+        declared: float | None = record.objective or objectives.get(name)
+        if declared is None:
+            declared = objective
+        limit = ((usual.late if usual is not None else 0.0) or LATE_S) if declared is None else declared
         failed = outcome in _BAD
         late = seconds > limit and not failed
         where = ("" if record.kind == "task" else record.channel, name, record.api_version, record.store)
@@ -117,10 +126,10 @@ class Blame:
             known = self.baseline.of(part, "")
             if known is not None and took > 2 * known.median + 0.001:
                 self._hold(part, took - known.median, at)
-            declared = objectives.get(f"{part[0]}.{part[1]}", objective) if objectives else objective
+            declared = objectives.get(f"{part[0]}.{part[1]}") if objectives else None
             if declared is None:
-                declared = (known.late if known is not None else 0.0) or LATE_S
-            if took > declared:
+                declared = objective
+            if took > (((known.late if known is not None else 0.0) or LATE_S) if declared is None else declared):
                 slow.add(part)
         if not troubled and not slow and root.attributes.get("status") != 202:
             rings.count(("", "", *where))
@@ -184,6 +193,47 @@ class Blame:
             counters[BLAMED], counters[EXCESS] = share, int(excess.get(part, 0.0) * 1000)
             rings.add((*part, *where), counters)
         return Counted(late, shares, seconds)
+
+    def usually_late(self, name: str) -> float:
+        usual = self.baseline.of(UNKNOWN, name)
+        return (usual.late if usual is not None else 0.0) or LATE_S
+
+    def overdue(self, record: FlightRecord, at: float) -> Overdue:
+        """Counts a request that has not ended as failed by timeout, and blames the deepest steps that have not ended either."""
+        tree, where = _Tree(record), (record.channel, record.name, record.api_version, record.store)
+        hanging = [hop for hop in tree.under(record.root) if not hop.t1 and all(below.t1 for below in tree.below(hop))]
+        shares = _mean([self._hanging_in(hop, at) for hop in hanging or [record.root]])
+        calls = {(hop.system, hop.operation) for hop in record.hops if hop.system and hop.kind in _CALLS and not hop.t1}
+        blamed = _thousandths(shares)
+        rows: list[tuple[Key, list[int]]] = []
+        for part in {UNKNOWN, *calls, *blamed}:
+            counters = [1] + [0] * (WIDTH - 1)
+            counters[_CLASS["timeout"]] = int(part == UNKNOWN or part in calls)
+            counters[BLAMED] = blamed.get(part, 0)
+            rows.append(((*part, *where), counters))
+        self.rings.turn(int(at))
+        for key, counters in rows:
+            self.rings.add(key, counters)
+        return Overdue(at, rows)
+
+    def _hanging_in(self, hop: Hop, at: float) -> Shares:
+        return self._holders(hop, at, hop.seconds) if hop.kind is Step.WAIT else {_part(hop): 1.0}
+
+    def corrected(self, overdue: Overdue) -> float:
+        """Takes back what was counted. Returns when that was: the end of the request is counted there."""
+        self.rings.turn(int(overdue.at))
+        for key, counters in overdue.rows:
+            self.rings.add(key, [-value for value in counters])
+        return overdue.at
+
+    def refused(self, key: Key, n: int, at: float) -> None:
+        """Counts requests that were refused for want of room; `key` is that of whole requests."""
+        blamed = _thousandths(self._holding(set(), WORKER, at, 0.5))
+        for part in {UNKNOWN, *blamed}:
+            counters = [n] + [0] * (WIDTH - 1)
+            counters[_CLASS["rejected"]] = n if part == UNKNOWN else 0
+            counters[BLAMED] = n * blamed.get(part, 0)
+            self.rings.add((*part, *key[2:]), counters)
 
     # ---- failure ------------------------------------------------------------------------------------------------------
 
@@ -304,6 +354,9 @@ class Blame:
         """
         named = str(hop.attributes.get("holders", "")).split()
         systems = {name.rpartition(":")[0] for name in named} or ({hop.system} if hop.system else set())
+        return self._holding(systems, (GATEWAY, f"pool {hop.system}") if hop.system else WORKER, at, max(waited, 0.5))
+
+    def _holding(self, systems: set[str], ours: Part, at: float, waited: float) -> Shares:
         over: Shares = {}
         for part, (then, seconds) in self._held.items():
             if not systems or part[0] in systems:
@@ -312,9 +365,11 @@ class Blame:
             if not systems or part[0] in systems:
                 over[part] = over.get(part, 0.0) + seconds
         total = sum(over.values())
-        if total < max(waited, 0.5):
-            return {(GATEWAY, f"pool {hop.system}") if hop.system else WORKER: 1.0}
-        return {part: seconds / total for part, seconds in over.items() if seconds > total / 100}
+        if total < waited:
+            return {ours: 1.0}
+        least = total / 100
+        total = sum(seconds for seconds in over.values() if seconds > least)
+        return {part: seconds / total for part, seconds in over.items() if seconds > least}
 
     def _hangs(self, at: float) -> Shares:
         """Seconds in excess of calls that are under way, as of this second."""
@@ -334,7 +389,7 @@ class _Tree:
     """The steps of a flight by what they are under. A step that never ended is taken to have lasted as long as the flight."""
 
     def __init__(self, record: FlightRecord) -> None:
-        self._end = record.root.t1
+        self._end = record.root.t1 or monotonic_ns()
         self._below: dict[int, list[Hop]] = {}
         for hop in record.hops[1:]:
             self._below.setdefault(hop.parent_id, []).append(hop)

@@ -9,12 +9,12 @@ from time import monotonic_ns, time
 from typing import Final, Protocol
 
 from observability.baseline import LOWEST_S
-from observability.blame import LATE_S, Blame, Counted
+from observability.blame import LATE_S, Blame, Counted, Overdue
 from observability.cells import Cell, Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
-from observability.rings import Rings, Seen
+from observability.rings import Key, Rings, Seen
 from observability.rootcause.model import Exemplar, Losses, NotSeen, Where
 from observability.vocabulary import FAILURE_CLASSES, FlightKind, SampleReason
 
@@ -45,6 +45,7 @@ class _Tally:
     `ns`.
     """
 
+    key: Key
     cell: Cell
     stratum: list[float]
     reason: SampleReason
@@ -88,6 +89,9 @@ class Recorder:
         self.faults = 0
         """How often recording itself failed; the flight went on."""
         self._open: dict[FlightRecord, None] = {}
+        self._overdue: dict[FlightRecord, Overdue] = {}
+        self.deadlines: Mapping[str, float] = {}
+        """Seconds by flight name, after which a request that has not ended counts as overdue; else four times its objective."""
         self.rings = Rings()
         self.blame = Blame(self.rings, under_way=lambda: self._open)
 
@@ -190,7 +194,7 @@ class Recorder:
         most = min(int(self.objectives.get(name, LATE_S if self.objective is None else self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
         with self._lock:
             self._tell(kind)
-            found = self._tallies[kind] = _Tally(cell, stratum, reason, due, most)
+            found = self._tallies[kind] = _Tally(("", "", channel, name, api_version, ""), cell, stratum, reason, due, most)
         return found
 
     def _tell(self, kind: _Kind | None = None) -> None:
@@ -204,11 +208,33 @@ class Recorder:
             tally.cell.durations[0] += n
             tally.stratum[0] += n
             self.keep.seen += n
+            if not n:
+                continue
+            if (second := int(time())) != self.rings.second:
+                self.rings.turn(second)
             if tally.reason == "rejected":
                 tally.cell.failures[REJECTED] += n
+                self.blame.refused(tally.key, n, second)
+            else:
+                self.rings.count(tally.key, n)
 
     def begin(self, record: FlightRecord) -> None:
         self._open[record] = None
+
+    def tick(self) -> None:
+        """Once a second, by any one thread: what hangs is counted as overdue, and complete seconds go into the rings."""
+        at = time()
+        with self._lock:
+            self._tell()
+            for record in list(self._open):
+                if record.kind == "request" and record not in self._overdue and record.t0:
+                    limit = self.deadlines.get(record.name) or 4 * (
+                        record.objective or self._objectives.get(record.name) or self.blame.usually_late(record.name)
+                    )
+                    if record.seconds > limit:
+                        self._overdue[record] = self.blame.overdue(record, at)
+            self.rings.turn(int(at))
+        self.rings.fold()
 
     def end(self, record: FlightRecord) -> None:
         self._open.pop(record, None)
@@ -226,6 +252,8 @@ class Recorder:
             self.cells.add(record, LATE_S if self.objective is None else self.objective, self._objectives)
             self.lost_hops += record.lost
             at = (record.wall + record.t1 - record.t0) / 1e9
+            if record in self._overdue:  # what was counted is taken back, and this comes in its place
+                at = self.blame.corrected(self._overdue.pop(record))
             counted = self._count(record, at, learn=not suspected)
             kept = self.keep.decide(record, late=counted.late, suspected=suspected)
             if kept:
