@@ -118,9 +118,10 @@ def _steps(process: Process) -> str:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def bench(name: str, arguments: tuple[str, ...]) -> None:
-    """Print the ratios of one benchmark (soap, rest, edge, files, events, …); --json for JSON lines. Needs a checkout."""
+    """Print the ratios of one benchmark (soap, rest, edge, files, events, rootcause, …); --json for JSON lines. Needs a checkout."""
     folder = Path(__file__).resolve().parents[2]
-    known = sorted(p.stem for p in (folder / "benchmarks").glob("*.py") if p.stem not in ("__init__", "ratio"))
+    found = [*(folder / "benchmarks").glob("*.py"), *(p.parent for p in (folder / "benchmarks").glob("*/__main__.py"))]
+    known = sorted(p.stem for p in found if p.stem not in ("__init__", "ratio"))
     if name not in known:
         raise click.ClickException(f"no benchmark {name!r}; there are {', '.join(known) or 'none here: benchmarks come with a checkout'}")
     sys.exit(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=folder, check=False).returncode)  # noqa: S603 - our own module

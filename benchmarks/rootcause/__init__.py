@@ -1,0 +1,1 @@
+"""How often the verdict is right: a simulated estate with faults, controls and damage, judged beside simpler methods."""
