@@ -96,6 +96,11 @@ class Baseline:
             found = self.histories[key] = History(at)
         found.add(seconds, at)
 
+    def merge(self, key: tuple[str, str, str], durations: list[int], at: float) -> None:
+        """Of an earlier life."""
+        if key in self.histories or len(self.histories) < LIMIT:
+            self.histories.setdefault(key, History(at)).merge(durations)
+
     def of(self, part: Part, route: str) -> History | None:
         return self.histories.get((*part, route))
 

@@ -47,6 +47,10 @@ class Otlp:
         """Spans that the collector did not take."""
         return self._counted.failed
 
+    @property
+    def losses(self) -> dict[str, int]:
+        return {"otlp_queue": self.dropped, "otlp_export": self.failed}
+
     def put(self, record: FlightRecord) -> None:
         for span in spans_of(record, lean=True):
             if self.handed - self._counted.taken >= self._queue:  # the processor itself would drop the oldest without a count

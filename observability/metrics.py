@@ -13,9 +13,7 @@ from prometheus_client.registry import Collector
 
 from observability.baseline import BUCKETS, upper_bound
 from observability.cells import Cell
-from observability.export import Otlp
 from observability.recorder import Recorder
-from observability.ring import Ring
 from observability.vocabulary import FAILURE_CLASSES
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -54,10 +52,10 @@ class _Page(Collector):
         for key, cell in cells.operations.items():
             attempts.add_metric(list(key), cell.attempts)
         yield attempts
-        yield from self._own(cells.folded)
+        yield from self._own()
         yield from self._gauges()
 
-    def _own(self, folded: int) -> Iterator[Metric]:
+    def _own(self) -> Iterator[Metric]:
         recorder = self._recorder
         yield GaugeMetricFamily("tillgate_flights_open", "Flights that have not ended", value=len(recorder.open_flights))
         kept = CounterMetricFamily("tillgate_flights_kept", "Flights kept whole, by reason", labels=("reason",))
@@ -65,19 +63,9 @@ class _Page(Collector):
             kept.add_metric([reason], count)
         yield kept
         lost = CounterMetricFamily("tillgate_telemetry_lost", "Telemetry that was dropped, by place", labels=("place",))
-        losses = {
-            "hops_over_limit": recorder.lost_hops,
-            "cells_folded": folded,
-            "recording_faults": recorder.faults,
-            "over_budget": sum(recorder.keep.over_budget.values()),
-        }
-        for sink in recorder.sinks:
-            if isinstance(sink, Ring):
-                losses |= {"ring_queue": sink.dropped, "ring_write": sink.failed}
-            elif isinstance(sink, Otlp):
-                losses |= {"otlp_queue": sink.dropped, "otlp_export": sink.failed}
-        for place, count in losses.items():
-            lost.add_metric([place], count)
+        for place, count in recorder.lost().items():
+            if place != "seen":
+                lost.add_metric([place], count)
         yield lost
 
     def _gauges(self) -> Iterator[Metric]:

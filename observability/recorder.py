@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import monotonic_ns, time
@@ -14,7 +15,7 @@ from observability.cells import Cell, Cells
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
-from observability.rings import Key, Rings, Seen
+from observability.rings import MINUTE, Key, Rings, Seen
 from observability.rootcause.model import Exemplar, Losses, NotSeen, Where
 from observability.vocabulary import FAILURE_CLASSES, FlightKind, SampleReason
 
@@ -29,11 +30,18 @@ class Sink(Protocol):
         """Take it or count it as dropped; never wait."""
         ...
 
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """What of it was dropped, by place."""
+        ...
+
     async def close(self) -> None:
         """Deliver what is queued, within a few seconds."""
         ...
 
 
+UNCOUNTED: Final = frozenset({"hops_over_limit", "cells_folded", "cells_unwritten", "counted_too_late", "recording_faults"})
+"""Places where a loss makes counts wrong, or blunt; elsewhere only traces go."""
 REJECTED: Final = FAILURE_CLASSES.index("rejected")
 REJECTED_GAP: Final = 1.0
 """Seconds from one whole record of a refusal to the next of its kind: between them refusals are only counted."""
@@ -89,6 +97,8 @@ class Recorder:
         self.faults = 0
         """How often recording itself failed; the flight went on."""
         self._open: dict[FlightRecord, None] = {}
+        self._own_losses, self._told_losses, self._last_losses = Counter[str](), Counter[str](), Counter[str]()
+        self._marks = deque[tuple[float, dict[str, int]]](maxlen=180)  # losses as they were, by minute
         self._overdue: dict[FlightRecord, Overdue] = {}
         self.deadlines: Mapping[str, float] = {}
         """Seconds by flight name, after which a request that has not ended counts as overdue; else four times its objective."""
@@ -234,6 +244,8 @@ class Recorder:
                     if record.seconds > limit:
                         self._overdue[record] = self.blame.overdue(record, at)
             self.rings.turn(int(at))
+            if not self._marks or at - self._marks[-1][0] >= MINUTE:
+                self._marks.append((at, self.lost()))
         self.rings.fold()
 
     def end(self, record: FlightRecord) -> None:
@@ -300,15 +312,51 @@ class Recorder:
             self.rings.turn(int(now))
         return self.rings.seen(now, since=since)
 
-    def losses(self) -> Losses:
-        """What this process could not see since it began."""
-        unseen = [NotSeen(what=what, dropped=n, of=of) for what, n, of in self._lost() if n]
-        return Losses(seen=self.keep.seen, lost=self.lost_hops + self.faults, unseen=tuple(unseen))
+    def losses(self, since: float = 0.0) -> Losses:
+        """What nobody could see since then, of this process and of those it heard of."""
+        before = next((counts for at, counts in reversed(self._marks) if at <= since), {})
+        now = self.lost()
+        seen = now.pop("seen") - before.get("seen", 0)
+        lost = {place: n - before.get(place, 0) for place, n in now.items()}
+        unseen = tuple(NotSeen(what=place, dropped=n, of=seen) for place, n in lost.items() if n > 0)
+        return Losses(seen=seen, lost=sum(n for place, n in lost.items() if place in UNCOUNTED), unseen=unseen)
 
-    def _lost(self) -> list[tuple[str, int, int]]:
-        return [
-            ("steps over the limit of a flight", self.lost_hops, 0),
-            ("flights that could not be recorded", self.faults, self.keep.seen),
-            ("cells folded into `other`", self.rings.keys.folded, self.keep.seen),
-            ("flights counted too late", self.rings.too_late, self.keep.seen),
-        ]
+    def lost(self) -> dict[str, int]:
+        """By place, and `seen`: flights counted; since the start."""
+        counts = self._told_losses + self._own_losses
+        counts.update(
+            seen=self.keep.seen,
+            hops_over_limit=self.lost_hops,
+            cells_folded=self.cells.folded + self.rings.keys.folded,
+            counted_too_late=self.rings.too_late,
+            recording_faults=self.faults,
+            over_budget=sum(self.keep.over_budget.values()),
+        )
+        for sink in self.sinks:
+            counts.update(sink.losses)
+        return dict(counts)
+
+    def new_losses(self) -> dict[str, int]:
+        """Of this process, since the last call."""
+        now = Counter(self.lost())
+        now.subtract(self._told_losses)
+        told, self._last_losses = now - self._last_losses, now
+        return dict(told)
+
+    def told(
+        self,
+        exemplars: Iterable[tuple[Where, Exemplar]],
+        twins: Iterable[tuple[tuple[str, str, str], str]],
+        losses: Mapping[str, int],
+    ) -> None:
+        """What another process saw."""
+        with self._lock:
+            for where, exemplar in exemplars:
+                self.rings.exemplar(where, exemplar, own=False)
+            for (route, channel, store), trace_id in twins:
+                self.rings.twin(route, channel, store, trace_id, own=False)
+            self._told_losses.update(losses)
+
+    def lose(self, place: str, n: int = 1) -> None:
+        """Something could not be seen, or was not kept."""
+        self._own_losses[place] += n

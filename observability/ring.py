@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -13,16 +14,17 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from secrets import token_hex
 from threading import Event, Thread
-from time import monotonic, time
+from time import monotonic, time, time_ns
 from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
 
+from observability.dependencies import Carrier, Edge, Seen
 from observability.flight import FlightRecord
 from observability.logs import get_logger
 from observability.spans import FlightSummary, Span, instant, spans_of, summary_of
-from observability.vocabulary import NAMES
+from observability.vocabulary import NAMES, OPERATION, PEER, STEP
 
 SQLITE_NEEDED: Final = (3, 51, 3)
 """Older ones can lose committed writes in write-ahead mode when two connections write and checkpoint at once."""
@@ -31,6 +33,9 @@ LINGER_S: Final = 0.5
 READ_LIMIT_S: Final = 5.0
 """Of one file: a search may answer with what it found so far, but not keep others waiting."""
 SUFFIX: Final = ".flights"
+EDGES: Final = 2_000
+EDGES_READ: Final = 20_000
+"""Flights of one file that are looked at for edges."""
 _SCHEMA: Final = """
 create table dictionary (bytes blob not null);
 create table flight (
@@ -82,6 +87,10 @@ class Ring:
             await asyncio.to_thread(self._stop)
         self._readers.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def losses(self) -> dict[str, int]:
+        return {"ring_queue": self.dropped, "ring_write": self.failed}
+
     def put(self, record: FlightRecord) -> None:
         try:
             self._queue.put_nowait(record)
@@ -106,26 +115,49 @@ class Ring:
         system: str | None = None,
         outcome: str | None = None,
         kind: str | None = None,
+        operation: str | None = None,
+        store: str | None = None,
+        trace_id: str | None = None,
+        at_least: float = 0.0,
+        since: datetime | None = None,
         before: datetime | None = None,
     ) -> list[FlightSummary]:
-        """The newest kept flights first, at most 1,000. `outcome` may also be `bad`: everything but success."""
-        where, values = ["1"], []
-        for column, value in (("channel", channel), ("name", route), ("kind", kind)):
+        """The newest kept flights first, at most 1,000. `outcome` may also be `bad`: everything but success. `operation`: as
+        `system.operation`; `trace_id`: its beginning; `at_least`: milliseconds.
+        """
+        where: list[str] = ["1"]
+        values: list[str | int | float | bytes] = []
+        for column, value in (("channel", channel), ("name", route), ("kind", kind), ("store", store)):
             if value is not None:
                 where.append(f"{column} = ?")
                 values.append(value)
+        if trace_id is not None:
+            where.append("trace_id between ? and ?")
+            try:
+                values += [bytes.fromhex(trace_id[:32].ljust(32, digit)) for digit in "0f"]
+            except ValueError:
+                return []
+        if at_least > 0:
+            where.append("milliseconds >= ?")
+            values.append(at_least)
         if outcome is not None:
             where.append("outcome != ?" if outcome == "bad" else "outcome = ?")
             values.append("success" if outcome == "bad" else outcome)
-        if system is not None:
-            where.append("instr(systems, ?)")
-            values.append(f" {system} ")
-        if before is not None:
-            where.append("start < ?")
-            values.append((before - _EPOCH) // timedelta(microseconds=1) * 1_000)  # type: ignore[arg-type]  # SQLite binds ints as well
+        for called in (system, operation):
+            if called is not None:
+                where.append("instr(systems, ?)")
+                values.append(f" {_word(called)} ")
+        for test, moment in (("start >= ?", since), ("start < ?", before)):
+            if moment is not None:
+                where.append(test)
+                values.append((moment - _EPOCH) // timedelta(microseconds=1) * 1_000)
         limit = max(1, min(limit, 1_000))
         query = f"select {_COLUMNS} from flight where {' and '.join(where)} order by start desc limit {limit}"  # noqa: S608  # fixed words
         return await self._read(lambda: self._recent(query, tuple(values), limit))
+
+    async def edges(self, since: datetime) -> Seen:
+        """Who was seen to reach whom by the kept flights that began since then, each with the weight of those it stands for."""
+        return await self._read(lambda: self._edges(since))
 
     # ---- the writer's thread ------------------------------------------------------------------------------------------
 
@@ -273,6 +305,31 @@ class Ring:
                     self.unreadable += 1
         return found
 
+    def _edges(self, since: datetime) -> Seen:
+        self.flush()
+        columns = "start, kind, name, weight, spans, (select bytes from dictionary)"
+        query = f"select {columns} from flight where start >= ? order by start desc limit ?"  # noqa: S608  # fixed words
+        begin, until = (since - _EPOCH) // timedelta(microseconds=1) * 1_000, monotonic() + 2 * READ_LIMIT_S
+        counts: Counter[tuple[str, str, str, Carrier]] = Counter()
+        requests: Counter[str] = Counter()
+        oldest = time_ns()
+        for segment in self._segments():
+            if _written(segment) < since.timestamp() or monotonic() > until:
+                break
+            for start, kind, name, weight, blob, dictionary in self._rows(segment, query, (begin, EDGES_READ)):
+                oldest = min(oldest, start)
+                if kind == "request":
+                    requests[name] += weight
+                try:
+                    spans = _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
+                except (zlib.error, msgspec.DecodeError):
+                    self.unreadable += 1
+                    continue
+                for system, operation, carrier in {m for span in spans if (m := met(span))}:
+                    counts[name, system, operation, carrier] += weight
+        edges = tuple(Edge(route=r, system=s, operation=o, carrier=c, n=n) for (r, s, o, c), n in counts.most_common(EDGES))
+        return Seen(hours=max(0.0, (time_ns() - oldest) / 3.6e12), edges=edges, requests=dict(requests))
+
     def _recent(self, query: str, values: tuple[Any, ...], limit: int) -> list[FlightSummary]:
         self.flush()
         found: list[FlightSummary] = []
@@ -287,6 +344,7 @@ class Ring:
 
 def _row(record: FlightRecord) -> tuple[Any, ...]:
     s = summary_of(record)
+    called = dict.fromkeys((*s.systems, *(_word(f"{h.system}.{h.operation}") for h in record.hops if h.system and h.operation)))
     packer = zlib.compressobj(level=1, zdict=_DICTIONARY)
     spans = packer.compress(_ENCODE.encode(spans_of(record))) + packer.flush()
     return (
@@ -295,7 +353,7 @@ def _row(record: FlightRecord) -> tuple[Any, ...]:
         *(s.kind, s.name, s.channel, s.api_version, s.store, s.client),
         record.wall,
         s.milliseconds,
-        *(s.outcome, s.error_type, s.status, f" {' '.join(s.systems)} ", s.degraded, s.hops, s.reason, s.weight),
+        *(s.outcome, s.error_type, s.status, f" {' '.join(called)} ", s.degraded, s.hops, s.reason, s.weight),
         spans,
     )
 
@@ -304,8 +362,21 @@ def _summary(row: tuple[Any, ...]) -> FlightSummary:
     values = dict(zip(_COLUMNS.split(", "), row, strict=True))
     values["trace_id"], values["span_id"] = row[0].hex(), row[1].hex()
     values["start"] = instant(values["start"])
-    values["systems"] = tuple(values["systems"].split())
+    values["systems"] = tuple(word for word in values["systems"].split(" ") if word and "." not in word)  # the others are operations
     return FlightSummary(**values)
+
+
+def _word(name: str) -> str:
+    """Without the blank that stands between the words of a column."""
+    return name.replace(" ", "\u00a0")
+
+
+def met(span: Span) -> tuple[str, str, Carrier] | None:
+    """Whom a span reached: system, operation and how."""
+    system, operation, step = span.text(PEER), span.text(OPERATION), span.text(STEP)
+    if not system or not (operation or span.kind == "CLIENT"):
+        return None
+    return system, operation, "file" if step.startswith("file") else "message" if span.kind in ("PRODUCER", "CONSUMER") else "call"
 
 
 def _beside(segment: Path) -> tuple[Path, Path]:

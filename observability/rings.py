@@ -102,6 +102,27 @@ def add(plain: Plain, full: Full, key: Key, counters: Sequence[int]) -> None:
                 there[index] += value
 
 
+def sealed(keys: Keys, begin: int, plain: Plain, full: Full) -> _Sealed:
+    """A bin as columns, one row per key."""
+    number = keys.number
+    numbers, counts = array("q"), array("q")
+    bad: dict[int, list[int]] = {}
+    for key, counters in full.items():
+        at = number(key, begin)
+        bad[at] = [a + b for a, b in zip(there, counters, strict=True)] if (there := bad.get(at)) else counters
+    merged: dict[int, int] = {}
+    for key, n in plain.items():
+        at = number(key, begin)
+        if at in bad:
+            bad[at] = [bad[at][0] + n, *bad[at][1:]]
+        else:
+            merged[at] = merged.get(at, 0) + n
+    numbers.extend(merged)
+    counts.extend(merged.values())
+    columns = zip(*bad.values(), strict=True) if bad else [()] * WIDTH
+    return _Sealed((numbers, counts), (array("q", bad), *(array("q", column) for column in columns)))
+
+
 class _Ring:
     """Bins of one width. The newest are dictionaries, older ones columns; one that is added to later becomes a dictionary again."""
 
@@ -149,7 +170,7 @@ class _Ring:
 
     def rows_into(self, columns: Columns, since: int) -> None:
         for begin in sorted(b for b in (*self._open, *self._sealed) if b >= since):
-            columns.extend(begin, self._sealed.get(begin) or self._columns(begin, *self._open[begin]))
+            columns.extend(begin, self._sealed.get(begin) or sealed(self._keys, begin, *self._open[begin]))
 
     def newest(self) -> int:
         return max((*self._open, *self._sealed), default=0)
@@ -160,26 +181,7 @@ class _Ring:
         return dict(plain), {key: list(counters) for key, counters in full.items()}
 
     def _seal(self, begin: int) -> None:
-        self._sealed[begin] = self._columns(begin, *self._open.pop(begin))
-
-    def _columns(self, begin: int, plain: Plain, full: Full) -> _Sealed:
-        number = self._keys.number
-        numbers, counts = array("q"), array("q")
-        bad: dict[int, list[int]] = {}
-        for key, counters in full.items():
-            at = number(key, begin)
-            bad[at] = [a + b for a, b in zip(there, counters, strict=True)] if (there := bad.get(at)) else counters
-        merged: dict[int, int] = {}
-        for key, n in plain.items():
-            at = number(key, begin)
-            if at in bad:
-                bad[at] = [bad[at][0] + n, *bad[at][1:]]
-            else:
-                merged[at] = merged.get(at, 0) + n
-        numbers.extend(merged)
-        counts.extend(merged.values())
-        columns = zip(*bad.values(), strict=True) if bad else [()] * WIDTH
-        return _Sealed((numbers, counts), (array("q", bad), *(array("q", column) for column in columns)))
+        self._sealed[begin] = sealed(self._keys, begin, *self._open.pop(begin))
 
     def _unsealed(self, begin: int) -> tuple[Plain, Full]:
         return self._unpacked(self._sealed.pop(begin))
@@ -215,6 +217,25 @@ class Columns:
         return Rows(keys, self.key, self.bin, self.counters)
 
 
+class Fresh:
+    """What was counted, to be kept or told to other processes: bins of ten seconds, and the seconds in them."""
+
+    def __init__(self) -> None:
+        self.tens: dict[int, tuple[Plain, Full]] = {}
+        self.seconds: dict[int, list[tuple[int, Plain, Full]]] = {}
+        self.exemplars: list[tuple[Where, Exemplar]] = []
+        self.twins: dict[tuple[str, str, str], str] = {}
+
+    def add(self, second: int, plain: Plain, full: Full, few: Plain, some: Full) -> None:
+        begin = second - second % COARSE
+        into, whole = self.tens.setdefault(begin, ({}, {}))
+        for key, n in plain.items():
+            into[key] = into.get(key, 0) + n
+        for key, counters in full.items():
+            add(into, whole, key, counters)
+        self.seconds.setdefault(begin, []).append((second, few, some))
+
+
 class Rings:
     """Counts go to the current second; whoever looks, or a thread that calls `tick`, folds complete seconds into the rings.
 
@@ -231,6 +252,8 @@ class Rings:
         self._pending: list[tuple[int, Plain, Full]] = []
         self._lock = Lock()
         self._seconds, self._tens, self._minutes = (_Ring(width, self.keys) for width in (SECOND, COARSE, MINUTE))
+        self.fresh: Fresh | None = None
+        """Collects what was counted here, for whoever keeps it (see cellstore); None: nobody does."""
         self._exemplars: dict[int, dict[Where, list[Exemplar]]] = {}
         self._twins: dict[tuple[str, str, str], str] = {}
 
@@ -252,16 +275,42 @@ class Rings:
     def fold(self) -> None:
         with self._lock:
             while self._pending:
-                self._fold(*self._pending.pop(0))
+                counted = self._pending.pop(0)
+                few, some = self._fold(*counted)
+                if self.fresh is not None:
+                    self.fresh.add(*counted, few, some)
 
-    def _fold(self, second: int, plain: Plain, full: Full) -> None:
+    def take_fresh(self, before: float) -> Fresh:
+        """What was counted here since the last time, in bins that ended before."""
+        taken = Fresh()
+        with self._lock:
+            fresh = self.fresh
+            if fresh is not None and (ended := sorted(begin for begin in fresh.tens if begin + COARSE <= before)):
+                for begin in ended:
+                    taken.tens[begin], taken.seconds[begin] = fresh.tens.pop(begin), fresh.seconds.pop(begin)
+                taken.exemplars, fresh.exemplars = fresh.exemplars, []
+                taken.twins, fresh.twins = fresh.twins, {}
+        return taken
+
+    def restore(self, width: int, begin: int, plain: Plain, full: Full) -> None:
+        """What was counted elsewhere, or in an earlier life: a bin of a second (by route and by operation), of ten or of a minute."""
+        with self._lock:
+            newest = max(self._tens.newest(), begin)
+            if width == SECOND:
+                if begin >= newest - FINE_S:
+                    self._seconds.fold(begin, plain, full)
+            elif begin >= newest - newest % MINUTE - HELD_S:
+                tens = width == COARSE and begin >= newest - newest % COARSE - FINE_S
+                (self._tens if tens else self._minutes).fold(begin, plain, full)
+
+    def _fold(self, second: int, plain: Plain, full: Full) -> tuple[Plain, Full]:
         newest = max(self._tens.newest(), second)
         if second < newest - newest % MINUTE - HELD_S:
             self.too_late += sum(plain.values()) + sum(counters[0] for counters in full.values())
-            return
+            return {}, {}
+        few: Plain = {}
+        some: Full = {}
         if second >= newest - FINE_S:
-            few: Plain = {}
-            some: Full = {}
             for key, n in plain.items():
                 short = _short(key)
                 few[short] = few.get(short, 0) + n
@@ -274,8 +323,9 @@ class Rings:
         for counted in self._tens.take(oldest):
             self._minutes.fold(*counted)
         self._minutes.drop(newest - newest % MINUTE - HELD_S)
+        return few, some
 
-    def exemplar(self, where: Where, exemplar: Exemplar) -> None:
+    def exemplar(self, where: Where, exemplar: Exemplar, *, own: bool = True) -> None:
         minute = int(exemplar.at) // MINUTE
         here = self._exemplars.get(minute)
         if here is None:
@@ -286,18 +336,22 @@ class Rings:
         if found is None:
             if len(here) < EXEMPLARS:
                 here[where] = [exemplar, exemplar]
+                if own and self.fresh is not None:
+                    self.fresh.exemplars.append((where, exemplar))
             return
         if exemplar.at < found[0].at:
             found[0] = exemplar
         if exemplar.seconds > found[1].seconds:
             found[1] = exemplar
 
-    def twin(self, route: str, channel: str, store: str, trace_id: str) -> None:
+    def twin(self, route: str, channel: str, store: str, trace_id: str, *, own: bool = True) -> None:
         at = (route, channel, store)
         self._twins.pop(at, None)
         self._twins[at] = trace_id
         if len(self._twins) > TWINS:
             del self._twins[next(iter(self._twins))]
+        if own and self.fresh is not None:
+            self.fresh.twins[at] = trace_id
 
     def seen(self, now: float, *, since: float = 0.0) -> Seen:
         """All bins that began at `since` or later and before `now`; first `turn`, then this."""

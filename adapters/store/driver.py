@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from adapters.store.books.audit import Audit
+from adapters.store.books.cell import Cells
 from adapters.store.books.client import Clients
 from adapters.store.books.dispatch import Dispatches
 from adapters.store.books.file import Files
@@ -22,12 +26,13 @@ from adapters.store.books.sale import Sales
 from adapters.store.books.session import Sessions
 from adapters.store.books.usage import Usage
 from adapters.store.books.webhook import Webhooks
-from adapters.store.schema import migrate
+from adapters.store.schema import FOLDER, migrate
 from adapters.store.spec import StoreOptions
 from adapters.store.unit import Engine, Transaction
 from contracts.books import (
     AuditBook,
     Books,
+    CellBook,
     ClientBook,
     DispatchBook,
     FileBook,
@@ -71,6 +76,7 @@ class Store:
         self.outbox: Outbox = self._outbox
         self.webhooks: WebhookBook = Webhooks(engine, self._outbox)
         self.leases: LeaseBook = Leases(engine)
+        self.cells: CellBook = Cells(engine)
         self.meta: Meta = MetaBook(engine)
 
     async def start(self) -> None:
@@ -97,6 +103,27 @@ class Store:
 
         await self._engine.write(touch)
         return {**self._engine.describe(), "step": self._step}
+
+
+@asynccontextmanager
+async def cell_file(path: Path) -> AsyncIterator[CellBook]:
+    """Cells in a file of their own, which several processes of a host may share. What a power cut takes of it is no loss."""
+    from adapters.store.sqlite import Sqlite
+
+    options = StoreOptions(url=f"sqlite:///{path}", synchronous="normal", readers=1, queue=64)
+    engine = Sqlite(options, path)
+
+    async def prepare(tx: Transaction) -> None:
+        await tx.lock("schema")
+        if not await tx.query("select 1 from sqlite_schema where name = 'cell'"):
+            await tx.script((FOLDER / "0009_cells.sql").read_text("utf-8").format(**engine.dialect))
+
+    await engine.start()
+    try:
+        await engine.write(prepare)
+        yield Cells(engine)
+    finally:
+        await engine.close()
 
 
 def open_store(options: StoreOptions) -> Books:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from contracts.books.audit import AuditBook, AuditEntry
+from contracts.books.cells import CellBlob, CellBook
 from contracts.books.clients import ApiKey, Client, ClientBook, ConsoleSession, KeyRecord, SessionBook
 from contracts.books.dispatches import Dispatch, DispatchBook, DispatchState, Refusal, Verdict
 from contracts.books.files import (
@@ -42,6 +43,8 @@ __all__ = [
     "BatchResult",
     "Begun",
     "Books",
+    "CellBlob",
+    "CellBook",
     "Claim",
     "Client",
     "ClientBook",
@@ -116,6 +119,8 @@ class Books(Protocol):
     outbox: Outbox
     webhooks: WebhookBook
     leases: LeaseBook
+    cells: CellBook
+    """Of processes on several hosts; those of one host count in a file of their own."""
     meta: Meta
 
     async def start(self) -> None: ...

@@ -18,7 +18,7 @@ from adapters.broker.spec import BrokerOptions
 from adapters.driver import Connection
 from adapters.options import Tls
 from adapters.recording import Captures
-from adapters.store.driver import open_store
+from adapters.store.driver import cell_file, open_store
 from adapters.store.spec import StoreOptions
 from adapters.webhook.driver import HttpWebhooks
 from adapters.webhook.spec import WebhookOptions
@@ -40,6 +40,7 @@ from gateway.services.clock import Now, new_id
 from gateway.services.courier import Courier, Fanout
 from gateway.services.relay import Relay, Subscribers, Versioned, announced
 from observability import Recorder
+from observability.cellstore import CellStore
 from observability.export import Otlp
 from observability.recorder import Sink
 from observability.ring import Ring
@@ -120,6 +121,7 @@ class Foundation:
     ledger: Ledger | None
     """Quotas that the processes of the estate count together."""
     recorder: Recorder
+    cells: CellStore
     ring: Ring
     subscribers: Subscribers
     relay: Relay
@@ -156,6 +158,9 @@ async def foundation(
             sinks.append(Otlp.over_http(endpoint, resource(VERSION, secrets.token_hex(8))))
         recorder = recording(sinks=sinks)
         stack.push_async_callback(recorder.close)
+        own = store_options(estate, data, environment).path is not None
+        cells = CellStore(recorder, await stack.enter_async_context(cell_file(data / "cells" / "cells.db")) if own else books.cells)
+        await stack.enter_async_context(cells.kept())
 
         subscribers = Subscribers()
         publishers: list[Publisher] = [subscribers]
@@ -186,6 +191,7 @@ async def foundation(
             usage=usage,
             ledger=ledger,
             recorder=recorder,
+            cells=cells,
             ring=ring,
             subscribers=subscribers,
             relay=Relay(books.outbox, publishers, recorder, new_id("own"), now, nudge=nudge),

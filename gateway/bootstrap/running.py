@@ -263,6 +263,7 @@ class Product:
         edge = generation.checked.estate.edge
         self._base.pressure.set(edge.max_requests, edge.max_waiting)
         self.recorder.objectives = {name: float(route.objective.p99) for name, route in generation.checked.estate.route.items()}
+        self.recorder.deadlines = {name: float(route.deadline) for name, route in generation.checked.estate.route.items()}
         self._put_to_work(generation)
 
     async def _retire(self, generation: Generation, patience: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -360,6 +360,8 @@ async def test_a_dead_workers_file_is_taken_over_behind_its_position_and_its_old
 async def test_the_flight_of_a_file_tells_its_counts(shop: Shop) -> None:
     class Kept:
         flights: list[Any] = []  # noqa: RUF012  # one test, one list
+
+        losses: ClassVar[dict[str, int]] = {}
 
         def put(self, record: Any) -> None:
             self.flights.append((record.kind, record.name, record.store, [h.kind.value for h in record.hops], dict(record.root.attributes)))

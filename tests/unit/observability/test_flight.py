@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -264,6 +264,8 @@ def test_span_ids_differ_and_the_head_share_marks_about_its_part_of_new_traces()
 
 def test_a_failing_recorder_does_not_harm_the_flight() -> None:
     class Broken:
+        losses: ClassVar[dict[str, int]] = {}
+
         def put(self, record: FlightRecord) -> None:
             raise RuntimeError("full")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -20,6 +21,8 @@ class Clock:
 class Collected:
     def __init__(self) -> None:
         self.records: list[FlightRecord] = []
+
+    losses: ClassVar[dict[str, int]] = {}
 
     def put(self, record: FlightRecord) -> None:
         self.records.append(record)

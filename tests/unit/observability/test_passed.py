@@ -1,7 +1,7 @@
 """What passed in one go is counted like every other flight, and becomes a record when the next of its kind is to be kept."""
 
 from time import monotonic_ns
-from typing import Any
+from typing import Any, ClassVar
 
 from contracts.errors import Overloaded
 from observability import FlightRecord, Recorder
@@ -15,6 +15,8 @@ KEY = RouteKey("web", "GET /p", "v")
 class Sink:
     def __init__(self) -> None:
         self.kept: list[FlightRecord] = []
+
+    losses: ClassVar[dict[str, int]] = {}
 
     def put(self, record: FlightRecord) -> None:
         self.kept.append(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -145,6 +145,8 @@ async def test_a_limit_of_writes_holds_for_writes_only(bench: Bench) -> None:
 class Kept:
     def __init__(self) -> None:
         self.flights: list[FlightRecord] = []
+
+    losses: ClassVar[dict[str, int]] = {}
 
     def put(self, record: FlightRecord) -> None:
         self.flights.append(record)

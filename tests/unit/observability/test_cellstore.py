@@ -1,0 +1,119 @@
+"""Cells outlive the process that counted them, add up over processes, and get wider as they age."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import time
+
+from adapters.store.driver import cell_file
+from contracts.books.cells import CellBlob
+from contracts.errors import UpstreamTimeout
+from observability import FlightRecord, Recorder, Step, step
+from observability.cellstore import BASELINE, CellStore
+from observability.rootcause.model import COUNTERS, Rows, Where
+
+FAILED, BLAMED = COUNTERS.index("timeout"), COUNTERS.index("blamed")
+
+
+def flight(recorder: Recorder, store: str = "17", *, fail: bool = False) -> FlightRecord:
+    """As it happened, unseen by any recorder."""
+    record = recorder.flight("request", "GET /stock", channel="web", api_version="v", store=store)
+    with Recorder().flight("request", "GET /stock") as real, step(Step.CALL, system="erp", operation="GetStock") as hop:
+        if fail:
+            hop.failed(error := UpstreamTimeout(system="erp", operation="GetStock"))
+            real.failed(error)
+    record.t0, record.t1, record.wall, record.root, record.hops = real.t0, real.t1, real.wall, real.root, real.hops
+    return record
+
+
+def sums(rows: Rows) -> Counter[tuple[Where, int, str]]:
+    found: Counter[tuple[Where, int, str]] = Counter()
+    for row, (key, begin) in enumerate(zip(rows.key, rows.bin, strict=True)):
+        for name, column in zip(COUNTERS, rows.counters, strict=True):
+            if column[row]:
+                found[rows.keys[key], begin, name] += column[row]
+    return found
+
+
+async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: Path) -> None:
+    now = time() // 60 * 60 - 60
+    async with AsyncExitStack() as stack:
+        one, two = [CellStore(Recorder(), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)]
+        for store in (one, two):
+            await store.load()
+            for second in range(60):
+                store.recorder.count(flight(store.recorder, fail=second % 10 == 0), now + second)
+            store.recorder.seen(now + 60)
+        await one.flush(now + 60)
+        await two.flush(now + 60)
+        await one.flush(now + 60)
+        await one.flush(now + 60)
+        await one._save_baseline(now + 60)
+        seen = [s.recorder.seen(now + 60) for s in (one, two)]
+        assert sums(seen[0].coarse) == sums(seen[1].coarse)
+        assert sums(seen[0].fine) == sums(seen[1].fine)
+        whole = Where(channel="web", route="GET /stock", api_version="v", store="17")
+        assert sums(seen[0].coarse)[whole, now, "n"] == 20
+        assert sums(seen[0].coarse)[Where("erp", "GetStock", *whole[2:]), now, "blamed"] == 2_000
+        assert sums(seen[0].fine)[Where(channel="web", route="GET /stock"), now + 1, "n"] == 2
+        assert len(seen[1].exemplars[Where("erp", "GetStock", *whole[2:])]) == 2
+        next_one = CellStore(Recorder(), one.book)
+        await next_one.load()
+        assert sums(next_one.recorder.seen(now + 60).coarse) == sums(seen[0].coarse)
+        usual = next_one.recorder.blame.baseline.of(("", ""), "GET /stock")
+        assert usual is not None
+        assert usual.n == 54
+
+
+async def test_bins_get_wider_with_age_and_lose_nothing_but_the_stores_in_the_end(tmp_path: Path) -> None:
+    now = int(time()) // 3_600 * 3_600
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        store = CellStore(Recorder(), book)
+        await store.load()
+        began = now - 9 * 86_400
+        for n in range(0, 3_600, 5):
+            store.recorder.count(flight(store.recorder, str(n % 3)), began + n)
+            if n % 600 == 595:
+                store.recorder.seen(began + n + 5)
+                await store.flush(began + n + 5)
+        before = sums(await store.history(began, began + 3_600))
+        widths = []
+        for later in (900 + 3_600, 7 * 3_600 + 60, 9 * 86_400):
+            for _ in range(4):
+                await store.tidy(began + later)
+            widths.append([w for w in (10, 60, 300, 3_600) if await book.read(w, 0, now)])
+        assert widths == [[60], [300], [3_600]]
+        after = sums(await store.history(began, began + 3_600))
+        assert sum(before.values()) == sum(after.values()) == 2 * 720
+        assert {where.store for where, _, _ in after} == {""}
+
+
+async def test_a_damaged_blob_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
+    now = int(time())
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        bomb = zlib.compress(b"\x00" * (80 << 20))
+        for width, body in ((10, b"no"), (10, bomb), (60, b""), (BASELINE, b"\xff")):
+            await book.add([CellBlob(width=width, begin=now // 60 * 60, source="x", body=body)])
+        store = CellStore(Recorder(), book)
+        await store.load()
+        assert store.unreadable == 4
+        store.recorder.count(flight(store.recorder), now - 20)
+        store.recorder.seen(now)
+        await store.flush(now)
+        assert sums(await store.history(now - 30, now))
+
+
+async def test_what_a_store_that_is_away_misses_is_lost_and_said(tmp_path: Path) -> None:
+    now = time() // 10 * 10 - 2_000
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        store = CellStore(Recorder(), book)
+        await store.load()
+    for n in range(100):
+        store.recorder.count(flight(store.recorder), now + 10 * n)
+    store.recorder.seen(now + 1_000)
+    await store._quietly(store.flush(now + 1_000))
+    assert store.recorder.losses().lost == 10
+    assert {u.what for u in store.recorder.losses().unseen} == {"cells_unwritten"}
