@@ -21,6 +21,7 @@ from contracts.versions import HISTORY
 from gateway.api import ENDPOINTS
 from gateway.bootstrap import Checked, check, goes_by, parse_xml, types
 from gateway.bootstrap.reading import look, mapped, mapping_over
+from gateway.cli.dependencies import estate_map
 from gateway.cli.settings import Settings
 from gateway.cli.terminal import printable
 from gateway.edge.reach import Reach
@@ -33,7 +34,10 @@ MAX_DOCUMENT = 16_000_000
 
 @click.group("map")
 def mapping() -> None:
-    """Mappings of the estate."""
+    """Mappings of the estate, and the map of the estate itself."""
+
+
+mapping.add_command(estate_map)
 
 
 @mapping.command("list")
