@@ -62,6 +62,10 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     file: str
 
 
+class _Take(msgspec.Struct, forbid_unknown_fields=True):
+    refuse: dict[str, str] = {}
+
+
 class _Rate(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     calls_per_second: float
 
@@ -89,6 +93,7 @@ class Control:
                 web.post("/pos/random-day", self._random_day),
                 web.post("/pos/write", self._write),
                 web.post("/pos/flush", self._flush),
+                web.post("/pos/take", self._take),
                 web.post("/pos/complete", self._complete),
                 web.post("/pos/damage", self._damage),
                 web.post("/pos/release", self._release),
@@ -177,6 +182,10 @@ class Control:
     async def _flush(self, request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await request.read() or b"{}", type=_Flush)
         return _json({"files": [str(path) for path in self._sandbox.tills.flush(wanted.store, wanted.format)]})
+
+    async def _take(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read() or b"{}", type=_Take)
+        return _json({"files": self._sandbox.tills.take_changes(refuse=wanted.refuse)})
 
     async def _complete(self, request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await request.read(), type=_File)

@@ -51,7 +51,7 @@ class Sandbox:
                 "password": sessions.password,
             },
             "oms": {"url": self.oms.url, "openapi": f"{self.oms.url}/openapi.json", "key": KEY},
-            "pos": {"inbox": str(self.tills.inbox), "prices": str(self.tills.prices)},
+            "pos": {"inbox": str(self.tills.inbox), "changes": str(self.tills.changes)},
         }
 
     def day_close(self) -> int:

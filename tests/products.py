@@ -110,6 +110,12 @@ def reference() -> Checked:
     return check(ROOT)
 
 
+def nothing_published(estate: Estate) -> Estate:
+    """Nothing is told to the tills: what it takes would be in all that a test counts of the systems."""
+    kept = {name: operation for name, operation in estate.operation.items() if operation.mode != "outbound"}
+    return msgspec.structs.replace(estate, operation=kept)
+
+
 def own_estate(folder: Path) -> Path:
     """A copy of the reference estate that a test may change, with quotas that nobody reaches."""
     folder.mkdir()
@@ -132,12 +138,13 @@ async def running(
     http: type[BoundedProtocol] = BoundedProtocol,
     root: Path | None = None,
     skus: int = 20_000,
+    publish: bool = False,
 ) -> AsyncIterator[Live]:
     """`work`: also the background loops (files, events, due processes). `now`: another clock for the product. `root`: of another estate
-    than the reference one.
+    than the reference one. `publish`: also what the tills are told, which asks the systems for all that they sell.
     """
     checked = await asyncio.to_thread(check, root) if root else await asyncio.to_thread(reference)
-    checked = replace(checked, estate=change(checked.estate))
+    checked = replace(checked, estate=change(checked.estate if publish else nothing_published(checked.estate)))
     sandbox = await start_sandbox(folder / "sandbox", seed, skus=skus)
     try:
         environment = sandbox_environment(sandbox.describe())

@@ -155,6 +155,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             publications.append(Publication(outlet, provides, mapping, catalogue, base.books, base.zones, base.recorder, owner, base.now))
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
+            stack.push_async_callback(publications[-1].close)
         authenticator = authenticator_of(estate, base, rings)
         app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, rings, drifts, controls)
     except BaseException:

@@ -273,7 +273,7 @@ def sandbox_environment(found: Mapping[str, Any]) -> dict[str, str]:
         "TILLGATE_OMS_URL": found["oms"]["url"],
         "TILLGATE_OMS_KEY": found["oms"]["key"],
         "TILLGATE_POS_INBOX": found["pos"]["inbox"],
-        "TILLGATE_POS_PRICES": found["pos"]["prices"],
+        "TILLGATE_POS_CHANGES": found["pos"]["changes"],
     }
 
 

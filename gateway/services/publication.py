@@ -144,6 +144,10 @@ class Publication:
     async def _leads(self) -> bool:
         return await self._books.leases.acquire(f"publish {self.feed}", self._owner, self._now(), LEASE)
 
+    async def close(self) -> None:
+        """Another worker need not wait for the lease to end."""
+        await self._books.leases.release(f"publish {self.feed}", self._owner)
+
     async def _stores(self) -> dict[str, Location | None]:
         """Raises UpstreamError."""
         known = {x.number: x for x in (await self._catalogue.locations(self._call())).items}

@@ -100,10 +100,10 @@ class Tills:
     def __init__(self, world: World, faults: Faults, root: Path | str) -> None:
         self.inbox = Path(root) / "pos" / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
-        self.prices = self.inbox.parent / "prices"
-        self.prices.mkdir(exist_ok=True)
+        self.changes = self.inbox.parent / "changes"
+        self.changes.mkdir(exist_ok=True)
         self._told: dict[tuple[str, str], list[ToldPrice]] = {}
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
         self._world, self._faults = world, faults
         self._counters_file = self.inbox.parent / "counters.json"
         counters = self._counters_file.read_bytes() if self._counters_file.exists() else b"{}"
@@ -485,13 +485,14 @@ class Tills:
             raise ValueError(f"store {number} was given up: it sells nothing")
         return place
 
-    def take_prices(self, *, refuse: Mapping[str, str] | None = None) -> list[str]:
-        """Read what lies in `prices`, answer each file and take it away: names in the order of their numbers. A number that a store has had
-        is answered and not read again; one that leaves others out is rejected. `refuse`: sku -> why its prices are not taken."""
+    def take_changes(self, *, refuse: Mapping[str, str] | None = None) -> list[str]:
+        """Read what lies in `changes`, answer each file and take it away: names in the order of their numbers. A number that a store has
+        had is answered and not read again; one that leaves others out is rejected. `refuse`: sku -> why it is not taken."""
         taken = []
-        for path in sorted(self.prices.glob("PRICES_*.csv")):
-            store, number = path.stem.split("_")[1], int(path.stem.split("_")[2])
-            before, said = self._numbers.get(store, number - 1), {"state": "accepted"}
+        for path in sorted(self.changes.glob("*_*_*.csv")):
+            kind, store, digits = path.stem.split("_")
+            number = int(digits)
+            before, said = self._numbers.get((kind, store), number - 1), {"state": "accepted"}
             if number > before + 1:
                 said = {"state": "rejected", "reason": f"expected number {before + 1}"}
             elif number == before + 1:
@@ -500,9 +501,11 @@ class Tills:
                     if row[0] == "PR":
                         price = ToldPrice(row[2], Decimal(row[3]) / int(row[5]), row[7], row[8])
                         told[store, row[1].lstrip("0")].append(price)
+                    elif row[0] == "AR":
+                        told[store, row[1].lstrip("0")] = []
                 refused = {sku: why for sku, why in (refuse or {}).items() if (store, sku) in told}
-                self._told.update({key: rows for key, rows in told.items() if key[1] not in refused})
-                self._numbers[store] = number
+                self._told.update({key: rows for key, rows in told.items() if rows and key[1] not in refused})
+                self._numbers[kind, store] = number
                 said |= {"rejections": [{"key": sku, "reason": why} for sku, why in refused.items()]}  # type: ignore[dict-item]  # JSON
             part = path.with_name(f".{path.name}.answer")
             part.write_bytes(msgspec.json.encode(said))

@@ -17,38 +17,22 @@ from gateway.cli import main
 from gateway.services.publication import Publication
 from tests.products import LOCATION, SKU, Live, own_estate, running
 
-OUTLET = """
-[operation."pos.prices"]
-contract = "contracts/systems/tills/prices.toml"
-provides = "price.publish"
-mode     = "outbound"
-request  = "mappings/tills/prices.toml"
-
-[operation."pos.prices".outbound]
-folder = "env:TILLGATE_POS_PRICES"
-name   = "PRICES_{store}_{number:06}.csv"
-stores = ["0001"]
-every  = "1ms"
-sweep  = "20ms"
-most   = 100
-pause  = "0s"
-MORE
-"""
-
 
 @asynccontextmanager
 async def shop(folder: Path, *, work: bool = False, more: str = 'answer_within = "1h"') -> AsyncIterator[Live]:
     root = own_estate(folder / "estate")
-    with (root / "estate.toml").open("a", encoding="utf-8") as estate:
-        estate.write(OUTLET.replace("MORE", more))
     text = (root / "estate.toml").read_text(encoding="utf-8")
-    (root / "estate.toml").write_text(text.replace('max_age = "1m", stale_if_error = "4h"', 'max_age = "1ms"'), encoding="utf-8")
-    async with running(folder, root=root, work=work, skus=250) as live:
+    text = text.replace('max_age = "1m", stale_if_error = "4h"', 'max_age = "1ms"')
+    quick = f'most   = 100\nevery  = "1ms"\nsweep  = "20ms"\npause  = "0s"\n{more}\n'
+    assert text.count("most   = 500\n") == 2
+    text = text.replace("most   = 500\n", quick).replace('stores = ["0002"]', f'stores = ["{LOCATION}"]')
+    (root / "estate.toml").write_text(text, encoding="utf-8")
+    async with running(folder, root=root, work=work, skus=250, publish=True) as live:
         yield live
 
 
-def publication(live: Live) -> Publication:
-    return live.product.current.publications[0]
+def publication(live: Live, at: int = 0) -> Publication:
+    return live.product.current.publications[at]
 
 
 async def latest(live: Live) -> Dispatch:
@@ -61,7 +45,7 @@ async def settle(live: Live, **refuse: str) -> list[str]:
     """Rounds until a store has nothing more to be told."""
     taken: list[str] = []
     while await publication(live).round():
-        taken += live.sandbox.tills.take_prices(refuse=refuse)
+        taken += live.sandbox.tills.take_changes(refuse=refuse)
         await asyncio.sleep(0.002)
     return taken
 
@@ -72,17 +56,19 @@ async def test_changed_price_is_asked_for_in_a_tills_next_sale(tmp_path: Path) -
 
         async def until(cents: int) -> None:
             while tills.sell(LOCATION, [(SKU, 1)]).lines[0].unit_price != cents:
-                tills.take_prices()
+                tills.take_changes()
                 await asyncio.sleep(0.02)
 
         async with asyncio.timeout(20):
             while (found := await live.product.books.dispatches.latest("pos.prices", LOCATION)) is None or found.state != "accepted":
-                tills.take_prices()
+                tills.take_changes()
                 await asyncio.sleep(0.02)
             live.sandbox.world.reprice(SKU, "DE", 777)
             await until(777)
-        numbers = [d.number for d in await live.product.books.dispatches.list(100)]
-        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+        for feed in ("pos.prices", "pos.assortment"):
+            numbers = [d.number for d in await live.product.books.dispatches.list(100, feed=feed)]
+            assert sorted(numbers) == list(range(1, len(numbers) + 1))
+            assert len(numbers) >= 3
 
 
 async def test_first_file_holds_everything_and_the_next_only_what_has_changed(tmp_path: Path) -> None:
@@ -92,9 +78,44 @@ async def test_first_file_holds_everything_and_the_next_only_what_has_changed(tm
         assert len(first) == 3
         live.sandbox.world.reprice(SKU, "DE", 777)
         await publication(live).round()
-        rows = (live.sandbox.tills.prices / f"PRICES_0001_{len(first) + 1:06}.csv").read_text(encoding="utf-8").splitlines()
+        rows = (live.sandbox.tills.changes / f"PRICES_0001_{len(first) + 1:06}.csv").read_text(encoding="utf-8").splitlines()
         assert [row.split(";")[:6] for row in rows[1:]] == [["PR", f"{SKU:>012}", "R", "777", "EUR", "1"], ["FT", "1"]]
         assert await publication(live).round() == 0
+
+
+async def test_assortment_holds_every_article_with_the_barcodes_of_one_piece(tmp_path: Path) -> None:
+    async with shop(tmp_path) as live:
+        rows: dict[str, list[str]] = {}
+        while await publication(live, 1).round():
+            for path in live.sandbox.tills.changes.glob("ARTICLES_*.csv"):
+                for row in path.read_text(encoding="utf-8").splitlines():
+                    kind, value, *more = row.split(";")
+                    if kind == "AR":
+                        rows[value] = [more[0]]
+                    elif kind == "BC":
+                        rows[[*rows][-1]].append(value)
+            live.sandbox.tills.take_changes()
+            await asyncio.sleep(0.002)
+        assert len(rows) == 250
+        product = (await live.http.get(f"/products/{SKU}", headers=live.auth())).json()
+        assert rows[f"{SKU:>012}"] == ["A", *(g["gtin"] for g in product["gtins"])]
+
+
+async def test_reload_takes_what_the_tills_are_told_over_at_once_and_writes_nothing_twice(tmp_path: Path) -> None:
+    async with shop(tmp_path) as live:
+        await publication(live).round()
+        before, estate = publication(live), tmp_path / "estate/estate.toml"
+        estate.write_text(estate.read_text(encoding="utf-8").replace("most   = 100", "most   = 300"), encoding="utf-8")
+        assert (await live.product.reload()).applied
+        assert publication(live) is not before
+        live.sandbox.tills.take_changes()
+        async with asyncio.timeout(20):
+            moved = 0
+            while not moved:  # the generation before is about to let go
+                await asyncio.sleep(0.02)
+                moved = await publication(live).round()
+        assert await publication(live).round() == 1
+        assert [(d.number, d.items) for d in await live.product.books.dispatches.list(9, feed="pos.prices")] == [(2, 150), (1, 100)]
 
 
 async def test_refused_article_is_told_again_only_when_it_has_changed(tmp_path: Path) -> None:
@@ -118,7 +139,7 @@ async def test_file_without_an_answer_is_overdue_holds_the_next_and_counts_when_
         assert (await latest(live)).state == "overdue"
         (found,) = await live.product.books.findings.list(9)
         assert (found.kind, found.state, found.subject) == ("file_unanswered", "open", "pos.prices/0001/1")
-        live.sandbox.tills.take_prices()
+        live.sandbox.tills.take_changes()
         assert await publication(live).round() == 1
         assert (await latest(live)).state == "accepted"
         assert (await live.product.books.findings.list(9))[0].state == "closed"
@@ -131,7 +152,7 @@ async def test_answer_that_says_nothing_ends_no_file(tmp_path: Path, answer: byt
     async with shop(tmp_path) as live:
         await publication(live).round()
         file = await latest(live)
-        path = live.sandbox.tills.prices / f"{file.name}.ack"
+        path = live.sandbox.tills.changes / f"{file.name}.ack"
         path.write_bytes(answer)
         assert await publication(live).round() == 0
         assert (await latest(live)).state == "written"
@@ -172,7 +193,7 @@ async def test_worker_that_dies_at_any_step_of_writing_leaves_one_file_of_the_sa
         begun = len(await settle(live))
         told = publication(live)
         outlet, books = told._outlet, told._books
-        folder, died = live.sandbox.tills.prices, 0
+        folder, died = live.sandbox.tills.changes, 0
         for step in range(1, 100):
             live.sandbox.world.reprice(SKU, "DE", 1000 + step)
             left = [step]
@@ -236,7 +257,7 @@ async def test_file_that_nobody_answers_is_seen_written_again_and_given_up_over_
         for path in (where, f"{where}/content"):
             assert (await live.http.get(path, headers=live.auth("elsewhere"))).status_code == 404
         said = (await live.http.get(f"{where}/content", headers=ops)).json()
-        written = live.sandbox.tills.prices / listed["name"]
+        written = live.sandbox.tills.changes / listed["name"]
         assert base64.b64decode(said["content"]) == written.read_bytes()
         written.unlink()
         assert (await post(f"{where}/resend", "reader")).status_code == 403
@@ -300,7 +321,7 @@ async def test_commands_do_the_same_through_a_running_gateway_and_say_what_it_re
 
         said = await asyncio.to_thread(called, "list", "--state", "overdue")
         assert said[1].startswith(f"{FILE}  overdue")
-        body = (live.sandbox.tills.prices / "PRICES_0001_000001.csv").read_text(encoding="utf-8")
+        body = (live.sandbox.tills.changes / "PRICES_0001_000001.csv").read_text(encoding="utf-8")
         assert (await asyncio.to_thread(called, "show", FILE, "--content"))[1] == body
         assert "drafted" in (await asyncio.to_thread(called, "resend", FILE))[1]
         code, again = await asyncio.to_thread(called, "resend", FILE)

@@ -72,8 +72,9 @@ SCOPED = {
 OF_ALL_STORES = {
     "GET /admin/webhooks/{name}/dead-letters",
     *(f"POST /admin/webhooks/{{name}}{rest}" for rest in ("", "/secrets", "/test", "/replay")),
+    *("GET /admin/incidents", "GET /admin/incidents/{id}", "POST /admin/incidents/{id}/label", "GET /admin/windows"),
 }
-"""Shut to whoever is bound to stores: a receiver is told of all of them."""
+"""Shut to whoever is bound to stores: a receiver is told of all of them, and so is an incident."""
 SESSIONS = "/console"
 """Below it a session counts and no other credentials do."""
 STORE, OTHER = "0001", "0017"
