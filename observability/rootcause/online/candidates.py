@@ -12,7 +12,7 @@ import numpy as np
 from observability.rootcause import statistics
 from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY, Kind, WhyNotReason
 from observability.rootcause.online.onset import Clock, Moment
-from observability.rootcause.online.table import BLAMED, DEGRADED, EXCESS, LATE, Table
+from observability.rootcause.online.table import BLAMED, DEGRADED, EXCESS, Table
 from observability.rootcause.spans import Flags, Floats, Ints
 from observability.vocabulary import FAILURE_CLASSES
 
@@ -89,13 +89,10 @@ class Case:
         self.table, self.span, self.clock = coarse, span, Clock(fine, coarse, span.begin, span.end)
         within = np.zeros(coarse.bins, bool)
         within[span.begin : span.end] = True
-        columns = (*coarse.counters, coarse.failed, coarse.bad)
-        now, past = coarse.per_key(within, *columns), coarse.per_key(span.clean, *columns)
-        count = len(COUNTERS)
-        self.now, self.past = now[:count], past[:count]
-        self.failed, self.bad, self.bad_past = now[count], now[count + 1], past[count + 1]
-        self.sick = np.minimum(now[0], now[count] + now[LATE])
-        self.sick_past = np.minimum(past[0], past[count] + past[LATE])
+        self.now, self.failed, self.bad = coarse.per_key(within)
+        self.past, failed_past, self.bad_past = coarse.per_key(span.clean)
+        self.sick = np.minimum(self.now[0], self.bad)
+        self.sick_past = np.minimum(self.past[0], self.bad_past)
         self.whole = coarse.is_("system", "")
         pair, values = coarse.groups("channel", "route", of=np.ones(len(coarse.keys), bool))
         self.pair, self.pairs = pair, values
@@ -108,7 +105,7 @@ class Case:
         self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
         if span.degraded:
             self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.failed)
-            self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], past[count])
+            self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], failed_past)
 
     def _excess(self, bad: Floats, bad_past: Floats, keys: Flags, stratum: Ints, strata: int) -> Floats:
         """Per stratum, bad ones above what its own past expects; thin pasts lean on all of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -26,6 +27,9 @@ HOLD: Final = 12
 """A slice stays raised while its last two minutes are (or the window that told, when longer): a fault that comes and goes is one."""
 SLOW_HOLD: Final = 30
 QUIET: Final = 3
+NEAR: Final = -5.0
+FEW_NEAR: Final = -10.0
+"""Logarithms of a bound of the tail above which no exact one is worth its time."""
 KNOWN: Final = 50
 """Requests from which on a past is one; below it only what fails by half is worth a word."""
 _PRIOR: Final = (10.0, 0.1)
@@ -80,37 +84,38 @@ def series(table: Table, estate: DependencyMap) -> Series:
     met = ~whole & ~table.is_("system", CLIENT)
     blamed = table.counters[BLAMED] / 1000
     ours = table.is_("system", GATEWAY)
+    rows_whole, rows_met = table.rows_of(whole), table.rows_of(met & ~ours)
     slis: list[Sli] = []
     n: list[Floats] = []
     bad: list[Floats] = []
 
     def add(family: Family, group: Ints, values: list[tuple[str, ...]], worse: Ints | Floats) -> None:
         slis.extend(Sli(family, v) for v in values)
-        n.append(table.over_time(group, table.n, len(values)))
+        n.append(table.over_time(group, table.n, len(values), rows_met if family in ("operation", "system") else rows_whole))
         bad.append(table.over_time(group, worse, len(values)))
 
     add("channel_route", *table.groups("channel", "route", of=whole), table.bad)
-    if (worse := table.bad + table.counters[DEGRADED])[whole[table.key]].sum() > table.bad[whole[table.key]].sum():
-        add("degraded", *table.groups("channel", "route", of=whole), worse)
-    versions = whole & ~table.is_("api_version", "")
-    add("route_version", *table.groups("route", "api_version", of=versions), table.bad)
+    if table.counters[DEGRADED][rows_whole].any():
+        add("degraded", *table.groups("channel", "route", of=whole), table.bad + table.counters[DEGRADED])
+    add("route_version", *table.groups("route", "api_version", of=whole & ~table.is_("api_version", "")), table.bad)
     for group, values in _store_capabilities(table, estate, whole & ~table.is_("store", "")):
         add("store_capability", group, values, table.bad)
     add("operation", *table.groups("system", "operation", of=met & ~ours), blamed)
     add("system", *table.groups("system", of=met & ~ours), blamed)
     group, parts = table.groups("operation", of=ours)
-    if parts:
-        slis += [Sli("operation", (GATEWAY, part)) for (part,) in parts]
-        n += [table.over_time(np.where(table.met_by(part), 0, -1), table.n, 1) for (part,) in parts]
-        bad.append(table.over_time(group, blamed, len(parts)))
-    group, clients = table.groups("operation", of=table.is_("system", CLIENT))
-    if clients:
-        pair, _ = table.groups("channel", "route", of=whole | table.is_("system", CLIENT))
-        for i in range(len(clients)):
-            theirs = np.isin(pair, np.unique(pair[group == i])) & whole
-            n.append(table.over_time(np.where(theirs, 0, -1), table.n, 1))
-        slis += [Sli("client", c) for c in clients]
-        bad.append(table.over_time(group, table.n, len(clients)))
+    for part in parts:
+        keys = table.met_by(*part)
+        n.append(table.over_time(np.where(keys, 0, -1), table.n, 1, table.rows_of(keys)))
+    slis += [Sli("operation", (GATEWAY, *part)) for part in parts]
+    bad.append(table.over_time(group, blamed, len(parts)))
+    mistakes = table.is_("system", CLIENT)
+    group, clients = table.groups("operation", of=mistakes)
+    pair, _ = table.groups("channel", "route", of=whole | mistakes)
+    for i in range(len(clients)):
+        theirs = np.isin(pair, np.unique(pair[group == i])) & whole
+        n.append(table.over_time(np.where(theirs, 0, -1), table.n, 1, rows_whole))
+    slis += [Sli("client", c) for c in clients]
+    bad.append(table.over_time(group, table.n, len(clients), table.rows_of(mistakes)))
     every_n, every_bad = np.concatenate(n), np.concatenate(bad)
     return _merged(slis, np.maximum(every_n, every_bad), every_bad)
 
@@ -145,13 +150,32 @@ def _merged(slis: list[Sli], n: Floats, bad: Floats) -> Series:
 
 def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
     """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all."""
-    worth = np.flatnonzero(found.bad.sum(axis=1) >= 2)
+    worth = np.flatnonzero(_worth(found.n, found.bad))
     if not len(worth):
         return []
     walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, len(found.slis))
     for t in range(found.n.shape[1]):
         walk.step(t)
     return sorted(walk.close(), key=lambda r: (r.begin, r.sli))
+
+
+def _worth(n: Floats, bad: Floats) -> Flags:
+    """Slices that could be raised at some time: some window is worse than the best ten minutes."""
+    found = np.zeros(len(n), bool)
+    some = np.flatnonzero(bad.sum(axis=1) >= 2)
+    n, bad = n[some], bad[some]
+    blocks = np.arange(0, n.shape[1], WINDOWS[-1])
+    block_n, block_bad = np.add.reduceat(n, blocks, axis=1), np.add.reduceat(bad, blocks, axis=1)
+    least = np.where(block_n > 0, block_bad / (block_n + _PRIOR[0]), np.inf).min(axis=1)
+    usual = np.maximum(least, bad.sum(axis=1) / np.maximum(n.sum(axis=1), 1.0) / 20)[:, None]
+    all_n, all_bad = (np.pad(np.cumsum(x, axis=1), ((0, 0), (1, 0))) for x in (n, bad))
+    for window in WINDOWS:
+        n1, b1 = (x[:, window:] - x[:, :-window] for x in (all_n, all_bad))
+        rows, at = np.nonzero((b1 >= np.maximum(1.5, (usual + RISE) * n1)) & (b1 >= 2 * usual * n1))
+        b = b1[rows, at]
+        mean = np.maximum(n1[rows, at] * usual[rows, 0], 1e-9)
+        found[some[rows[b * np.log(mean / b) + b - mean <= NEAR]]] = True
+    return found
 
 
 class _Walk:
@@ -204,8 +228,8 @@ class _Walk:
             worse = (b1 >= 1.5) & ~self.on & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
             for i in np.flatnonzero(worse).tolist():
                 bad, of, mean = float(b1[i]), float(n1[i]), float(usual[i])
-                if bad * np.log(mean / bad) + bad - mean > -3.0:
-                    continue  # the bound of a tail that is nowhere near
+                if bad * math.log(mean / bad) + bad - mean > (NEAR if of >= FEW else FEW_NEAR):
+                    continue
                 if n0[i] - self.prior_n[i] < KNOWN and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
                     continue
                 p = statistics.rise(bad, of, float(b0[i]), float(n0[i]), self._dispersion(begin, i))
@@ -260,7 +284,7 @@ class _Walk:
         n0, b0 = self._past(t, on)
         usual = n * b0 / n0
         over = bad - usual
-        found: Flags = (over >= RISE / 2 * n) & (bad >= 1.5 * usual) & (over > 2.5 * np.sqrt(usual + 0.1))
+        found: Flags = (over >= RISE / 2 * n) & (bad >= 1.5) & (bad >= 1.5 * usual) & (over > 2.5 * np.sqrt(usual + 0.1))
         return found
 
     def _hold(self, t: int) -> None:

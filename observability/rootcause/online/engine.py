@@ -104,7 +104,8 @@ class Engine:
     def _incident(self, seen: _Seen, group: Sequence[Raised], found: Sequence[Raised]) -> Incident:
         begin = max(group, key=lambda r: (r.excess, r.sli)).begin
         swift = [r for r in group if r.swift] or group
-        going_on = any(r.going_on for r in swift)
+        most = max(r.excess for r in swift)
+        going_on = any(r.going_on and r.excess >= 0.1 * most for r in swift)
         end = seen.coarse.bins if going_on else max(r.end for r in swift)
         clean = np.ones(seen.coarse.bins, bool)
         for r in found:
@@ -212,7 +213,7 @@ class _Seen:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.coarse = Table(evidence.coarse, BIN, evidence.now)
-        self.fine = Table(evidence.fine, 1, evidence.now, 1800)
+        self.fine = Table(evidence.fine, 1, evidence.now, 1800, self.coarse)
 
 
 def _apart(found: list[Raised]) -> list[list[Raised]]:

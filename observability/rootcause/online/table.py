@@ -25,36 +25,37 @@ N, LATE, DEGRADED, BLAMED, EXCESS = (COUNTERS.index(name) for name in ("n", "lat
 class Table:
     """Rows between two moments. `at` is the bin of a row, counted from `start` (seconds since 1970)."""
 
-    def __init__(self, rows: Rows, width: int, end: float, most: int = MOST_BINS) -> None:
+    def __init__(self, rows: Rows, width: int, end: float, most: int = MOST_BINS, like: Table | None = None) -> None:
+        """`like`: another table that may have the same keys."""
         key, at = _ints(rows.key), _ints(rows.bin) // width
         last = int(end // width)  # the first bin that is not complete
         inside = (at < last) & (at >= last - most)
-        if not inside.all():
+        whole = bool(inside.all())
+        if not whole:
             key, at = key[inside], at[inside]
         self.width = width
         self.keys: Sequence[Where] = rows.keys
         first = int(at.min()) if len(at) else last
         self.start, self.bins = first * width, last - first
         self.key, self.at = key, at - first
-        self.counters = tuple(_ints(c) if inside.all() else _ints(c)[inside] for c in rows.counters)
-        self.names: tuple[list[str], ...] = tuple([] for _ in Where._fields)
-        self.codes: tuple[Ints, ...] = tuple(self._coded(i) for i in range(len(Where._fields)))
+        self.counters = tuple(_ints(c) if whole else _ints(c)[inside] for c in rows.counters)
+        coded = like.coded if like is not None and like.keys is rows.keys else [_coded(column) for column in zip(*rows.keys, strict=True)]
+        self.coded: list[tuple[Ints, list[str]]] = coded or [(_ints(()), [])] * len(Where._fields)
+        """Per attribute: per key the code of its value, and the values."""
         self.failed = np.zeros(len(key), np.int64)
         for i in _FAILED:
             self.failed += self.counters[i]
         self.n = self.counters[N]
         self.bad = self.failed + self.counters[LATE]
-
-    def _coded(self, attribute: int) -> Ints:
-        known: dict[str, int] = {}
-        codes = [known.setdefault(where[attribute], len(known)) for where in self.keys]
-        self.names[attribute].extend(known)
-        return np.array(codes, np.int64)
+        told = np.zeros(len(key), bool)
+        for column in self.counters[1:]:
+            told |= column != 0
+        self.told = np.flatnonzero(told)
+        """Rows that count more than requests."""
 
     def column(self, attribute: str) -> tuple[Ints, list[str]]:
         """Per key the code of its value, and the values."""
-        i = Where._fields.index(attribute)
-        return self.codes[i], self.names[i]
+        return self.coded[Where._fields.index(attribute)]
 
     def is_(self, attribute: str, value: str) -> Flags:
         """Per key, whether it has this value."""
@@ -74,23 +75,32 @@ class Table:
         rows = np.flatnonzero(of)[first]
         return number, [tuple(names[codes[row]] for codes, names in columns) for row in rows.tolist()]
 
-    def over_time(self, group: Ints, weight: Ints | Floats, groups: int) -> Floats:
-        """groups x bins: sums of `weight` (per row); `group` is per key, negative ones are left out."""
+    def rows_of(self, keys: Flags) -> Ints:
+        """The rows of these keys."""
+        return np.flatnonzero(keys[self.key])
+
+    def over_time(self, group: Ints, weight: Ints | Floats, groups: int, rows: Ints | None = None) -> Floats:
+        """groups x bins: sums of `weight` (per row); `group` is per key, negative ones are left out. `rows`: none but these count."""
         total = np.zeros(groups * self.bins)
-        for begin in range(0, len(self.key), SLICE):
-            part = slice(begin, begin + SLICE)
+        chosen = self.told if rows is None else rows
+        for begin in range(0, len(chosen), SLICE):
+            part = chosen[begin : begin + SLICE]
             which = group[self.key[part]]
             inside = which >= 0
-            cell = which[inside] * self.bins + self.at[part][inside]
-            if len(cell):
-                total += np.bincount(cell, weight[part][inside], groups * self.bins)
+            if not inside.all():
+                part, which = part[inside], which[inside]
+            if len(part):
+                total += np.bincount(which * self.bins + self.at[part], weight[part], groups * self.bins)
         return np.maximum(total.reshape(groups, self.bins), 0.0)  # corrections are negative
 
-    def per_key(self, bins: Flags, *weights: Ints | Floats) -> list[Floats]:
-        """Sums of each weight per key, over the chosen bins."""
-        rows = np.flatnonzero(bins[self.at])
-        key = self.key[rows]
-        return [np.maximum(totals(key, weight[rows], len(self.keys)), 0.0) for weight in weights]
+    def per_key(self, bins: Flags) -> tuple[list[Floats], Floats, Floats]:
+        """Over the chosen bins, sums per key: of each counter, of failures, of bad ones."""
+        every, told = np.flatnonzero(bins[self.at]), self.told[bins[self.at[self.told]]]
+        key, count = self.key[told], len(self.keys)
+        n = totals(self.key[every], self.n[every], count)
+        rest = [totals(key, column[told], count) for column in (*self.counters[1:], self.failed, self.bad)]
+        *counters, failed, bad = (np.maximum(x, 0.0) for x in (n, *rest))
+        return counters, failed, bad
 
     def met_by(self, part: str) -> Flags:
         """Per key, whether it counts requests that a part of the gateway had to do with: those that met the operation or system that it
@@ -101,6 +111,11 @@ class Table:
         if operation and (of & self.is_("operation", operation)).any():
             return of & self.is_("operation", operation)
         return of if not operation and system and of.any() else self.is_("system", "")
+
+
+def _coded(column: tuple[str, ...]) -> tuple[Ints, list[str]]:
+    known = {value: i for i, value in enumerate(dict.fromkeys(column))}
+    return np.fromiter(map(known.__getitem__, column), np.int64, len(column)), list(known)
 
 
 def _ints(values: Sequence[int]) -> Ints:
