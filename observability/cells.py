@@ -11,6 +11,8 @@ from observability.baseline import BUCKETS, bucket, upper_bound
 from observability.flight import FlightRecord, Hop
 from observability.vocabulary import FAILURE_CLASSES, FailureClass, Step
 
+SHOWN: Final = range(4, BUCKETS - 1, 4)
+"""Buckets that are shown, every fourth: bounds a factor of 2 apart, 0.2 ms to about 105 s."""
 OTHER: Final = "other"
 _CLASS_INDEX: Final[dict[FailureClass, int]] = {name: i for i, name in enumerate(FAILURE_CLASSES)}
 _ATTEMPT: Final = Step.ATTEMPT
@@ -43,6 +45,14 @@ class Cell(msgspec.Struct):
     """`error.type` of the latest failure that was not the caller's, when it began (ns since the epoch) and in which trace."""
     last_error_at: int = 0
     last_trace: str = ""
+    exemplars: dict[int, tuple[str, float, float]] = {}
+    """By shown bucket: trace id of the latest flight that was kept, how long this took and when it began (seconds)."""
+
+    def exemplify(self, hop: Hop) -> None:
+        if (record := hop.record) is not None:
+            index = bucket(hop.seconds)
+            shown = min(SHOWN.start + max(0, -(-(index - SHOWN.start) // SHOWN.step)) * SHOWN.step, BUCKETS - 1)
+            self.exemplars[shown] = (record.trace_id, hop.seconds, (record.wall + hop.t0 - record.t0) / 1e9)
 
     def add(self, hop: Hop, objective: float) -> None:
         self.n += 1
@@ -74,6 +84,7 @@ class Cell(msgspec.Struct):
         self.durations = [a + b for a, b in zip(self.durations, other.durations, strict=True)]
         if other.last_error_at > self.last_error_at:
             self.last_error, self.last_error_at, self.last_trace = other.last_error, other.last_error_at, other.last_trace
+        self.exemplars |= other.exemplars
 
     def since(self, earlier: Cell | None) -> Cell:
         """What was added after `earlier`, a copy of this cell taken before: for rates over a window."""
@@ -141,6 +152,14 @@ class Cells(msgspec.Struct):
                 if at in called:
                     continue
             cell.add(hop, objectives.get(f"{at[0]}.{at[1]}", objective) if objectives else objective)
+
+    def exemplify(self, record: FlightRecord) -> None:
+        """A flight that is kept stands for others of its cells."""
+        if cell := self.routes.get(RouteKey(record.channel, record.name, record.api_version)):
+            cell.exemplify(record.root)
+        for hop in record.hops:
+            if hop.system and hop.kind is not _ATTEMPT and (found := self.operations.get(OperationKey(hop.system, hop.operation))):
+                found.exemplify(hop)
 
     def merge(self, other: Cells) -> None:
         for route, cell in other.routes.items():

@@ -9,16 +9,18 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from observability.baseline import BUCKETS, upper_bound
-from observability.cells import Cell
+from observability.cells import SHOWN, Cell
 from observability.recorder import Recorder
 from observability.vocabulary import FAILURE_CLASSES
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_SHOWN_BUCKETS: Final = range(4, BUCKETS - 1, 4)
-"""Every fourth bound, a factor of 2 apart: 0.2 ms to about 105 s."""
+OPEN: Final = "application/openmetrics-text"
+"""Whoever accepts it gets exemplars, which lead from a bucket to a kept trace (OpenMetrics 1.0)."""
 
 
 class Reading(NamedTuple):
@@ -30,11 +32,13 @@ class Reading(NamedTuple):
     value: float
 
 
-def exposition(recorder: Recorder, readings: Iterable[Reading] = ()) -> bytes:
-    """The page's body; its media type is CONTENT_TYPE. Readings of one name carry the same label names."""
+def exposition(recorder: Recorder, readings: Iterable[Reading] = (), accept: str = "") -> tuple[bytes, str]:
+    """The page's body and its media type. Readings of one name carry the same label names. `accept` as in the request."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Page(recorder, list(readings)))
-    return generate_latest(registry)
+    if OPEN in accept:
+        return openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]  # the library is untyped there
+    return generate_latest(registry), CONTENT_TYPE
 
 
 class _Page(Collector):
@@ -86,16 +90,21 @@ def _family(name: str, what: str, labels: Sequence[str], cells: list[tuple[tuple
     cancelled = CounterMetricFamily(f"{name}_cancelled", f"{what} given up by the caller", labels=labels)
     for key, cell in cells:
         at = list(key)
-        running, buckets, cumulative = 0, iter(cell.durations), []
-        for index in range(BUCKETS):
-            running += next(buckets)
-            if index in _SHOWN_BUCKETS:
-                cumulative.append((f"{upper_bound(index):.6g}", running))
-        cumulative.append(("+Inf", running))
-        durations.add_metric(at, cumulative, sum_value=cell.total_us / 1e6)
+        running, buckets = 0, list[tuple[str, float] | tuple[str, float, Exemplar]]()
+        for index, count in enumerate(cell.durations):
+            running += count
+            if index in SHOWN:
+                buckets.append((f"{upper_bound(index):.6g}", running, *_exemplar(cell, index)))
+        buckets.append(("+Inf", running, *_exemplar(cell, BUCKETS - 1)))
+        durations.add_metric(at, buckets, sum_value=cell.total_us / 1e6)
         for failure, count in zip(FAILURE_CLASSES, cell.failures, strict=True):
             failures.add_metric([*at, failure], count)
         late.add_metric(at, cell.late)
         degraded.add_metric(at, cell.degraded)
         cancelled.add_metric(at, cell.cancelled)
     yield from (durations, failures, late, degraded, cancelled)
+
+
+def _exemplar(cell: Cell, index: int) -> tuple[()] | tuple[Exemplar]:
+    found = cell.exemplars.get(index)
+    return (Exemplar({"trace_id": found[0]}, found[1], found[2]),) if found else ()

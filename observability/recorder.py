@@ -269,6 +269,7 @@ class Recorder:
             counted = self._count(record, at, learn=not suspected)
             kept = self.keep.decide(record, late=counted.late, suspected=suspected)
             if kept:
+                self.cells.exemplify(record)
                 self._exemplify(record, at, counted)
         if kept:
             for sink in self.sinks:

@@ -453,7 +453,8 @@ class Documents:
     problem: Callable[[dict[str, Any]], str]
     """A problem's entry -> its page."""
     ready: Callable[[], Awaitable[dict[str, str]]]
-    metrics: Callable[[], Awaitable[bytes]]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
+    """What the request accepts -> page and media type."""
     admitted: Admitted
 
 
@@ -501,7 +502,8 @@ def documents(docs: Documents) -> list[HTTPRouteHandler]:
 
     async def metrics(request: WebRequest) -> Response[bytes]:
         await docs.admitted("GET /metrics", SCOPE, request.headers, certificate_of(request.scope), _peer(request))
-        return Response(await docs.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        page, media_type = await docs.metrics(request.headers.get("accept", ""))
+        return Response(page, media_type=media_type)
 
     async def root(request: WebRequest) -> Response[bytes]:
         return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": "/docs"})

@@ -62,9 +62,9 @@ def _guard_facts(guard: Guard) -> GuardFacts:
 
 
 async def metrics(
-    recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls, quotas: Quotas, pressure: Pressure
-) -> bytes:
-    """Counters of all flights, and the gauges of this moment."""
+    recorder: Recorder, switchboard: Switchboard, books: Books, controls: Controls, quotas: Quotas, pressure: Pressure, accept: str
+) -> tuple[bytes, str]:
+    """Counters of all flights, and the gauges of this moment; with the media type."""
     states = [o.guard.state() for o in switchboard.operations]
     gauges: list[tuple[str, str, Callable[[GuardState], float]]] = [
         (
@@ -105,4 +105,4 @@ async def metrics(
             for priority, times in pressure.refused.items()
         ),
     ]
-    return exposition(recorder, [*edge, *counted, *readings, *drifted, outbox, *estate, *recording])
+    return exposition(recorder, [*edge, *counted, *readings, *drifted, outbox, *estate, *recording], accept)
