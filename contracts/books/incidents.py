@@ -9,10 +9,13 @@ from typing import Literal, Protocol
 import msgspec
 
 from contracts.books.audit import AuditEntry
+from contracts.canonical.base import Instant, Noun
 from contracts.canonical.incident import IncidentNotice, IncidentState, IncidentVerdict
 
 LEASE = "incidents"
 """Its holder decides; see `IncidentBook.save`."""
+Right = Literal["yes", "partly", "no"]
+"""Whether a verdict was right."""
 MOST_SAID = 500
 """Lines of history that one incident keeps: the first half of them, and the newest."""
 MOST_TRACES = 32
@@ -44,10 +47,10 @@ class IncidentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of openings."""
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class Said(Noun, frozen=True, kw_only=True):
     """A line of an incident's history."""
 
-    at: datetime
+    at: Instant
     revision: int
     state: IncidentState
     verdict: IncidentVerdict
@@ -55,12 +58,12 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
 
 
-class Label(msgspec.Struct, frozen=True, kw_only=True):
+class Label(Noun, frozen=True, kw_only=True):
     """What a person found of the verdict; calibration learns from it."""
 
-    at: datetime
+    at: Instant
     by: str
-    right: Literal["yes", "partly", "no"]
+    right: Right
     culprit: str = ""
     """What it was, where the verdict was not right: `erp.GetStock`, `pos`, or a word of theirs."""
     note: str = ""

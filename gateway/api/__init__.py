@@ -5,6 +5,7 @@ from gateway.api import (
     customers,
     dispatches,
     files,
+    incidents,
     inventory,
     locations,
     orders,
@@ -28,7 +29,14 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     *sales.ENDPOINTS,
 )
 
-ADMIN: tuple[AnyEndpoint, ...] = (*clients.ENDPOINTS, *files.ENDPOINTS, *dispatches.ENDPOINTS, *versions.ENDPOINTS, *webhooks.ENDPOINTS)
+ADMIN: tuple[AnyEndpoint, ...] = (
+    *clients.ENDPOINTS,
+    *files.ENDPOINTS,
+    *dispatches.ENDPOINTS,
+    *incidents.ENDPOINTS,
+    *versions.ENDPOINTS,
+    *webhooks.ENDPOINTS,
+)
 """For operators, behind the same door, with a published contract of their own."""
 
 __all__ = ["ADMIN", "ENDPOINTS"]

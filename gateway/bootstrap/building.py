@@ -123,7 +123,8 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
     """Raises LookupError, OSError, ValueError, TillgateError; then nothing stays open, and `before` is as it was."""
     estate = checked.estate
     old = before.wiring if before else None
-    wiring = await wire(checked, base.environment, base.connections, base.zones, old, base.captures, base.recorder)
+    moves = base.detective.witness.guards
+    wiring = await wire(checked, base.environment, base.connections, base.zones, old, base.captures, base.recorder, moves)
     stack, used = AsyncExitStack(), [old] if old else []
     try:
         catalogue = Catalogue(wiring.switchboard, base.now)
@@ -142,6 +143,7 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             dispatches=lambda actor: DispatchReview(base.books, actor, base.now),
             webhooks=lambda actor: webhook_desk(base.books, base.secret, base.webhooks, base.source, actor, base.now),
             audit=base.audit,
+            detective=base.detective,
             adoption=Adoption(base.books, HISTORY, (*ENDPOINTS, *ADMIN), brown_outs(estate), base.now, base.usage.flush),
         )
         drifts: dict[str, Drift] = {}
@@ -153,9 +155,9 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
             stack.push_async_callback(outlet.close)
             owner = f"{process.owner} {outlet.name}"
             publications.append(Publication(outlet, provides, mapping, catalogue, base.books, base.zones, base.recorder, owner, base.now))
+            stack.push_async_callback(publications[-1].close)
         quotas = quotas_of(estate, base.ledger, before.quotas if before else None)
         rings = await key_rings(estate, before.rings if before else {}, stack)
-            stack.push_async_callback(publications[-1].close)
         authenticator = authenticator_of(estate, base, rings)
         app = await asyncio.to_thread(_application, checked, base, wiring, services, quotas, authenticator, rings, drifts, controls)
     except BaseException:

@@ -30,6 +30,7 @@ from contracts.versions import HISTORY
 from gateway import estate as estates
 from gateway.bootstrap.quotas import open_ledger
 from gateway.bootstrap.systems import resolved
+from gateway.bootstrap.watching import engine
 from gateway.edge.audit import Audit
 from gateway.edge.pressure import Pressure
 from gateway.edge.tls import ServerTls, server_context
@@ -38,6 +39,8 @@ from gateway.estate import Estate, Events, Webhooks
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, new_id
 from gateway.services.courier import Courier, Fanout
+from gateway.services.evidence import GuardLog, Witness
+from gateway.services.incidents import Detective
 from gateway.services.relay import Relay, Subscribers, Versioned, announced
 from observability import Recorder
 from observability.cellstore import CellStore
@@ -128,6 +131,7 @@ class Foundation:
     webhooks: WebhookSender
     courier: Courier
     zones: Zones
+    detective: Detective
     captures: Captures
     pressure: Pressure
     offered: str = field(default="", repr=False)
@@ -177,6 +181,19 @@ async def foundation(
         secret = await pepper(books)
         audit = Audit(books.audit, books.clients, now)
         await stack.enter_async_context(audit.kept())
+        witness = Witness(books, recorder, GuardLog(now), now)
+        detective = Detective(
+            books,
+            witness,
+            engine,
+            recorder,
+            ring,
+            new_id("own"),
+            now,
+            keep=timedelta(seconds=estate.incidents.keep_for),
+            keep_evidence=timedelta(seconds=estate.incidents.keep_evidence),
+        )
+        stack.callback(detective.close)
         usage = Usage(books.usage, now)
         await stack.enter_async_context(usage.kept())
         yield Foundation(
@@ -207,6 +224,7 @@ async def foundation(
                 keep=timedelta(seconds=estate.webhooks.keep),
             ),
             zones=Zones(ZoneInfo(estate.estate.time_zone)),
+            detective=detective,
             captures=Captures(),
             pressure=Pressure(estate.edge.max_requests, estate.edge.max_waiting),
         )
@@ -227,6 +245,7 @@ def needs_restart(old: Estate, new: Estate) -> tuple[str, ...]:
         "[webhooks]": (old.webhooks, new.webhooks),
         "[shared]": (old.shared, new.shared),
         "[telemetry]": (old.telemetry, new.telemetry),
+        "[incidents]": (old.incidents, new.incidents),
         "[edge] host": (old.edge.host, new.edge.host),
         "[edge] port": (old.edge.port, new.edge.port),
         "[edge.tls]": (_handshake(old), _handshake(new)),

@@ -19,14 +19,17 @@ from contracts.errors import Findings, StoreUnavailable, TillgateError, Upstream
 from gateway.api.admin import Reloaded
 from gateway.bootstrap.building import Generation, build
 from gateway.bootstrap.checking import Checked, check
-from gateway.bootstrap.foundation import Foundation, foundation, needs_restart, own_tls
+from gateway.bootstrap.foundation import VERSION, Foundation, foundation, needs_restart, own_tls
 from gateway.bootstrap.systems import missing
+from gateway.bootstrap.watching import differences, watching
 from gateway.edge.pressure import Pressure
 from gateway.edge.protocol import GONE
 from gateway.edge.tls import ServerTls
 from gateway.estate import Estate
 from gateway.services.catalogue import Zones
 from gateway.services.clock import Now, utc_now
+from gateway.services.evidence import CHANGED, RELEASED
+from gateway.services.incidents import Detective
 from gateway.services.intake.intake import Intake
 from gateway.services.order_process import OrderProcess
 from gateway.services.relay import Relay, Subscribers
@@ -155,6 +158,10 @@ class Product:
         return self._base.pressure
 
     @property
+    def detective(self) -> Detective:
+        return self._base.detective
+
+    @property
     def captures(self) -> Captures:
         return self._base.captures
 
@@ -187,11 +194,18 @@ class Product:
             group.create_task(supervised("relay", self.relay.run, self.stop), name="relay")
             group.create_task(supervised("webhooks", self._base.courier.run, self.stop), name="webhooks")
             group.create_task(supervised("zones", self._learn_zones, self.stop), name="zones")
+            group.create_task(supervised("incidents", self._watch, self.stop), name="incidents")
             self._put_to_work(self.current)
             await self.stop.wait()
             self._working = None
             for generation in self._generations:
                 generation.stop.set()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        began = self.now().isoformat().encode()
+        if await self.books.meta.put_if_absent(f"release.{VERSION}", began) == began:
+            await self._base.audit.changed("tillgate", RELEASED, VERSION)
+        await self.detective.run(stop)
 
     def _put_to_work(self, generation: Generation) -> None:
         if self._working is not None:
@@ -250,6 +264,8 @@ class Product:
         _complete(checked, self._base.environment)
         tls = await own_tls(checked.estate, self._base.environment)
         self.take(await build(checked, self._base, self, old))
+        for what, detail in differences(old.checked, checked):
+            await self._base.audit.changed("tillgate", CHANGED, what, detail)
         if tls is not None and self._base.tls is not None:
             self._base.tls.renew(tls)
         task = asyncio.create_task(self._retire(old, old.patience), name=f"retire {old.number}")
@@ -263,6 +279,7 @@ class Product:
         edge = generation.checked.estate.edge
         self._base.pressure.set(edge.max_requests, edge.max_waiting)
         self.recorder.objectives = {name: float(route.objective.p99) for name, route in generation.checked.estate.route.items()}
+        self.detective.witness.estate = watching(generation.checked, generation.wiring)
         self.recorder.deadlines = {name: float(route.deadline) for name, route in generation.checked.estate.route.items()}
         self._put_to_work(generation)
 

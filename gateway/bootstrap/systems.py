@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -16,6 +16,7 @@ from adapters.files.driver import FileContract, FileFeed
 from adapters.files.inbox.storage import Storage
 from adapters.files.outlet import FileOutlet
 from adapters.guard import Bulkhead, Guard, RetryBudget
+from adapters.guard.breaker import State
 from adapters.operation import Operation as WiredOperation
 from adapters.operation import Part
 from adapters.recording import Captures
@@ -30,6 +31,7 @@ from gateway.bootstrap.checking import Checked
 from gateway.bootstrap.masks import masking, parts, texts
 from gateway.estate import System
 from gateway.services.catalogue import Zones
+from gateway.services.evidence import GuardLog
 from mappings.language import CompiledMapping
 from observability import Recorder
 
@@ -75,6 +77,7 @@ async def wire(
     before: Wiring | None = None,
     captures: Captures | None = None,
     recorder: Recorder | None = None,
+    moves: GuardLog | None = None,
 ) -> Wiring:
     """`connections`: other ones for some systems. Of `before` goes on what is made of the same: connections with their logins, breakers,
     retry budgets, what caches hold. Raises LookupError, OSError, ValueError, TillgateError; then nothing that is new stays open.
@@ -115,7 +118,18 @@ async def wire(
             guards[full] = (
                 known
                 if known and known.made_of == made_of
-                else _Kept(Guard(system_name, short, declared.policy, writes=capability.writes, budget=budget, shared=places), made_of)
+                else _Kept(
+                    Guard(
+                        system_name,
+                        short,
+                        declared.policy,
+                        writes=capability.writes,
+                        budget=budget,
+                        shared=places,
+                        changed=_told(moves) if moves else None,
+                    ),
+                    made_of,
+                )
             )
             secrets = resolved(declared.secrets, environment)
             rules = estate.system[system_name].recording
@@ -160,6 +174,10 @@ async def wire(
         )
         new.pop_all()
     return Wiring(switchboard, held, guards, operations)
+
+
+def _told(moves: GuardLog) -> Callable[[Guard, State, State], None]:
+    return lambda guard, _, new: moves.moved(guard.system, guard.operation, new, guard.state().opened_by)
 
 
 def _parts(checked: Checked, full: str, declared: estates.Operation) -> tuple[Part, ...]:

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tour,
         versions,
         webhooks,
+        why,
     )
 
     modules = (
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files,
         reading,
         operating,
+        why,
         recording,
         proving,
         publishing,

@@ -305,6 +305,14 @@ class AuditLog(Entry, frozen=True, kw_only=True):
     """Older entries are removed by housekeeping."""
 
 
+class Incidents(Entry, frozen=True, kw_only=True):
+    """How long it is remembered what was broken."""
+
+    keep_for: Duration = Duration(400 * 86_400)
+    keep_evidence: Duration = Duration(90 * 86_400)
+    """Their traces, which outlive the ring that they were copied from."""
+
+
 Signature = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"]
 
 
@@ -413,6 +421,7 @@ class Estate(Entry, frozen=True, kw_only=True):
     shared: Shared = Shared()
     telemetry: Telemetry = Telemetry()
     audit: AuditLog = AuditLog()
+    incidents: Incidents = Incidents()
     versions: Versions = Versions()
     edge: Edge = Edge()
     identity: Identity = Identity()

@@ -124,6 +124,7 @@ ANNOUNCING = {
     "files": ("finish",),
     "quarantine": ("book",),
     "orders": ("accept", "save"),
+    "incidents": ("save",),
     "outbox": ("put",),
 }
 """Book -> its methods that commit events."""

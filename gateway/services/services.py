@@ -13,6 +13,7 @@ from gateway.services.availability import AvailabilityReader
 from gateway.services.catalogue import Catalogue
 from gateway.services.clients import Actor, Desk
 from gateway.services.dispatches import DispatchDesk
+from gateway.services.incidents import Detective
 from gateway.services.intake.review import FileDesk
 from gateway.services.orders import Orders
 from gateway.services.reservations import Reservations
@@ -45,4 +46,5 @@ class Services:
     dispatches: Callable[[Actor], DispatchDesk]
     webhooks: Callable[[Actor], WebhookDesk]
     audit: AuditReader
+    detective: Detective
     adoption: AdoptionReader

@@ -174,6 +174,16 @@ class EventOutbox:
 
         return await self._engine.read(unit)
 
+    async def waiting_since(self) -> datetime | None:
+        async def unit(tx: Transaction) -> datetime | None:
+            sql = (
+                "select min(at) from (select at from (select at from outbox where turn = 0 order by position limit 1) new union all"
+                " select at from (select at from outbox where turn = 2 order by ready_at, position limit 100) next) waiting"
+            )
+            return instant((await tx.query(sql))[0][0])
+
+        return await self._engine.read(unit)
+
     async def put(self, events: Sequence[Event]) -> None:
         async def unit(tx: Transaction) -> None:
             await tx.lock(*subjects(events))

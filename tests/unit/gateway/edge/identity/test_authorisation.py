@@ -72,7 +72,7 @@ SCOPED = {
 OF_ALL_STORES = {
     "GET /admin/webhooks/{name}/dead-letters",
     *(f"POST /admin/webhooks/{{name}}{rest}" for rest in ("", "/secrets", "/test", "/replay")),
-    *("GET /admin/incidents", "GET /admin/incidents/{id}", "POST /admin/incidents/{id}/label", "GET /admin/windows"),
+    *("GET /admin/incidents", "GET /admin/incidents/{id}", "GET /admin/windows"),
 }
 """Shut to whoever is bound to stores: a receiver is told of all of them, and so is an incident."""
 SESSIONS = "/console"
@@ -240,12 +240,13 @@ def needed() -> dict[str, str]:
 
 def path_of(route: str) -> str:
     """With something in the place of each parameter."""
-    return re.sub(r"\{(\w+)\}", lambda m: {"number": STORE, "id": "12"}.get(m[1], "nothing"), route)
+    number = "INC-20260311-0001" if "/incidents/" in route else "12"
+    return re.sub(r"\{(\w+)\}", lambda m: {"number": STORE, "id": number}.get(m[1], "nothing"), route)
 
 
 def query_of(route: str) -> str:
     endpoint = next((e for e in (*ENDPOINTS, *ADMIN) if e.route == route), None)
-    values = {"sku": "10000001", "location": STORE, "business_date": "2026-03-11"}
+    values = {"sku": "10000001", "location": STORE, "business_date": "2026-03-11", "begin": "2026-03-11T12:00:00Z"}
     fields = msgspec.structs.fields(endpoint.parameters) if endpoint else ()
     return "&".join(f"{f.encode_name}={values[f.name]}" for f in fields if f.name in values)
 
