@@ -255,6 +255,30 @@ class CoincidentChange(msgspec.Struct, frozen=True, kw_only=True):
     role: Literal["coincidence", "cause"] = "coincidence"
 
 
+class TimelineRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a channel on a route, step by step: all, and how many of them failed or were late."""
+
+    channel: str
+    route: str
+    n: tuple[int, ...]
+    bad: tuple[int, ...]
+
+
+class TimelineMark(msgspec.Struct, frozen=True, kw_only=True):
+    at: datetime
+    kind: Literal["change", "breaker", "file"]
+    what: str
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """What was hit most, from before the onset on, and what happened meanwhile."""
+
+    begin: datetime
+    step_s: int
+    rows: tuple[TimelineRow, ...] = ()
+    marks: tuple[TimelineMark, ...] = ()
+
+
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """The published form, schema tillgate.incident/1: the page is drawn from it and shows nothing else."""
 
@@ -277,3 +301,6 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     confidence_inputs: dict[str, float] = {}
     merged: tuple[str, ...] = ()
     """Incidents that turned out to be this one."""
+    timeline: Timeline | None = None
+    undeclared: tuple[tuple[str, str], ...] = ()
+    """Edges that were seen, from caller to callee, and that the map does not hold."""

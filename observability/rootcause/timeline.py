@@ -1,0 +1,81 @@
+"""What a reader of an incident sees over time: the slices that were hit most, from before the onset on, and what happened meanwhile."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from observability.rootcause.model import COUNTERS, Evidence, Incident, Timeline, TimelineMark, TimelineRow
+
+BEFORE_S: Final = 600
+STEPS: Final = 120
+ROWS: Final = 4
+MARKS: Final = 40
+_CALLER, _LATE = COUNTERS.index("caller"), COUNTERS.index("late")
+_BAD: Final = tuple(i for i in range(1, _LATE + 1) if i != _CALLER)
+
+
+def with_timeline(incident: Incident, evidence: Evidence) -> Incident:
+    """The incident with what the evidence shows of its time, and the edges that nobody declared."""
+    return replace(incident, timeline=timeline(incident, evidence), undeclared=evidence.edges[:MARKS])
+
+
+def timeline(incident: Incident, evidence: Evidence) -> Timeline:
+    """From ten minutes before the onset to now (or shortly after the end), in at most 120 steps."""
+    end = min(evidence.now, incident.recovered_at.timestamp() + 300) if incident.recovered_at else evidence.now
+    begin = int(incident.onset.low.timestamp() - BEFORE_S)
+    step = 10
+    if begin < evidence.now - 900 or (end - begin) / step > STEPS:  # older bins are minutes
+        step = 60 * max(1, -int(-(end - begin) // (60 * STEPS)))
+    begin -= begin % step
+    size = max(1, -int(-(end - begin) // step))
+    rows = evidence.coarse
+    routes, channels = incident.impact.hit.get("route"), incident.impact.hit.get("channel")
+    wanted = {
+        index: (key.channel, key.route)
+        for index, key in enumerate(rows.keys)
+        if not key.system and (not routes or key.route in routes) and (not channels or not key.channel or key.channel in channels)
+    }
+    counts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+    for at, (index, moment) in enumerate(zip(rows.key, rows.bin, strict=True)):
+        place = (moment - begin) // step
+        if 0 <= place < size and (slice_ := wanted.get(index)):
+            n, bad = counts.setdefault(slice_, ([0] * size, [0] * size))
+            n[place] += rows.counters[0][at]
+            bad[place] += sum(rows.counters[column][at] for column in _BAD)
+    worst = sorted(counts, key=lambda s: (-sum(counts[s][1]), -sum(counts[s][0]), s))[:ROWS]
+    return Timeline(
+        begin=datetime.fromtimestamp(begin, UTC),
+        step_s=step,
+        rows=tuple(
+            TimelineRow(
+                channel=channel,
+                route=route,
+                n=tuple(counts[channel, route][0]),
+                bad=tuple(min(b, n) for n, b in zip(*counts[channel, route], strict=True)),
+            )
+            for channel, route in worst
+        ),
+        marks=_marks(incident, evidence, begin, end),
+    )
+
+
+def _marks(incident: Incident, evidence: Evidence, begin: float, end: float) -> tuple[TimelineMark, ...]:
+    """Of breakers and files only those of the culprits: a busy estate has many others."""
+    named = {c.system for c in incident.culprits} | {s for c in incident.culprits for s in c.members}
+    found = [
+        *(TimelineMark(at=c.at, kind="change", what=c.what[:200]) for c in evidence.changes),
+        *(
+            TimelineMark(at=g.at, kind="breaker", what=f"breaker {g.system}.{g.operation} {g.state.replace('_', ' ')}")
+            for g in evidence.guards
+            if g.system in named
+        ),
+        *(
+            TimelineMark(at=f.since, kind="file", what=f"{f.system}.{f.operation} {f.what}{f', store {f.store}' if f.store else ''}")
+            for f in evidence.feeds
+            if f.system in named
+        ),
+    ]
+    return tuple(sorted((m for m in found if begin <= m.at.timestamp() <= end), key=lambda m: m.at)[-MARKS:])
