@@ -27,9 +27,10 @@ HOLD: Final = 12
 """A slice stays raised while its last two minutes are (or the window that told, when longer): a fault that comes and goes is one."""
 SLOW_HOLD: Final = 30
 QUIET: Final = 3
+HELD: Final = -4.5
 NEAR: Final = -5.0
 FEW_NEAR: Final = -10.0
-"""Logarithms of a bound of the tail above which no exact one is worth its time."""
+"""Logarithms of a bound of the tail: at most this for a slice to stay raised; above these no exact one is worth its time."""
 KNOWN: Final = 50
 """Requests from which on a past is one; below it only what fails by half is worth a word."""
 _PRIOR: Final = (10.0, 0.1)
@@ -195,6 +196,8 @@ class _Walk:
         self.begin, self.fired, self.last, self.quiet, self.hold = (np.zeros(count, np.int64) for _ in range(5))
         self.before_sure = np.full(count, -1)
         """The bin with requests before this one, if it was significantly worse."""
+        self.free = np.zeros(count, np.int64)
+        """From which bin on windows may begin: what was told is not told again."""
         self.found: list[Raised] = []
 
     def step(self, t: int) -> None:
@@ -225,7 +228,7 @@ class _Walk:
             n0, b0 = self._past(begin)
             share = b0 / n0
             usual = share * n1
-            worse = (b1 >= 1.5) & ~self.on & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
+            worse = (b1 >= 1.5) & ~self.on & (begin >= self.free) & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
             for i in np.flatnonzero(worse).tolist():
                 bad, of, mean = float(b1[i]), float(n1[i]), float(usual[i])
                 if bad * math.log(mean / bad) + bad - mean > (NEAR if of >= FEW else FEW_NEAR):
@@ -283,8 +286,8 @@ class _Walk:
         bad = self.all_bad[t + 1, on] - self.all_bad[low, on]
         n0, b0 = self._past(t, on)
         usual = n * b0 / n0
-        over = bad - usual
-        found: Flags = (over >= RISE / 2 * n) & (bad >= 1.5) & (bad >= 1.5 * usual) & (over > 2.5 * np.sqrt(usual + 0.1))
+        near = bad * np.log(np.maximum(usual, 1e-9) / np.maximum(bad, 1e-9)) + bad - usual
+        found: Flags = (bad - usual >= RISE / 2 * n) & (bad >= 1.5 * usual) & (bad >= 1.5) & (near <= HELD)
         return found
 
     def _hold(self, t: int) -> None:
@@ -294,6 +297,7 @@ class _Walk:
         self.quiet[on] = np.where(still, 0, self.quiet[on] + 1)
         for i in on[self.quiet[on] >= QUIET].tolist():
             self._end(i, int(self.last[i]), False)
+            self.free[i] = t + 1
 
     def _end(self, i: int, end: int, going_on: bool) -> None:
         at = int(self.begin[i])
