@@ -104,6 +104,9 @@ class Blame:
             if hop.system and (kind := hop.kind) in _CALLS:
                 part = (hop.system, hop.operation)
                 if kind is Step.ATTEMPT:
+                    known = self.baseline.of(part, "")
+                    if known is not None and (took := (hop.t1 - hop.t0) * 1e-9) > 2 * known.median + 0.001:
+                        self._hold(part, took - known.median, at)
                     if recovered or "probe" in hop.attributes:
                         self._tried(part, hop, at)
                     if part in met and met[part].kind is not Step.ATTEMPT:
@@ -124,8 +127,6 @@ class Blame:
         for part, hop in met.items():
             took = (hop.t1 - hop.t0) * 1e-9
             known = self.baseline.of(part, "")
-            if known is not None and took > 2 * known.median + 0.001:
-                self._hold(part, took - known.median, at)
             declared = objectives.get(f"{part[0]}.{part[1]}") if objectives else None
             if declared is None:
                 declared = objective
