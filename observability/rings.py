@@ -17,6 +17,7 @@ Full = dict[Key, list[int]]
 """All COUNTERS of the others."""
 
 OTHER: Final = "other"
+_NO_STORE: Final = frozenset({"", OTHER})
 WIDTH: Final = len(COUNTERS)
 SECOND, COARSE, MINUTE = 1, 10, 60
 FINE_S: Final = 900
@@ -41,7 +42,9 @@ class Seen(NamedTuple):
 
 
 class Keys:
-    """Cell keys and their numbers. A key that no bin holds any more gives its number away; beyond `limit` the store becomes `other`."""
+    """Cell keys and their numbers. A key that no bin holds any more gives its number away; beyond `limit` of those with a store it becomes
+    `other`. Those without are few: routes and operations are declared.
+    """
 
     def __init__(self, limit: int = KEYS) -> None:
         self.limit = limit
@@ -50,16 +53,19 @@ class Keys:
         self._number: dict[Key, int] = {}
         self._last: list[int] = []  # the latest bin in which it occurs
         self._free: list[int] = []
-        self._swept = 0
+        self._of_stores = self._swept = 0
 
     def number(self, key: Key, begin: int) -> int:
         found = self._number.get(key)
         if found is None:
-            if len(self._number) >= self.limit and not self._sweep(begin):
+            named = key[5] not in _NO_STORE
+            if named and self._of_stores >= self.limit and not self._sweep(begin):
                 self.folded += 1
-                key = (*key[:5], OTHER) if len(self._number) < 2 * self.limit else (OTHER,) * 6
-                if key in self._number:
-                    return self.number(key, begin)
+                return self.number((*key[:5], OTHER), begin)
+            if len(self._number) >= 2 * self.limit and key != (OTHER,) * 6:
+                self.folded += 1
+                return self.number((OTHER,) * 6, begin)
+            self._of_stores += named
             where = Where(*key)
             if self._free:
                 found = self._free.pop()
@@ -80,6 +86,7 @@ class Keys:
         gone = [key for key, number in self._number.items() if self._last[number] < begin - HELD_S - MINUTE]
         for key in gone:
             self._free.append(number := self._number.pop(key))
+            self._of_stores -= key[5] not in _NO_STORE
             self._last[number] = begin
         return bool(gone)
 
@@ -146,15 +153,15 @@ class _Ring:
         for key, n in plain.items():
             if key in into:
                 into[key] += n
-            elif len(into) < limit:
+            elif len(into) < limit or key[5] in _NO_STORE:
                 into[key] = n
             else:
-                self._keys.folded += n
+                self._keys.folded += 1
                 key = (*key[:5], OTHER)
                 into[key] = into.get(key, 0) + n
         for key, counters in full.items():
-            if key not in whole and len(whole) >= limit:
-                self._keys.folded += counters[0]
+            if key not in whole and len(whole) >= limit and key[5] not in _NO_STORE:
+                self._keys.folded += 1
                 key = (*key[:5], OTHER)
             add(into, whole, key, counters)
 
