@@ -152,7 +152,7 @@ class Case:
         keys = table.is_("system", system)
         if operation:
             keys &= table.is_("operation", operation)
-        return self.clock.moment(keys, table.counters[BLAMED] / 1000, table.met_by(operation) if system == GATEWAY else None)
+        return self.clock.moment(keys, table.counters[BLAMED], table.met_by(operation) if system == GATEWAY else None, of=1000)
 
     def felt(self) -> Moment:
         """When channels began to feel it."""

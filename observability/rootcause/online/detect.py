@@ -83,7 +83,7 @@ class Series(NamedTuple):
 def series(table: Table, estate: DependencyMap) -> Series:
     whole = table.is_("system", "")
     met = ~whole & ~table.is_("system", CLIENT)
-    blamed = table.counters[BLAMED] / 1000
+    blamed = table.counters[BLAMED]
     ours = table.is_("system", GATEWAY)
     rows_whole, rows_met = table.rows_of(whole), table.rows_of(met & ~ours)
     slis: list[Sli] = []
@@ -93,7 +93,7 @@ def series(table: Table, estate: DependencyMap) -> Series:
     def add(family: Family, group: Ints, values: list[tuple[str, ...]], worse: Ints | Floats) -> None:
         slis.extend(Sli(family, v) for v in values)
         n.append(table.over_time(group, table.n, len(values), rows_met if family in ("operation", "system") else rows_whole))
-        bad.append(table.over_time(group, worse, len(values)))
+        bad.append(table.over_time(group, worse, len(values)) / (1000 if worse is blamed else 1))
 
     add("channel_route", *table.groups("channel", "route", of=whole), table.bad)
     if table.counters[DEGRADED][rows_whole].any():
@@ -108,7 +108,7 @@ def series(table: Table, estate: DependencyMap) -> Series:
         keys = table.met_by(*part)
         n.append(table.over_time(np.where(keys, 0, -1), table.n, 1, table.rows_of(keys)))
     slis += [Sli("operation", (GATEWAY, *part)) for part in parts]
-    bad.append(table.over_time(group, blamed, len(parts)))
+    bad.append(table.over_time(group, blamed, len(parts)) / 1000)
     mistakes = table.is_("system", CLIENT)
     group, clients = table.groups("operation", of=mistakes)
     pair, _ = table.groups("channel", "route", of=whole | mistakes)

@@ -33,6 +33,7 @@ from observability.rootcause.online.onset import Moment
 from observability.rootcause.online.scope import scope
 from observability.rootcause.online.sentence import sentence, title
 from observability.rootcause.online.table import BIN, Table
+from observability.rootcause.online.timeline import timeline
 
 APART: Final = 18
 """Coarse bins between two begins from which on they are looked at apart."""
@@ -148,7 +149,7 @@ class Engine:
             sentence=sentence((culprit,), sure, _onset(moment), ()), onset=_onset(moment),
             detected_at=_time(table.start + (r.fired + 1) * BIN), answered_at=_time(seen.evidence.now),
             recovered_at=None if r.going_on else _time(table.start + r.end * BIN), culprits=(culprit,),
-            changes_before=_changes(seen.evidence, _onset(moment)), not_seen=seen.evidence.losses.unseen, confidence_inputs=inputs,
+            changes_before=_changes(seen.evidence, _onset(moment), ()), not_seen=seen.evidence.losses.unseen, confidence_inputs=inputs,
         )  # fmt: skip
 
     def _tell(self, seen: _Seen, span: Span, fired: int, going_on: bool, usual: bool) -> Incident:
@@ -183,9 +184,11 @@ class Engine:
             culprits=culprits,
             why_not=_why_not(explanation),
             impact=impact(case, evidence.map, explanation.culprits),
-            changes_before=_changes(evidence, onset),
+            changes_before=_changes(evidence, onset, culprits),
             not_seen=losses.unseen,
             confidence_inputs={k: round(v, 4) for k, v in inputs.items()},
+            timeline=timeline(case, evidence),
+            undeclared=evidence.edges,
         )
 
     def _culprit(self, seen: _Seen, case: Case, c: Candidate, rank: int) -> Culprit:
@@ -195,7 +198,7 @@ class Engine:
         kind, system, operation = _kind(c, where)
         return Culprit(
             rank=rank, kind=kind, system=system, operation=operation, failure=_failure(c),
-            score=round(c.score, 4), coverage=round(c.coverage, 4), lift=round(c.lift, 2), p=c.p, onset=_onset(c.onset),
+            score=round(c.score, 4), coverage=round(c.coverage, 4), lift=round(c.lift, 2), p=float(f"{c.p:.3g}"), onset=_onset(c.onset),
             scope=where, owner=node.owner if node else "", contact=node.contact if node else "",
             shared=c.shared, members=tuple(dict.fromkeys(m.system for m in c.members)) if c.kind == "shared" else (),
             bad_traces=traces, twin=twin, detail=c.detail,
@@ -268,12 +271,21 @@ def _why_not(explanation: Explanation) -> tuple[WhyNot, ...]:
     )  # fmt: skip
 
 
-def _changes(evidence: Evidence, onset: Onset) -> tuple[CoincidentChange, ...]:
+def _changes(evidence: Evidence, onset: Onset, culprits: Sequence[Culprit]) -> tuple[CoincidentChange, ...]:
+    """Of the ten minutes before: a coincidence, unless what it touched is exactly what is hit."""
     return tuple(
-        CoincidentChange(at=c.at, what=c.what)
+        CoincidentChange(at=c.at, what=c.what, role="cause" if any(_touched(c.scope, culprit) for culprit in culprits) else "coincidence")
         for c in sorted(evidence.changes, key=lambda c: (c.at, c.what))
         if -CHANGES_S <= (c.at - onset.at).total_seconds() <= 0
     )
+
+
+def _touched(scope: dict[str, str], culprit: Culprit) -> bool:
+    """Whether a change touched what the culprit is confined to, no more and no less."""
+    own = {key: value for key, value in (("system", culprit.system), ("operation", culprit.operation)) if key in scope}
+    limited = {k: v[0] for s in culprit.scope for k, v in s.items() if len(v) == 1}
+    confined = len(culprit.scope) <= 1 and len(limited) == sum(len(s) for s in culprit.scope)
+    return bool(scope) and confined and own | limited == scope and (bool(limited) or scope.get("operation", "") == culprit.operation)
 
 
 def _traces(evidence: Evidence, c: Candidate, case: Case) -> tuple[tuple[str, ...], str]:

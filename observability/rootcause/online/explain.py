@@ -174,7 +174,11 @@ def _deepest(x: Candidate, pool: list[Candidate], below: dict[str, set[str]]) ->
 
 
 def _follows(c: Candidate, x: Candidate, below: dict[str, set[str]]) -> bool:
-    """Whether c is only the echo of x: it depends on x, began no earlier and at about the same time, and x is as sick as it is."""
+    """Whether c is only the echo of x: it depends on x, began no earlier and at about the same time, and x is as sick as it is; or calls
+    that nothing but a breaker refuses, when it refuses though trials succeed.
+    """
+    if x.kind == "gateway_part" and x.operation == f"breaker {c.name}":
+        return c.main_class == "rejected"
     if c.system == x.system or x.system not in below.get(c.system, ()) or c.system in below.get(x.system, ()):
         return False
     together = x.later(c) == 0 and c.later(x) <= TOGETHER_S

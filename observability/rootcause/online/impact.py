@@ -33,10 +33,18 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
         requests=round(float(case.now[0][keys].sum())),
         failed=round(failed1 * share),
         late=round(late1 * share),
+        orders=sum(n for route, n in hit.get("route", {}).items() if _orders(route, estate)),
         hit=hit,
         of=of,
         at_risk=_at_risk(estate, culprits, hit),
     )
+
+
+def _orders(route: str, estate: DependencyMap) -> bool:
+    """Whether requests of this route place an order."""
+    method, _, path = route.partition(" ")
+    capabilities = estate.routes[route].capabilities if route in estate.routes else ()
+    return method == "POST" and ("order.create" in capabilities or path.rstrip("/").endswith("/orders"))
 
 
 def _at_risk(estate: DependencyMap, culprits: Sequence[Candidate], hit: dict[str, dict[str, int]]) -> dict[str, tuple[str, ...]]:

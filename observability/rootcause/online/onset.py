@@ -64,13 +64,15 @@ class Clock:
                 break
         self.rows = np.flatnonzero((self.table.at >= self.first) & (self.table.at < self.first + self.bins))
 
-    def moment(self, key: Flags, bad: Ints | Floats, met: Flags | None = None) -> Moment:
-        """Of the chosen keys of `table`; `bad`: how many requests of each of its rows are. `met`: the keys that count them, if others."""
-        worse = self._sums(key, bad)
+    def moment(self, key: Flags, bad: Ints, met: Flags | None = None, *, of: int = 1) -> Moment:
+        """Of the chosen keys of `table`; `bad`: how many requests of each of its rows are, in parts `of` one. `met`: the keys that count
+        them, if others.
+        """
+        worse = self._sums(key, bad) / of
         n = np.maximum(self._sums(key if met is None else met, self.table.n), worse)
         return change(worse, n, self.table.start + self.first * self.table.width, self.table.width) or self.otherwise
 
-    def _sums(self, key: Flags, of: Ints | Floats) -> Floats:
+    def _sums(self, key: Flags, of: Ints) -> Floats:
         rows = self.rows[key[self.table.key[self.rows]]]
         return np.maximum(totals(self.table.at[rows] - self.first, of[rows], self.bins), 0.0)
 
