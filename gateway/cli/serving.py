@@ -27,6 +27,7 @@ from watchfiles import awatch
 from contracts.books import Client
 from contracts.versions import HISTORY
 from gateway.cli.settings import DEMO, Settings
+from gateway.edge.handshake import Handshakes
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.peer import Proxies
@@ -60,9 +61,9 @@ class Server(uvicorn.Server):
         """Until when, and for which signal."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's. With TLS a connection is counted from its handshake on, which has as long as a head: uvicorn leaves it a minute."""
-        config, loop = self.config, asyncio.get_running_loop()
-        if not config.is_ssl or sockets is None:
+        """As uvicorn's. With TLS a connection is counted from its first packet on, and its handshake has as long as a head."""
+        config = self.config
+        if config.ssl is None or sockets is None:
             await super().startup(sockets)
             return
         kind: Any = config.http_protocol_class
@@ -72,8 +73,10 @@ class Server(uvicorn.Server):
             made: asyncio.Protocol = kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
             return made
 
-        more: dict[str, Any] = {"ssl": config.ssl, "backlog": config.backlog, "ssl_handshake_timeout": kind.head_seconds}
-        self.servers = [await loop.create_server(protocol, sock=door, **more) for door in sockets]
+        bounds: dict[str, Any] = {"seconds": kind.head_seconds, "most": config.limit_concurrency}
+        if isinstance(config, EdgeConfig):
+            bounds |= {"per_address": config.per_address, "exempt": config.exempt}
+        self.servers = [Handshakes(sockets, config.ssl, protocol, **bounds)]  # type: ignore[list-item]  # what uvicorn asks of a server
         self.started = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
