@@ -92,12 +92,21 @@ class FlightFilter(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = ""
     route: str = ""
     system: str = ""
+    operation: str = ""
+    """`system.operation`."""
+    store: str = ""
     outcome: str = ""
     kind: str = ""
+    trace: str = ""
+    """The beginning of an id."""
+    slower: str = ""
+    """Milliseconds, or a duration such as 2s."""
+    since: str = ""
+    until: str = ""
 
     @property
     def active(self) -> bool:
-        return any((self.channel, self.route, self.system, self.outcome, self.kind))
+        return any(msgspec.structs.astuple(self))
 
 
 class FileFilter(msgspec.Struct, frozen=True, kw_only=True):

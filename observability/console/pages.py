@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
@@ -14,7 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from contracts.admin import ClientView, DispatchView, FileDetail, FileView, FindingView, RecordDetail, RecordView
 from contracts.adoption import VersionsView
-from contracts.books import AuditEntry, DispatchState
+from contracts.books import AuditEntry, DispatchState, Label
+from observability import dependencies
+from observability.console import drawing
+from observability.console import incident as incident_parts
 from observability.console.data import (
     DriftView,
     FileFilter,
@@ -25,6 +28,9 @@ from observability.console.data import (
     Viewer,
 )
 from observability.console.waterfall import waterfall
+from observability.dependencies import Seen
+from observability.rootcause.model import DependencyMap, Incident
+from observability.rootcause.pulse import MINUTES, Pulse
 from observability.spans import FlightSummary, Span
 
 BASE: Final = "/console"
@@ -98,10 +104,13 @@ def render_flights(
     seen: int | None = None,
     kept: int | None = None,
     dropped: int = 0,
+    older: str = "",
     now: datetime | None = None,
     viewer: Viewer | None = None,
 ) -> str:
-    """Recent kept flights, newest first. `channels`, `systems`: what the filters offer. `seen` of all flights `kept` were kept."""
+    """Recent kept flights, newest first. `channels`, `systems`: what the filters offer. `seen` of all flights `kept` were kept.
+    `older`: the query of the next page.
+    """
     slowest = max((f.milliseconds for f in flights), default=0.0)
     return _page(
         "flights.html",
@@ -116,6 +125,7 @@ def render_flights(
         kept=kept,
         dropped=dropped,
         slowest=slowest or 1.0,
+        older=older,
     )
 
 
@@ -198,6 +208,81 @@ def render_orders(processes: Sequence[ProcessView], *, now: datetime | None = No
     return _page("orders.html", "orders", now, viewer, processes=sorted(processes, key=lambda p: (rank[p.state], p.since)))
 
 
+def render_overview(
+    *,
+    channels: Sequence[Pulse] = (),
+    systems: Sequence[Pulse] = (),
+    open_incidents: Sequence[Incident] = (),
+    notices: Sequence[str] = (),
+    now: datetime | None = None,
+    viewer: Viewer | None = None,
+) -> str:
+    """How every channel and every system does now, and what is known to be wrong."""
+    return _page(
+        "overview.html", "overview", now, viewer, channels=channels, systems=systems, open=open_incidents, notices=notices, minutes=MINUTES
+    )
+
+
+def render_incidents(
+    incidents: Sequence[Incident], *, older: str = "", watching: str = "", now: datetime | None = None, viewer: Viewer | None = None
+) -> str:
+    """Newest first. `watching`: a sentence on who looks; `older`: cursor of the next page."""
+    return _page("incidents.html", "incidents", now, viewer, incidents=incidents, older=older, watching=watching)
+
+
+def render_incident(
+    incident: Incident,
+    *,
+    declared: DependencyMap,
+    traces: Mapping[str, Sequence[Span]] | None = None,
+    labels: Sequence[Label] = (),
+    into: str = "",
+    stores: int = 0,
+    now: datetime | None = None,
+    viewer: Viewer | None = None,
+) -> str:
+    """One incident. `traces`: of its culprits, as far as they are kept; `stores`: how many were active."""
+    return _page(
+        "incident.html",
+        "incidents",
+        now,
+        viewer,
+        incident=incident,
+        chart=drawing.chart(incident.timeline, incident) if incident.timeline else None,
+        plan=drawing.plan(declared, incident),
+        bars=incident_parts.attributes(incident),
+        compared=[(c, incident_parts.comparison(c, traces or {})) for c in incident.culprits[: incident_parts.CULPRITS]],
+        labels=labels,
+        into=into,
+        stores=stores,
+    )
+
+
+def render_map(
+    declared: DependencyMap, *, down: str = "", seen: Seen | None = None, now: datetime | None = None, viewer: Viewer | None = None
+) -> str:
+    """The declared map. `down`: a system of it, and what is lost with it; `seen`: what flights say against it."""
+    lost = dependencies.losses(declared, down) if down else []
+    found = dependencies.differences(declared, seen) if seen else []
+    inks: dict[str, drawing.Ink] = {x.route: "hit" if x.effect == "fails" else "risk" for x in lost if x.effect != "none"}
+    inks |= dict.fromkeys(dependencies.fallen(declared, down), "culprit") if down else {}
+    edges = [(d.route, f"{d.system}.{d.operation}".rstrip(".")) for d in found if d.kind in ("undeclared", "unknown_peer")]
+    return _page(
+        "map.html",
+        "map",
+        now,
+        viewer,
+        plan=drawing.plan(declared, inks=inks, undeclared=edges),
+        systems=list(declared.systems),
+        channels=declared.channels,
+        down=down,
+        losses=lost,
+        seen=seen,
+        requests=sum(seen.requests.values()) if seen else 0,
+        differences=found,
+    )
+
+
 def render_error(
     status: int, title: str, detail: str, *, trace_id: str = "", now: datetime | None = None, viewer: Viewer | None = None
 ) -> str:
@@ -258,6 +343,13 @@ def _environment() -> Environment:
         ago=_ago,
         words=_words,
         money=_money,
+        of=drawing.of,
+        spark=drawing.spark,
+        bad_shares=_bad_shares,
+        rate=_rate,
+        named=drawing.named,
+        why_not=incident_parts.why_not,
+        minute=_minute,
     )
     return env
 
@@ -289,6 +381,14 @@ def _count(number: float) -> str:
     return f"{round(number):,}".replace(",", "\u202f")
 
 
+def _bad_shares(pulse: Pulse) -> list[float]:
+    return [bad / n if n else 0.0 for n, bad in zip(pulse.n, pulse.bad, strict=True)]
+
+
+def _rate(number: float) -> str:
+    return f"{number:.3g}" if number < 100 else _count(number)
+
+
 def _money(cents: int) -> str:
     return f"{cents / 100:+,.2f}".replace(",", "\u202f").replace("-", "\u2212")
 
@@ -311,6 +411,10 @@ def _size(number: int) -> str:
 
 def _clock(when: datetime) -> str:
     return f"{when.astimezone(UTC):%H:%M:%S}"
+
+
+def _minute(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%H:%M}"
 
 
 def _moment(when: datetime) -> str:

@@ -63,7 +63,7 @@ def waterfall(spans: Sequence[Span]) -> Waterfall:
     spans = sorted(spans, key=lambda s: (s.start, -s.end))
     begin, end = spans[0].start, max(s.end for s in spans)
     whole = max(end - begin, 10_000)
-    order = _in_tree_order(spans)
+    order = depths(spans)
     bars = [_bar(span, depth, begin, whole) for span, depth in order[:ROWS_SHOWN]]
     return Waterfall(
         root=order[0][0],
@@ -76,7 +76,8 @@ def waterfall(spans: Sequence[Span]) -> Waterfall:
     )
 
 
-def _in_tree_order(spans: Sequence[Span]) -> list[tuple[Span, int]]:
+def depths(spans: Sequence[Span]) -> list[tuple[Span, int]]:
+    """In the order of a tree, each with its depth in it."""
     known = {s.span_id for s in spans}
     children: dict[str, list[Span]] = {}
     for span in spans:

@@ -57,3 +57,33 @@ if (parts().length) {
 }
 addEventListener("pagehide", () => clearTimeout(timer));
 addEventListener("pageshow", (event) => { if (event.persisted && parts().length) next(); });
+
+// Copies what the server says under data-copy, or the address of a permalink.
+async function copied(button, text) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(await text());
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Could not copy";
+  }
+  setTimeout(() => { button.textContent = before; }, 2000);
+}
+
+if (navigator.clipboard) {
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => copied(button, async () => {
+      const answer = await fetch(button.dataset.copy, { signal: AbortSignal.timeout(PERIOD * 2) });
+      if (!answer.ok || answer.redirected) throw new Error("no answer");
+      return answer.text();
+    }));
+  }
+  for (const link of document.querySelectorAll("[data-permalink]")) {
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      copied(link, async () => link.href);
+    });
+  }
+}
