@@ -23,6 +23,7 @@ from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Folders
 from adapters.files.inbox.incoming import Arrived, Inbox
 from adapters.files.inbox.packed import Limits, Members
+from adapters.files.inbox.incoming import shown as shown_name
 from adapters.files.inbox.storage import Changed, Storage
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import MOST_RAW, Ending, Refuse, Unit
@@ -141,6 +142,11 @@ class FileFeed:
 
     async def files(self) -> AsyncIterator[Arrived]:
         """One sweep: complete files, each hashed when it is asked for. Raises UpstreamError when the folder cannot be read."""
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Entries that the last sweep saw under a right name, and that are no files to read: why."""
+        return {shown_name(name): why for name, why in self.inbox.refused.items()}
+
         sweep = self.inbox.sweep()
         try:
             while (file := await self._thread(lambda: next(sweep, None))) is not None:
@@ -275,11 +281,11 @@ class FileFeed:
         folder = self._acknowledgements()
         await self._folder(lambda: kept.written(self._storage, folder, name, token, body), f"the acknowledgement {name} cannot be written")
 
-    async def publish_acknowledgement(self, name: str, token: str, own: str) -> bool:
-        """The one that counts gets its name; False when it had it before. Raises UpstreamError."""
+    async def publish_acknowledgement(self, name: str, token: str, own: str, *, first: bool = False) -> bool:
+        """The one that counts gets its name; False when it had it before. `first`: nobody has tried it before. Raises UpstreamError."""
         folder = self._acknowledgements()
         return await self._folder(
-            lambda: kept.published(self._storage, folder, name, token, own), f"the acknowledgement {name} cannot be written"
+            lambda: kept.published(self._storage, folder, name, token, own, first=first), f"the acknowledgement {name} cannot be written"
         )
 
     def _acknowledgements(self) -> Path:

@@ -110,9 +110,12 @@ class FileOutlet:
         """Whole and durable beside where it will stand. Raises UpstreamError."""
         await self._do(lambda: kept.written(self._storage, self._folder, name, token, body), f"{name} cannot be written")
 
-    async def publish(self, name: str, token: str, own: str) -> bool:
-        """The hidden one whose token counts gets its name; False when it had it before. Raises UpstreamError."""
-        return await self._do(lambda: kept.published(self._storage, self._folder, name, token, own), f"{name} cannot be written")
+    async def publish(self, name: str, token: str, own: str, *, first: bool = False) -> bool:
+        """The hidden one whose token counts gets its name; False when it had it before. `first`: nobody has tried it before. Raises
+        UpstreamError."""
+        return await self._do(
+            lambda: kept.published(self._storage, self._folder, name, token, own, first=first), f"{name} cannot be written"
+        )
 
     async def answer(self, name: str, digest: str) -> Verdict | None:
         """None while there is none. Raises BadFile for one that says nothing, or is about another content; UpstreamError."""

@@ -57,7 +57,8 @@ class Arrival:
 
 class FindingBook(Protocol):
     async def record(self, findings: Sequence[Finding], now: datetime) -> int:
-        """Opens or notes each that does not stand yet, with one event each. Returns how many were new."""
+        """Opens or notes each that does not stand yet, with one event each; a closed `file_refused` is opened again. Returns how many were
+        new."""
         ...
 
     async def arrived(self, arrival: Arrival, findings: Sequence[Finding], now: datetime) -> bool:

@@ -75,8 +75,9 @@ class Outlet(Protocol):
         """Whole and durable beside where it will stand."""
         ...
 
-    async def publish(self, name: str, token: str, own: str) -> bool:
-        """The hidden one whose token counts gets its name; False when it had it before. `own` goes if it is another one."""
+    async def publish(self, name: str, token: str, own: str, *, first: bool = False) -> bool:
+        """The hidden one whose token counts gets its name; False when it had it before. `own` goes if it is another one. `first`: nobody
+        has tried it before."""
         ...
 
     async def answer(self, name: str, digest: str) -> Verdict | None:
@@ -156,14 +157,14 @@ class Publication:
         return {n: known.get(n) for n in wanted} if wanted else {n: x for n, x in sorted(known.items()) if x.active and x.type == "store"}
 
     async def _step(self, store: str, location: Location | None) -> int:
-        current = await self._books.dispatches.latest(self.feed, store)
+        current, first = await self._books.dispatches.latest(self.feed, store), False
         if current is None or current.ended:
             drafted = await self._drafted(store, location, current)
             if drafted is None:
                 return 0
-            current = drafted
+            current, first = drafted, True
         if current.state == "drafted":
-            return await self._write(current)
+            return await self._write(current, first=first)
         return await self._await(current)
 
     # ---- drafting -----------------------------------------------------------------------------------------------------
@@ -272,13 +273,13 @@ class Publication:
 
     # ---- writing, and what comes back -------------------------------------------------------------------------------------
 
-    async def _write(self, file: Dispatch) -> int:
+    async def _write(self, file: Dispatch, *, first: bool) -> int:
         """Hidden first; then the books say which hidden one counts; then that one gets its name. It can get it only once, since the hidden
         one goes with it: whoever goes on after a crash writes no second file."""
         dispatches, own = self._books.dispatches, f"{file.number}-{secrets.token_hex(6)}"
         await self._outlet.hide(file.name, own, await dispatches.body(file.feed, file.store, file.number))
         counts = await dispatches.stage(file.feed, file.store, file.number, own)
-        await self._outlet.publish(file.name, counts or "none", own)
+        await self._outlet.publish(file.name, counts or "none", own, first=first)
         if counts is not None and await dispatches.written(file.feed, file.store, file.number, self._now()):
             log.info("file written for the tills", feed=file.feed, store=file.store, file=file.name, items=file.items)
             return 1

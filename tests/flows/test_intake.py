@@ -285,6 +285,12 @@ async def test_empty_oversize_and_link_files_cost_nothing(shop: Shop) -> None:
     assert (await shop.record(empty.name)).reason == "the file is empty"
     assert "larger than" in (await shop.record(big.name)).reason
     assert shop.left() == ["TLOG_0001_20260311_00002.tlog"]
+    told = await shop.books.findings.list(9, kind="file_refused")
+    assert [(f.state, f.file) for f in told] == [("open", "TLOG_0001_20260311_00002.tlog")]
+    assert "a symbolic link" in told[0].detail
+    (shop.inbox / "TLOG_0001_20260311_00002.tlog").unlink()
+    await shop.sweep()
+    assert [f.state for f in await shop.books.findings.list(9, kind="file_refused")] == ["closed"]
 
 
 async def test_a_file_whose_name_is_in_no_encoding_is_taken_like_any_other(shop: Shop) -> None:

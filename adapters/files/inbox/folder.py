@@ -75,11 +75,7 @@ class Folders:
             self._copied(path, target, stamp)
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             left.unlink(missing_ok=True)  # of workers that died over it, or of one that finds the copy in its place
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable(target.parent)
         if _stamp(os.lstat(path)) != stamp:  # the next one of this name has come meanwhile
             return
         path.unlink()
@@ -120,6 +116,15 @@ class Folders:
 
     def remove(self, path: PurePath) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def durable(path: Path) -> None:
+    """A file's content, or the names that a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -133,18 +133,10 @@ class Inbox:
         size, digest = seen.stamp[2], seen.digest
         oversize = size > self.options.max_bytes
         if not digest:
-            digest = seen.digest = self._digested(path, seen.stamp, oversize)
+            digest = seen.digest = digested(self.storage, path, seen.stamp, oversize=oversize)
         facts = {key: shown(value) for key, value in matched[0].groupdict(default="").items()}
         modified = min(max(seen.stamp[3] / 1e9, 0.0), LATEST)
         return Arrived(path, shown(name), size, digest, seen.stamp, modified, facts, oversize, matched[1])
-
-    def _digested(self, path: PurePath, stamp: Stamp, oversize: bool) -> str:
-        most = OVERSIZE if oversize else None
-        with self.storage.open(path, stamp, most=most) as source:
-            digest = _digest(source, most)
-            if not self.storage.unchanged(source, stamp):
-                raise Changed(path.name)
-        return hashlib.sha256(f"{digest} {stamp[2]}".encode()).hexdigest() if oversize else digest
 
     def open(self, file: Arrived) -> BinaryIO:
         """The content that was seen complete, or Changed."""
@@ -202,7 +194,7 @@ class Inbox:
             there = self.storage.status(candidate)
             if there.refused or there.stamp[0] == file.stamp[0] or there.stamp[2:] != file.stamp[2:]:
                 return False
-            return self._digested(candidate, there.stamp, file.oversize) == file.digest
+            return digested(self.storage, candidate, there.stamp, oversize=file.oversize) == file.digest
         except (FileNotFoundError, Changed):
             return False
 
@@ -216,13 +208,17 @@ def unfit(name: str) -> str:
     return "" if len(shown(name).encode()) <= MOST_NAME else f"longer than {MOST_NAME} bytes"
 
 
-def _digest(source: BinaryIO, limit: int | None) -> str:
-    digest, left = hashlib.sha256(), limit
-    while block := source.read(BLOCK if left is None else min(BLOCK, left)):
-        digest.update(block)
-        if left is not None and (left := left - len(block)) <= 0:
-            break
-    return digest.hexdigest()
+def digested(storage: Storage, path: PurePath, stamp: Stamp, *, oversize: bool) -> str:
+    """What identifies a content: its SHA-256; of what is beyond the limit only the beginning and the size count. Raises Changed."""
+    left = most = OVERSIZE if oversize else None
+    digest = hashlib.sha256()
+    with storage.open(path, stamp, most=most) as source:
+        while left != 0 and (block := source.read(BLOCK if left is None else min(BLOCK, left))):
+            digest.update(block)
+            left = None if left is None else left - len(block)
+        if not storage.unchanged(source, stamp):
+            raise Changed(path.name)
+    return hashlib.sha256(f"{digest.hexdigest()} {stamp[2]}".encode()).hexdigest() if oversize else digest.hexdigest()
 
 
 def _part(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from adapters.files.inbox.folder import Folders
-from adapters.files.inbox.incoming import OVERSIZE, unfit
-from adapters.files.inbox.storage import BLOCK, Changed, Stamp, Storage
+from adapters.files.inbox.folder import Folders, durable
+from adapters.files.inbox.incoming import digested, unfit
+from adapters.files.inbox.storage import Changed, Stamp, Storage
 from adapters.files.spec import FeedOptions
 
 LONGEST: Final = 255
@@ -58,8 +57,9 @@ def look(storage: Storage, options: FeedOptions, pattern: str, matches: bool, na
 
 
 def bring_back(storage: Storage, options: FeedOptions, kept: str, names: list[str], digest: str, name: str) -> bool:
-    """A file that was set aside stands in the inbox again, under its name and over no other (FileExistsError). False: it is nowhere."""
-    place = _inside(storage, options, kept) or find(storage, options, names, digest)
+    """A file that was set aside stands in the inbox again, under its name and over no other (FileExistsError). False: it is nowhere; what
+    lies in its place with another content is another file."""
+    place = find(storage, options, kept, names, digest)
     if place is None:
         return False
     target = options.inbox_path / name
@@ -89,29 +89,26 @@ def _linked(place: Path, target: Path) -> None:
         here.across(place, target, here.status(place).stamp)
 
 
-def find(storage: Storage, options: FeedOptions, names: list[str], digest: str) -> PurePath | None:
-    """Where a file lies that was set aside, when the ledger does not say: under its own name, or with its digest in it."""
-    for name in names:
-        stem, dot, suffix = name.rpartition(".")
-        named = f"{stem}.{digest[:12]}.{suffix}" if dot else f"{name}.{digest[:12]}"
-        for candidate in (options.quarantine_path / named, options.quarantine_path / name):
-            if _is_file(storage, candidate):
-                return candidate
+def find(storage: Storage, options: FeedOptions, kept: str, names: list[str], digest: str) -> PurePath | None:
+    """Where the content lies that was set aside: where the ledger says (`kept`), else under its own name or with its digest in it."""
+    for place in (*_inside(options, kept), *_named(options, names, digest)):
+        if digest_of(storage, options, place) == digest:
+            return place
     return None
 
 
-def _inside(storage: Storage, options: FeedOptions, kept: str) -> PurePath | None:
-    """The place that the ledger names, if it is one of this feed's own and holds a file."""
+def _named(options: FeedOptions, names: list[str], digest: str) -> Iterator[PurePath]:
+    for name in names:
+        stem, dot, suffix = name.rpartition(".")
+        yield options.quarantine_path / (f"{stem}.{digest[:12]}.{suffix}" if dot else f"{name}.{digest[:12]}")
+        yield options.quarantine_path / name
+
+
+def _inside(options: FeedOptions, kept: str) -> Iterator[PurePath]:
+    """The place that the ledger names, if it is one of this feed's own."""
     place = PurePath(kept)
-    own = any(place.is_relative_to(folder) for folder in (options.archive_path, options.quarantine_path))
-    return place if kept and own and ".." not in place.parts and _is_file(storage, place) else None
-
-
-def _is_file(storage: Storage, place: PurePath) -> bool:
-    try:
-        return not storage.status(place).refused
-    except FileNotFoundError:
-        return False
+    if kept and ".." not in place.parts and any(map(place.is_relative_to, (options.archive_path, options.quarantine_path))):
+        yield place
 
 
 def older(storage: Storage, folder: PurePath, before: float, depth: int) -> Iterator[tuple[PurePath, Stamp]]:
@@ -128,23 +125,12 @@ def older(storage: Storage, folder: PurePath, before: float, depth: int) -> Iter
 
 
 def digest_of(storage: Storage, options: FeedOptions, place: PurePath) -> str | None:
-    """As the inbox tells it: of what is beyond the limit only the beginning and the size count. None: it is gone."""
+    """As the inbox tells it. None: it is gone."""
     try:
         status = storage.status(place)
-        if status.refused:
-            return None
-        size = status.stamp[2]
-        oversize = size > options.max_bytes
-        with storage.open(place, status.stamp, most=OVERSIZE if oversize else None) as source:
-            digest, left = hashlib.sha256(), OVERSIZE if oversize else size
-            while left > 0 and (block := source.read(min(BLOCK, left))):
-                digest.update(block)
-                left -= len(block)
-            if not storage.unchanged(source, status.stamp):
-                return None
+        return None if status.refused else digested(storage, place, status.stamp, oversize=status.stamp[2] > options.max_bytes)
     except (FileNotFoundError, Changed):
         return None
-    return hashlib.sha256(f"{digest.hexdigest()} {size}".encode()).hexdigest() if oversize else digest.hexdigest()
 
 
 def remove(storage: Storage, place: PurePath, top: PurePath) -> None:
@@ -167,13 +153,14 @@ def written(storage: Storage, folder: PurePath, name: str, token: str, body: byt
     part = _part(folder, name, token)
     storage.write(part, body)
     if storage.local:
-        _durable(Path(part))
-        _durable(Path(folder))
+        durable(Path(part))
+        durable(Path(folder))
 
 
-def published(storage: Storage, folder: PurePath, name: str, token: str, own: str) -> bool:
+def published(storage: Storage, folder: PurePath, name: str, token: str, own: str, *, first: bool = False) -> bool:
     """The one whose token counts gets its name, by whoever comes first: the hidden file goes with it, so it happens once. `own` is removed
-    if it is another one. Tokens begin with the number of the claim under which the file ended, and a dash.
+    if it is another one. Tokens begin with the number of the claim under which the file ended, and a dash. `first`: nobody has tried
+    before, so the folder, which may hold many, is not searched for what workers left that died over it.
     """
     if own != token:
         storage.remove(_part(folder, name, own))
@@ -186,20 +173,12 @@ def published(storage: Storage, folder: PurePath, name: str, token: str, own: st
     except FileNotFoundError:
         return False
     if storage.local:
-        _durable(Path(folder))
+        durable(Path(folder))
     mine = f".{name}.{token.partition('-')[0]}-"
-    for left in [n for n, _ in storage.list(folder) if n.startswith((mine, f".{mine}")) and n.endswith(".part")]:
+    for left in [] if first else [n for n, _ in storage.list(folder) if n.startswith((mine, f".{mine}")) and n.endswith(".part")]:
         storage.remove(folder / left)  # of workers that died before theirs could count, or before it was whole
     return True
 
 
 def _part(folder: PurePath, name: str, token: str) -> PurePath:
     return folder / f".{name}.{token}.part"
-
-
-def _durable(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ of it is booked it is unpacked once to its end, so that what is cut off, damaged
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import stat
@@ -25,6 +24,8 @@ Packing = Literal["", "gzip", "zip"]
 FLOOR: Final = 16 * 1024**2
 """Whatever the ratio, so much may come out of any file: a day without sales packs well."""
 _NESTED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zX": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "rar"}
+_PIECE: Final = 16_384
+"""Bytes of a gzip file that are looked at once: what is behind a member is copied, and a file may be nothing but small ones."""
 _READABLE: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PER_ENTRY: Final = 1024
 """Bytes of a zip's directory that are read for each member that is allowed."""
@@ -54,6 +55,43 @@ class _Unpacking:
             if limit < self.limits.size:
                 raise Refuse(f"unpacked it is more than {self.limits.ratio} times as large as packed: a bomb")
             raise Refuse(f"unpacked it is larger than {self.limits.size} bytes")
+
+
+class _Gzip(io.BufferedIOBase):
+    """The members of a gzip file one behind the other (RFC 1952 §2.2), with the zeros that tapes and blocks pad them with. The standard
+    library's reader takes those a byte at a time."""
+
+    def __init__(self, source: io.BufferedReader[Any]) -> None:
+        super().__init__()
+        self._source, self._rest, self._began = source, b"", False
+        self._member: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Some of what is left, at most `size` bytes; nothing at its end. Raises EOFError, zlib.error."""
+        while self._member is not None or self._next():
+            member = self._member
+            block = member.unconsumed_tail or self._rest or self._source.read(_PIECE)
+            self._rest = b""
+            found: bytes = member.decompress(block, size if size is not None and size > 0 else BLOCK)
+            if member.eof:
+                self._rest, self._member = member.unused_data, None
+            elif not block and not found:
+                raise EOFError
+            if found:
+                return found
+        return b""
+
+    def _next(self) -> bool:
+        """Begins the next member; False at the end of the file."""
+        while not (rest := self._rest.lstrip(b"\0") if self._began else self._rest):
+            self._rest = self._source.read(_PIECE)
+            if not self._rest:
+                return False
+        self._rest, self._began, self._member = rest, True, zlib.decompressobj(wbits=31)
+        return True
 
 
 class _Stream(io.RawIOBase):
@@ -127,8 +165,7 @@ class Members:
         unpacking = _Unpacking(packed, self._limits, min(self._limits.size, max(FLOOR, packed * self._limits.ratio)))
         try:
             if self._packing == "gzip":
-                with gzip.GzipFile(fileobj=buffered, mode="rb") as inner:
-                    yield name, _content(inner, unpacking, name), {}
+                yield name, _content(_Gzip(buffered), unpacking, name), {}
             else:
                 yield from self._zipped(buffered, name, unpacking)
         finally:
@@ -190,7 +227,7 @@ def _readable(name: str) -> Iterator[None]:
         raise
     except EOFError as error:
         raise Refuse(f"{name} is cut off: what is packed ends too early") from error
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError) as error:
         raise Refuse(f"{name} cannot be unpacked: {str(error)[:200]}") from error
 
 

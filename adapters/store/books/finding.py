@@ -18,6 +18,8 @@ from contracts.canonical.file import FileFinding, FindingKind, FindingState
 from contracts.events import TYPE_PREFIX, Event
 
 _LOCK: Final = "findings"
+_COMES_AGAIN: Final = ("file_refused",)
+"""Kinds that are open again when what closed them did not last; of others a worker may tell what is over since."""
 _MOST_RANGES: Final = 20
 """Gaps of a till that a finding names; more are counted."""
 
@@ -225,7 +227,7 @@ class Findings:
     # ---- each change is one event ---------------------------------------------------------------------------------
 
     async def _open(self, tx: Transaction, findings: Sequence[Finding], now: datetime) -> int:
-        """Those that do not stand yet."""
+        """Those that do not stand yet; one that can come again stands again."""
         new = []
         for finding in findings:
             finding = _storable(replace(finding, opened_at=finding.opened_at or now, changed_at=now, id=0))
@@ -241,6 +243,8 @@ class Findings:
                 encode(finding),
             ):
                 new.append(finding)
+            elif finding.kind in _COMES_AGAIN:
+                await self._change(tx, finding, now)
         await append(tx, [self._event(finding, now) for finding in new])
         return len(new)
 

@@ -37,10 +37,11 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     rejections: Sequence[Rejection] = ()
 
 
-async def acknowledge(books: Books, feed: Feed, file: File, record: FileRecord) -> bool:
+async def acknowledge(books: Books, feed: Feed, file: File, record: FileRecord, *, first: bool = False) -> bool:
     """Part of settling a finished file: may be repeated, by anybody, after a crash at any place. The text is written whole under a hidden
     name, then the ledger says which one counts, then that one gets its name: it can get it only once, since the hidden one goes with it.
-    Returns whether that happened now. Raises UpstreamError, StoreUnavailable; then the file stays where it is, and is settled later.
+    Returns whether that happened now. `first`: the file has just ended, and nobody can have tried before. Raises
+    UpstreamError, StoreUnavailable; then the file stays where it is, and is settled later.
     """
     rule = feed.options.acknowledge
     if rule is None:
@@ -53,7 +54,7 @@ async def acknowledge(books: Books, feed: Feed, file: File, record: FileRecord) 
         name, own, _lines(told) if rule.format == "lines" else msgspec.json.format(msgspec.json.encode(told)) + b"\n"
     )
     counts = await books.files.acknowledge(record.digest, file.name, record.fence, own)
-    return await feed.publish_acknowledgement(name, counts, own)
+    return await feed.publish_acknowledgement(name, counts, own, first=first)
 
 
 def _told(file: File, record: FileRecord, rows: Sequence[Reviewed]) -> Acknowledgement:

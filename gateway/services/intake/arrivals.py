@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from types import MappingProxyType
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -21,6 +23,8 @@ DELIVERS: Final = timedelta(days=30)
 EVERY: Final = timedelta(seconds=20)
 MOST_SAID: Final = 100_000
 MOST_DIGITS: Final = 15
+MOST_LYING: Final = 1000
+"""Entries of an inbox that are no files, of which people are told."""
 
 log = get_logger(__name__)
 
@@ -46,6 +50,7 @@ class Arrivals:
         self._looked: datetime | None = None
         self._since: datetime | None = None
         self._said: dict[tuple[FindingKind, str], None] = {}
+        self._lying: set[str] | None = None
 
     # ---- a file is here --------------------------------------------------------------------------------------------
 
@@ -120,9 +125,11 @@ class Arrivals:
 
     # ---- a file is not here ----------------------------------------------------------------------------------------
 
-    async def check(self) -> None:
-        """After a sweep: who is late, whom nothing comes from any more, and which numbers tills left out. Raises StoreUnavailable."""
+    async def check(self, refused: Mapping[str, str] = MappingProxyType({})) -> None:
+        """After a sweep: who is late, whom nothing comes from any more, which numbers tills left out, and what lies in the inbox under a
+        right name and is no file (`refused`: why). Raises StoreUnavailable."""
         now = self._now()
+        await self._refused(refused, now)
         if self._looked is not None and timedelta() <= now - self._looked < min(EVERY, timedelta(seconds=self._rules.silent)):
             return
         self._looked = now
@@ -130,6 +137,25 @@ class Arrivals:
             pass
         if self._rules.window is not None:
             await self._expected(self._rules.window, now)
+
+    async def _refused(self, refused: Mapping[str, str], now: datetime) -> None:
+        """Told while it lies there. Who begins to look asks the books what was told before."""
+        if self._lying is None:
+            told = await self._books.findings.list(MOST_LYING, state="open", kind="file_refused", feed=self._feed)
+            self._lying = {finding.file for finding in told}
+        lying = set(islice(refused, MOST_LYING))
+        if lying == self._lying:
+            return
+        new = [self._no_file(name, refused[name]) for name in sorted(lying - self._lying)]
+        if await self._books.findings.record(new, now):
+            log.warning("no file under the name of one", feed=self._feed, count=len(new), first=new[0].detail)
+        for name in sorted(self._lying - lying):
+            await self._books.findings.close([self._no_file(name)], name, now)
+        self._lying = lying
+
+    def _no_file(self, name: str, why: str = "") -> Finding:
+        detail = f"{name} in the inbox is {why}: it is never followed or read"
+        return Finding(kind="file_refused", subject=f"{self._feed}/{name}", feed=self._feed, detail=detail, file=name)
 
     async def _expected(self, window: Window, now: datetime) -> None:
         """A feed is expected to deliver from the moment on at which it was first watched."""

@@ -112,7 +112,7 @@ class Intake:
             for task in at_once:
                 task.cancel()
             await asyncio.gather(*at_once, return_exceptions=True)
-        await self._arrivals.check()
+        await self._arrivals.check(self._feed.refused)
         return finished
 
     async def _try(self, file: File, held: set[str]) -> bool:
@@ -175,7 +175,7 @@ class Intake:
                     renewing.cancel()
                     with suppress(asyncio.CancelledError):
                         await renewing
-            await self._settle(file, record)
+            await self._settle(file, record, first=True)
         return True
 
     async def _renew(self, record: FileRecord, lease: float) -> None:
@@ -188,9 +188,9 @@ class Intake:
                 if not await self._books.files.renew(record.digest, record.fence, self._now() + timedelta(seconds=lease), phase, share):
                     return
 
-    async def _settle(self, file: File, record: FileRecord) -> None:
+    async def _settle(self, file: File, record: FileRecord, *, first: bool = False) -> None:
         """Out of the inbox; the ledger has said how it ended, so this may be repeated and may be interrupted."""
-        await acknowledge(self._books, self._feed, file, record)
+        await acknowledge(self._books, self._feed, file, record, first=first)
         if record.state == "refused":
             kept = await self._feed.quarantine(file, record.reason)
         else:

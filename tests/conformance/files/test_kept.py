@@ -29,11 +29,28 @@ def test_it_is_found_where_the_ledger_does_not_say_it_and_only_there(place: Plac
     (file,) = swept(box)
     box.quarantine(file, "no trailer")
     for told in ("", "/etc/passwd", f"{box.options.quarantine_path}/../inbox/{NAME}", "elsewhere"):
-        found = kept.find(box.storage, box.options, [NAME], file.digest)
-        assert found is not None
-        assert kept._inside(box.storage, box.options, told) is None, told
+        found = kept.find(box.storage, box.options, told, [NAME], file.digest)
+        assert found == box.options.quarantine_path / NAME, told
+        assert kept.find(box.storage, box.options, told, [], file.digest) is None, told
     assert kept.bring_back(box.storage, box.options, "/etc/passwd", [NAME], file.digest, NAME)
     assert not kept.bring_back(box.storage, box.options, "", [NAME], file.digest, NAME), "it is there no more"
+
+
+def test_what_lies_in_its_place_with_another_content_is_left_there(place: Place) -> None:
+    place.drop(body=b"content")
+    box = place.box()
+    (file,) = swept(box)
+    where = box.quarantine(file, "no trailer")
+    assert where is not None
+    there = place.disk / "quarantine" / NAME
+    there.write_bytes(b"other")
+    assert not kept.bring_back(box.storage, box.options, str(where), [NAME], file.digest, NAME)
+    assert there.read_bytes() == b"other"
+    named = there.with_name(f"{NAME.removesuffix('.txt')}.{file.digest[:12]}.txt")
+    named.write_bytes(b"content")
+    assert kept.bring_back(box.storage, box.options, str(where), [NAME], file.digest, NAME)
+    assert (place.disk / "inbox" / NAME).read_bytes() == b"content"
+    assert there.read_bytes() == b"other"
 
 
 def test_nothing_is_put_over_a_file_that_waits_in_the_inbox(place: Place) -> None:

@@ -84,6 +84,26 @@ def test_a_member_that_is_refused_is_named() -> None:
     assert refused(gzip.compress(b"!\n"), "gzip") == "line 1: not like this"
 
 
+def test_gzip_of_many_small_members_with_zeros_between_and_behind_them_is_read_to_its_end() -> None:
+    member, pad = gzip.compress(b"a\n"), bytes(70_000)
+    units, ending = read(b"".join(member + pad[: n % 3] for n in range(20_000)) + pad + member + bytes(20_000_000), "gzip")
+    assert (len(units), ending.units) == (20_001, 20_001)
+
+
+@pytest.mark.parametrize(
+    "body", [bytes(8) + gzip.compress(b"a\n"), gzip.compress(b"a\n") + bytes(9) + b"x", gzip.compress(b"a\n") + b"\x1f"]
+)
+def test_gzip_that_begins_or_goes_on_with_something_else_is_refused(body: bytes) -> None:
+    assert "cut off" in refused(body, "gzip") or "cannot be unpacked" in refused(body, "gzip")
+
+
+@pytest.mark.parametrize("size", [1, 100, 16_383, 16_384, 16_385, 3_000_000])
+def test_gzip_ends_exactly_where_its_content_does_whatever_its_size(size: int) -> None:
+    body = b"x" * (size - 1) + b"\n"
+    assert read(gzip.compress(body), "gzip")[1].units == 1
+    assert "cut off" in refused(gzip.compress(body)[:-1], "gzip")
+
+
 @pytest.mark.parametrize("packing", ["gzip", "zip"])
 def test_what_is_cut_off_or_damaged_anywhere_gives_no_transaction_at_all(packing: Packing) -> None:
     text = b"".join(b"%d\n" % (n * 7919 % 100_003) for n in range(20_000))

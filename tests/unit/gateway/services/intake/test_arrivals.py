@@ -256,3 +256,25 @@ async def test_looking_costs_nothing_when_somebody_has_just_looked(watch: Any) -
 def test_hours_that_are_none_are_refused(window: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"by|zone|day|Invalid"):
         options("/inbox", {"window": window})
+
+
+# ---- what is no file
+
+
+async def test_what_lies_under_a_right_name_and_is_no_file_is_told_once_and_until_it_is_gone(books: Books) -> None:
+    first, second = (Watch(books, options("/inbox", {})) for _ in range(2))
+    lying = {"S_1.txt": "a symbolic link, not a file", "S_2.txt": "a folder, not a file"}
+    for watch in (first, second, first):
+        await watch.arrivals.check(lying)
+    found = await books.findings.list(9)
+    assert sorted((f.kind, f.state, f.file, f.detail) for f in found) == [
+        ("file_refused", "open", "S_1.txt", "S_1.txt in the inbox is a symbolic link, not a file: it is never followed or read"),
+        ("file_refused", "open", "S_2.txt", "S_2.txt in the inbox is a folder, not a file: it is never followed or read"),
+    ]
+    del lying["S_1.txt"]
+    await Watch(books, options("/inbox", {})).arrivals.check(lying)
+    assert {f.file: f.state for f in await books.findings.list(9)} == {"S_1.txt": "closed", "S_2.txt": "open"}
+    await first.arrivals.check({**lying, "S_1.txt": "a pipe, not a file"})
+    await first.arrivals.check(lying)
+    await first.arrivals.check({**lying, "S_1.txt": "a pipe, not a file"})
+    assert {f.file: f.state for f in await books.findings.list(9)} == {"S_1.txt": "open", "S_2.txt": "open"}
