@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,12 +19,16 @@ pause of a caller whose calls are not told apart from its work."""
 Mode = Literal["requests", "time"]
 _LATE_SHARE: Final = 0.99
 _CLIP: Final = 0.995
+_KNOWN: Final = 20
+"""Spans of an operation that show what is usual."""
+_DEEP: Final = 12
+_SURE: Final = 0.001
 
 
 @dataclass(slots=True)
 class Parts:
     """What blame falls on. Per part: kind, the service it belongs to, the caller (WAY, AROUND; else -1), the service called
-    before that pause (AROUND; else -1), the node (OWN, PEER; else -1).
+    before that pause (AROUND; else -1), the node (OWN; of the caller: PEER, AROUND; else -1).
 
     Entries are pieces of time (span, part, microseconds): each span's own, and the caller's time beside a call where no call span holds it.
     """
@@ -90,7 +95,7 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     told = ~s.call[pauses.caller] & ~callers[spans.service[pauses.caller]] & ((before_ < services) | (after < services))
     rows = np.flatnonzero(told & ~peer[pauses.caller])
     base = services + 1
-    around = (spans.service[pauses.caller[rows]] * base + before_[rows]) * base + after[rows]
+    places, around = compact((s.node[pauses.caller[rows]] * base + before_[rows]) * base + after[rows])
     first_way, first_peer, first_around = nodes, nodes + services * services, nodes + services * services + nodes * services
     code = s.node.astype(np.int64)
     code = np.where(way, first_way + spans.service * services + s.callee, code)
@@ -99,13 +104,16 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     kind = (found >= first_way).astype(np.int64) + (found >= first_peer) + (found >= first_around)
     offset = found - np.array([0, first_way, first_peer, first_around])[kind]
     of_node = np.array([service for service, _ in s.nodes] or [0])
-    caller = np.where(kind == WAY, offset // max(services, 1), np.where(kind == AROUND, offset // (base * base), -1))
-    previous = np.where(kind == AROUND, offset // base % base, -1)
-    following = np.where(kind == AROUND, offset % base, -1)
+    place = np.where(kind == AROUND, np.append(places, 0)[np.where(kind == AROUND, offset, -1)], -1)
+    node = np.where(
+        kind == OWN, found, np.where(kind == PEER, offset // max(services, 1), np.where(kind == AROUND, place // (base * base), -1))
+    )
+    caller = np.where(kind == WAY, offset // max(services, 1), np.where(kind == AROUND, of_node[node], -1))
+    previous = np.where(kind == AROUND, place // base % base, -1)
+    following = np.where(kind == AROUND, place % base, -1)
     service = np.where(kind == OWN, of_node[np.minimum(found, nodes - 1)], offset % max(services, 1))
     service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
     previous = np.where((previous < services) & (previous != service), previous, -1)
-    node = np.where(kind == OWN, found, np.where(kind == PEER, offset // max(services, 1), -1))
     own = np.where(peer, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
     return Parts(
         index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
@@ -162,8 +170,20 @@ def _missed(s: Structure, nodes: int, before: Flags) -> Ints:
     expected = ratio * of_now[pairs // services]
     came = statistics.totals(pair, ~was, len(pairs))
     target = pairs % services
-    all_expected, all_came = statistics.totals(target, expected, services), statistics.totals(target, came, services)
-    silent = (all_expected >= 5) & (all_came < 0.5 * all_expected)
+    usual = ratio >= 0.3
+    tried, answered, tried_before, answered_before = (
+        statistics.totals(target[usual], of_pair[usual], services)
+        for of_pair in (of_now[pairs // services], came, of[pairs // services], ratio * of[pairs // services])
+    )
+    silent = (tried >= 5) & (answered * tried_before < 0.5 * answered_before * tried)
+    for service in np.flatnonzero(silent).tolist():
+        missing = (
+            tried[service] - answered[service],
+            tried[service],
+            tried_before[service] - answered_before[service],
+            tried_before[service],
+        )
+        silent[service] = statistics.rise(*missing) <= _SURE
     chosen = np.flatnonzero(silent[target] & (ratio >= 0.3) & (of[pairs // services] >= 20) & (came < 0.5 * expected))
     if not len(chosen):
         return missed
@@ -186,25 +206,31 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
     spans, traces = s.spans, s.traces
     weight = spans.weight[s.main]
     in_window = (incident | baseline)[s.trace]
-    failed_span, shape = _failures(s, p, baseline)
-    failed = failed_span[s.main]
-    inside = np.zeros(traces, bool)
-    inside[s.trace[failed_span]] = True
     late = s.duration[s.main] > _late_limit(s, baseline)
-    if shape or not _raised(failed | late, incident, baseline, weight):
-        failed = failed | inside  # nobody at the door failed more often: look at what failed inside
-    bad = failed | late
-    b1, n1 = float(weight[bad & incident].sum()), float(weight[incident].sum())
-    b0, n0 = float(weight[bad & baseline].sum()), float(weight[baseline].sum())
-    pvalue = statistics.rise(b1, n1, b0, n0)
+    found = _failures(s, p, incident, baseline)
+    while True:
+        failed_span, shape = next(found)
+        failed = failed_span[s.main]
+        inside = np.zeros(traces, bool)
+        inside[s.trace[failed_span]] = True
+        if shape or not _raised(failed | late, incident, baseline, weight):
+            failed = failed | inside  # nobody at the door failed more often: look at what failed inside
+        bad = failed | late
+        b1, n1 = float(weight[bad & incident].sum()), float(weight[incident].sum())
+        b0, n0 = float(weight[bad & baseline].sum()), float(weight[baseline].sum())
+        pvalue = statistics.rise(b1, n1, b0, n0)
+        share, share_before = b1 / max(n1, 1e-9), b0 / max(n0, 1e-9)
+        in_requests = pvalue <= 0.01 and share - share_before >= 0.02 and share >= 2 * share_before
+        in_requests |= bool(_rose(s, failed_span, incident, baseline).any())
+        if in_requests or shape:
+            break
     met = _met(s, p, incident, weight)
     met_before = _met(s, p, baseline, weight)
     excess = _excess(p, baseline[s.trace[p.span]], in_window[p.span])
     chosen = np.flatnonzero(in_window[p.span] & (excess > 0))
     time = _rows(s.trace[p.span[chosen]], p.part[chosen], excess[chosen] / 1_000.0, len(p))
     slower, changed, high = _change(time, incident, weight, met, met_before, (n1, n0))
-    share, share_before = b1 / max(n1, 1e-9), b0 / max(n0, 1e-9)
-    if pvalue <= 0.01 and share - share_before >= 0.02 and share >= 2 * share_before:
+    if in_requests:
         rows = _shared(s, p, bad & (incident | baseline), failed, failed_span, time, changed)
         mode: Mode = "requests"
     else:
@@ -267,29 +293,41 @@ def _late_limit(s: Structure, baseline: Flags) -> Floats:
     return limit[node]
 
 
-def _failures(s: Structure, p: Parts, baseline: Flags) -> tuple[Flags, bool]:
-    """Which spans failed; where no span of the whole input has a status, those whose shape is not the usual one."""
+def _failures(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Iterator[tuple[Flags, bool]]:
+    """Which spans failed: by their status where there is any, else (or where that says nothing) by their shape."""
     failed = s.spans.status == FAILED
     if failed.any() or (s.spans.status != 0).mean() > 0.01:
-        return failed, False
-    return _misshapen(s, p, baseline), True
+        odd = _misshapen(s, p, incident, baseline)
+        child = np.flatnonzero(s.parent >= 0)
+        for _ in range(_DEEP):  # who ended early below a failure failed, whatever it says itself
+            quiet = child[odd[child] & ~failed[child] & failed[s.parent[child]]]
+            if not len(quiet):
+                break
+            failed[quiet] = True
+        yield failed, False
+        yield odd, True
+    else:
+        yield _misshapen(s, p, incident, baseline), True
 
 
-def _misshapen(s: Structure, p: Parts, baseline: Flags) -> Flags:
-    """Much shorter than ever before, or left without the callee that was always there. Who stops early after fewer calls than ever was
-    told so by the last one.
+def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flags:
+    """Shorter, or with fewer calls, than before, of operations where that became frequent; left without the callee that was always there.
+    Who stops early after fewer calls than ever was told so by the last one.
     """
     before = baseline[s.trace]
     histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
-    shortest, enough = statistics.quantile(histogram, 0.005), histogram.sum(axis=1) >= 50
-    short = enough[s.node] & (s.duration < 0.5 * np.where(enough, shortest, 0)[s.node])
-    odd: Flags = short | p.in_vain
-    called = statistics.totals(s.parent[s.parent >= 0], None, len(short))
+    shortest, enough = statistics.quantile(histogram, 0.005), histogram.sum(axis=1) >= _KNOWN
+    short = enough[s.node] & (s.duration < np.where(enough, shortest, 0)[s.node])
+    less = _rose(s, short, incident, baseline)
+    short &= less[s.node]
+    child = np.flatnonzero(s.parent >= 0)
+    called = statistics.totals(s.parent[child], None, len(short))
     fewest = np.full(len(s.nodes), np.iinfo(np.int64).max)
     np.minimum.at(fewest, s.node[before], called[before])
-    stopped = enough[s.node] & (called > 0) & (called < fewest[s.node]) & ~p.in_vain
-    child = np.flatnonzero(s.parent >= 0)
-    child = child[stopped[s.parent[child]]]
+    stopped = enough[s.node] & (called < fewest[s.node]) & ~p.in_vain
+    stopped &= _rose(s, stopped, incident, baseline)[s.node]
+    odd: Flags = short | p.in_vain | (stopped & (called == 0))
+    stopped &= called > 0
     last = np.full(len(short), -1, np.int64)
     order = child[np.argsort(s.spans.start[child] + s.spans.duration[child], kind="stable")]
     last[s.parent[order]] = order
@@ -298,10 +336,30 @@ def _misshapen(s: Structure, p: Parts, baseline: Flags) -> Flags:
         odd[hit[hit >= 0]] = True
         stopped = np.zeros(len(short), bool)
         stopped[hit[(hit >= 0) & s.call[np.maximum(hit, 0)]]] = True
-        child = np.flatnonzero(s.parent >= 0)
-        child = child[stopped[s.parent[child]]]
-        last[s.parent[child]] = child
+    middle = np.nan_to_num(statistics.quantile(histogram, 0.5))
+    may = child[less[s.node[child]] & (s.duration < middle[s.node])[child]]
+    for _ in range(_DEEP):  # below who ended early, whoever often does so now and was not slow either was the reason
+        reason = may[odd[s.parent[may]] & ~odd[may]]
+        if not len(reason):
+            break
+        odd[reason] = True
     return odd
+
+
+def _rose(s: Structure, marked: Flags, incident: Flags, baseline: Flags) -> Flags:
+    """Per operation, whether a larger share of its spans is marked than in the baseline: beyond chance, and by five points at least."""
+    nodes = len(s.nodes)
+    b1, n1, b0, n0 = (
+        statistics.totals(s.node[rows], None, nodes)
+        for window in (incident[s.trace], baseline[s.trace])
+        for rows in (window & marked, window)
+    )
+    more = (b1 >= 5) & (b1 / np.maximum(n1, 1) - b0 / np.maximum(n0, 1) >= 0.05) & (n0 >= _KNOWN)
+    sure = _SURE / max(int((n1 > 0).sum()), 1)
+    rose = np.zeros(nodes, bool)
+    for node in np.flatnonzero(more).tolist():
+        rose[node] = statistics.rise(b1[node], n1[node], b0[node], n0[node]) <= sure
+    return rose
 
 
 def _histogram(group: Ints, duration: Floats, weight: Floats | None, groups: int) -> Floats:

@@ -69,16 +69,19 @@ def owners(p: Parts, blame: Blame, raised: Flags) -> Ints:
     between = np.flatnonzero((p.kind == WAY) | (p.kind == AROUND))
     touching: defaultdict[int, list[int]] = defaultdict(list)
     work: defaultdict[int, list[int]] = defaultdict(list)
+    done: defaultdict[int, list[int]] = defaultdict(list)  # the same by operation
     enough = (blame.met + blame.met_before) >= 10
     for part in between[enough[between]]:
         for service in {int(p.caller[part]), int(p.service[part]), int(p.previous[part])} - {-1}:
             touching[service].append(int(part))
         if p.kind[part] == AROUND:
             work[int(p.caller[part])].append(int(part))
+            done[int(p.node[part])].append(int(part))
     callers = set(work)
     for part in np.flatnonzero((p.kind == OWN) & enough):
         if int(p.service[part]) in callers:
             work[int(p.service[part])].append(int(part))
+            done[int(p.node[part])].append(int(part))
 
     def consistent(parts: list[int]) -> float:
         up = sum(bool(raised[x]) for x in parts)
@@ -91,7 +94,7 @@ def owners(p: Parts, blame: Blame, raised: Flags) -> Ints:
         callee = max(ends, key=lambda service: consistent(touching[service]))
         theirs, mine = consistent(touching[callee]), consistent(touching[caller])
         if p.kind[part] == AROUND:
-            mine = max(mine, consistent(work[caller]))
+            mine = max(mine, consistent(work[caller]), consistent(done[int(p.node[part])]))
         alone = [x for x in work[caller] if p.kind[x] == OWN]
         undecided = p.kind[part] == AROUND and abs(mine - theirs) < 1e-9 and not (alone and not any(raised[x] for x in alone))
         owner[part] = caller if mine > theirs + 1e-9 or undecided else callee
@@ -133,6 +136,8 @@ class Explainer:
         self.cells = _Cells(blame.trace[keep], blame.part[keep], blame.amount[keep], now[keep])
         self.failing = self._failing()
         self.owner = owners(p, blame, (blame.slower <= SIGNIFICANT) & (blame.changed >= 0.15))
+        self.node = np.where((p.kind == OWN) | ((p.kind == AROUND) & (self.owner == p.caller)), p.node, -1)
+        """Per part the operation that answers for it, -1 when none does."""
 
     def _failing(self) -> Floats:
         """Per part, P that its share in failed requests did not rise."""
@@ -152,10 +157,8 @@ class Explainer:
         found: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for part in range(len(self.p)):
             service = int(self.owner[part])
-            node = int(self.p.node[part])
-            operation = -1
-            if level == "operation" and self.p.kind[part] == OWN and node >= 0:
-                operation = self.s.nodes[node][1]
+            node = int(self.node[part])
+            operation = self.s.nodes[node][1] if level == "operation" and node >= 0 else -1
             found[service, operation].append(part)
         return {key: np.array(value) for key, value in found.items()}
 
@@ -227,16 +230,16 @@ class Explainer:
             chosen &= keep
         amounts = statistics.totals(cells.part[chosen], cells.amount[chosen], len(p))[parts]
         if not len(amounts) or amounts.max() <= 0:
-            nodes = p.node[parts]
-            busiest = parts[int(np.argmax(self.blame.met[parts]))]
-            node = int(p.node[busiest]) if p.kind[busiest] == OWN else next((int(n) for n in nodes if n >= 0), -1)
+            known = parts[self.node[parts] >= 0]
+            node = int(self.node[known[int(np.argmax(self.blame.met[known]))]]) if len(known) else -1
             return "none", self.s.nodes[node][1] if node >= 0 else -1
-        kinds = {kind: float(amounts[p.kind[parts] == kind].sum()) for kind in (OWN, WAY, PEER, AROUND)}
-        own = parts[p.kind[parts] == OWN]
+        of_kind = np.where(self.node[parts] >= 0, OWN, p.kind[parts])
+        kinds = {kind: float(amounts[of_kind == kind].sum()) for kind in (OWN, WAY, PEER, AROUND)}
+        own = parts[self.node[parts] >= 0]
         operation = -1
         if len(own):
-            best = own[int(np.argmax(statistics.totals(cells.part[chosen], cells.amount[chosen], len(p))[own]))]
-            operation = self.s.nodes[int(p.node[best])][1]
+            by_node = statistics.totals(self.node[own], amounts[self.node[parts] >= 0], len(self.s.nodes))
+            operation = self.s.nodes[int(np.argmax(by_node))][1]
         kind = max(kinds, key=kinds.__getitem__)
         if kind == PEER:
             return "missing", operation

@@ -13,10 +13,11 @@ _REPLICA = re.compile(
     r"-[a-f0-9]{7,10}-[a-z0-9]{5}"  # a pod of a deployment
     r"|-[a-z0-9]{5}(?<=[0-9][a-z]{4}|[a-z][0-9][a-z]{3}|[a-z]{2}[0-9][a-z]{2}|[a-z]{3}[0-9][a-z]|[a-z]{4}[0-9])"  # of a daemon set
     r"|[-_.@][a-f0-9]{12,64}"  # a container
-    r"|[-_.](?:instance|replica|pod)?[-_.]?[0-9]{1,3}"  # of a stateful set
     r")$",
     re.IGNORECASE,
 )
+_ORDINAL = re.compile(r"(?<=[a-z0-9])[-_.](?:instance|replica|pod)?[-_.]?[0-9]{1,3}$", re.IGNORECASE)
+"""Of a stateful set, unless it numbers services."""
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"(?<![A-Za-z0-9])(?=[0-9a-zA-Z]*[0-9])[0-9a-fA-F]{6,}(?![A-Za-z0-9])|(?<![A-Za-z])[0-9]+(?![A-Za-z])")
 _SPLIT = re.compile(r"^(.+?)(?:_|/|:)(.+)$")
@@ -28,31 +29,42 @@ _PARTS = frozenset((
 """Endings that belong to a service's own name: `user_db` is no operation of `user`."""
 
 
-def services(found: Iterable[str], renames: Renames = ()) -> dict[str, tuple[str, str]]:
-    """Name as written -> (service, operation that was part of the name or "").
+def services(
+    found: Iterable[str], renames: Renames = (), peers: Iterable[str] = (), *, calls: Iterable[tuple[str, str]] = ()
+) -> dict[str, tuple[str, str]]:
+    """Name as written -> (service, operation that was part of the name or ""), for services and for peers that only calls name.
 
     `renames` decide first; a name that none of them matches loses the suffix of its replica, and is split at `_`, `/` or `:` when what
-    stands before is a service itself or has at least two endings.
+    stands before is a service itself or has at least two endings. Numbers tell replicas apart only when these do not call each other
+    (`calls`, names as written) and are not all there is.
     """
-    written = sorted(set(found))
-    plain = {name: _renamed(name, renames) or _REPLICA.sub("", name.strip()) or name for name in written}
+    written = sorted({*found, *peers})
+    renamed = {name: new for name in written if (new := _renamed(name, renames)) is not None}
+    plain = {name: renamed.get(name) or _REPLICA.sub("", name.strip()) or name for name in written}
+    base = {name: _ORDINAL.sub("", plain[name]) or plain[name] for name in written if name not in renamed}
+    numbered = {base[a] for a, b in calls if a in base and b in base and base[a] == base[b] and plain[a] != plain[b]}
+    if len(set(base.values())) == 1:
+        numbered.update(base.values())
+    plain |= {name: whole for name, whole in base.items() if whole not in numbered}
     known = set(plain.values())
     endings: defaultdict[str, set[str]] = defaultdict(set)
     for name in known:
         if match := _SPLIT.match(name):
             endings[match[1]].add(match[2])
+    prefixes = {prefix for prefix, several in endings.items() if len(several) >= 2 and not any(map(_of_a_name, several))}
+    if len({match[1] if (match := _SPLIT.match(name)) and match[1] in prefixes else name for name in known}) < 3:
+        prefixes = set()  # what nearly all names begin with is the name of the estate
     result = {}
     for name in written:
         match = _SPLIT.match(plain[name])
-        if match and _renamed(name, renames) is None and match[2].casefold() not in _PARTS and _is_service(match[1], known, endings):
-            result[name] = (match[1], match[2])
-        else:
-            result[name] = (plain[name], "")
+        split = match and name not in renamed and not _of_a_name(match[2]) and (match[1] in known or match[1] in prefixes)
+        result[name] = (match[1], match[2]) if match and split else (plain[name], "")
     return result
 
 
-def _is_service(prefix: str, known: set[str], endings: dict[str, set[str]]) -> bool:
-    return prefix in known or (len(endings[prefix]) >= 2 and not any(e.casefold() in _PARTS for e in endings[prefix]))
+def _of_a_name(ending: str) -> bool:
+    """Whether what stands behind the `_` is more of a service's name (`user_db`, `ts_order_service`, `node_17`) and no operation."""
+    return ending.isdecimal() or re.split(r"[-_/:.]", ending.casefold())[-1] in _PARTS
 
 
 def operation(name: str, renames: Renames = ()) -> str:
