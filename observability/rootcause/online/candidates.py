@@ -20,6 +20,8 @@ SURE: Final = 0.01
 """P from which on a candidate counts."""
 CLASSES: Final = (*FAILURE_CLASSES, "late")
 _SHRINK: Final = 10.0
+_THIN: Final = (50.0, 0.5)
+"""Requests and bad ones that are added to every past: one that is not known is taken to be good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,9 @@ class Case:
             self.bad, self.bad_past = self.bad + self.now[DEGRADED], self.bad_past + self.past[DEGRADED]
         self.excess_by_key = self._excess(self.bad, self.bad_past, self.whole & self.hit, pair, len(values))
         self.excess = float(self.excess_by_key.sum())
+        n1, n0, b1, b0 = (float(x[self.whole & self.hit].sum()) for x in (self.now[0], self.past[0], self.bad, self.bad_past))
+        self.risen = self.excess > 0 and statistics.rise(min(b1, n1), n1, min(b0, n0) + 0.1, n0 + _SHRINK) <= SURE
+        """Whether more requests were bad than is usual."""
         self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
         if span.degraded:
             self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.failed)
@@ -131,19 +136,21 @@ class Case:
             blamed = max(0.0, a1 - n1 * (a0 + 0.1) / (n0 + _SHRINK))
         else:
             blamed = float(self._excess(self.blamed1, self.blamed0, hit, self.pair, len(self.pairs)).sum())
-        rate0 = (a0 + 0.5) / (n0 + 1)
+        rate0 = (a0 + _THIN[1]) / (n0 + _THIN[0])
         lift = ((a1 + 0.5) / (n1 + 1)) / rate0
-        p = statistics.rise(min(a1, n1), n1, min(a0, n0) + 0.1, n0 + _SHRINK)
+        p = statistics.rise(min(a1, n1), n1, min(a0, n0) + _THIN[1], n0 + _THIN[0])
         coverage = min(1.0, blamed / self.excess) if self.excess > 0 else 0.0
         m1, m0, s1, s0 = (float(x[keys].sum()) for x in (self.now[0], self.past[0], self.sick, self.sick_past))
+        told = keys if kind in ("operation", "system") else self.whole & self.hit  # nothing is called in the others
+        more = float(self.now[0][told].sum()) / max(float(self.past[0][told].sum()), 1.0)
         classes = {
-            name: max(0.0, float(self.now[i][keys].sum()) - m1 * float(self.past[i][keys].sum()) / max(m0, 1.0))
+            name: max(0.0, float(self.now[i][told].sum()) - more * float(self.past[i][told].sum()))
             for name, i in ((c, COUNTERS.index(c)) for c in CLASSES if c != "caller")
         }
         return Candidate(
             kind, system, operation, keys, n1, n0, blamed, coverage, lift, p,
             coverage * (1 - p) * min(1.0, math.log2(max(lift, 1.0)) / 4),
-            max(0.0, s1 / max(m1, 1.0) - (s0 + 0.1) / (m0 + _SHRINK)), statistics.rise(s1, m1, s0 + 0.1, m0 + _SHRINK),
+            max(0.0, s1 / max(m1, 1.0) - (s0 + 0.1) / (m0 + _SHRINK)), statistics.rise(s1, m1, s0 + _THIN[1], m0 + _THIN[0]),
             classes, self.onset(system, operation) if p <= SURE else self.clock.otherwise,
         )  # fmt: skip
 

@@ -151,7 +151,7 @@ def _merged(slis: list[Sli], n: Floats, bad: Floats) -> Series:
 
 def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
     """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all."""
-    worth = np.flatnonzero(_worth(found.n, found.bad))
+    worth = np.flatnonzero(_worth(found.n, found.bad)) if found.n.size else ()
     if not len(worth):
         return []
     walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, len(found.slis))
@@ -168,7 +168,8 @@ def _worth(n: Floats, bad: Floats) -> Flags:
     blocks = np.arange(0, n.shape[1], WINDOWS[-1])
     block_n, block_bad = np.add.reduceat(n, blocks, axis=1), np.add.reduceat(bad, blocks, axis=1)
     least = np.where(block_n > 0, block_bad / (block_n + _PRIOR[0]), np.inf).min(axis=1)
-    usual = np.maximum(least, bad.sum(axis=1) / np.maximum(n.sum(axis=1), 1.0) / 20)[:, None]
+    usual = np.maximum(least, bad.sum(axis=1) / np.maximum(n.sum(axis=1), 1.0) / 20)
+    usual = np.minimum(usual, _PRIOR[1] / _PRIOR[0])[:, None]  # what a past begins with
     all_n, all_bad = (np.pad(np.cumsum(x, axis=1), ((0, 0), (1, 0))) for x in (n, bad))
     for window in WINDOWS:
         n1, b1 = (x[:, window:] - x[:, :-window] for x in (all_n, all_bad))
@@ -278,7 +279,7 @@ class _Walk:
         for total in self.clean:
             total[begin + 1 : t + 2, i] = total[begin, i]
         self.on[i], self.begin[i], self.fired[i] = True, begin, t
-        self.last[i], self.quiet[i], self.hold[i] = t + 1, 0, HOLD if window <= HOLD else SLOW_HOLD
+        self.last[i], self.quiet[i], self.hold[i] = begin + 1, 0, HOLD if window <= HOLD else SLOW_HOLD
 
     def _elevated(self, t: int, on: Ints, bins: Ints | int) -> Flags:
         low = np.maximum(t + 1 - bins, self.begin[on])
@@ -292,7 +293,12 @@ class _Walk:
 
     def _hold(self, t: int) -> None:
         on = np.flatnonzero(self.on)
-        self.last[on[self._elevated(t, on, 1) | self._elevated(t, on, QUIET)]] = t + 1
+        now = on[self._elevated(t, on, 1) | self._elevated(t, on, QUIET)]
+        for bin_ in range(max(0, t + 1 - QUIET), t + 1):
+            n0, b0 = self._past(t, now)
+            self.last[now] = np.where(
+                self.bad[bin_, now] > self.n[bin_, now] * b0 / n0, np.maximum(self.last[now], bin_ + 1), self.last[now]
+            )
         still = self._elevated(t, on, self.hold[on])
         self.quiet[on] = np.where(still, 0, self.quiet[on] + 1)
         for i in on[self.quiet[on] >= QUIET].tolist():

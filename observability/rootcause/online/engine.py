@@ -41,6 +41,8 @@ RECENT: Final = 30
 """Coarse bins for which something that is over is still told."""
 MORE: Final = 1.5
 """Times the usual traffic from which on mistakes are a storm, not a client that broke."""
+SAME_MIX: Final = 0.3
+"""Share of the excess that must be left when each channel and route is held against its own past."""
 CLIENT_RISE: Final = 0.2
 CHANGES_S: Final = 600.0
 _KNOWN_BINS: Final = 30
@@ -72,15 +74,14 @@ class Engine:
         told: list[tuple[list[Raised], Incident]] = []
         recent = [r for r in found if r.going_on or r.end > seen.coarse.bins - RECENT]
         for group in _apart([r for r in recent if r.sli.family != "client"]):
-            incident = self._incident(seen, group, found)
-            if _told_by_degraded(group) and not any(c.kind != "unknown" for c in incident.culprits):
-                continue  # answers that are older than usual, and no system that failed
+            if (incident := self._incident(seen, group, found)) is None:
+                continue
             same = next((i for i, (_, other) in enumerate(told) if _same(incident, other)), None)
             if same is None:
                 told.append((group, incident))
             else:
                 both = told[same][0] + group
-                told[same] = both, self._incident(seen, both, found)
+                told[same] = both, self._incident(seen, both, found) or told[same][1]
         incidents = [incident for _, incident in told]
         mistakes = [r for r in recent if r.sli.family == "client"]
         incidents += [i for r in mistakes if (i := self._client(seen, r, mistakes, found)) is not None]
@@ -99,10 +100,12 @@ class Engine:
             clean[r.begin : r.end] = False
         if not clean.any():
             clean[:first] = True
-        span = Span(first, last, clean, frozenset())
-        return self._tell(seen, span, max(first, last - 1), end is None, bool(clean.sum() >= _KNOWN_BINS))
+        case = Case(table, seen.fine, Span(first, last, clean, frozenset()))
+        explanation = explain(case, evidence.map, evidence.edges)
+        return self._tell(seen, case, explanation, max(first, last - 1), end is None, bool(clean.sum() >= _KNOWN_BINS))
 
-    def _incident(self, seen: _Seen, group: Sequence[Raised], found: Sequence[Raised]) -> Incident:
+    def _incident(self, seen: _Seen, group: Sequence[Raised], found: Sequence[Raised]) -> Incident | None:
+        """None: only the mix of traffic has changed, or answers are older than usual and no system failed."""
         begin = max(group, key=lambda r: (r.excess, r.sli)).begin
         swift = [r for r in group if r.swift] or group
         most = max(r.excess for r in swift)
@@ -120,7 +123,15 @@ class Engine:
         degraded = any(r.sli.family == "degraded" for r in group) and not any(r.sli.family == "channel_route" for r in group)
         fired = min(r.fired for r in group if r.fired >= begin)
         usual = max(r.past.requests for r in group) >= KNOWN
-        return self._tell(seen, Span(begin, end, clean, pairs, degraded), fired, going_on, usual)
+        case = Case(seen.coarse, seen.fine, Span(begin, end, clean, pairs, degraded))
+        explanation = explain(case, seen.evidence.map, seen.evidence.edges)
+        named = [c for c in explanation.culprits if c.kind != "unknown"]
+        if degraded and not named:
+            return None
+        felt = [r.excess for r in group if r.sli.felt]
+        if (case.excess if felt else sum(c.blamed for c in named)) < SAME_MIX * max(felt or [r.excess for r in group]):
+            return None
+        return self._tell(seen, case, explanation, fired, going_on, usual)
 
     def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised], found: Sequence[Raised]) -> Incident | None:
         """One client whose own requests are wrong from some moment on, with no other like it and no more of them than before."""
@@ -152,10 +163,8 @@ class Engine:
             changes_before=_changes(seen.evidence, _onset(moment), ()), not_seen=seen.evidence.losses.unseen, confidence_inputs=inputs,
         )  # fmt: skip
 
-    def _tell(self, seen: _Seen, span: Span, fired: int, going_on: bool, usual: bool) -> Incident:
-        evidence, table = seen.evidence, seen.coarse
-        case = Case(table, seen.fine, span)
-        explanation = explain(case, evidence.map, evidence.edges)
+    def _tell(self, seen: _Seen, case: Case, explanation: Explanation, fired: int, going_on: bool, usual: bool) -> Incident:
+        evidence, table, span = seen.evidence, seen.coarse, case.span
         losses = evidence.losses
         first = explanation.culprits[0] if explanation.culprits else None
         inputs = {
@@ -174,9 +183,9 @@ class Engine:
         who = [title(c.kind, c.system, c.operation) for c in explanation.ranking if c.score > 0]
         return Incident(
             state="open" if going_on else "recovered",
-            verdict=sureness.verdict(sure),
+            verdict=sureness.verdict(sure) if culprits else "none",
             confidence=sure,
-            sentence=sentence(culprits, sure, onset, who),
+            sentence=sentence(culprits, sure, onset, who) if culprits else "Nothing is worse than usual",
             onset=onset,
             detected_at=_time(table.start + (fired + 1) * BIN),
             answered_at=_time(evidence.now),
@@ -241,18 +250,14 @@ def _kind(c: Candidate, where: Sequence[dict[str, tuple[str, ...]]] = ()) -> tup
     only = next(iter(where[0])) if len(where) == 1 and len(where[0]) == 1 else ""
     if only == "api_version" and c.kind != "shared":  # systems do not know versions: what fails in one only is how we speak it
         return "version", c.system or GATEWAY, c.operation
-    if c.kind == "unknown" and only == "channel" and len(where[0][only]) == 1:
-        return "client", CLIENT, where[0][only][0]
+    if c.kind == "unknown" and len(where) == 1 and len(channel := where[0].get("channel", ())) == 1:
+        return "client", CLIENT, channel[0]
     if c.kind in ("operation", "system"):
         if c.main_class == "connect":
             return "edge", c.system, c.operation
         if c.main_class in ("contract", "data"):
             return "data_quality", c.system, c.operation
     return c.kind, c.system, c.operation
-
-
-def _told_by_degraded(group: Sequence[Raised]) -> bool:
-    return all(not r.sli.felt or r.sli.family == "degraded" for r in group) and any(r.sli.felt for r in group)
 
 
 def _failure(c: Candidate) -> Failure:

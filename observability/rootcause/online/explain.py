@@ -52,7 +52,7 @@ def explain(case: Case, estate: DependencyMap, edges: Iterable[tuple[str, str]])
             x.explains.append(c)
             pool.remove(c)
     explained = sum(c.coverage + sum(e.coverage for e in c.explains) for c in culprits)
-    if (not culprits or explained < HALF) and case.excess > 0 and not any(c.kind == "unknown" for c in culprits):
+    if (not culprits or explained < HALF) and case.risen and not any(c.kind == "unknown" for c in culprits):
         nobody = next((c for c in units if c.kind == "unknown"), None) or _nobody(case)
         culprits.append(nobody)
     rest = [c for c in units if c not in culprits]
