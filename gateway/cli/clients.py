@@ -180,7 +180,7 @@ def clients() -> None:
 @clients.command("add")
 @click.argument("name")
 @click.option("--channel", type=click.Choice(CHANNELS), required=True)
-@click.option("--scope", "scopes", type=_SCOPE, multiple=True, help="Repeatable. Default: all but admin.")
+@click.option("--scope", "scopes", type=_SCOPE, multiple=True, required=True, help="What it may do; repeatable.")
 @click.option("--version", "api_version", type=_VERSION, default=HISTORY.newest.date, show_default=True)
 @click.option("--quota", default="standard", show_default=True)
 @click.option("--store", "stores", multiple=True, help="Bound to these locations. Default: all.")
@@ -206,7 +206,7 @@ def add(
     wanted = NewClient(
         name=name,
         channel=channel,
-        scopes=scopes or tuple(s for s in SCOPES if not s.startswith("admin:")),
+        scopes=scopes,
         stores=_locations(stores),
         certificates=_fingerprints(certificates),
         quota=quota,

@@ -207,7 +207,7 @@ async def test_commands_do_the_same_through_the_gateway(live: Live, capsys: pyte
     assert await reads(live, "app") == 200
     code, listed, _ = await tillgate("client", "list", "--json")
     assert [json.loads(line)["name"] for line in listed.splitlines()] == sorted(c.name for c in await live.product.books.clients.list())
-    code, _, said = await tillgate("client", "add", "app", "--channel", "web")
+    code, _, said = await tillgate("client", "add", "app", "--channel", "web", "--scope", "catalogue:read")
     assert code == 1
     assert "tillgate client rotate app" in said
     code, log, _ = await tillgate("audit", "--client", "app", "--json")

@@ -333,13 +333,13 @@ def test_a_client_is_added_pinned_suspended_and_its_key_is_shown_once(call: Call
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["add", "a b", "--channel", "web"], 2, "expected 2 to 256 letters"),
+        (["add", "a b", "--channel", "web", "--scope", "sales:read"], 2, "expected 2 to 256 letters"),
         (["add", "shop"], 2, "--channel"),
         (["add", "shop", "--channel", "fax"], 2, "fax"),
-        (["add", "shop", "--channel", "web", "--quota", "partners"], 1, "did you mean 'partner'?"),
-        (["add", "shop", "--channel", "web", "--store", "../x"], 2, "a location such as 0017"),
+        (["add", "shop", "--channel", "web", "--scope", "sales:read", "--quota", "partners"], 1, "did you mean 'partner'?"),
+        (["add", "shop", "--channel", "web", "--scope", "sales:read", "--store", "../x"], 2, "a location such as 0017"),
         (["add", "shop", "--channel", "web", "--scope", "everything"], 2, "everything"),
-        (["add", "shop", "--channel", "web", "--version", "2020-01-01"], 2, "2020-01-01"),
+        (["add", "shop", "--channel", "web", "--scope", "sales:read", "--version", "2020-01-01"], 2, "2020-01-01"),
         (["rotate", "nobody"], 1, "no client 'nobody'"),
         (["rotate", "nobody", "--overlap", "-1"], 2, "-1"),
         (["pin", "nobody", HISTORY.newest.date], 1, "no client 'nobody'"),
@@ -393,9 +393,12 @@ def test_a_command_without_what_it_needs_says_so(call: Call, arguments: list[str
 
 def test_a_certificate_stands_for_one_client_and_comes_from_its_file_or_by_its_fingerprint(call: Call, tmp_path: Path) -> None:
     print_ = "x" * 43
-    assert call("client", "add", "shop", "--channel", "web", "--certificate", print_).code == 0
+    assert call("client", "add", "shop", "--channel", "web", "--scope", "catalogue:read", "--certificate", print_).code == 0
     assert f"certificate {print_}" in call("client", "show", "shop").out
-    assert "it stands for client shop" in call("client", "add", "app", "--channel", "web", "--certificate", print_).err
+    assert (
+        "it stands for client shop"
+        in call("client", "add", "app", "--channel", "web", "--scope", "catalogue:read", "--certificate", print_).err
+    )
     (tmp_path / "no.pem").write_text("nothing")
     for wrong, says in (("short", "a PEM file or a fingerprint"), (str(tmp_path / "no.pem"), "expected a certificate in PEM")):
         said = call("client", "change", "shop", "--certificate", wrong)
@@ -405,8 +408,8 @@ def test_a_certificate_stands_for_one_client_and_comes_from_its_file_or_by_its_f
 
 
 def test_a_client_is_not_added_twice(call: Call) -> None:
-    assert call("client", "add", "shop", "--channel", "web").code == 0
-    said = call("client", "add", "shop", "--channel", "store")
+    assert call("client", "add", "shop", "--channel", "web", "--scope", "catalogue:read").code == 0
+    said = call("client", "add", "shop", "--channel", "store", "--scope", "catalogue:read")
     assert (said.code, said.out) == (1, "")
     assert "tillgate client rotate shop" in said.err
     assert "web" in call("client", "list").out
@@ -496,7 +499,7 @@ def test_an_installed_wheel_checks_and_copies_its_reference_estate(tmp_path: Pat
     made = tillgate("new", "estate", "mine")
     assert made.returncode == 0, made.stderr
     assert tillgate("--estate", "mine", "check").returncode == 0
-    added = tillgate("--estate", "mine", "client", "add", "shop", "--channel", "web")
+    added = tillgate("--estate", "mine", "client", "add", "shop", "--channel", "web", "--scope", "catalogue:read")
     assert (added.returncode, added.stderr) == (0, "")
     names = {str(p.relative_to(site)) for p in site.rglob("*") if p.is_file()}
     for needed in ("observability/console/templates/base.html", "observability/console/static/console.js", "adapters/store/migrations"):
