@@ -40,12 +40,14 @@ PROVEN_S: Final = 30.0
 
 
 class Counted(NamedTuple):
-    """What was counted of one flight. `part`: (channel, name, API version, store) of its cells."""
+    """What was counted of one flight."""
 
     late: bool
     shares: Shares
     """Empty: it was good."""
     seconds: float
+    slow: frozenset[Part] | set[Part] = frozenset()
+    """Calls that took too long."""
 
 
 class Overdue(NamedTuple):
@@ -193,7 +195,7 @@ class Blame:
             counters = [1] + [0] * (WIDTH - 1)
             counters[BLAMED], counters[EXCESS] = share, int(excess.get(part, 0.0) * 1000)
             rings.add((*part, *where), counters)
-        return Counted(late, shares, seconds)
+        return Counted(late, shares, seconds, slow)
 
     def usually_late(self, name: str) -> float:
         usual = self.baseline.of(UNKNOWN, name)

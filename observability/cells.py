@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
 from observability.baseline import BUCKETS, bucket, upper_bound
+from observability.blame import Counted
 from observability.flight import FlightRecord, Hop
 from observability.vocabulary import FAILURE_CLASSES, FailureClass, Step
 
@@ -54,13 +54,12 @@ class Cell(msgspec.Struct):
             shown = min(SHOWN.start + max(0, -(-(index - SHOWN.start) // SHOWN.step)) * SHOWN.step, BUCKETS - 1)
             self.exemplars[shown] = (record.trace_id, hop.seconds, (record.wall + hop.t0 - record.t0) / 1e9)
 
-    def add(self, hop: Hop, objective: float) -> None:
+    def add(self, hop: Hop, *, late: bool) -> None:
         self.n += 1
         seconds = hop.seconds
         self.total_us += int(seconds * 1e6)
         self.durations[bucket(seconds)] += 1
-        if seconds > objective:
-            self.late += 1
+        self.late += late
         if hop.outcome == "success":
             return
         if (failure := hop.failure) is not None:
@@ -128,6 +127,8 @@ class Cells(msgspec.Struct):
     limit: int = 5_000
     routes: dict[RouteKey, Cell] = {}
     operations: dict[OperationKey, Cell] = {}
+    blamed: dict[OperationKey, float] = {}
+    """Bad requests by whose doing they were, in shares that add up; nobody's has neither system nor operation."""
     folded: int = 0
     """How often a flight or call went to `other`: a loss of detail."""
 
@@ -137,11 +138,9 @@ class Cells(msgspec.Struct):
     def operation(self, key: OperationKey) -> Cell:
         return self.operations.get(key) or self._new_operation(key)
 
-    def add(self, record: FlightRecord, objective: float, objectives: Mapping[str, float]) -> None:
-        """Count one ended flight. `objectives`: seconds by flight name or `system.operation`; `objective` where neither is declared."""
-        self.route(RouteKey(record.channel, record.name, record.api_version)).add(
-            record.root, record.objective or objectives.get(record.name, objective)
-        )
+    def add(self, record: FlightRecord, counted: Counted) -> None:
+        """Count one ended flight."""
+        self.route(RouteKey(record.channel, record.name, record.api_version)).add(record.root, late=counted.late)
         calls = [hop for hop in record.hops if hop.system and hop.kind in _COUNTED]
         called = {(hop.system, hop.operation) for hop in calls if hop.kind is not _ATTEMPT}
         for hop in calls:
@@ -151,7 +150,10 @@ class Cells(msgspec.Struct):
                 cell.attempts += 1
                 if at in called:
                     continue
-            cell.add(hop, objectives.get(f"{at[0]}.{at[1]}", objective) if objectives else objective)
+            cell.add(hop, late=at in counted.slow)
+        for part, share in counted.shares.items():
+            key = OperationKey(*part) if len(self.blamed) < self.limit else OperationKey(OTHER, OTHER)
+            self.blamed[key] = self.blamed.get(key, 0.0) + share
 
     def exemplify(self, record: FlightRecord) -> None:
         """A flight that is kept stands for others of its cells."""
@@ -166,6 +168,8 @@ class Cells(msgspec.Struct):
             self.route(route).merge(cell)
         for operation, cell in other.operations.items():
             self.operation(operation).merge(cell)
+        for part, share in other.blamed.items():
+            self.blamed[part] = self.blamed.get(part, 0.0) + share
         self.folded += other.folded
 
     def copy(self) -> Cells:

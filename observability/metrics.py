@@ -56,6 +56,10 @@ class _Page(Collector):
         for key, cell in cells.operations.items():
             attempts.add_metric(list(key), cell.attempts)
         yield attempts
+        blamed = CounterMetricFamily("tillgate_blamed", "Bad requests by whose doing they were", labels=("system", "operation"))
+        for key, share in cells.blamed.items():
+            blamed.add_metric(list(key), share)
+        yield blamed
         yield from self._own()
         yield from self._gauges()
 

@@ -177,7 +177,7 @@ class Recorder:
         tally = self._tallies.get((name, channel, api_version, reason))
         if tally is None or now >= tally.due:
             tally = self._tally((name, channel, api_version, reason), now)
-        if tally is None or (ns := now - began) > tally.most or (self.suspected and reason == "baseline"):
+        if tally is None or (ns := now - began) > tally.most or (self.suspected and (channel, name) in self.suspected):
             return False
         tally.n += 1
         tally.ns += ns
@@ -261,12 +261,12 @@ class Recorder:
         with self._lock:
             if self._tallies:
                 self._tell((record.name, record.channel, record.api_version, "rejected" if record.outcome == "rejected" else "baseline"))
-            self.cells.add(record, LATE_S if self.objective is None else self.objective, self._objectives)
             self.lost_hops += record.lost
             at = (record.wall + record.t1 - record.t0) / 1e9
             if record in self._overdue:  # what was counted is taken back, and this comes in its place
                 at = self.blame.corrected(self._overdue.pop(record))
             counted = self._count(record, at, learn=not suspected)
+            self.cells.add(record, counted)
             kept = self.keep.decide(record, late=counted.late, suspected=suspected)
             if kept:
                 self.cells.exemplify(record)

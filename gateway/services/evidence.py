@@ -19,6 +19,8 @@ from observability.rootcause.model import COUNTERS, Change, DependencyMap, Evide
 
 MOST: Final = 500
 """Of each kind of evidence."""
+LOOK_BACK: Final = 3_600
+"""Seconds of losses that count."""
 CHANGES_FOR: Final = timedelta(hours=2)
 NOTED_FOR: Final = timedelta(minutes=30)
 """What nothing can mend, such as a file that came twice, is trouble for so long."""
@@ -130,7 +132,7 @@ class Witness:
     def counted(self, beside: Evidence) -> Evidence:
         """With the counts of this moment. Not for the event loop."""
         seen = self._recorder.seen(beside.now)
-        lost = self._recorder.losses()
+        lost = self._recorder.losses(beside.now - LOOK_BACK)
         unseen = (*lost.unseen, *(NotSeen(what=f"{name} server spans", why="not instrumented") for name in sorted(beside.map.systems)))
         return replace(beside, losses=Losses(seen=lost.seen, lost=lost.lost, unseen=unseen), **seen._asdict())
 
