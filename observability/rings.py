@@ -372,7 +372,7 @@ class Rings:
             keys = tuple(self.keys.known)
         exemplars: dict[Where, list[Exemplar]] = {}
         for minute in sorted(self._exemplars):
-            for where, (first, slowest) in list(self._exemplars[minute].items()):
+            for where, (first, slowest) in list(self._exemplars.get(minute, {}).items()):
                 exemplars.setdefault(where, []).extend((first, slowest) if first is not slowest else (first,))
         return Seen(coarse.rows(keys), fine.rows(keys), {w: tuple(e) for w, e in exemplars.items()}, dict(self._twins))
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from time import time
+
 from contracts.books import Books, CellBlob
+from observability import Recorder, Step, step
+from observability.cellstore import CellStore
 from tests.conformance.store.conftest import Open
 
 
@@ -42,3 +46,20 @@ async def test_nothing_is_nothing(books: Books) -> None:
     await books.cells.add([])
     assert await books.cells.read(10, 0, 1 << 40) == []
     assert await books.cells.prune(10, 1 << 40, 0) == 0
+
+
+async def test_processes_that_share_a_book_see_each_others_flights(books: Books, another: Open) -> None:
+    one, two = [CellStore(Recorder(), each.cells) for each in (books, await another())]
+    for store in (one, two):
+        await store.load()
+        with store.recorder.flight("request", "GET /x", channel="web", store="17"), step(Step.CALL, system="erp", operation="Get"):
+            pass
+        store.recorder.seen()
+    now = time() + 10
+    for store in (one, two, one):
+        await store.flush(now)
+    coarse = [store.recorder.seen(now).coarse for store in (one, two)]
+    assert [sum(rows.counters[0]) for rows in coarse] == [4, 4]
+    later = CellStore(Recorder(), books.cells)
+    await later.load()
+    assert sum(later.recorder.seen(now).coarse.counters[0]) == 4
