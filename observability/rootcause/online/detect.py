@@ -151,33 +151,13 @@ def _merged(slis: list[Sli], n: Floats, bad: Floats) -> Series:
 
 def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
     """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all."""
-    worth = np.flatnonzero(_worth(found.n, found.bad)) if found.n.size else ()
+    worth = np.flatnonzero(found.bad.sum(axis=1) >= 2)
     if not len(worth):
         return []
     walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, len(found.slis))
     for t in range(found.n.shape[1]):
         walk.step(t)
     return sorted(walk.close(), key=lambda r: (r.begin, r.sli))
-
-
-def _worth(n: Floats, bad: Floats) -> Flags:
-    """Slices that could be raised at some time: some window is worse than the best ten minutes."""
-    found = np.zeros(len(n), bool)
-    some = np.flatnonzero(bad.sum(axis=1) >= 2)
-    n, bad = n[some], bad[some]
-    blocks = np.arange(0, n.shape[1], WINDOWS[-1])
-    block_n, block_bad = np.add.reduceat(n, blocks, axis=1), np.add.reduceat(bad, blocks, axis=1)
-    least = np.where(block_n > 0, block_bad / (block_n + _PRIOR[0]), np.inf).min(axis=1)
-    usual = np.maximum(least, bad.sum(axis=1) / np.maximum(n.sum(axis=1), 1.0) / 20)
-    usual = np.minimum(usual, _PRIOR[1] / _PRIOR[0])[:, None]  # what a past begins with
-    all_n, all_bad = (np.pad(np.cumsum(x, axis=1), ((0, 0), (1, 0))) for x in (n, bad))
-    for window in WINDOWS:
-        n1, b1 = (x[:, window:] - x[:, :-window] for x in (all_n, all_bad))
-        rows, at = np.nonzero((b1 >= np.maximum(1.5, (usual + RISE) * n1)) & (b1 >= 2 * usual * n1))
-        b = b1[rows, at]
-        mean = np.maximum(n1[rows, at] * usual[rows, 0], 1e-9)
-        found[some[rows[b * np.log(mean / b) + b - mean <= NEAR]]] = True
-    return found
 
 
 class _Walk:
@@ -221,22 +201,22 @@ class _Walk:
 
     def _fire(self, t: int) -> None:
         tests: list[tuple[float, int, int]] = []
-        for window in WINDOWS:
+        some = np.flatnonzero((self.bad[t] > 0) & ~self.on)  # a window that ends with a good bin was worse before it
+        for window in WINDOWS if len(some) else ():
             begin = t + 1 - window
             if begin < 0:
                 continue
-            n1, b1 = self.all_n[t + 1] - self.all_n[begin], self.all_bad[t + 1] - self.all_bad[begin]
-            n0, b0 = self._past(begin)
-            share = b0 / n0
-            usual = share * n1
-            worse = (b1 >= 1.5) & ~self.on & (begin >= self.free) & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
-            for i in np.flatnonzero(worse).tolist():
-                bad, of, mean = float(b1[i]), float(n1[i]), float(usual[i])
+            n1, b1 = self.all_n[t + 1, some] - self.all_n[begin, some], self.all_bad[t + 1, some] - self.all_bad[begin, some]
+            n0, b0 = self._past(begin, some)
+            usual = b0 / n0 * n1
+            worse = (b1 >= 1.5) & (begin >= self.free[some]) & (b1 - usual >= RISE * n1) & (b1 >= 2 * usual)
+            for k in np.flatnonzero(worse).tolist():
+                i, bad, of, mean = int(some[k]), float(b1[k]), float(n1[k]), float(usual[k])
                 if bad * math.log(mean / bad) + bad - mean > (NEAR if of >= FEW else FEW_NEAR):
                     continue
-                if n0[i] - self.prior_n[i] < KNOWN and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
+                if n0[k] - self.prior_n[i] < KNOWN and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
                     continue
-                p = statistics.rise(bad, of, float(b0[i]), float(n0[i]), self._dispersion(begin, i))
+                p = statistics.rise(bad, of, float(b0[k]), float(n0[k]), self._dispersion(begin, i))
                 if of >= FEW or p <= FEW_P:
                     tests.append((p, i, window))
         sure_now: set[int] = set()

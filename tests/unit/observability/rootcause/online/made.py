@@ -72,7 +72,7 @@ class Made:
     """`each`: requests in ten seconds of each channel, route, version and store. Every 100th request is late for nobody's fault."""
 
     def __init__(
-        self, broken: Broken | None = None, *, minutes: int = 25, each: float = 1, load: Load | None = None, estate: DependencyMap = MAP
+        self, broken: Broken | None = None, *, minutes: int = 15, each: float = 1, load: Load | None = None, estate: DependencyMap = MAP
     ) -> None:
         self.coarse, self.fine, self.estate = Counts(), Counts(), estate
         begun = 0.0

@@ -313,9 +313,10 @@ def test_a_fault_that_comes_and_goes_is_one_incident() -> None:
     def broken(second: int, where: Where) -> Mapping[str, float]:
         return {"timeout": 1.0} if where.operation == "GetPrices" and second >= NOW - 1200 and (second - NOW) % 120 < 30 else {}
 
+    evidence = Made(broken, minutes=32).evidence()
     for later in (0, 40, 80):  # in the middle of it, and in the quiet between
         engine = Engine(calibration=AS_COMPUTED)
-        incident = only(engine.look(msgspec.structs.replace(Made(broken).evidence(), now=float(NOW - later))))
+        incident = only(engine.look(msgspec.structs.replace(evidence, now=float(NOW - later))))
         assert (incident.state, named(incident)) == ("open", [("operation", "erp", "GetPrices", "timeout")])
         assert incident.onset.low <= ago(1200) <= incident.onset.high
 
@@ -324,7 +325,7 @@ def test_a_fault_that_is_over_has_recovered_and_is_not_told_for_ever() -> None:
     def broken(second: int, where: Where) -> Mapping[str, float]:
         return {"timeout": 1.0} if where.operation == "GetPrices" and NOW - 900 <= second < NOW - 600 else {}
 
-    evidence = Made(broken).evidence()
+    evidence = Made(broken, minutes=25).evidence()
     states = {}
     for later in (0, 200, 350, 420, 550):
         found = Engine(calibration=AS_COMPUTED).look(msgspec.structs.replace(evidence, now=float(NOW - later)))
@@ -337,11 +338,12 @@ def test_a_fault_that_is_over_has_recovered_and_is_not_told_for_ever() -> None:
 
 
 def test_a_fault_that_lasts_longer_than_what_is_remembered_does_not_become_usual() -> None:
-    evidence = Made(since(3000, "erp.GetPrices", timeout=0.5), minutes=100).evidence()
+    made = Made(since(1500, "erp.GetPrices", timeout=0.5), minutes=36)
+    evidence = made.evidence()
     engine = Engine(calibration=AS_COMPUTED)
     assert only(engine.look(evidence)).confidence > 0.9
-    cut = [i for i, at in enumerate(evidence.coarse.bin) if at >= NOW - 2400]
-    rows = Made(since(3000, "erp.GetPrices", timeout=0.5), minutes=100).coarse.rows(cut)
+    cut = [i for i, at in enumerate(evidence.coarse.bin) if at >= NOW - 1200]
+    rows = made.coarse.rows(cut)
     later = only(engine.look(msgspec.structs.replace(evidence, coarse=rows)))
     assert (later.state, named(later)) == ("open", [("operation", "erp", "GetPrices", "timeout")])
     assert later.confidence > 0.9
@@ -406,7 +408,7 @@ def test_degraded_answers_without_a_system_that_failed_are_no_incident() -> None
 
 
 def test_a_window_can_be_asked_for_and_one_without_trouble_says_none() -> None:
-    evidence = Made(since(300, "erp.GetPrices", upstream_error=0.5)).evidence()
+    evidence = Made(since(300, "erp.GetPrices", upstream_error=0.5), minutes=25).evidence()
     found = verdict(evidence, NOW - 300, calibration=AS_COMPUTED)
     assert named(found) == [("operation", "erp", "GetPrices", "errors")]
     quiet = verdict(evidence, NOW - 1200, NOW - 900, calibration=AS_COMPUTED)
