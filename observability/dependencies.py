@@ -155,7 +155,7 @@ def differences(declared: DependencyMap, seen: Seen) -> list[Difference]:
     for name, node in declared.operations.items():
         routes = [r for r, asks in declared.routes.items() if node.provides in asks.capabilities]
         requests = sum(seen.requests.get(r, 0) for r in routes)
-        if name not in met and requests >= CALLS_TO_MISS:
+        if node.mode in ("sync", "async") and name not in met and requests >= CALLS_TO_MISS:
             system, _, operation = name.partition(".")
             advice = f"not met by {requests:,} requests of {', '.join(routes[:3])}{' …' if len(routes) > 3 else ''}: remove it, or see why"
             found.append(Difference(kind="unused", system=system, operation=operation, n=requests, hours=seen.hours, advice=advice))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qsl, quote
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 from litestar import Request, Response
@@ -27,7 +28,10 @@ from contracts.admin import (
     RecordsParameters,
     RecordView,
 )
+from contracts.books import Label
+from contracts.books.incidents import Right
 from contracts.errors import Forbidden, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
+from contracts.policy import Duration
 from gateway.api.admin import Admitted
 from gateway.api.clients import behind, cursor_behind
 from gateway.api.files import cursor_behind as cursor_behind_file
@@ -35,6 +39,7 @@ from gateway.edge import problems, reading
 from gateway.edge.peer import certificate_of
 from gateway.edge.sessions import LIFETIME, SCOPE, Session, Sessions
 from gateway.services.clients import Actor, Desk
+from gateway.services.clock import utc_now
 from gateway.services.dispatches import DispatchDesk, DispatchKey
 from gateway.services.dispatches import cursor_behind as cursor_behind_dispatch
 from gateway.services.intake.review import FileDesk
@@ -43,6 +48,7 @@ from gateway.services.services import AdoptionReader, AuditReader
 from observability import current
 from observability.console import pages, portal
 from observability.console.data import FileFilter, FlightFilter, Viewer
+from observability.dependencies import document
 
 WRITE = "admin:write"
 COOKIE, LOGIN_COOKIE = "tillgate_session", "tillgate_sign_in"
@@ -54,6 +60,10 @@ _FIELDS, _FIELD = 20, 500
 _TEXT_BYTES = 400_000
 """Of the form that holds the text of a record, every character of which may be written as three."""
 _PAGE = 100
+_OPEN = 20
+_FLIGHTS = 200
+_HOURS = 168.0
+"""In which flights are held against the map, as far as they are kept."""
 _ENTRIES = 20
 _DAYS = 30
 """In which requests are counted by version."""
@@ -87,9 +97,17 @@ class Console:
         base = pages.BASE
         client, file, record = base + "/clients/{name:str}", base + "/files/{digest:str}", base + "/records/{id:int}"
         dispatch = base + "/dispatches/{feed:str}/{store:str}/{number:int}"
+        incident = base + "/incidents/{id:str}"
         return [
             self._page(base, self._systems),
+            self._page(f"{base}/overview", self._overview),
             self._page(f"{base}/systems", self._systems),
+            self._page(f"{base}/map", self._map),
+            self._document(f"{base}/map/json", self._map_json),
+            self._page(f"{base}/incidents", self._incidents),
+            self._page(incident, self._incident),
+            self._document(f"{incident}/json", self._incident_json),
+            self._action(f"{incident}/label", self._label, WRITE),
             self._page(f"{base}/flights", self._flights),
             self._page(base + "/flights/{trace_id:str}", self._flight),
             self._page(f"{base}/files", self._files),
@@ -122,16 +140,81 @@ class Console:
 
     # ---- pages
 
+    async def _overview(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer)
+        channels, systems = await self.overview.pulses()
+        found = await self.overview.incidents(_OPEN, open_only=True)
+        return pages.render_overview(
+            channels=channels,
+            systems=systems,
+            open_incidents=[i for _, i in found],
+            notices=self.overview.notices(),
+            viewer=viewer,
+        )
+
+    async def _map(self, request: WebRequest, viewer: Viewer) -> str:
+        declared, down = self.overview.declared, request.query_params.get("down", "")[:100]
+        if down and down not in declared.systems:
+            raise NotFound(what="system", key=down)
+        seen = await self.overview.edges(_HOURS) if request.query_params.get("observed") else None
+        return pages.render_map(declared, down=down, seen=seen, viewer=viewer)
+
+    async def _map_json(self, request: WebRequest, viewer: Viewer) -> bytes:
+        return msgspec.json.encode(document(self.overview.declared))
+
+    async def _incidents(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer)
+        cursor = request.query_params.get("cursor", "")
+        before = int(cursor) if cursor.isascii() and cursor.isdigit() and len(cursor) < 19 else None
+        found = await self.overview.incidents(_PAGE + 1, before=before)
+        older = str(found[_PAGE - 1][0]) if len(found) > _PAGE else ""
+        watch = self.overview.detective.watch
+        looked = f"Looked {watch.looks} times since {watch.since:%Y-%m-%d %H:%M} UTC." if watch.looks else "Nobody has looked yet."
+        return pages.render_incidents([i for _, i in found[:_PAGE]], older=older, watching=looked, viewer=viewer)
+
+    async def _incident(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer)
+        found = await self.overview.incident(_incident_id(request))
+        incident = found.view.incident
+        return pages.render_incident(
+            incident,
+            declared=self.overview.declared,
+            traces=await self.overview.traces(incident),
+            labels=found.labels,
+            into=found.view.into or "",
+            viewer=viewer,
+        )
+
+    async def _incident_json(self, request: WebRequest, viewer: Viewer) -> bytes:
+        _of_all_stores(viewer)
+        return msgspec.json.encode((await self.overview.incident(_incident_id(request))).view.incident)
+
     async def _systems(self, request: WebRequest, viewer: Viewer) -> str:
         seen = self.overview
         return pages.render_systems(seen.systems(), routes=seen.routes(), drifted=seen.drift(), notices=seen.notices(), viewer=viewer)
 
     async def _flights(self, request: WebRequest, viewer: Viewer) -> str:
-        chosen = {k: request.query_params.get(k, "")[:100] for k in ("channel", "route", "system", "outcome", "kind")}
-        found = await self.overview.flights(200, **chosen)
-        names = [s.id for s in self.overview.systems()]
+        chosen = FlightFilter(**{k: request.query_params.get(k, "").strip()[:100] for k in FlightFilter.__struct_fields__})
+        found = await self.overview.flights(
+            _FLIGHTS,
+            **{k: getattr(chosen, k) for k in ("channel", "route", "system", "operation", "store", "outcome", "kind")},
+            trace_id=chosen.trace,
+            at_least=_milliseconds(chosen.slower),
+            since=_moment(chosen.since, "since"),
+            before=_moment(chosen.until, "until"),
+        )
+        older = ""
+        if len(found) == _FLIGHTS:
+            asked = {k: v for k, v in msgspec.structs.asdict(chosen).items() if v}
+            older = f"?{urlencode({**asked, 'until': found[-1].start.isoformat()})}"
         return pages.render_flights(
-            found, chosen=FlightFilter(**chosen), channels=self.channels, systems=names, seen=self.overview.seen, viewer=viewer
+            found,
+            chosen=chosen,
+            channels=self.channels,
+            systems=[s.id for s in self.overview.systems()],
+            seen=self.overview.seen,
+            older=older,
+            viewer=viewer,
         )
 
     async def _flight(self, request: WebRequest, viewer: Viewer) -> str:
@@ -203,6 +286,16 @@ class Console:
         return pages.render_audit(found[:_PAGE], client=client, older=older, viewer=viewer)
 
     # ---- what operators do here
+
+    async def _label(self, request: WebRequest, session: Session, form: Form) -> str:
+        _of_all_stores(session)
+        try:
+            said = msgspec.convert({k: form[k] for k in ("right", "culprit", "note") if k in form}, _Label)
+        except msgspec.ValidationError as exc:
+            raise InvalidRequest(where="form:right", expected="yes, partly or no, and few words", got=str(exc)[:100]) from exc
+        number = _incident_id(request)
+        await self.overview.label(number, Label(at=utc_now(), by=session.client, **msgspec.structs.asdict(said)))
+        return f"{pages.BASE}/incidents/{quote(number, safe='')}"
 
     async def _suspend(self, request: WebRequest, session: Session, form: Form) -> str:
         return await self._changed(request, session, ClientChange(suspended=True))
@@ -321,6 +414,19 @@ class Console:
 
         return _named("GET", path, handle)
 
+    def _document(self, path: str, show: Callable[[WebRequest, Viewer], Awaitable[bytes]]) -> HTTPRouteHandler:
+        async def handle(request: WebRequest) -> Response[bytes]:
+            viewer = None
+            try:
+                viewer = _viewer(await self._session(request))
+                return Response(await show(request, viewer), media_type="application/json", headers={"cache-control": "no-store"})
+            except Unauthenticated:
+                return _sign_in()
+            except TillgateError as error:
+                return _failed(error, viewer)
+
+        return _named("GET", path, handle)
+
     def _action(
         self, path: str, do: Callable[[WebRequest, Session, Form], Awaitable[str]], scope: str, most: int = _FORM_BYTES
     ) -> HTTPRouteHandler:
@@ -360,6 +466,43 @@ def _failed(error: TillgateError, viewer: Viewer | None) -> Response[bytes]:
     status = problems.status_of(error)
     trace_id = flight.trace_id if flight else ""
     return _html(pages.render_error(status, error.title, error.public, trace_id=trace_id, viewer=viewer), status)
+
+
+class _Label(msgspec.Struct, frozen=True, kw_only=True):
+    right: Right
+    culprit: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    note: str = ""
+
+
+def _incident_id(request: WebRequest) -> str:
+    return str(request.path_params["id"])[:40]
+
+
+def _of_all_stores(who: Viewer | Session) -> None:
+    """Raises Forbidden: what is broken is told with all whom it hits."""
+    if who.stores:
+        raise Forbidden(reason="you are bound to stores, and incidents tell of all of them")
+
+
+def _milliseconds(text: str) -> float:
+    """`800`, `800ms`, `2s`. Raises InvalidRequest."""
+    if not text:
+        return 0.0
+    try:
+        return 1000 * Duration.parse(text if text[-1:].isalpha() else f"{text}ms")
+    except ValueError as exc:
+        raise InvalidRequest(where="query:slower", expected="milliseconds, or a duration such as 2s", got=repr(text[:40])) from exc
+
+
+def _moment(text: str, name: str) -> datetime | None:
+    """ISO 8601, UTC unless it says otherwise. Raises InvalidRequest."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as exc:
+        raise InvalidRequest(where=f"query:{name}", expected="a time such as 2026-03-11 10:40", got=repr(text[:40])) from exc
 
 
 def _name(request: WebRequest) -> str:

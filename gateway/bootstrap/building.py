@@ -255,6 +255,7 @@ def _application(
         base.books,
         base.recorder,
         base.ring,
+        base.detective,
         lambda: (*controls.notices(), *wiring.notices(), *notices(rings)),
     )
     sessions = Sessions(base.books, authenticator, quotas, base.audit, base.secret, base.now)

@@ -80,7 +80,7 @@ def _table(declared: DependencyMap, down: str) -> Iterator[str]:
 
 
 def _compared(declared: DependencyMap, seen: Seen) -> Iterator[str]:
-    base = f"{sum(seen.requests.values()):,} requests of the last {seen.hours:.1f} h"
+    base = f"{sum(seen.requests.values()):,} requests of the last {seen.hours:.2g} h"
     found = differences(declared, seen)
     yield f"against {base}, {len(seen.edges)} edges: {'no difference' if not found else f'{len(found)} differences'}"
     for each in found:

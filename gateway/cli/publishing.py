@@ -21,6 +21,7 @@ from gateway.cli.settings import Settings
 from gateway.cli.versions import at_hand
 from gateway.edge import asyncapi, openapi, problems
 from gateway.services.clock import utc_now
+from observability import dashboards
 
 
 @cache
@@ -42,6 +43,8 @@ def generated(title: str) -> Mapping[str, bytes]:
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     found["docs/estate.md"] = estate_reference.text().encode()
     found["docs/reference/nouns.md"] = noun_reference.text().encode()
+    found["docs/reference/grafana-dashboard.json"] = dashboards.dashboard()
+    found["docs/reference/alert-rules.yml"] = dashboards.rules()
     found["docs/reference/cases.md"] = report.reference().encode()
     found |= {path: text.encode() for path, text in generating.example()}
     return found

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from contracts.books import Books, Process
+from contracts.books import Books, Label, Process
+from gateway.services.clock import utc_now
+from gateway.services.incidents import Detective, IncidentDetail, detail, evidence_trace, label, view
 from observability import Recorder
 from observability.cells import Cell, OperationKey
 from observability.console.data import (
     DriftView,
     OperationView,
     ProcessView,
+    Pulse,
     RouteView,
     StepView,
     SystemView,
     routes_of,
 )
+from observability.console.incident import CULPRITS, TRACES
+from observability.dependencies import Seen
 from observability.ring import Ring
+from observability.rootcause.model import DependencyMap, Incident
 from observability.spans import FlightSummary, Span
+
+if TYPE_CHECKING:
+    from observability.rootcause.pulse import Counted
+
+PULSE_S: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,14 +89,18 @@ class Overview:
         books: Books,
         recorder: Recorder,
         ring: Ring,
+        detective: Detective,
         notices: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """`notices`: what an operator should know of the gateway itself."""
+        self.detective = detective
         self.notices = notices
         self._systems = tuple(systems)
         self._books = books
         self._recorder = recorder
         self._ring = ring
+        self._pulses: asyncio.Future[tuple[list[Pulse], list[Pulse]]] | None = None
+        self._pulses_until = 0.0
 
     def systems(self) -> list[SystemView]:
         cells = self._recorder.snapshot().operations
@@ -125,8 +142,62 @@ class Overview:
     def seen(self) -> int:
         return sum(cell.n for cell in self._recorder.snapshot().routes.values())
 
-    async def flights(self, limit: int, **chosen: str) -> list[FlightSummary]:
-        return await self._ring.recent(limit, **{k: v for k, v in chosen.items() if v})  # type: ignore[arg-type]  # all filters are text
+    @property
+    def declared(self) -> DependencyMap:
+        return self.detective.witness.estate.map
+
+    async def pulses(self) -> tuple[list[Pulse], list[Pulse]]:
+        """By channel and by system, over the last hour; counted at most every few seconds, however many look."""
+        if self._pulses is None or monotonic() > self._pulses_until:
+            self._pulses_until = monotonic() + PULSE_S
+            self._pulses = asyncio.ensure_future(asyncio.to_thread(self._counted))
+        return await asyncio.shield(self._pulses)
+
+    def _counted(self) -> tuple[list[Pulse], list[Pulse]]:
+        from observability.rootcause.pulse import by_channel, by_system  # the arithmetic is loaded where it is first needed
+
+        now = time()
+        rows = self._recorder.seen(now, since=now - 3_660).coarse
+        cells = self._recorder.snapshot()
+        channels, systems = dict[str, Cell](), dict[str, Cell]()
+        for route, cell in cells.routes.items():
+            channels.setdefault(route.channel, Cell()).merge(cell)
+        for operation, cell in cells.operations.items():
+            systems.setdefault(operation.system, Cell()).merge(cell)
+
+        def shown(counted: Sequence[Counted], known: Mapping[str, Cell]) -> list[Pulse]:
+            return [Pulse(**c._asdict(), p95_ms=known[c.name].quantile(0.95) * 1000 if c.name in known else 0.0) for c in counted]
+
+        return shown(by_channel(rows, now), channels), shown(by_system(rows, now), systems)
+
+    async def incidents(self, limit: int, *, open_only: bool = False, before: int | None = None) -> list[tuple[int, Incident]]:
+        """Each with its place, newest first."""
+        found = await self._books.incidents.list(limit, state="open" if open_only else None, before=before)
+        return [(record.place, view(record).incident) for record in found]
+
+    async def incident(self, id: str) -> IncidentDetail:
+        """Raises NotFound."""
+        return await detail(self._books, id)
+
+    async def label(self, id: str, said: Label) -> None:
+        """Raises NotFound."""
+        await label(self._books, id, said, utc_now)
+
+    async def traces(self, incident: Incident) -> dict[str, list[Span]]:
+        """Those that show what it is put down to, as far as they are kept: with the incident, or still in the ring."""
+        wanted = dict.fromkeys(t for c in incident.culprits[:CULPRITS] for t in (*c.bad_traces[:TRACES], c.twin) if t)
+        found = {}
+        for trace in wanted:
+            if spans := await evidence_trace(self._books, trace) or await self._ring.trace(trace):
+                found[trace] = spans
+        return found
+
+    async def edges(self, hours: float) -> Seen:
+        return await self._ring.edges(utc_now() - timedelta(hours=hours))
+
+    async def flights(self, limit: int, **chosen: Any) -> list[FlightSummary]:
+        """`chosen`: as of `Ring.recent`; what is empty does not count."""
+        return await self._ring.recent(limit, **{k: v for k, v in chosen.items() if v})
 
     async def flight(self, trace_id: str) -> list[Span] | None:
         return await self._ring.trace(trace_id)

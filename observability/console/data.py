@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -84,6 +84,33 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     degraded: int
     p50_ms: float
     p95_ms: float
+
+
+MINUTES: Final = 60
+"""That the overview shows."""
+
+
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one channel or system; `n` and `bad` (failed or late) by minute, the oldest first."""
+
+    name: str
+    n: tuple[int, ...]
+    bad: tuple[int, ...]
+    p95_ms: float = 0.0
+    """Since the gateway started; 0: nothing was counted."""
+
+    @property
+    def requests(self) -> int:
+        return sum(self.n)
+
+    @property
+    def failed(self) -> int:
+        return sum(self.bad)
+
+    @property
+    def lately(self) -> tuple[int, int]:
+        """Bad ones and all of the last five minutes."""
+        return sum(self.bad[-5:]), sum(self.n[-5:])
 
 
 class FlightFilter(msgspec.Struct, frozen=True, kw_only=True):

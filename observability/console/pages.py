@@ -19,10 +19,12 @@ from observability import dependencies
 from observability.console import drawing
 from observability.console import incident as incident_parts
 from observability.console.data import (
+    MINUTES,
     DriftView,
     FileFilter,
     FlightFilter,
     ProcessView,
+    Pulse,
     RouteView,
     SystemView,
     Viewer,
@@ -30,7 +32,6 @@ from observability.console.data import (
 from observability.console.waterfall import waterfall
 from observability.dependencies import Seen
 from observability.rootcause.model import DependencyMap, Incident
-from observability.rootcause.pulse import MINUTES, Pulse
 from observability.spans import FlightSummary, Span
 
 BASE: Final = "/console"
