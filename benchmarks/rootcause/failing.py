@@ -28,7 +28,8 @@ def failing(outcomes: Iterable[Outcome]) -> list[str]:
             elif len(o.truths) == 1 and at_k(o.truths, names, 1, operation_right) < 1:
                 lines.append(f"{told(o)}\n    wrong operation: {'; '.join(map(said, o.final))}")
             elif (first := main(o.final)) and first.verdict not in NAMING:
-                lines.append(f"{told(o)}\n    right, but not named: {'; '.join(map(said, o.final))} {first.confidence_inputs}")
+                inputs = first.confidence_inputs
+                lines.append(f"{told(o)}\n    right, but not named: {'; '.join(map(said, o.final))} {inputs}")
     return lines
 
 
@@ -38,13 +39,13 @@ def told(o: Outcome) -> str:
         f"{t.system} {t.operation}".strip() + "".join(f", only {k} {sorted(v)}" for k, v in t.scope.items()) for t in o.truths
     )
     return (
-        f"{o.case.id} [{o.damage}] {o.case.variant}: {truth or 'nothing wrong'}; {o.case.load}/s, from {o.begin:.0f} s for {o.case.lasts:.0f} s; "
+        f"{o.case.id} [{o.damage}] {o.case.variant}: {truth or 'nothing wrong'}; {o.case.load}/s, from {o.begin:.0f} s on; "
         f"{o.met} of {o.requests} requests bad by it, {o.bad} in all"
     )
 
 
 def said(incident: Incident) -> str:
     """In one line."""
-    who = ", ".join(f"{c.kind} {c.system} {c.operation} {c.failure} {c.score:.2f} {dict(*c.scope[:1])}" for c in incident.culprits)
+    who = ", ".join(f"{c.kind} {c.system} {c.operation} {c.failure} {dict(*c.scope[:1])}" for c in incident.culprits)
     since = incident.onset.at.timestamp() - BEGIN
     return f"{incident.state} {incident.verdict} {incident.confidence:.2f} since {since:.0f}: {who or 'nobody'}"

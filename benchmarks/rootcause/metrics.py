@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.rootcause.faults import PARTIAL, Truth
 from benchmarks.rootcause.simulator import BEGIN, At
 from benchmarks.rootcause.trial import ATTRIBUTES, NAMING, Leaf, Outcome
-from observability.rootcause.model import CLIENT, GATEWAY, Incident
+from observability.rootcause.model import Incident
 
 CANDIDATES: Final = 10
 """Eight systems, the gateway and the clients: among so many chance picks."""
@@ -40,7 +40,7 @@ def ranking(incidents: Sequence[Incident]) -> list[At]:
     said: list[At] = []
     for incident in sorted(incidents, key=lambda i: i is not first):
         for c in incident.culprits:
-            said += [(c.system or c.kind, c.operation), *((m, "") for m in c.members)]
+            said += [(m, "") for m in c.members] or [(c.system or c.kind, c.operation)]
     for incident in sorted(incidents, key=lambda i: i is not first):
         said += [(w.system, w.operation) for w in incident.why_not]
     return list(dict.fromkeys(said))
@@ -188,15 +188,15 @@ class Controls:
         return begun / hours * 24 if hours else math.nan
 
 
-def judged(outcomes: Iterable[Outcome]) -> list[tuple[float, bool]]:
-    """Confidence and whether the first culprit was right, of every incident at the end, those of controls included."""
+def judged(outcomes: Iterable[Outcome], figure: Callable[[Incident], float] = lambda i: i.confidence) -> list[tuple[float, bool]]:
+    """Confidence (or another figure) and whether the first culprit was right, of every incident at the end, those of controls included."""
     found = []
     for o in outcomes:
         if not (o.felt or o.case.control):
             continue
         if (incident := main(o.final)) and incident.culprits:
             first = incident.culprits[0]
-            found.append((incident.confidence, any(operation_right(t, (first.system, first.operation)) for t in o.truths)))
+            found.append((figure(incident), any(operation_right(t, (first.system, first.operation)) for t in o.truths)))
     return found
 
 
@@ -232,6 +232,3 @@ def _mean(values: Iterable[float]) -> float:
 def quantile(values: Sequence[float], q: float) -> float:
     """Nearest rank; infinity among the values is what was never noticed."""
     return sorted(values)[min(len(values) - 1, math.ceil(q * len(values)) - 1)] if values else math.nan
-
-
-OURS: Final = frozenset({GATEWAY, CLIENT})

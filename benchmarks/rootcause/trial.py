@@ -18,13 +18,16 @@ from benchmarks.rootcause import faults
 from benchmarks.rootcause.estate import Estate
 from benchmarks.rootcause.faults import Case, Stage, Truth
 from benchmarks.rootcause.simulator import BEGIN, At, Flown, Simulation, bad
-from observability.blame import Blame
 from observability.flight import FlightRecord
-from observability.rings import Rings
+from observability.recorder import Recorder
 from observability.rootcause.model import CapabilityNode, DependencyMap, Evidence, Incident, Losses, NotSeen
 from observability.rootcause.online.engine import Engine
 
 LOOK: Final = 10
+DAMAGES: Final = ("flights lost", "edge missing", "edge stale")
+"""A fifth of the flights is never counted; the declared map lacks an operation of the culprit, or has one that nobody calls."""
+EVERY: Final = 4
+"""Of the cases of an estate, each fourth is tried with every damage too."""
 NAMING: Final = ("cause", "likely")
 ATTRIBUTES: Final = ("channel", "route", "api_version", "store")
 _MOVED: Final = 10
@@ -82,8 +85,7 @@ class World:
     def __init__(self, estate: Estate, *, loss: float = 0.0) -> None:
         random.seed(f"world {estate.seed}")  # the ids of flights
         self.estate = estate
-        self.rings = Rings()
-        self.blame = Blame(self.rings)
+        self.recorder = Recorder()
         self.seen = self.lost = 0
         self.loss = loss
         self._chance = random.Random(f"loss {estate.seed}")
@@ -94,7 +96,7 @@ class World:
         if self.loss and self._chance.random() < self.loss:
             self.lost += 1
             return
-        self.blame.count(record, (record.wall + record.t1 - record.t0) / 1e9)
+        self.recorder.count(record)
 
     def warm(self) -> World:
         self.simulation.run(faults.WARM[int(self.estate.load)])
@@ -103,8 +105,7 @@ class World:
     def evidence(self, stage: Stage, known: DependencyMap) -> Evidence:
         simulation = self.simulation
         now = BEGIN + simulation.now
-        self.rings.turn(int(now))
-        seen = self.rings.seen(now, since=now - 4_200)
+        seen = self.recorder.seen(now, since=now - 4_200)
         losses = Losses(
             seen=self.seen, lost=self.lost, unseen=(NotSeen(what="flights", dropped=self.lost, of=self.seen),) if self.lost else ()
         )
@@ -114,7 +115,11 @@ class World:
         )  # fmt: skip
 
 
-def play(world: World, case: Case, damage: str, after: Callable[[Outcome, World, Stage, float], None] | None = None) -> Outcome:
+After = Callable[[Outcome, World, Stage, float], None]
+"""Looks at a case with other eyes before all is forgotten."""
+
+
+def play(world: World, case: Case, damage: str, after: After | None = None) -> Outcome:
     """Runs the case to its end. `after` looks at it with other eyes before all is forgotten."""
     simulation, estate = world.simulation, world.estate
     simulation.random = random.Random(f"play {case.id}")
@@ -186,6 +191,7 @@ def play(world: World, case: Case, damage: str, after: Callable[[Outcome, World,
             outcome.error = f"{type(exc).__name__}: {exc}"
             found = []
         outcome.cpu.append(time.process_time() - begun)
+        world.recorder.suspected = frozenset(suspects(found))
         found = [i for i in found if i.onset.at.timestamp() - BEGIN >= start - 90]
         if found and not outcome.final:
             outcome.earliest, outcome.detected = tuple(found), now
@@ -208,6 +214,15 @@ def play(world: World, case: Case, damage: str, after: Callable[[Outcome, World,
     if after is not None:
         after(outcome, world, stage, start)
     return outcome
+
+
+def suspects(incidents: Iterable[Incident]) -> Iterable[At]:
+    """What the recorder is not to take as usual while it is under suspicion, as the gateway tells it: who is named, and whom it hits."""
+    for incident in incidents:
+        if incident.state == "open":
+            yield from ((c.system, c.operation) for c in incident.culprits if c.system)
+            for channel in incident.impact.hit.get("channel", {}):
+                yield from ((channel, route) for route in incident.impact.hit.get("route", {}))
 
 
 def damaged_map(estate: Estate, case: Case, damage: str) -> DependencyMap:
@@ -260,9 +275,14 @@ def apart(work: Callable[[], Outcome]) -> Outcome:
     return msgspec.msgpack.decode(said, type=Outcome)
 
 
-def tried(estate: Estate, cases: Iterable[Case], damages: Iterable[str], after: Callable[..., None] | None) -> list[Outcome]:
-    """All cases of one estate, each under each damage."""
+def tried(estate: Estate, cases: Iterable[Case], damages: Iterable[str] = (), after: After | None = None) -> list[Outcome]:
+    """All cases of one estate, some of them under each damage besides."""
     gc.disable()  # flights leave no circles behind, and to look for some among so many costs more than all the rest
     world = World(estate).warm()
     gc.freeze()
-    return [apart(partial(play, world, case, damage, after)) for case in cases for damage in damages]
+    found = []
+    for case in cases:
+        kinds = ("none", *damages) if not case.control and case.number % EVERY == 0 else ("none",)
+        found += [apart(partial(play, world, case, damage, after)) for damage in kinds]
+    gc.enable()
+    return found
