@@ -12,6 +12,8 @@ GENERATION_S: Final = 1_800.0
 """Two of them are held, so that what is usual was so in the last half hour to hour."""
 ENOUGH: Final = 100
 """Fewer durations say nothing about what is late."""
+SOON: Final = 0.01
+"""Seconds within which nothing is late, however quick it usually is."""
 LIMIT: Final = 5_000
 Part = tuple[str, str]
 """System and operation, or `gateway` and one of its parts."""
@@ -65,7 +67,7 @@ class History:
         self._looked = self.n
         durations = self.durations
         self.median = quantile(durations, self.n, 0.5)
-        self.late = max(quantile(durations, self.n, 0.99), 1.5 * self.median) if self.n >= ENOUGH else 0.0
+        self.late = max(quantile(durations, self.n, 0.99), 1.5 * self.median, SOON) if self.n >= ENOUGH else 0.0
 
 
 def quantile(durations: list[int], n: int, q: float) -> float:

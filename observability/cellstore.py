@@ -181,6 +181,8 @@ class CellStore:
             await self._in_thread(self._count, blobs)
             if width == COARSE:
                 self._known = {blob.number: blob.begin for blob in blobs}
+                if blobs:  # somebody was here before, and what was under way then was not counted
+                    self.recorder.lose("restarts")
         newest: dict[str, CellBlob] = {blob.source: blob for blob in await self.book.read(BASELINE, now - 3_600, now + 1)}
         await self._in_thread(self._learn, list(newest.values()))
         self.recorder.rings.fresh = Fresh()

@@ -27,7 +27,7 @@ from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.pressure import PAUSE, Held, Importance, Pressure
-from gateway.edge.quota import ANONYMOUS, Quotas, Taken, address
+from gateway.edge.quota import ANONYMOUS, Quotas, Taken, about, address
 from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
@@ -220,6 +220,7 @@ class Door:
                 body = reading.body(raw, endpoint.body, version.date, self._history, used)
         finally:
             self._usage.seen(version.date, principal, endpoint.route, used, wanted.used if wanted else None)
+        flight.store = about(principal, parameters, body)
         ask = Ask(
             client=principal,
             call=msgspec.structs.replace(call, api_version=version.date),

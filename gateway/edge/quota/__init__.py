@@ -4,7 +4,7 @@ from contracts.quota import Costs, Limit, Quota
 from gateway.edge.quota.memory import MemoryQuotas
 from gateway.edge.quota.port import ANONYMOUS, Gauge, Near, Quotas, Taken
 from gateway.edge.quota.shared import SharedQuotas
-from gateway.edge.quota.subject import address, parameters, store
+from gateway.edge.quota.subject import about, address, parameters, store
 
 __all__ = [
     "ANONYMOUS",
@@ -17,6 +17,7 @@ __all__ = [
     "Quotas",
     "SharedQuotas",
     "Taken",
+    "about",
     "address",
     "parameters",
     "store",

@@ -46,3 +46,15 @@ def store(principal: Principal, query: bytes, names: Collection[str]) -> str:
     if others:
         return ""
     return named if named in principal.stores or (not principal.stores and named.isalnum() and len(named) <= 20) else ""
+
+
+def about(principal: Principal, parameters: object, body: object) -> str:
+    """The store that an understood request is about: the one its client stands for, or the only one that query or body name; else ""."""
+    if len(principal.stores) == 1:
+        return next(iter(principal.stores))
+    named = getattr(parameters, _STORE, None)
+    if isinstance(named, tuple):
+        named = named[0] if len(named) == 1 else ""
+    if named is None:
+        named = getattr(body, "location_id", None) or getattr(body, "requested_location_id", None)
+    return named if isinstance(named, str) and len(named) <= 20 else ""

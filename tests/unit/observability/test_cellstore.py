@@ -41,7 +41,7 @@ def sums(rows: Rows) -> Counter[tuple[Where, int, str]]:
 async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: Path) -> None:
     now = time() // 60 * 60 - 60
     async with AsyncExitStack() as stack:
-        one, two = [CellStore(Recorder(), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)]
+        one, two = [CellStore(Recorder(objective=5), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)]
         for store in (one, two):
             await store.load()
             for second in range(60):
@@ -60,7 +60,7 @@ async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: P
         assert sums(seen[0].coarse)[Where("erp", "GetStock", *whole[2:]), now, "blamed"] == 2_000
         assert sums(seen[0].fine)[Where(channel="web", route="GET /stock"), now + 1, "n"] == 2
         assert len(seen[1].exemplars[Where("erp", "GetStock", *whole[2:])]) == 2
-        next_one = CellStore(Recorder(), one.book)
+        next_one = CellStore(Recorder(objective=5), one.book)
         await next_one.load()
         assert sums(next_one.recorder.seen(now + 60).coarse) == sums(seen[0].coarse)
         usual = next_one.recorder.blame.baseline.of(("", ""), "GET /stock")
@@ -71,7 +71,7 @@ async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: P
 async def test_bins_get_wider_with_age_and_lose_nothing_but_the_stores_in_the_end(tmp_path: Path) -> None:
     now = int(time()) // 3_600 * 3_600
     async with cell_file(tmp_path / "cells" / "cells.db") as book:
-        store = CellStore(Recorder(), book)
+        store = CellStore(Recorder(objective=5), book)
         await store.load()
         began = now - 9 * 86_400
         for n in range(0, 3_600, 5):
@@ -97,7 +97,7 @@ async def test_a_damaged_blob_is_counted_and_the_others_are_read(tmp_path: Path)
         bomb = zlib.compress(b"\x00" * (80 << 20))
         for width, body in ((10, b"no"), (10, bomb), (60, b""), (BASELINE, b"\xff")):
             await book.add([CellBlob(width=width, begin=now // 60 * 60, source="x", body=body)])
-        store = CellStore(Recorder(), book)
+        store = CellStore(Recorder(objective=5), book)
         await store.load()
         assert store.unreadable == 4
         store.recorder.count(flight(store.recorder), now - 20)
@@ -109,7 +109,7 @@ async def test_a_damaged_blob_is_counted_and_the_others_are_read(tmp_path: Path)
 async def test_what_a_store_that_is_away_misses_is_lost_and_said(tmp_path: Path) -> None:
     now = time() // 10 * 10 - 2_000
     async with cell_file(tmp_path / "cells" / "cells.db") as book:
-        store = CellStore(Recorder(), book)
+        store = CellStore(Recorder(objective=5), book)
         await store.load()
     for n in range(100):
         store.recorder.count(flight(store.recorder), now + 10 * n)
