@@ -19,7 +19,7 @@ HALF: Final = 0.5
 ALIKE: Final = 3.0
 """Operations of a system that fail at rates within this factor of each other fail together."""
 TRAFFIC: Final = 0.6
-TOGETHER_S: Final = 60.0
+TOGETHER_S: Final = 120.0
 SICK: Final = 0.02
 _MODES: Final = {"timeout": "slow", "late": "slow", "connect": "down", "upstream_error": "errors", "contract": "data", "data": "data"}
 
@@ -119,10 +119,8 @@ def _together(members: list[Candidate]) -> list[Candidate]:
     """The operations that fail alike and carry most of the system's traffic; none when it isn't the system."""
     busy = [c for c in members if c.n1 >= 5]
     risen = [c for c in busy if c.p <= SURE and (c.sick >= SICK or c.blamed >= SICK * c.n1)]
-    if not risen or sum(c.n1 for c in risen) < TRAFFIC * sum(c.n1 for c in busy):
+    if len(risen) < 2 or sum(c.n1 for c in risen) < TRAFFIC * sum(c.n1 for c in busy):
         return []
-    if len(risen) == 1:  # the others may be out of reach behind it; a refused connection is never one operation's
-        return risen if len(members) > 1 and risen[0].main_class == "connect" else []
     rates = [max(c.sick, 1e-6) for c in risen]
     if max(rates) > ALIKE * min(rates) or min(_likeness(risen[0], c) for c in risen[1:]) < HALF:
         return []
@@ -182,7 +180,7 @@ def _follows(c: Candidate, x: Candidate, below: dict[str, set[str]]) -> bool:
     if c.system == x.system or x.system not in below.get(c.system, ()) or c.system in below.get(x.system, ()):
         return False
     together = x.later(c) == 0 and c.later(x) <= TOGETHER_S
-    return together and x.sick >= c.sick / ALIKE
+    return together and max(m.sick for m in (x, *x.members)) >= c.sick / ALIKE
 
 
 def _nobody(case: Case) -> Candidate:
