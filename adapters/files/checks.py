@@ -23,14 +23,17 @@ class Checks:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        names: dict[str, Any] = {"D": Memo(lambda value: _ZERO if value is None else Decimal(value))}
         self._own = [c for c in layout.checks if c.scope != "file"]
         self._of_file = [c for c in layout.checks if c.scope == "file"]
-        self._differs = function("differs", self._source_of_all(), {**names, "far": self._far})
         self._places = [(n, at) for n, c in enumerate(self._of_file) for at, t in enumerate(c.equals) if t.count is None]
-        parts = ", ".join(self._source(self._of_file[n].equals[at]) for n, at in self._places)
-        self._parts = function("parts", f"def parts(t):\n    return [{parts}]\n", names)
+        self._differs, self._parts = self.compiled(Memo(lambda value: _ZERO if value is None else Decimal(value)))
         self.begin()
+
+    def compiled(self, numbers: Any) -> tuple[Callable[[Row], Any], Callable[[Row], list[Any]]]:
+        """The equations of a transaction, and what it adds to the file's sums, as functions of its row. `numbers[value]` is a number."""
+        names = {"D": numbers, "far": self._far}
+        parts = ", ".join(self._source(self._of_file[n].equals[at]) for n, at in self._places)
+        return function("differs", self._source_of_all(), names), function("parts", f"def parts(t):\n    return [{parts}]\n", names)
 
     def transaction(self, row: Row, findings: dict[str, int]) -> Wrong | None:
         """The first equation that sets the transaction aside; those that only report are counted in `findings`."""

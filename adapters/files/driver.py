@@ -18,6 +18,7 @@ from watchfiles import awatch
 
 from adapters.files import shown
 from adapters.files.errors import from_os, refused
+from adapters.files.formats.delimited import RowParser
 from adapters.files.formats.reading import parsing
 from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Folders
@@ -28,6 +29,8 @@ from adapters.files.inbox.storage import Changed, Storage
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import MOST_RAW, Ending, Refuse, Unit
 from adapters.files.spec import FeedOptions
+from adapters.files.written import Written, written
+from mappings.language import CompiledMapping
 from mappings.language.shape import Exchange, Message
 
 T = TypeVar("T")
@@ -158,16 +161,17 @@ class FileFeed:
 
     @asynccontextmanager
     async def read(
-        self, file: Arrived, convert: Callable[[Unit], T], *, after: int = 0, skim: int | None = None
+        self, file: Arrived, convert: Callable[[Unit], T], *, after: int = 0, skim: int | None = None, written: Written | None = None
     ) -> AsyncIterator[Reading[T]]:
         """Transactions behind position `after`, converted in the parser's thread, in batches. `reading.ending` is complete at the end.
         Behind `skim`, where the layout allows it, only what can refuse the file is read: such units have neither row nor fault. A refusal
-        then is for a whole reading to confirm: totals may differ only because of a transaction that it sets aside.
+        then is for a whole reading to confirm: totals may differ only because of a transaction that it sets aside. With `written`, units
+        may come as they are booked.
 
         Raises BadFile for what is no such file at all, or changes under the reader; UpstreamError when it cannot be read.
         """
         reading: Reading[T] = Reading(batches=_nothing())
-        source = self._batches(file, convert, after, skim, reading)
+        source = self._batches(file, convert, after, skim, reading, written)
         reading.batches = self._ahead(source, file)
         try:
             yield reading
@@ -197,11 +201,25 @@ class FileFeed:
             await following
         await self._thread(source.close)  # type: ignore[attr-defined]  # a generator behind an iterator's type
 
-    def _batches(self, file: Arrived, convert: Callable[[Unit], T], after: int, skim: int | None, reading: Reading[T]) -> Iterator[list[T]]:
+    def written(self, mapping: CompiledMapping, zone_of: Callable[[str], Any]) -> Written | None:
+        """Learns how transactions are written, for one file at a time. None where each has to be read exactly."""
+        return written(self.layout, mapping, zone_of)
+
+    def _batches(
+        self,
+        file: Arrived,
+        convert: Callable[[Unit], T],
+        after: int,
+        skim: int | None,
+        reading: Reading[T],
+        written: Written | None,
+    ) -> Iterator[list[T]]:
         parser = self._parser(skim)
         if file.packed:
             limits = Limits(self.options.max_bytes, self.options.max_ratio, self.options.max_members)
             parser = Members(self._parser, file.packed, self.layout.pattern, limits, skim=skim, checked=after > 0)
+        elif isinstance(parser, RowParser):
+            parser.written = written
         name, size = file.name, self.options.batch
         with self.inbox.open(file) as source:
             batch: list[T] = []

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 from adapters.files.checks import Checks
 from adapters.files.layout import Layout
 from adapters.files.values import Wrong
+from contracts.books import PreparedSale
 from contracts.errors import BadRecord
 
 MOST_RAW: Final = 1_048_576
@@ -43,6 +44,10 @@ class Unit:
     file: str
     around: Callable[[], tuple[bytes, bytes]] = lambda: (b"", b"")
     """What must stand before and behind its bytes, so that they are read as they were in the file: headers, or the elements around."""
+    text: str = ""
+    """All of it, where it is wanted for learning from."""
+    made: PreparedSale | None = None
+    """What it is booked as, where it was written as earlier ones were: then there is neither a row nor anything wrong."""
 
     @property
     def bad(self) -> BadRecord | None:

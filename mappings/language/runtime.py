@@ -638,7 +638,7 @@ def local_datetime(value: datetime, zone: tzinfo) -> datetime:
     if value.tzinfo is not None:
         return value
     found = datetime.combine(value, value.time(), zone)  # a tenth of what replace() takes
-    if not _even(zone, value.toordinal(), value.hour) and found.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value:
+    if not even_hour(zone, value.toordinal(), value.hour) and found.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != value:
         raise Bad(f"a local time that exists in {zone}", value.isoformat())
     return found
 
@@ -646,14 +646,14 @@ def local_datetime(value: datetime, zone: tzinfo) -> datetime:
 def time_quality(value: datetime, zone: tzinfo) -> str:
     if value.tzinfo is not None:
         return "as_sent"
-    if _even(zone, value.toordinal(), value.hour):
+    if even_hour(zone, value.toordinal(), value.hour):
         return "from_store_zone"
     first, second = value.replace(tzinfo=zone, fold=0), value.replace(tzinfo=zone, fold=1)
     return "from_store_zone" if first.utcoffset() == second.utcoffset() else "ambiguous"
 
 
 @lru_cache(MEMO)
-def _even(zone: tzinfo, day: int, hour: int) -> bool:
+def even_hour(zone: tzinfo, day: int, hour: int) -> bool:
     """Whether no clock of the zone was put forward or back within this local hour."""
     start = datetime.combine(date.fromordinal(day), time(hour), zone)
     ends = (start, start.replace(minute=59, second=59, microsecond=999_999))

@@ -16,6 +16,7 @@ from adapters.files.generated import function
 from adapters.files.layout import Layout, Record
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
 from adapters.files.values import Memo, Wrong, reader, shown
+from adapters.files.written import Written
 
 BLOCK: Final = 262_144
 MOST_JOINED: Final = 100
@@ -227,7 +228,9 @@ class RowParser:
         self._cut = False
         self._line = 0
         self._rest: list[tuple[int, str]] = []
-        self._damage = self._name = ""
+        self._damage = self._name = self._piece = ""
+        self.written: Written | None = None
+        """What is known of how transactions are written."""
 
     def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
         """Rows in their place go the short way here; everything else is looked at in `_take`."""
@@ -238,6 +241,9 @@ class RowParser:
         start, stop = plan.start, plan.stop
         seen, number, limit = self._seen, 0, layout.file.max_record
         agrees = bool(layout.file.agree) and not layout.headers
+        written, transaction = self.written, plan.kinds[layout.transaction.name]
+        if written is not None:
+            written.begin()
         for text, clean, crlf in self._texts(source):
             quoted = not fixed and quote in text
             parts, stretch = [text], None
@@ -245,7 +251,16 @@ class RowParser:
                 stretch = plan.skim.look(text.replace("\r", "") if crlf else text)
                 if stretch is not None:
                     parts, crlf = [stretch.before, stretch.behind], False
-            for part in parts:
+            for part in parts if stretch is not None or written is None else self._pieces(parts[0], written, plain=clean and not crlf):
+                if part.__class__ is tuple:
+                    made, count = part
+                    position = ledger.pass_over()
+                    self._allowed, self._last = plan.between, transaction
+                    if position == self._skim:
+                        self._plan = plan.proof
+                    yield Unit(position, number + 1, None, None, bytes, name, made=made)
+                    number += count
+                    continue
                 rows = part.split("\n") if part or stretch is None else []
                 short = clean and max(map(len, rows), default=0) * 4 <= limit
                 for whole in rows:
@@ -265,7 +280,9 @@ class RowParser:
                             held = self._held
                             held.append(whole)
                             if kind.after:
-                                yield self._close("", number)
+                                closed = self._close("", number)
+                                closed.text, self._piece = self._piece, ""
+                                yield closed
                             elif len(held) > most:
                                 self._too_many(number)
                             continue
@@ -296,7 +313,40 @@ class RowParser:
             yield unit
         ledger.ending.rows = number
         ledger.counts = {kind.record.name: seen[kind.slot] for kind in plan.kinds.values()}
+        if written is not None:
+            counts, sums = written.ended()
+            ledger.counts |= {record: ledger.counts[record] + count for record, count in counts.items()}
+            ledger.checks.add_sums(sums)
         ledger.end({**self._headers, **self._ends}, self._damage)
+
+    def _pieces(self, text: str, written: Written, *, plain: bool) -> Iterator[Any]:
+        """A block in pieces: text whose rows are looked at one by one, or a sale with the number of its rows."""
+        mark, transaction = written.mark, self._plan.layout.transaction.name
+        most = self._plan.layout.file.max_record // 4
+        at = -1 if text.startswith(mark[1:]) else text.find(mark)
+        following = text.find(mark, at + 1)
+        if not plain or not self._plan.whole or following < 0:
+            yield text
+            return
+        if at >= 0:
+            yield text[:at]
+        while following >= 0 and self._plan.whole:
+            count = text.count("\n", at + 1, following + 1)
+            self._piece = ""
+            if following - at <= most and self._row is None and self._wrong is None and not self._rest and transaction in self._allowed:
+                if (made := written.take(text, at + 1, following + 1, count)) is not None:
+                    yield made, count
+                    at, following = following, text.find(mark, following + 1)
+                    continue
+                piece = text[at + 1 : following]
+                if written.wants(piece, count):
+                    self._piece = piece
+            else:
+                piece = text[at + 1 : following]
+            yield piece
+            at, following = following, text.find(mark, following + 1)
+        self._piece = ""
+        yield text[at + 1 :]
 
     # ---- blocks and rows ------------------------------------------------------------------------------------------
 
@@ -496,6 +546,8 @@ class RowParser:
         if role == "file_header":
             self._headers[known.record.name] = row
             self._heading.append(text)
+            if self.written is not None:
+                self.written.forget()
             self._heads = [self._headers.get(h.name) for h in self._plan.layout.headers]
             self._ledger.agree(known.record.name, row, line)
             return

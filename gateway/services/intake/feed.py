@@ -10,8 +10,11 @@ from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from contracts.arrival import Numbering, Window
+from contracts.books import PreparedSale
 from contracts.canonical.location import Location
+from contracts.canonical.sale import PosSale
 from contracts.errors import BadRecord
+from mappings.language import CompiledMapping
 
 T = TypeVar("T")
 
@@ -53,6 +56,21 @@ class Record(Protocol):
 
     @property
     def around(self) -> Callable[[], tuple[bytes, bytes]]: ...
+    @property
+    def text(self) -> str:
+        """All of it, where it is wanted for learning from."""
+        ...
+
+    @property
+    def made(self) -> PreparedSale | None:
+        """What it is booked as, where it was written as earlier ones were: then there is neither a row nor anything wrong."""
+        ...
+
+
+class Written(Protocol):
+    """What is known of how the transactions of one file are written."""
+
+    def learn(self, text: str, row: tuple[Any, ...], sale: PosSale) -> None: ...
 
 
 class Ending(Protocol):
@@ -184,13 +202,14 @@ class Feed(Protocol):
     async def close(self) -> None: ...
     def files(self) -> AsyncIterator[Any]: ...
     def read(
-        self, file: Any, convert: Callable[[Any], T], *, after: int = 0, skim: int | None = None
+        self, file: Any, convert: Callable[[Any], T], *, after: int = 0, skim: int | None = None, written: Any = None
     ) -> AbstractAsyncContextManager[Reading[T]]: ...
     async def one(self, record: bytes, around: tuple[bytes, bytes], name: str) -> Any: ...
     @property
     def personal(self) -> frozenset[str]:
         """`RECORD.field` of what is masked."""
         ...
+    def written(self, mapping: CompiledMapping, zone_of: Callable[[str], ZoneInfo | None]) -> Written | None: ...
 
     def text(self, raw: bytes) -> str: ...
     def masked(self, raw: bytes) -> str | None: ...

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from contracts.books import Books, FileRecord, FileSeen, Phase, Quarantined, SaleBatch
+from contracts.books import Books, FileRecord, FileSeen, Phase, PreparedSale, Quarantined, SaleBatch
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateError
 from contracts.events import TYPE_PREFIX, Event
@@ -265,7 +265,7 @@ class Intake:
                 for start in range(0, len(kept), size):
                     await self._commit(record, kept[start : start + size], counts)
             else:
-                async with self._feed.read(file, read, after=record.position) as reading:
+                async with self._feed.read(file, read, after=record.position, written=read.written) as reading:
                     self._passes[file.digest] = "booking", reading
                     async for batch in reading.batches:
                         await self._commit(record, batch, counts)
@@ -287,7 +287,7 @@ class Intake:
             return record.bad is not None
 
         with step(Step.FILE_PARSE, feed=self.feed) as hop:
-            async with self._feed.read(file, convert, skim=skim) as reading:
+            async with self._feed.read(file, convert, skim=skim, written=read.written) as reading:
                 self._passes[file.digest] = "checking", reading
                 async for batch in reading.batches:
                     units += len(batch)
@@ -312,7 +312,7 @@ class Intake:
 
     async def _commit(self, record: FileRecord, batch: list[Read], counts: _Counts) -> None:
         """One store transaction: sales, stock, events, quarantine and the position reached."""
-        sales = [found for _, found in batch if isinstance(found, PosSale)]
+        sales = [found for _, found in batch if isinstance(found, PosSale | PreparedSale)]
         bad = [found for _, found in batch if isinstance(found, Quarantined)]
         result = await self._books.sales.commit(SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad), self._now())
         counts.booked += result.booked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from contracts.books import Quarantined
+from contracts.books import PreparedSale, Quarantined
 from contracts.canonical.base import Provenance
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadRecord, ContractViolation
@@ -13,7 +13,7 @@ from gateway.services.intake.feed import Feed, File, Record, StoreZones
 from gateway.services.intake.normal_form import NotNormal, normal_form
 from mappings.language import CompiledMapping, ReadContext
 
-Read = tuple[int, PosSale | Quarantined | None]
+Read = tuple[int, PosSale | PreparedSale | Quarantined | None]
 """A position, and what became of the transaction there (None: the mapping leaves it out)."""
 
 
@@ -52,6 +52,7 @@ class Reader:
             parameters=feed.parameters,
         )
         self._read = mapping.row_reader(self._context)
+        self.written = feed.written(mapping, zones.of)
 
     def _drift(self, kind: str, path: str, value: str) -> None:
         self.drifted += 1
@@ -59,14 +60,20 @@ class Reader:
             self._count(kind, path, value)
 
     def __call__(self, record: Record) -> Read:
+        if record.made is not None:
+            return record.position, record.made
         if record.bad is not None:
             return record.position, self._aside(record, record.bad)
+        drifted = self.drifted
         try:
             sale = self._read(record.row)
             if sale is None:
                 return record.position, None
             zone = self._zones.of(sale.key.store_number)
-            return record.position, normal_form(sale, self._dialect, zone.key if zone else None)
+            found = normal_form(sale, self._dialect, zone.key if zone else None)
+            if record.text and found is sale and drifted == self.drifted and self.written is not None and record.row is not None:
+                self.written.learn(record.text, record.row, sale)
+            return record.position, found
         except ContractViolation as error:
             return record.position, self._aside(record, _bad(record.file, record.line, error.where, error.expected, error.got))
         except NotNormal as error:

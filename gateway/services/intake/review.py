@@ -38,14 +38,14 @@ from contracts.admin import (
     StockChange,
     ValueChange,
 )
-from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, Quarantined, Reviewed
+from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, PreparedSale, Quarantined, Reviewed
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, Forbidden, InvalidBody, NotFound, StateConflict, UpstreamError
 from gateway.services.clients import Actor
 from gateway.services.clock import Now
 from gateway.services.intake.explaining import Seen, of_file, of_nothing
 from gateway.services.intake.feed import Feed, StoreZones
-from gateway.services.intake.reading import Read, Reader
+from gateway.services.intake.reading import Reader
 from gateway.services.trail import entry_of, tell
 from mappings.language import CompiledMapping
 
@@ -334,8 +334,9 @@ class Review:
         modified = (record.at or self._now()).timestamp()
         zones = await (await self._sources()).zones()
         read = Reader(source.feed, source.mapping, zones, _Origin(record.file, len(raw), record.digest, modified), self._now())
-        found: Read = await asyncio.to_thread(read, unit)
-        return found[1]
+        _, found = await asyncio.to_thread(read, unit)
+        assert not isinstance(found, PreparedSale)  # noqa: S101 - nothing has been learned of one record
+        return found
 
     async def _preview(self, row: Reviewed, source: Source) -> Preview:
         try:

@@ -1,0 +1,896 @@
+"""Transactions written as earlier ones were: from their text straight to what is booked.
+
+A till writes the same few rows over and over; from one transaction to the next only numbers, names and amounts differ. A transaction that
+was read exactly becomes a shape: a pattern of its whole text, with a group for each cell that may change, and the document of its sale
+with a place for each of them. Which cells may change follows from the layout (what any text of the pattern is read as) and from the mapping
+(where the value goes, and that nothing else hangs on it); all other text is part of the pattern as it stands. The layout's own equations
+over the changing cells are asked of every transaction. What does not match, or does not add up, is read exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final, get_args
+
+import msgspec
+
+from adapters.files.checks import Checks
+from adapters.files.generated import function
+from adapters.files.layout import FieldRule, Layout, Record
+from adapters.files.values import Memo, Wrong, reader
+from contracts.books import PreparedSale
+from contracts.canonical.base import Sku
+from contracts.canonical.sale import PosSale
+from mappings.language import CompiledMapping, runtime
+from mappings.language.expression import Call, Choice, Compare, Const, Logic, Node, Path, nodes
+from mappings.language.expression import Sequence as Several
+from mappings.language.read import Group, groups
+
+SEEN: Final = 32
+"""Transactions alike, digits aside, before one of them becomes a shape (a power of two): making it costs as much as reading some dozens."""
+MOST_SEEN: Final = 1000
+MOST_SHAPES: Final = 12
+"""Of one number of rows; all of them may have to be tried."""
+MOST_ROWS: Final = 40
+
+_PURE: Final = frozenset(
+    {"enum", "local_datetime", "magnitude", "money", "quantity", "string", "strip_zeros", "text", "time_quality", "unit_price", "zone_of"}
+)
+"""What a mapping may call: the value hangs on nothing but the arguments, as long as one file is read."""
+_FREE: Final[Mapping[str, frozenset[str]]] = {
+    "": frozenset({"begin_at", "end_at", "time_quality", "operator_id", "receipt_number", "till_id"}),
+    "key": frozenset({"workstation_id", "sequence_number"}),
+    "totals": frozenset({"grand", "gross", "net", "tax", "rounding"}),
+    "lines": frozenset(
+        {"line_number", "extended_amount", "item_id", "pos_item_id", "gtin", "units", "measure", "regular_unit_price", "actual_unit_price"}
+    ),
+    "lines.discounts": frozenset({"amount", "promotion_id"}),
+    "tenders": frozenset({"amount_planned", "last4", "psp_reference"}),
+    "tax": frozenset({"amount", "taxable_amount"}),
+}
+"""Fields of a sale that decide nothing about the rest of it: whatever their types allow may stand there."""
+_MARK: Final = "\ue000"
+_DIGITS: Final = re.compile(r"[0-9]+ *")
+_MOMENT: Final = "([0-9]{10})([0-5][0-9])([0-5][0-9])"
+_CANONICAL: Final = "(?:0|[1-9]"
+_LONGEST: Final = 64
+_PLAIN_PATTERN: Final = re.compile(r"(?:\\d|[0-9]|\{[0-9]+(?:,[0-9]+)?\}|\|)+").fullmatch
+_FOREIGN: Final = (Wrong, runtime.Bad, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+_UNITS: Final = [Decimal(1).scaleb(-digits) for digits in range(13)]
+
+_encode = msgspec.json.Encoder().encode
+
+
+_SKU: Final = next(meta.pattern for meta in get_args(Sku) if isinstance(meta, msgspec.Meta))
+"""Any text that begins with a letter or digit and holds those, `-` and `_` alone is one."""
+
+
+class Unfit(Exception):
+    """A mapping, a layout or a transaction that patterns cannot describe."""
+
+
+@dataclass(eq=False, slots=True)
+class _Cell:
+    """One cell of a transaction. `name`: of its group, where its text may change."""
+
+    rule: FieldRule
+    record: str
+    text: str
+    row: int
+    core: str = ""
+    name: str = ""
+    whole: bool = False
+    """Its digits are asked as a number."""
+    uses: list[tuple[tuple[str | int, ...], str, str]] = field(default_factory=list)
+    """Where its value goes in the sale, in which form, and what is called with it."""
+
+    @property
+    def canonical(self) -> bool:
+        """Whether one number has one text in its group."""
+        return self.core.startswith(_CANONICAL)
+
+    @property
+    def grouped(self) -> str:
+        return _MOMENT if self.rule.type == "datetime" else f"({self.core})"
+
+    @property
+    def groups(self) -> str:
+        return f"{self.name}, {self.name}m, {self.name}s" if self.rule.type == "datetime" else self.name
+
+
+@dataclass(eq=False, slots=True)
+class _Row:
+    record: Record
+    cells: dict[str, _Cell]
+    above: _Row | None
+    ordinal: int
+    below: list[_Row] = field(default_factory=list)
+
+
+class Shape:
+    """`match` takes a text from one place to another; `make` takes its groups, and answers None for what has to be read exactly."""
+
+    __slots__ = ("hits", "make", "match", "slots")
+
+    def __init__(self, pattern: str, make: Callable[..., PreparedSale | None], slots: Mapping[str, int]) -> None:
+        self.match = re.compile(pattern, re.MULTILINE).fullmatch
+        self.make, self.slots = make, slots
+        self.hits = 0
+
+
+class Written:
+    """What has been learned of one file, below one header."""
+
+    def __init__(self, layout: Layout, mapping: CompiledMapping, zone_of: Callable[[str], Any]) -> None:
+        """Raises Unfit."""
+        file, rule = mapping.file, layout.file
+        closing = any(r.rule.closes and r.needed for r in layout.transaction.children)
+        self._fixed = rule.format == "fixed"
+        if (
+            rule.format not in ("delimited", "fixed")
+            or rule.columns
+            or rule.record_length
+            or not closing
+            or (rule.agree and not layout.headers)
+        ):
+            raise Unfit
+        if self._fixed and (rule.record_type.start != 1 or any(len(name) != rule.record_type.width for name in layout.records)):
+            raise Unfit
+        if mapping.target.root.name != "PosSale" or any((file.where, file.group, file.also, file.asked, file.refusals)):
+            raise Unfit
+        for group in groups(file.fields):
+            if any((group.of, group.where, group.when, group.group, group.rows, group.broken)):
+                raise Unfit
+            if any(isinstance(n, Call) and n.name not in _PURE for r in group.rules.values() for n in nodes(r.node)):
+                raise Unfit
+        self.layout, self._mapping, self._zone_of = layout, mapping, zone_of
+        self._checks = Checks(layout)
+        self._asked = {name for c in layout.checks for t in c.equals for name in (*t.where, *t.unless, *c.skip)}
+        """Fields that decide whether something counts."""
+        self.mark = f"\n{layout.transaction.name}{'' if self._fixed else rule.delimiter}"
+        self.begin()
+
+    def begin(self) -> None:
+        """A file begins; nothing of it has been read."""
+        self.counts: dict[str, int] = {}
+        self._sums = [0] * len(self._checks.summed)
+        self._shapes: dict[int, list[Shape]] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Other headers stand around the transactions from here on."""
+        self._tally()
+        self._shapes, self._seen = {}, dict[str, int]()
+
+    # ---- reading --------------------------------------------------------------------------------------------------
+
+    def take(self, text: str, at: int, end: int, rows: int) -> PreparedSale | None:
+        """The transaction that stands there, its last line end included."""
+        shapes = self._shapes.get(rows)
+        if shapes is not None:
+            for shape in shapes:
+                found = shape.match(text, at, end)
+                if found is not None:
+                    try:
+                        made = shape.make(*found.groups())
+                    except _FOREIGN:
+                        return None
+                    if made is not None:
+                        shape.hits += 1
+                        if shape is not shapes[0]:
+                            shapes.remove(shape)
+                            shapes.insert(0, shape)
+                    return made
+        return None
+
+    def wants(self, text: str, rows: int) -> bool:
+        """Whether a transaction that was not taken should be learned from."""
+        if rows > MOST_ROWS or len(self._shapes.get(rows, ())) >= MOST_SHAPES:
+            return False
+        alike = _DIGITS.sub("0", text)
+        count = self._seen[alike] = self._seen.get(alike, 0) + 1
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
+        return count >= SEEN and count & (count - 1) == 0
+
+    def ended(self) -> tuple[dict[str, int], list[Decimal]]:
+        """Of all that was taken: rows by record, and the sums that the file states."""
+        self._tally()
+        scales = [(f and f.decimals) or 0 for f in self._checks.summed]
+        return self.counts, [Decimal(n).scaleb(-digits) for n, digits in zip(self._sums, scales, strict=True)]
+
+    def _tally(self) -> None:
+        for shape in (s for shapes in self._shapes.values() for s in shapes):
+            for name, count in shape.slots.items():
+                self.counts[name] = self.counts.get(name, 0) + count * shape.hits
+            shape.hits = 0
+
+    # ---- learning -------------------------------------------------------------------------------------------------
+
+    def learn(self, text: str, row: tuple[Any, ...], sale: PosSale) -> None:
+        """From a transaction and the sale that it is, which was in its normal form and held no code that the mapping does not know."""
+        try:
+            self._learn(text, row, sale)
+        except (Unfit, *_FOREIGN):
+            return
+
+    def _learn(self, text: str, row: tuple[Any, ...], sale: PosSale) -> None:
+        if not _plain(sale) or _MARK in text:
+            raise Unfit
+        lines = text.split("\n")
+        rows = self._rows(lines)
+        cells = [cell for each in rows for cell in each.cells.values()]
+        for cell in cells:
+            if f"{cell.record}.{cell.rule.name}" not in self._asked:
+                cell.core = self._core(cell)
+        head, tail = _parted(sale)
+        document = msgspec.json.decode(head + b"}")
+        while not self._placed(rows, document, sale):
+            pass
+        names = {f"h{n}": cell for n, cell in enumerate(c for c in cells if c.core)}
+        for name, cell in names.items():
+            cell.name = name
+        equations, sums = self._equations(rows, row)
+        source, scope = self._source(list(names.values()), sale, document, head, tail, equations, sums)
+        make = function("make", source, scope)
+        pattern = "".join(self._pattern(each, line) for each, line in zip(rows, lines, strict=True))
+        slots: dict[str, int] = {}
+        for each in rows:
+            slots[each.record.name] = slots.get(each.record.name, 0) + 1
+        shape = Shape(pattern, make, slots)
+        before, whole = list(self._sums), f"{text}\n"
+        found = shape.match(whole)
+        made = shape.make(*found.groups()) if found is not None else None
+        self._sums[:] = before
+        if made is not None and (made.head, made.tail, made.key, made.cents) == (head, tail, str(sale.key), sale.totals.grand.cent_amount):  # type: ignore[union-attr]  # plain sales have totals
+            self._shapes.setdefault(len(rows), []).insert(0, shape)
+
+    def _rows(self, lines: Sequence[str]) -> list[_Row]:
+        """The rows of a transaction that could be read, below each other."""
+        made: list[_Row] = []
+        last: dict[str, _Row] = {}
+        for number, line in enumerate(lines):
+            cells = [line] if self._fixed else line.split(self.layout.file.delimiter)
+            name = line[: self.layout.file.record_type.width or 0] if self._fixed else cells[0]
+            record = self.layout.records.get(name)
+            if record is None or (record is self.layout.transaction) != (number == 0) or record.rule.role not in ("transaction", "detail"):
+                raise Unfit
+            above = last[record.parent.name] if record.parent is not None and number else None
+            ordinal = sum(r.record is record for r in above.below) if above is not None else 0
+            row = _Row(record, {}, above, ordinal)
+            for at, f in enumerate(record.fields):
+                row.cells[f.name] = _Cell(
+                    f, name, self._text(f, line) if self._fixed else cells[at + 1] if at + 1 < len(cells) else "", number
+                )
+            if above is not None:
+                above.below.append(row)
+            last[name] = row
+            made.append(row)
+        if not made[-1].record.rule.closes or any(r.record.rule.closes for r in made[:-1]):
+            raise Unfit
+        return made
+
+    @staticmethod
+    def _text(f: FieldRule, line: str) -> str:
+        start = (f.start or 1) - 1
+        text = line[start : start + (f.width or 0)]
+        return text.strip() if f.type in ("integer", "decimal") else text.rstrip()
+
+    def _core(self, cell: _Cell) -> str:
+        """Pattern of the texts that may stand in place of this one: each is read without fault. Empty where only this one may."""
+        f, core = cell.rule, ""
+        width = f.width or 1000 if self._fixed else 1000
+        if f.stored != "text" or f.read != "text":
+            return ""
+        zeros = "0*" if self._fixed and not (f.type == "integer" and f.pad) else ""
+        match f.type:
+            case "string":
+                low, high = _lengths(f)
+                if f.pattern and _PLAIN_PATTERN(f.pattern) and re.fullmatch(f.pattern, cell.text):
+                    core = f"(?:{f.pattern})".replace(r"\d", "[0-9]")
+                elif low == high and cell.text.isdigit():
+                    core = f"[0-9]{{{low}}}"
+                elif low <= high:
+                    core = rf"[0-9A-Za-z][0-9A-Za-z_-]{{{low - 1},{high - 1}}}"
+            case "integer" if f.digits and f.digits <= min(9, width) and f.sign == "none":
+                if f.pad is None:
+                    core = rf"(?:0|[1-9][0-9]{{0,{f.digits - 1}}})" if not zeros or width <= f.digits else ""
+                elif f.pad == "0":
+                    core = rf"[0-9]{{{f.digits}}}"
+            case "decimal" if f.digits and f.decimals is not None and f.pad in (None, "0") and f.sign in ("none", "leading", "trailing"):
+                if not zeros or width <= f.digits + (f.sign != "none"):
+                    core = rf"(?:0|[1-9][0-9]{{0,{min(f.digits, 12, width) - 1}}})"
+            case "datetime" if f.format == "%Y%m%d%H%M%S":
+                core = _MOMENT.replace("(", "").replace(")", "")
+        return core if core and re.fullmatch(f"{zeros if core.startswith(_CANONICAL) else ''}{core}", cell.text) else ""
+
+    # ---- where values go ------------------------------------------------------------------------------------------
+
+    def _placed(self, rows: list[_Row], document: Any, sale: PosSale) -> bool:
+        """Notes where the changing cells go. False: one of them may not change after all, and everything is to be asked again."""
+        for row in rows:
+            for cell in row.cells.values():
+                cell.uses.clear()
+        try:
+            self._follow(self._mapping.file.fields, rows[0], ())
+        except _Stays as stays:
+            for cell in stays.cells:
+                cell.core = ""
+            return False
+        wrong = [c for r in rows for c in r.cells.values() if c.core and not self._fits(c, document, sale)]
+        for cell in wrong:
+            cell.core = ""
+        return not wrong
+
+    def _follow(self, group: Group, row: _Row, target: tuple[str | int, ...]) -> None:
+        for name, rule in group.rules.items():
+            place = (*target, name)
+            form, cell, called = self._form(rule.node, row)
+            if cell is not None:
+                if name not in _FREE.get(".".join(p for p in target if isinstance(p, str)), ()):
+                    raise _Stays([cell])
+                cell.uses.append((place, form, called))
+        for name, inner in group.groups.items():
+            if inner.each is None:
+                self._follow(inner, row, (*target, name))
+                continue
+            node = inner.each.node
+            if not isinstance(node, Path) or len(node.steps) != 1 or node.anchor or node.up:
+                raise Unfit
+            for at, below in enumerate(r for r in row.below if r.record.name == node.steps[0]):
+                self._follow(inner, below, (*target, name, at))
+
+    def _form(self, node: Node, row: _Row) -> tuple[str, _Cell | None, str]:
+        """How a value is made of one changing cell; no cell where it is made of none. Raises _Stays."""
+        match node:
+            case Path():
+                cell = self._cell(node, row)
+                return ("copy", cell, "") if cell is not None and cell.core else ("", None, "")
+            case Choice(test=test, then=then, otherwise=otherwise):
+                holds = self._holds(test, row)
+                if holds is not None:
+                    return self._form(then if holds else otherwise, row)
+            case Call(name=name, arguments=(first, *others), named=()) if not any(self._changing(n, row) for n in others):
+                form, cell, _ = self._form(first, row)
+                if cell is None:
+                    return "", None, ""
+                kind, one = cell.rule.type, len(others) == 1
+                match name, form, kind:
+                    case "strip_zeros", "copy", "string" if not others:
+                        return "stripped", cell, ""
+                    case "magnitude", "copy", "decimal" if not others:
+                        return "copy", cell, ""  # no minus stands before it
+                    case (("money" | "unit_price"), "copy", "decimal") if one:
+                        return name, cell, ""
+                    case (("local_datetime" | "time_quality"), "copy", "datetime") if one:
+                        return name, cell, ""
+                    case "quantity", "copy", "decimal" if one and isinstance(others[0], Const) and isinstance(others[0].value, str):
+                        return name, cell, others[0].value
+        if held := self._changing(node, row):
+            raise _Stays(held)
+        return "", None, ""
+
+    def _changing(self, node: Node, row: _Row) -> list[_Cell]:
+        found = [self._cell(n, row) for n in nodes(node) if isinstance(n, Path)]
+        return [cell for cell in found if cell is not None and cell.core]
+
+    def _cell(self, path: Path, row: _Row) -> _Cell | None:
+        """None for what is the same for all transactions of a file, or not there. Raises Unfit."""
+        here: _Row = row
+        if path.anchor not in ("", "this", "parent", "parameters"):
+            raise Unfit
+        if path.anchor == "parameters":
+            return None
+        for _ in range(path.up):
+            if here.above is None:
+                raise Unfit
+            here = here.above
+        for step in path.steps:
+            if step in here.cells:
+                return here.cells[step]
+            if here.above is None and any(h.name == step for h in self.layout.headers):
+                return None
+            child = next((c for c in here.record.children if c.name == step), None)
+            if child is None or child.repeated:
+                raise Unfit
+            below = next((r for r in here.below if r.record is child), None)
+            if below is None:
+                return None
+            here = below
+        raise Unfit
+
+    def _holds(self, node: Node, row: _Row) -> bool | None:
+        """Whether a condition holds for every text that the cells may have; None where that is not known."""
+        match node:
+            case Logic(operator="not", parts=(one,)):
+                found = self._holds(one, row)
+                return None if found is None else not found
+            case Logic(operator=operator, parts=parts):
+                each = [self._holds(part, row) for part in parts]
+                if None in each:
+                    return None
+                return all(each) if operator == "and" else any(each)
+            case Compare(operator=operator, left=Path() as path, right=Const(value=0)) if operator in ("<", ">="):
+                cell = self._cell(path, row)
+                return operator == ">=" if cell is not None and cell.core and cell.rule.type in ("integer", "decimal") else None
+            case Compare(operator="==" | "!=" as operator, left=Path() as path, right=Const(value=str() as value)):
+                held = self._said(path, row)
+                return None if held is None else (held == value) == (operator == "==")
+            case Compare(operator="in" | "not in" as operator, left=Path() as path, right=Several(items=items)):
+                held = self._said(path, row)
+                return None if held is None else (held in [i.value for i in items if isinstance(i, Const)]) == (operator == "in")
+            case Path():
+                cell = self._cell(node, row)
+                if cell is not None and cell.rule.type == "flags" and node.steps[-1] in cell.rule.values:
+                    return node.steps[-1] in cell.text
+        return None
+
+    def _said(self, path: Path, row: _Row) -> str | None:
+        """The code in a cell that stays as it is."""
+        cell = self._cell(path, row)
+        return cell.text if cell is not None and not cell.core and cell.text and cell.rule.type == "enum" else None
+
+    # ---- what is written there ------------------------------------------------------------------------------------
+
+    def _fits(self, cell: _Cell, document: Any, sale: PosSale) -> bool:
+        """Whether the document holds what the cell says wherever its value goes, and its types allow whatever else may stand there."""
+        f = cell.rule
+        for place, form, _ in cell.uses:
+            found = _at(document, place)
+            match form:
+                case "copy" if f.type == "integer":
+                    kind = _type_at(place)
+                    limits = (
+                        isinstance(kind, msgspec.inspect.IntType)
+                        and (kind.ge or 0) <= 0
+                        and (kind.le is None or kind.le >= 10 ** (f.digits or 0) - 1)
+                    )
+                    if not limits or found != int(cell.text):
+                        return False
+                case "copy" | "stripped" if f.type == "string":
+                    kind = _type_at(place)
+                    if not isinstance(kind, msgspec.inspect.StrType) or found != (
+                        runtime.strip_zeros(cell.text) if form == "stripped" else cell.text
+                    ):
+                        return False
+                case "money":
+                    if found.keys() != {"centAmount", "currencyCode", "fractionDigits"} or (
+                        found["centAmount"],
+                        found["fractionDigits"],
+                    ) != (int(cell.text), f.decimals):
+                        return False
+                case "unit_price":
+                    if (found["preciseAmount"], found["fractionDigits"]) != (int(cell.text), f.decimals):
+                        return False
+                case "quantity":
+                    if found["value"] != runtime.quantity(reader(f)[0](cell.text), "EA").value:
+                        return False
+                case "local_datetime" | "time_quality":
+                    if sale.time_quality != "from_store_zone":
+                        return False
+                case _:
+                    return False
+        return True
+
+    def _source(
+        self, cells: list[_Cell], sale: PosSale, document: Any, head: bytes, tail: bytes, equations: list[str], sums: list[str]
+    ) -> tuple[str, dict[str, Any]]:
+        """Source of the function that makes a sale of the groups, and the names in it."""
+        names: dict[str, Any] = {"P": PreparedSale, "S": self._sums, "T": tail, "NONE": {}, "int": int, "till": _Tills(sale)}
+        lines: list[str] = []
+        codes: dict[str, str] = {}
+        names["hours"] = self._hours_of(sale)
+        moved: dict[tuple[str | int, ...], str] = {}
+        skus: dict[tuple[str | int, ...], str] = {}
+
+        def held(place: tuple[str | int, ...], code: str, *, quoted: bool) -> None:
+            mark = f"{_MARK}{len(codes)}{_MARK}"
+            _put(document, place, mark)
+            codes[f"{mark}" if quoted else f'"{mark}"'] = f"{{{code}}}"
+
+        for cell in cells:
+            name, f = cell.name, cell.rule
+            for n, (place, form, called) in enumerate(cell.uses):
+                match form:
+                    case "money" | "unit_price":
+                        held((*place, "cent_amount" if form == "money" else "precise_amount"), name, quoted=False)
+                    case "copy" if f.type == "integer":
+                        cell.whole = cell.whole or bool(f.pad)
+                        held(place, f"n{name}" if f.pad else name, quoted=False)
+                    case "copy" | "stripped":
+                        code, kind = name, _type_at(place)
+                        if not _surely(f, kind) or (form == "stripped" and not cell.core.startswith("[0-9]{")):
+                            code = f"t{name}_{n}"
+                            names[f"m{name}_{n}"] = Memo(_allowed(f, kind, stripped=form == "stripped"))
+                            lines.append(f"    {code} = m{name}_{n}[{name}]")
+                        elif form == "stripped":
+                            code, names["ZERO"] = f"t{name}", "0"
+                            lines.append(f"    {code} = {name}.lstrip(ZERO) or ZERO")
+                        held(place, code, quoted=True)
+                        if place[0] == "lines" and place[-1] == "item_id":
+                            skus[place[:2]] = code
+                    case "quantity":
+                        names[f"m{name}"] = Memo(_counted(f, called))
+                        if f"    q{name}, u{name} = m{name}[{name}]" not in lines:
+                            lines.append(f"    q{name}, u{name} = m{name}[{name}]")
+                        held((*place, "value"), f"q{name}", quoted=True)
+                        moved[place] = f"u{name}"
+                    case "local_datetime":
+                        lines.append(f"    a{name}, z{name} = hours[{name}]")
+                        held(place, f"a{name}}}{{{name}m}}:{{{name}s}}{{z{name}", quoted=True)
+                    case "time_quality" if all(other != "local_datetime" for _, other, _ in cell.uses):
+                        lines.append(f"    hours[{name}]")
+        body = _encode(document).decode()[:-1]
+        template = body.replace("{", "{{").replace("}", "}}")
+        for mark, code in codes.items():
+            if template.count(mark) != 1:
+                raise Unfit
+            template = template.replace(mark, code)
+        if _MARK in template or _MARK in head.decode():
+            raise Unfit
+        by = {place: cell for cell in cells for place, _, _ in cell.uses}
+        grand, sequence, till = by.get(("totals", "grand")), by.get(("key", "sequence_number")), by.get(("key", "workstation_id"))
+        for one in (grand, sequence):
+            if one is not None:
+                one.whole = True
+        moves = self._moves(sale, skus, moved, lines)
+        lines = [f"    n{cell.name} = int({cell.name})" for cell in cells if cell.whole] + [
+            f"    if {equation}: return None" for equation in equations
+        ] + lines  # fmt: skip
+        cents = f"n{grand.name}" if grand is not None else str(sale.totals.grand.cent_amount)  # type: ignore[union-attr]  # plain sales have totals
+        source = (
+            f"def make({', '.join(c.groups for c in cells)}):\n"
+            + "\n".join(lines)
+            + f"\n    found = P(till=till[{till.name if till is not None else repr(sale.key.workstation_id)}],"
+            f" sequence={f'n{sequence.name}' if sequence is not None else sale.key.sequence_number}, head=f{template!r}.encode(), tail=T,"
+            f" counted=True, cents={cents}, moves={moves}, measures=measures)\n"
+            + "".join(f"    {line}\n" for line in sums)
+            + "    return found\n"
+        )
+        measures = {line.item_id: line.measure.unit for line in sale.lines if line.measure is not None and line.measure.unit != "EA"}
+        return source.replace("measures=measures", "measures=NONE" if not measures else "measures=measures"), names
+
+    @staticmethod
+    def _moves(
+        sale: PosSale, skus: Mapping[tuple[str | int, ...], str], moved: Mapping[tuple[str | int, ...], str], lines: list[str]
+    ) -> str:
+        """Code of what leaves the shelf."""
+        codes: list[tuple[str, str, str]] = []
+        for at, line in enumerate(sale.lines):
+            place, quantity = ("lines", at), line.measure or line.units
+            if line.item_id is None or quantity is None:
+                continue
+            code = moved.get((*place, "measure" if line.measure is not None else "units")) or str(int(Decimal(quantity.value).scaleb(6)))
+            codes.append((skus.get(place) or repr(line.item_id), code, quantity.unit))
+        if len(codes) == 1:
+            sku, count, unit = codes[0]
+            lines.append(f"    measures = {{{sku}: {unit!r}}}" if unit != "EA" else "    measures = NONE")
+            return f"{{{sku}: {count}}}"
+        lines += ["    moves, measures = {}, NONE"]
+        for sku, count, unit in codes:
+            lines.append(f"    moves[{sku}] = moves[{sku}] + {count} if {sku} in moves else {count}")
+            if unit != "EA":
+                lines.append(f"    measures = {{**measures, {sku}: {unit!r}}}")
+        return "moves"
+
+    def _hours_of(self, sale: PosSale) -> Memo:
+        zone = self._zone_of(sale.key.store_number)
+
+        def hour(text: str | None) -> tuple[str, str]:
+            """What stands before and behind minutes and seconds of this local hour. Raises ValueError where the clock is changed in it."""
+            at = datetime.strptime(text or "", "%Y%m%d%H")  # noqa: DTZ007 - a local time, its zone is the store's
+            if not runtime.even_hour(zone, at.toordinal(), at.hour):
+                raise ValueError
+            said = _encode(runtime.local_datetime(at, zone)).decode()[1:-1]
+            start = at.isoformat()
+            if not said.startswith(start):
+                raise ValueError
+            return said[:14], said[len(start) :]
+
+        return Memo(hour)
+
+    # ---- equations ------------------------------------------------------------------------------------------------
+
+    def _equations(self, rows: list[_Row], row: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+        """The layout's equations over the changing cells, by asking them of numbers that are not known yet: what does not hold, and what
+        is added to the file's sums."""
+        differs: list[_Linear] = []
+        tuples = {id(rows[0]): list(row)}
+        for each in rows[1:]:
+            held = tuples[id(each.above)][each.record.index]
+            found = held[each.ordinal] if each.record.repeated else held
+            tuples[id(each)] = list(found)
+        for each in reversed(rows):
+            made = tuples[id(each)]
+            for at, f in enumerate(each.record.fields):
+                cell = each.cells[f.name]
+                if cell.core:
+                    made[at] = (
+                        _Linear(differs, {cell.name: Decimal(1).scaleb(-(f.decimals or 0))})
+                        if f.type in ("integer", "decimal")
+                        else _Unknown()
+                    )
+            for child in each.record.children:
+                below = [tuples[id(r)] for r in each.below if r.record is child]
+                if child.repeated:
+                    made[child.index] = below
+                else:
+                    made[child.index] = below[0] if below else None
+        whole = tuples[id(rows[0])]
+        asked, parts = self._checks.compiled(_Number(differs))
+        if asked(tuple(whole)) is not None:
+            raise Unfit
+        cells = {cell.name: cell for each in rows for cell in each.cells.values() if cell.core}
+        equations = [code for code in (each.code(cells) for each in differs) if code]
+        sums: list[str] = []
+        for at, (total, rule) in enumerate(zip(parts(tuple(whole)), self._checks.summed, strict=True)):
+            if code := (_Linear(differs, {}) + total).sum(cells, (rule.decimals if rule is not None else 0) or 0):
+                sums.append(f"S[{at}] += {code}")
+        return equations, sums
+
+    # ---- patterns -------------------------------------------------------------------------------------------------
+
+    def _pattern(self, row: _Row, line: str) -> str:
+        if not self._fixed:
+            delimiter = self.layout.file.delimiter
+            own = line.split(delimiter)
+            made = [re.escape(own[0])]
+            for text, cell in zip(own[1:], row.cells.values(), strict=False):
+                made.append(cell.grouped if cell.core else re.escape(text))
+            if len(own) - 1 > len(row.cells):
+                raise Unfit
+            return re.escape(delimiter).join(made) + "\\n"
+        line = line.rstrip()
+        at = self.layout.file.record_type.width or 0
+        made = [re.escape(line[:at])]
+        free, end = False, at
+        for cell in row.cells.values():
+            start, width = (cell.rule.start or 1) - 1, cell.rule.width or 0
+            if start < at:
+                raise Unfit
+            if start >= len(line):
+                if cell.core:
+                    raise Unfit
+                continue
+            gap, own_text = line[at:start], line[start : start + width]
+            if free and (own_text.strip() or gap.strip()):
+                made.append(f"(?<=^[^\\n]{{{at}}})")
+                free = False
+            if free:
+                at = start + width
+                continue
+            made.append(re.escape(gap))
+            if cell.core:
+                number = cell.rule.type in ("integer", "decimal")
+                made.append(f"{' *' if number else ''}{'0*' if cell.canonical else ''}{cell.grouped} *")
+                free, end = True, start + width
+            else:
+                made.append(re.escape(own_text))
+                end = max(end, start + len(own_text))
+            at = start + width
+        return f"(?=[^\\n]{{0,{end}}} *\\n)" + "".join(made) + (" *" if not free else "") + "\\n"
+
+
+class _Stays(Exception):
+    """These cells may not change."""
+
+    def __init__(self, cells: list[_Cell]) -> None:
+        super().__init__()
+        self.cells = cells
+
+
+class _Unknown:
+    """A value that nobody may ask for."""
+
+    def __eq__(self, other: object) -> bool:
+        raise Unfit
+
+    def __bool__(self) -> bool:
+        raise Unfit
+
+    __hash__ = None  # type: ignore[assignment]  # as above
+
+
+class _Linear(_Unknown):
+    """A number that is made of cells. Asked whether two of them differ, it notes the question and says no."""
+
+    def __init__(self, differs: list[_Linear], terms: Mapping[str, Decimal], constant: Decimal = Decimal(0)) -> None:
+        self._differs, self.terms, self.constant = differs, terms, constant
+
+    def _plus(self, other: Any, sign: int) -> _Linear:
+        if not isinstance(other, _Linear):
+            return _Linear(self._differs, self.terms, self.constant + sign * Decimal(other))
+        terms = dict(self.terms)
+        for name, factor in other.terms.items():
+            terms[name] = terms.get(name, Decimal(0)) + sign * factor
+        return _Linear(self._differs, terms, self.constant + sign * other.constant)
+
+    def __add__(self, other: Any) -> _Linear:
+        return self._plus(other, 1)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> _Linear:
+        return self._plus(other, -1)
+
+    def __rsub__(self, other: Any) -> _Linear:
+        return _Linear(self._differs, {}, Decimal(other)) - self
+
+    def __ne__(self, other: object) -> bool:
+        self._differs.append(self - other)
+        return False
+
+    def code(self, cells: Mapping[str, _Cell]) -> str:
+        """Condition under which it is not nothing."""
+        if sorted(self.terms.values()) in ([-one, one] for one in _UNITS) and not self.constant:
+            left, right = self.terms
+            if cells[left].canonical and cells[right].canonical:
+                return f"{left} != {right}"
+        digits = max([-min(_exponent(v), 0) for v in (*self.terms.values(), self.constant)], default=0)
+        code = self.sum(cells, digits)
+        if not any(self.terms.values()):
+            if self.constant:
+                raise Unfit
+            return ""
+        return f"{code} != 0"
+
+    def sum(self, cells: Mapping[str, _Cell], digits: int) -> str:
+        """In units of so many decimals."""
+        made = []
+        for name, factor in self.terms.items():
+            if scaled := _integer(factor.scaleb(digits)):
+                cells[name].whole = True
+                made.append(f"n{name}" if scaled == 1 else f"{scaled} * n{name}")
+        if constant := _integer(self.constant.scaleb(digits)):
+            made.append(str(constant))
+        return " + ".join(made).replace("+ -1 * ", "- ").replace("+ -", "- ")
+
+
+class _Number:
+    """What the generated equations turn values into numbers with."""
+
+    def __init__(self, differs: list[_Linear]) -> None:
+        self._differs = differs
+
+    def __getitem__(self, value: Any) -> _Linear:
+        return value if isinstance(value, _Linear) else _Linear(self._differs, {}, Decimal(value or 0))
+
+
+def _exponent(value: Decimal) -> int:
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise Unfit
+    return exponent
+
+
+def _integer(value: Decimal) -> int:
+    if value != (whole := int(value)):
+        raise Unfit
+    return whole
+
+
+class _Tills(dict[str, tuple[str, str, str]]):
+    """Store, workstation and day by workstation, each once."""
+
+    def __init__(self, sale: PosSale) -> None:
+        super().__init__()
+        self._key = sale.key
+
+    def __missing__(self, workstation: str) -> tuple[str, str, str]:
+        if len(self) > MOST_SEEN:
+            self.clear()
+        found = self[workstation] = (self._key.store_number, workstation, self._key.business_date)
+        return found
+
+
+def _plain(sale: PosSale) -> bool:
+    """Nothing returned, voided or linked: what decides about the whole is as in any other such sale."""
+    if sale.transaction_type != "sale" or not sale.counts_as_sale or sale.links or sale.totals is None:
+        return False
+    return all(
+        line.line_type == "sale" and line.item_type == "stock" and not line.voided and line.voids_line is None for line in sale.lines
+    )
+
+
+def _parted(sale: PosSale) -> tuple[bytes, bytes]:
+    """The document up to its provenance, and the rest."""
+    body = _encode(sale)
+    cut = body.rindex(b',"provenance":[') if sale.provenance else -1
+    return body[:cut], body[cut:]
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _at(document: Any, place: tuple[str | int, ...]) -> Any:
+    for step in place:
+        document = document[_camel(step) if isinstance(step, str) else step]
+    return document
+
+
+def _put(document: Any, place: tuple[str | int, ...], value: Any) -> None:
+    last = place[-1]
+    _at(document, place[:-1])[_camel(last) if isinstance(last, str) else last] = value
+
+
+def _type_at(place: tuple[str | int, ...]) -> Any:
+    """Type of a field, without the absence that it may allow."""
+    return _type_of(tuple(step for step in place if isinstance(step, str)))
+
+
+@lru_cache(256)
+def _type_of(names: tuple[str, ...]) -> Any:
+    kind: Any = msgspec.inspect.type_info(PosSale)
+    for step in names:
+        kind = _bare(kind)
+        if isinstance(kind, msgspec.inspect.VarTupleType):
+            kind = _bare(kind.item_type)
+        kind = next(f.type for f in kind.fields if f.name == step)
+    return _bare(kind)
+
+
+def _bare(kind: Any) -> Any:
+    while isinstance(kind, msgspec.inspect.Metadata | msgspec.inspect.UnionType):
+        if isinstance(kind, msgspec.inspect.Metadata):
+            kind = kind.type
+        else:
+            (kind,) = (t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType))
+    return kind
+
+
+def _surely(f: FieldRule, kind: Any) -> bool:
+    """Whether the layout's limits alone keep the type's."""
+    if f.pattern:
+        return bool(_PLAIN_PATTERN(f.pattern)) and f.min is f.max is kind.pattern is kind.min_length is kind.max_length is None
+    low, high = _lengths(f)
+    return kind.pattern in (None, _SKU) and (kind.min_length or 0) <= low and (kind.max_length or high) >= high
+
+
+def _lengths(f: FieldRule) -> tuple[int, int]:
+    """Of the texts that the pattern of a string takes."""
+    return max(f.min or 0, 1), min(f.max or _LONGEST, f.width or _LONGEST, _LONGEST)
+
+
+def _allowed(f: FieldRule, kind: Any, *, stripped: bool) -> Callable[[str | None], str]:
+    read, _ = reader(f)
+    matches = re.compile(kind.pattern).search if kind.pattern else None
+
+    def allowed(text: str | None) -> str:
+        value = read(text)
+        if stripped:
+            value = runtime.strip_zeros(value)
+        if not (kind.min_length or 0) <= len(value) <= (kind.max_length or 1000) or (matches is not None and matches(value) is None):
+            raise ValueError
+        return str(value)
+
+    return allowed
+
+
+def _counted(f: FieldRule, unit: str) -> Callable[[str | None], tuple[str, int]]:
+    read, _ = reader(f)
+
+    def counted(text: str | None) -> tuple[str, int]:
+        """As the sale says it, and in millionths."""
+        value = runtime.quantity(read(text), unit).value
+        moved = Decimal(value).scaleb(6)
+        if moved != (whole := int(moved)) or whole >= 10**15:
+            raise ValueError
+        return value, whole
+
+    return counted
+
+
+def written(layout: Layout, mapping: CompiledMapping, zone_of: Callable[[str], Any]) -> Written | None:
+    """None where every transaction has to be read exactly."""
+    try:
+        return Written(layout, mapping, zone_of)
+    except (Unfit, StopIteration):
+        return None
