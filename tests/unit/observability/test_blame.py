@@ -120,7 +120,9 @@ def test_time_that_no_part_explains_is_nobodys() -> None:
     blame = Blame(Rings())
     for n in range(300):  # the worker is known to take as much now and then, so that no part takes more than usual
         blame.count(flown(1.0 if n % 40 == 0 else 0.1), AT - 300 + n)
-    blame.baseline.of((GATEWAY, "worker"), "GET /stock").median = 2.0  # type: ignore[union-attr]
+    worker = blame.baseline.of((GATEWAY, "worker"), "GET /stock")
+    assert worker is not None
+    worker.median = 2.0
     record = flown(3.0)
     found = blame.count(record, AT)
     assert found.shares == {("", ""): 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,12 +48,12 @@ def seen(rings: Rings) -> tuple[Counter[tuple[Where, int, str]], Counter[tuple[W
 
 @given(st.lists(counted, max_size=40), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_the_order_in_which_flights_end_does_not_matter(flights: list[tuple[int, Key, int | tuple[int, ...]]], random: object) -> None:
+def test_the_order_in_which_flights_end_does_not_matter(flights: list[tuple[int, Key, int | tuple[int, ...]]], random: Random) -> None:
     one, other = Rings(), Rings()
     for each in flights:
         put(one, *each)
     shuffled = list(flights)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     for each in shuffled:
         put(other, *each)
     assert seen(one)[0] == seen(other)[0]
