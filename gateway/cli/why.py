@@ -13,7 +13,9 @@ import rich_click as click
 
 from contracts.books import Label
 from contracts.books.incidents import Right
+from contracts.canonical.base import Instant
 from gateway.bootstrap import open_books
+from gateway.bootstrap.explaining import explain_window
 from gateway.cli.clients import Gateway, needed, through
 from gateway.cli.settings import Settings
 from gateway.cli.terminal import printable, who
@@ -82,9 +84,7 @@ def why(
         raise click.UsageError("--right says of which incident: --id INC-…")
     gateway = Gateway(settings, url, needed(key)) if url else None
     if window:
-        if gateway is None:
-            raise click.UsageError("--explain asks a running gateway, whose memory holds the last 90 minutes: --url")
-        _show(asyncio.run(_explained(gateway, window)), as_json)
+        _show(asyncio.run(_explained(settings, gateway, window)), as_json)
         return
     if number:
         found = asyncio.run(_one(settings, gateway, number, right, culprit, note))
@@ -120,12 +120,21 @@ async def _one(settings: Settings, gateway: Gateway | None, number: str, right: 
         return await service.detail(books, number)
 
 
-async def _explained(gateway: Gateway, window: str) -> Window:
+async def _explained(settings: Settings, gateway: Gateway | None, window: str) -> Window:
     begin, _, end = window.partition("/")
+    if gateway is None:
+        return Window(incident=await explain_window(settings.estate, settings.books, _moment(begin), _moment(end) if end else None))
     query = {"begin": begin, **({"end": end} if end else {})}
     async for page in gateway.pages("/admin/windows", query, Window):
         return page
     raise click.ClickException("the gateway said nothing")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return msgspec.convert(text, Instant)
+    except msgspec.ValidationError:
+        raise click.BadParameter(f"expected RFC 3339 with an offset, got {text!r}", param_hint="--explain") from None
 
 
 def _show(found: Incidents | IncidentDetail | Window, as_json: bool) -> None:

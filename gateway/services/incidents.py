@@ -47,6 +47,7 @@ MOST_OPEN: Final = 100
 MOST_SUSPECTED: Final = 200
 TRACES_A_ROUND: Final = 8
 LONGEST_EXPLAINED: Final = timedelta(minutes=60)
+EXPLAINED_FOR: Final = timedelta(minutes=90)
 
 
 class Engine(Protocol):
@@ -125,6 +126,13 @@ class Window(Noun, frozen=True, kw_only=True):
     """What was seen in a span of time; not an incident, so it has no id."""
 
     incident: Incident
+
+
+def require_window(begin: datetime, end: datetime | None, now: datetime) -> None:
+    """Raises InvalidRequest for one that is not remembered by the second any more."""
+    if begin >= (end or now) or (end or now) - begin > LONGEST_EXPLAINED or now - begin > EXPLAINED_FOR:
+        expected = "a window of at most 60 minutes that began within the last 90"
+        raise InvalidRequest(where="query:begin", expected=expected, got=f"{begin.isoformat()} to {end.isoformat() if end else 'now'}")
 
 
 def view(record: IncidentRecord) -> IncidentView:
@@ -249,10 +257,7 @@ class Detective:
 
     async def explain(self, begin: datetime, end: datetime | None) -> Incident:
         """Of a window that was no incident. Raises InvalidRequest."""
-        now = self._now()
-        if begin >= (end or now) or (end or now) - begin > LONGEST_EXPLAINED or now - begin > timedelta(minutes=90):
-            expected = "a window of at most 60 minutes that began within the last 90"
-            raise InvalidRequest(where="query:from", expected=expected, got=f"{begin.isoformat()} to {end.isoformat() if end else 'now'}")
+        require_window(begin, end, self._now())
         beside = await self.witness.beside()
 
         def look() -> Incident:
