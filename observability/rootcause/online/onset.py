@@ -36,9 +36,7 @@ def change(bad: Floats, n: Floats, begin: int, width: int) -> Moment | None:
     all_b, all_n = float(bad.sum()), float(n.sum())
     after_b, after_n = all_b - b, all_n - of
     score = _likelihood(b, of) + _likelihood(after_b, after_n)
-    # a split before the first request, or between two of them, is none: the bins from the one to the other cannot be told apart
-    higher = after_b * np.maximum(of, 1e-9) > b * after_n
-    score = np.where(higher & (n > 0), score, -np.inf)
+    score = np.where((after_b * of > b * after_n) & (n > 0), score, -np.inf)  # bins without a request cannot be told apart
     if not np.isfinite(score).any():
         return None
     best = int(np.argmax(score))

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from observability.rootcause import scope as search
-from observability.rootcause.online.candidates import Candidate, Case
+from observability.rootcause.online.candidates import SURE, Candidate, Case
 from observability.rootcause.spans import Flags, Floats
 
 ATTRIBUTES: Final = ("channel", "route", "api_version", "store")
@@ -20,12 +20,16 @@ _MOST_CELLS: Final = 20_000
 def scope(case: Case, c: Candidate) -> tuple[dict[str, tuple[str, ...]], ...]:
     """One conjunction, or none: everywhere. Bad ones are in excess of what was usual, never raw."""
     table = case.table
-    keys = np.flatnonzero(c.keys & (case.now[0] > 0))
+    sick = c.kind not in ("gateway_part", "unknown") and c.p_sick <= SURE
+    bad, bad_past = (case.sick, case.sick_past) if sick else (case.blamed1, case.blamed0)
+    met = c.keys
+    if c.kind == "gateway_part":  # its cells count what it is blamed for; what there was besides stands in those of the requests
+        met = table.met_by(c.operation)
+        bad, bad_past = _moved(case, c.keys, met, bad), _moved(case, c.keys, met, bad_past)
+    keys = np.flatnonzero(met & (case.now[0] > 0))
     if not len(keys):
         return ()
-    sick = c.kind not in ("gateway_part", "unknown") and c.p_sick <= 0.01
-    bad, bad_past = (case.sick, case.sick_past) if sick else (case.blamed1, case.blamed0)
-    usual = (float(bad_past[c.keys].sum()) + 0.1) / (float(case.past[0][c.keys].sum()) + 10)
+    usual = (float(bad_past[met].sum()) + 0.1) / (float(case.past[0][met].sum()) + 10)
     n = case.now[0][keys]
     worse = np.clip(bad[keys] - n * usual, 0, n)
     if len(keys) > _MOST_CELLS:
@@ -42,6 +46,13 @@ def scope(case: Case, c: Candidate) -> tuple[dict[str, tuple[str, ...]], ...]:
         if _bits(inside, n, worse) + CLEAR > _bits({k: v for k, v in inside.items() if k != attribute}, n, worse):
             del inside[attribute]
     return ({k: tuple(sorted(found[k])) for k in sorted(inside)},) if inside else ()
+
+
+def _moved(case: Case, keys: Flags, to: Flags, amount: Floats) -> Floats:
+    """Amounts of some cells on those of others that have the same attributes."""
+    group, values = case.table.groups(*ATTRIBUTES, of=keys | to)
+    total = np.bincount(group[keys], amount[keys], len(values)) / np.maximum(np.bincount(group[to], minlength=len(values)), 1)
+    return np.where(to, total[group], 0.0)
 
 
 def _bits(inside: dict[str, Flags], n: Floats, bad: Floats) -> float:
