@@ -284,5 +284,6 @@ def tried(estate: Estate, cases: Iterable[Case], damages: Iterable[str] = (), af
     for case in cases:
         kinds = ("none", *damages) if not case.control and case.number % EVERY == 0 else ("none",)
         found += [apart(partial(play, world, case, damage, after)) for damage in kinds]
+    gc.unfreeze()
     gc.enable()
     return found
