@@ -152,6 +152,7 @@ class Engine:
         culprit = Culprit(
             rank=1, kind="client", system=CLIENT, operation=name, failure="refused", score=1 - p, coverage=1.0,
             lift=round(r.excess / max(0.1, r.past.bad / r.past.requests * n1), 2), p=p, onset=_onset(moment),
+            scope=({"channel": tuple(sorted({channel for channel, _ in pairs}))},),
         )  # fmt: skip
         inputs = {"coverage": 1.0, "margin": 1.0, "bad": round(r.excess, 3), "order_agrees": 1.0, "loss": 0.0, "residual": 0.0}
         sure = round(self.calibration.of(sureness.raw(inputs)), 4)
@@ -168,12 +169,12 @@ class Engine:
         losses = evidence.losses
         first = explanation.culprits[0] if explanation.culprits else None
         inputs = {
-            "coverage": min(1.0, sum(c.coverage for c in explanation.culprits if c.kind != "unknown")),
+            "coverage": explanation.explained,
             "margin": explanation.margin,
             "bad": round(case.excess, 3),
             "order_agrees": explanation.order,
             "loss": min(1.0, losses.lost / max(1, losses.seen + losses.lost)),
-            "residual": explanation.residual,
+            "residual": 1 - explanation.explained,
         }
         sure = self.calibration.of(max(0.0, min(1.0, sureness.raw(inputs)))) if first is not None else 0.0
         sure = round(sure if usual else min(sure, sureness.UNKNOWN_PAST), 4)

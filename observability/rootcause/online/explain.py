@@ -20,7 +20,11 @@ ALIKE: Final = 3.0
 """Operations of a system that fail at rates within this factor of each other fail together."""
 TRAFFIC: Final = 0.6
 TOGETHER_S: Final = 120.0
+SLACK_S: Final = 30.0
+"""How much earlier an echo may seem to begin: the first seconds hold few requests."""
 SICK: Final = 0.02
+FAILING: Final = 0.3
+"""Share of its own calls that fail from which on a dependency is looked at though hardly a request blames it."""
 _MODES: Final = {"timeout": "slow", "late": "slow", "connect": "down", "upstream_error": "errors", "contract": "data", "data": "data"}
 
 
@@ -30,8 +34,8 @@ class Explanation:
 
     culprits: list[Candidate]
     ranking: list[Candidate]
-    residual: float
-    """Share of the excess that the culprits and what depends on them leave open."""
+    explained: float
+    """Share of the excess that the culprits and what depends on them account for."""
     margin: float
     order: float
 
@@ -43,15 +47,19 @@ def explain(case: Case, estate: DependencyMap, edges: Iterable[tuple[str, str]])
     sure = SURE / max(len(units), 1)
     pool = [c for c in units if c.p <= sure and c.coverage >= LEAST and c.lift >= 1.5 and _own(c)]
     culprits: list[Candidate] = []
+    sick = [*pool, *(c for c in units if c not in pool and c.kind in ("system", "operation") and c.sick >= FAILING and c.p_sick <= SURE)]
     while pool and len(culprits) < MOST:
-        x = _deepest(pool[0], pool, below)
+        x = _deepest(pool[0], sick, below)
         culprits.append(x)
-        pool.remove(x)
+        sick.remove(x)
+        if x in pool:
+            pool.remove(x)
         for c in [c for c in pool if _follows(c, x, below)]:
             c.reason, c.by = "explained_by", x
             x.explains.append(c)
             pool.remove(c)
-    explained = sum(c.coverage + sum(e.coverage for e in c.explains) for c in culprits)
+            sick.remove(c)
+    explained = sum(c.coverage + sum(e.coverage for e in c.explains) for c in culprits if c.kind != "unknown")
     if (not culprits or explained < HALF) and case.risen and not any(c.kind == "unknown" for c in culprits):
         nobody = next((c for c in units if c.kind == "unknown"), None) or _nobody(case)
         culprits.append(nobody)
@@ -63,8 +71,9 @@ def explain(case: Case, estate: DependencyMap, edges: Iterable[tuple[str, str]])
     best = culprits[0].score if culprits else 0.0
     margin = (best - max(rivals, default=0.0)) / best if best > 0 else 0.0
     felt = case.felt()
-    order = float(min((c.onset for c in culprits), default=felt).low <= felt.high)
-    return Explanation(culprits, [*culprits, *rest], max(0.0, 1 - explained), max(0.0, min(1.0, margin)), order)
+    first = min((m.onset for c in culprits for m in (c, *c.explains)), default=felt)
+    order = float(first.low <= felt.high + SLACK_S / 2)
+    return Explanation(culprits, [*culprits, *rest], min(1.0, explained), max(0.0, min(1.0, margin)), order)
 
 
 def _shared(culprits: list[Candidate], units: list[Candidate], estate: DependencyMap) -> list[Candidate]:
@@ -179,7 +188,7 @@ def _follows(c: Candidate, x: Candidate, below: dict[str, set[str]]) -> bool:
         return c.main_class == "rejected"
     if c.system == x.system or x.system not in below.get(c.system, ()) or c.system in below.get(x.system, ()):
         return False
-    together = x.later(c) == 0 and c.later(x) <= TOGETHER_S
+    together = x.later(c) <= SLACK_S and c.later(x) <= TOGETHER_S
     return together and max(m.sick for m in (x, *x.members)) >= c.sick / ALIKE
 
 

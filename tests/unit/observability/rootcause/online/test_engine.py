@@ -115,6 +115,15 @@ def test_a_system_that_depends_on_the_sick_one_is_explained_by_it() -> None:
     assert [(w.system, w.reason, w.by) for w in incident.why_not if w.system == "oms"] == [("oms", "explained_by", 1)]
 
 
+def test_a_dependency_that_fails_whenever_it_is_asked_explains_though_hardly_a_request_blames_it() -> None:
+    made = Made(since(120, "oms.create", upstream_error=0.9), estate=estate(oms=SystemNode(depends_on=("erp",))))
+    for second in range(NOW - 120, NOW, 20):
+        made.count(second, Where("erp", "Book", "web", "POST /orders", "2026-01", "017"), n=1, upstream_error=1)
+    incident = only(looked(made))
+    assert [(c.system, c.operation) for c in incident.culprits] == [("erp", "Book")]
+    assert [(w.system, w.operation, w.reason, w.by) for w in incident.why_not][:1] == [("oms", "create", "explained_by", 1)]
+
+
 def test_an_edge_that_was_only_seen_explains_as_well() -> None:
     broken = both(since(120, "erp", timeout=1.0), since(120, "oms", timeout=0.9))
     incident = only(looked(Made(broken), edges=(("oms", "erp"),)))
