@@ -20,6 +20,8 @@ _FAILURES: Final[dict[str, Failure]] = {
 _MAINTENANCE: Final = timedelta(hours=1)
 """How long one lasts whose end nobody said."""
 _SLACK: Final = timedelta(minutes=1)
+_SEEN_OVER: Final = timedelta(minutes=3)
+"""How long it takes to see that something is over."""
 
 
 def feeds(evidence: Evidence, known: Sequence[Incident], calibration: Calibration) -> list[Incident]:
@@ -56,14 +58,15 @@ def _incident(evidence: Evidence, key: tuple[str, str, Failure], troubles: Seque
 
 
 def announced(incident: Incident, changes: Iterable[Change]) -> bool:
-    """Whether a declared maintenance or brown-out covers every culprit since it began."""
+    """Whether a declared maintenance or brown-out covers every culprit from its begin to its end."""
     named = [c for c in incident.culprits if c.kind != "unknown"] or list(incident.culprits)
-    windows = [c for c in changes if c.kind == "maintenance" and _within(incident.onset.at, c)]
+    windows = [c for c in changes if c.kind == "maintenance" and _within(incident, c)]
     return bool(named) and bool(windows) and all(any(_covers(w.scope, c) for w in windows) for c in named)
 
 
-def _within(at: datetime, change: Change) -> bool:
-    return change.at - _SLACK <= at <= (change.until or change.at + _MAINTENANCE)
+def _within(incident: Incident, change: Change) -> bool:
+    until = (change.until or change.at + _MAINTENANCE) + _SEEN_OVER
+    return change.at - _SLACK <= incident.onset.at and (incident.recovered_at or incident.answered_at) <= until
 
 
 def _covers(scope: dict[str, str], culprit: Culprit) -> bool:

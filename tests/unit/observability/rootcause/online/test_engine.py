@@ -276,6 +276,14 @@ def test_a_system_in_announced_maintenance_is_no_incident_until_it_ends() -> Non
         assert len(looked(made, changes=(msgspec.structs.replace(announced, **other),))) == 1, other
 
 
+def test_what_is_still_broken_after_its_maintenance_is_told() -> None:
+    made = Made(since(500, "erp", connect=1.0))
+    announced = Change(at=ago(500), what="ERP patch day", kind="maintenance", scope={"system": "erp"}, until=ago(100))
+    assert looked(made, changes=(announced,)) == []
+    late = msgspec.structs.replace(announced, until=ago(200))
+    assert named(only(looked(made, changes=(late,)))) == [("edge", "erp", "", "down")]
+
+
 def test_a_brown_out_of_a_version_is_no_incident() -> None:
     made = Made(matching({"gateway": 1.0}, 120, api_version="2025-09"))
     brown_out = Change(at=ago(120), what="brown-out", kind="maintenance", scope={"api_version": "2025-09"}, until=ago(-600))
