@@ -1,0 +1,264 @@
+"""Live: real gateways under load, their systems broken by the sandbox's control endpoint, and what `why` says of it and when.
+
+.venv/bin/python -m tests.flows.why_live [KIND ...]        # prints the table; all kinds without arguments
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+
+from sandbox.faults import Kind, Rule
+from tests.products import Live, no_limits, running
+
+SKUS = 3_000
+WARM = 25.0
+"""Seconds of better days."""
+LIMIT = 60.0
+"""Seconds from the fault to the verdict."""
+AT_ONCE = 3
+"""Gateways side by side."""
+ASKS: dict[str, tuple[str, ...]] = {
+    "web": ("inventory", "product", "price", "order"),
+    "mobile": ("inventory", "price"),
+    "store": ("inventory", "product"),
+    "call_centre": ("product", "price", "order"),
+}
+"""What the clients of each channel ask for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`system`, `operation`: what has to be named; `channels`: who has to be hit, at least and at most."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    system: str
+    operation: str
+    channels: frozenset[str]
+
+
+def _asking(*routes: str) -> frozenset[str]:
+    return frozenset(channel for channel, asked in ASKS.items() if {*asked} & {*routes})
+
+
+def _erp(kind: Kind, operation: str, seconds: float = 0.0, store: str = "*", share: float = 1.0) -> Rule:
+    return Rule(system="erp", kind=kind, operation=operation, seconds=seconds, store=store, share=share)
+
+
+def _oms(kind: Kind, operation: str, seconds: float = 0.0) -> Rule:
+    return Rule(system="oms", kind=kind, operation=operation, seconds=seconds)
+
+
+_OF = {"GetStock": "inventory", "GetMaterials": "product", "GetPrices": "price"}
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        Case("refuse whole erp", (_erp("refuse", "*"),), "erp", "", _asking("inventory", "product", "price")),
+        Case("hang whole erp", (_erp("hang", "*"),), "erp", "", _asking("inventory", "product", "price")),
+        *(
+            Case(f"{kind} {operation}", (_erp(kind, operation, seconds),), "erp", operation, _asking(_OF[operation]))
+            for kind, operation, seconds in (
+                ("refuse", "GetStock", 0.0),
+                ("hang", "GetPrices", 0.0),
+                ("slow", "GetMaterials", 1.2),
+                ("error", "GetStock", 0.0),
+                ("fault_in_200", "GetPrices", 0.0),
+                ("reset", "GetMaterials", 0.0),
+                ("truncate", "GetStock", 0.0),
+                ("wrong_type", "GetPrices", 0.0),
+                ("unknown_enum", "GetMaterials", 0.0),
+                ("lost_answer", "GetStock", 0.0),
+                ("429", "GetPrices", 1.0),
+                ("stale", "GetStock", 0.0),
+            )
+        ),
+        Case("error one store", (_erp("error", "GetStock", store="0002"),), "erp", "GetStock", _asking("inventory")),
+        Case("error one in four", (_erp("error", "GetPrices", share=0.25),), "erp", "GetPrices", _asking("price")),
+        Case("error createOrder", (_oms("error", "createOrder"),), "oms", "createOrder", _asking("order")),
+        Case("hang createOrder", (_oms("hang", "createOrder"),), "oms", "createOrder", _asking("order")),
+        Case("refuse whole oms", (_oms("refuse", "*"),), "oms", "", _asking("order")),
+    )
+}
+
+
+@dataclass
+class Verdict:
+    case: Case
+    before: str = ""
+    """What was said before anything was broken."""
+    seconds: float = 0.0
+    """From the fault to the first verdict that is right; 0: there was none."""
+    sentence: str = ""
+    confidence: float = 0.0
+    named: str = ""
+    """What was named first."""
+    channels: frozenset[str] = frozenset()
+    answers: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def right(self) -> bool:
+        return self.seconds > 0 and not self.before
+
+
+@asynccontextmanager
+async def load(live: Live, *, per_second: float = 3.0, seed: int = 1, answers: Counter[str] | None = None) -> AsyncIterator[None]:
+    """Every channel asks for its routes, irregularly, with at most 60 questions under way; who finds no room is a customer less."""
+    chance, stop, under_way = random.Random(seed), asyncio.Event(), set[asyncio.Task[None]]()
+    keys = {channel: await live.client(f"load-{channel}", channel=channel) for channel in ASKS}
+
+    async def ask(channel: str, route: str) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            answer = await _ask(live, keys[channel], route, chance)
+            if answers is not None:
+                answers[f"{route} {answer.status_code}"] += 1
+
+    async def customers(channel: str) -> None:
+        while not stop.is_set():
+            if len(under_way) < 60:
+                task = asyncio.create_task(ask(channel, chance.choice(ASKS[channel])))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
+            await asyncio.sleep(chance.expovariate(per_second))
+
+    going = [asyncio.create_task(customers(channel)) for channel in ASKS]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*going)
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _ask(live: Live, headers: dict[str, str], route: str, chance: random.Random) -> httpx.Response:
+    sku, location = str(10_000_001 + chance.randrange(SKUS)), chance.choice(("0001", "0002"))
+    match route:
+        case "inventory":
+            return await live.http.get("/inventory", params={"sku": sku, "location": location}, headers=headers)
+        case "product":
+            return await live.http.get(f"/products/{sku}", headers=headers)
+        case "price":
+            return await live.http.get("/prices", params={"sku": sku, "location": location}, headers=headers)
+        case _:
+            return await live.http.post(
+                "/orders", json=order(sku), headers={**headers, "Idempotency-Key": f"why-{chance.getrandbits(64):x}"}
+            )
+
+
+def order(sku: str) -> dict[str, Any]:
+    """One piece of an article."""
+    price = {"centAmount": 1295, "currencyCode": "EUR", "fractionDigits": 2}
+    quantity = {"value": "1", "unit": "EA"}
+    return {"lines": [{"lineNumber": 1, "sku": sku, "quantity": quantity, "unitPrice": price, "requestedLocationId": "0001"}]}
+
+
+async def open_incidents(live: Live) -> list[dict[str, Any]]:
+    answer = await live.http.get("/admin/incidents", params={"state": "open"}, headers=live.auth("operator"))
+    answer.raise_for_status()
+    found: list[dict[str, Any]] = answer.json()["items"]
+    return found
+
+
+async def until(true: Callable[[], Awaitable[bool]], seconds: float, every: float = 0.5) -> bool:
+    deadline = monotonic() + seconds
+    while not await true():
+        if monotonic() >= deadline:
+            return False
+        await asyncio.sleep(every)
+    return True
+
+
+def names(incident: dict[str, Any], case: Case) -> bool:
+    """Surely enough to name somebody, and nobody else."""
+    culprits = incident["incident"]["culprits"]
+    named = {(c["system"], c.get("operation", "")) for c in culprits if c["kind"] != "unknown"}
+    return incident["verdict"] in ("cause", "likely") and named == {(case.system, case.operation)}
+
+
+def hit(incident: dict[str, Any]) -> frozenset[str]:
+    return frozenset(incident["incident"]["impact"]["hit"].get("channel", {}))
+
+
+async def tried(
+    case: Case, folder: Path, *, warm: float = WARM, limit: float = LIMIT, then: Callable[[Live], Awaitable[None]] | None = None
+) -> Verdict:
+    """One gateway from its start to the verdict; `then` is called while it is broken."""
+    verdict = Verdict(case)
+    async with running(folder, change=no_limits, skus=SKUS, work=True) as live, load(live, answers=verdict.answers):
+        await asyncio.sleep(warm)
+        verdict.before = "; ".join(i["incident"]["sentence"] for i in await open_incidents(live))
+        live.sandbox.faults.add(*case.rules)
+        began = monotonic()
+
+        async def right() -> bool:
+            for incident in await open_incidents(live):
+                said = incident["incident"]
+                verdict.sentence, verdict.confidence = said["sentence"], said["confidence"]
+                verdict.channels = hit(incident)
+                if not verdict.named and said["culprits"] and incident["verdict"] in ("cause", "likely"):
+                    first = said["culprits"][0]
+                    verdict.named = f"{first['system']} {first.get('operation', '')}".strip()
+                if names(incident, case) and verdict.channels == case.channels:
+                    return True
+            return False
+
+        if await until(right, limit):
+            verdict.seconds = monotonic() - began
+        if then is not None:
+            await then(live)
+    return verdict
+
+
+async def all_of(
+    cases: Sequence[Case],
+    folder: Path,
+    told: Callable[[Verdict], None] = lambda verdict: None,
+    then: Mapping[str, Callable[[Live], Awaitable[None]]] = MappingProxyType({}),
+) -> list[Verdict]:
+    """Some gateways at a time. `then`: by name of the case, see `tried`."""
+    found: list[Verdict] = []
+    for start in range(0, len(cases), AT_ONCE):
+        group = {case.name: (case, folder / case.name.replace(" ", "-")) for case in cases[start : start + AT_ONCE]}
+        for _, own in group.values():
+            own.mkdir(parents=True)
+        verdicts = await asyncio.gather(*(tried(case, own, then=then.get(name)) for name, (case, own) in group.items()))
+        for verdict in verdicts:
+            told(verdict)
+        found += verdicts
+    return found
+
+
+def line(verdict: Verdict) -> str:
+    seconds = f"{verdict.seconds:5.1f} s" if verdict.seconds else "  none "
+    channels = ",".join(sorted(verdict.channels)) + ("" if verdict.channels == verdict.case.channels else " (not as asked)")
+    before = f" BEFORE: {verdict.before}" if verdict.before else ""
+    return f"{verdict.case.name:22} {seconds}  {verdict.named or '-':18} {verdict.sentence or '-'}  [{channels}]{before}"
+
+
+async def main(wanted: Sequence[str]) -> int:
+    from observability.logs import configure
+
+    configure(level="error")
+    cases = [case for name, case in CASES.items() if not wanted or any(word in name for word in wanted)]
+    with tempfile.TemporaryDirectory() as folder:
+        verdicts = await all_of(cases, Path(folder), lambda verdict: print(line(verdict), flush=True))  # noqa: T201 - the table that was asked for
+    right = [v for v in verdicts if v.right]
+    print(f"{len(right)} of {len(verdicts)} named rightly within {LIMIT:.0f} s")  # noqa: T201 - its last line
+    return len(right) != len(verdicts)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1:])))
