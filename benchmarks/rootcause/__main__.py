@@ -21,7 +21,7 @@ from benchmarks.rootcause.calibrate import learned
 from benchmarks.rootcause.failing import failing
 from benchmarks.rootcause.report import lines, shown, tables
 from benchmarks.rootcause.trial import DAMAGES, Outcome, tried
-from observability.rootcause.online.confidence import SHIPPED
+from observability.rootcause.online.confidence import SHIPPED, Calibration, shipped
 
 FULL, SHORT = 50, 4
 """Estates, with twelve cases each."""
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(arguments)
     estates = asked.estates or (SHORT if asked.short else FULL)
     damages = DAMAGES if asked.damage == "all" else () if asked.damage == "none" else (asked.damage,)
-    began = time.monotonic()
+    began, known = time.monotonic(), shipped()
     outcomes: list[Outcome] = []
     for done, found in enumerate(run(asked.part, estates, damages, asked.case, quick=asked.calibrate or asked.failing), 1):
         outcomes += found
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if asked.failing:
         print("\n".join(failing(outcomes)))
     if asked.publish:
-        publish(outcomes, asked.part, estates)
+        publish(outcomes, asked.part, estates, known)
     if asked.json:
         print("\n".join(json.dumps(line.spoken()) for line in lines(outcomes)))
     elif not asked.failing and not asked.calibrate:
@@ -88,18 +88,21 @@ def run(part: faults.Part, estates: int, damages: tuple[str, ...], only: str = "
     todo = [n for n, (_, cases) in enumerate(all_) if not only or any(c.id == only for c in cases)]
     todo.sort(key=lambda n: -all_[n][0].load)
     with multiprocessing.get_context("fork").Pool(max(1, min(len(todo), len(os.sched_getaffinity(0)))), maxtasksperchild=1) as pool:
-        yield from pool.imap_unordered(partial(_one, part, estates, damages, only, quick), todo)
+        yield from pool.imap_unordered(partial(_one, part, estates, damages, only, quick, shipped()), todo)
 
 
-def _one(part: faults.Part, estates: int, damages: tuple[str, ...], only: str, quick: bool, number: int) -> list[Outcome]:
+def _one(
+    part: faults.Part, estates: int, damages: tuple[str, ...], only: str, quick: bool, calibration: Calibration, number: int,
+) -> list[Outcome]:  # fmt: skip
     estate, cases = list(faults.estates(part, estates))[number]
-    return tried(estate, [c for c in cases if only in ("", c.id)], damages, None if quick else others.look)
+    return tried(estate, [c for c in cases if only in ("", c.id)], damages, None if quick else others.look, calibration)
 
 
-def publish(outcomes: Sequence[Outcome], part: str, estates: int) -> None:
+def publish(outcomes: Sequence[Outcome], part: str, estates: int, known: Calibration) -> None:
     """Replaces what stands between the marks of the page."""
     first = min(o.case.seed for o in outcomes)
-    said = f"{datetime.now(UTC):%Y-%m-%d}, part {part}, {estates} estates from seed {first}, {len(outcomes)} runs."
+    sure = f"confidence learned {known.date} from {known.cases} answers" if known.raw else "confidence as computed, not yet calibrated"
+    said = f"{datetime.now(UTC):%Y-%m-%d}, part {part}, {estates} estates from seed {first}, {len(outcomes)} runs; {sure}."
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
     block = f"{_BEGIN}\n\n{said}\n\n{shown(tables(outcomes), markdown=True)}\n\n{_END}"

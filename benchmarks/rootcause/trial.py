@@ -21,6 +21,7 @@ from benchmarks.rootcause.simulator import BEGIN, At, Flown, Simulation, bad
 from observability.flight import FlightRecord
 from observability.recorder import Recorder
 from observability.rootcause.model import CapabilityNode, DependencyMap, Evidence, Incident, Losses, NotSeen
+from observability.rootcause.online.confidence import Calibration, shipped
 from observability.rootcause.online.engine import Engine
 
 LOOK: Final = 10
@@ -82,9 +83,9 @@ class Outcome(msgspec.Struct, kw_only=True):
 class World:
     """An estate that has been running for a while."""
 
-    def __init__(self, estate: Estate, *, loss: float = 0.0) -> None:
+    def __init__(self, estate: Estate, calibration: Calibration, *, loss: float = 0.0) -> None:
         random.seed(f"world {estate.seed}")  # the ids of flights
-        self.estate = estate
+        self.estate, self.calibration = estate, calibration
         self.recorder = Recorder()
         self.seen = self.lost = 0
         self.loss = loss
@@ -177,7 +178,7 @@ def play(world: World, case: Case, damage: str, after: After | None = None) -> O
     outcome = Outcome(
         case=case, damage=damage, truths=stage.truths, names=tuple(estate.role.values()), begin=start, first=start, leaves=leaves
     )
-    engine = Engine()
+    engine = Engine(calibration=world.calibration)
     end = start + case.lasts
     now = start - start % LOOK
     while now < end:
@@ -275,10 +276,12 @@ def apart(work: Callable[[], Outcome]) -> Outcome:
     return msgspec.msgpack.decode(said, type=Outcome)
 
 
-def tried(estate: Estate, cases: Iterable[Case], damages: Iterable[str] = (), after: After | None = None) -> list[Outcome]:
-    """All cases of one estate, some of them under each damage besides."""
+def tried(
+    estate: Estate, cases: Iterable[Case], damages: Iterable[str] = (), after: After | None = None, calibration: Calibration | None = None
+) -> list[Outcome]:
+    """All cases of one estate, some of them under each damage besides. `calibration`: None is the shipped one."""
     gc.disable()  # flights leave no circles behind, and to look for some among so many costs more than all the rest
-    world = World(estate).warm()
+    world = World(estate, shipped() if calibration is None else calibration).warm()
     gc.freeze()
     found = []
     for case in cases:
