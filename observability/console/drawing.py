@@ -179,7 +179,7 @@ def _systems(
         if incident is not None and not shown and not own:
             own = "aside"
         rows = -(-len(shown) // _COLUMNS)
-        height = _HEAD + rows * (_ROW + 2) + (8 if rows else 0) - (8 if not rows else 0)
+        height = _HEAD + rows * (_ROW + 2) + (8 if rows else -2)
         room = (_SYSTEM_W - 20) / _COLUMNS
         boxes.append(
             SystemBox(
@@ -192,7 +192,7 @@ def _systems(
                         room - 4,
                         _ROW,
                         ink.get(o, ""),
-                        22,
+                        19 if ink.get(o) else 22,
                         title=o.partition(".")[2],
                     )
                     for i, o in enumerate(shown)

@@ -13,8 +13,8 @@ from observability.console.waterfall import depths
 from observability.rootcause.model import Culprit, Incident, WhyNot
 from observability.spans import Span
 
-VALUES: Final = 12
-"""Of one attribute."""
+VALUES: Final = 20
+"""Of all attributes."""
 STEPS: Final = 60
 """Rows of the comparison."""
 SPANS: Final = 400
@@ -42,18 +42,19 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, self.good / self.all_good) if self.all_good else 0.0
 
 
-def attributes(incident: Incident) -> list[Attribute]:
-    """Most different first. Bad ones are those in excess of what is usual, good ones the rest of the same requests."""
+def attributes(incident: Incident) -> tuple[list[Attribute], int]:
+    """Most different first, and how many values are left out. Bad ones are those beyond what is usual, good ones the rest."""
     impact = incident.impact
     found = []
     for name, values in impact.hit.items():
         bases = impact.of.get(name, {})
-        all_bad = sum(values.values())
+        all_bad = max(sum(values.values()), min(impact.failed + impact.late, impact.requests))
         all_good = max(0, impact.requests - all_bad)
-        for value, bad in list(values.items())[:VALUES]:
+        for value, bad in values.items():
             good = max(0, bases.get(value, bad) - bad)
             found.append(Attribute(name=name, value=value, bad=bad, all_bad=all_bad, good=good, all_good=max(all_good, good)))
-    return sorted(found, key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
+    found.sort(key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
+    return found[:VALUES], max(0, len(found) - VALUES)
 
 
 _REASONS: Final = {

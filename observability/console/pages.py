@@ -324,13 +324,47 @@ def render_audit(
 
 
 def _page(template: str, active: str, now: datetime | None, viewer: Viewer | None, **data: Any) -> str:
-    return _environment().get_template(template).render(active=active, now=now or datetime.now(UTC), viewer=viewer, **data)
+    return (
+        _environment(template in _TELEMETRY)
+        .get_template(template)
+        .render(active=active, now=now or datetime.now(UTC), viewer=viewer, **data)
+    )
+
+
+_TELEMETRY: Final = frozenset({"overview.html", "incidents.html", "incident.html", "map.html", "flights.html", "flight.html"})
+"""What they show is of others' making, and nothing of it is edited: it may be cut, and what would reorder or hide it is replaced."""
+_LONGEST: Final = 600
+_UNSEEN: Final = dict.fromkeys(
+    (
+        *range(9),
+        *range(11, 32),
+        *range(127, 160),
+        0x61C,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+        *range(0xD800, 0xE000),
+    ),
+    "\ufffd",
+)
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return (value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…").translate(_UNSEEN)
 
 
 @cache
-def _environment() -> Environment:
+def _environment(telemetry: bool = False) -> Environment:
     env = Environment(
-        loader=PackageLoader("observability.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("observability.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_plain if telemetry else None,
     )
     env.globals.update(base=BASE, static=_static_url, query=_query)
     env.filters.update(

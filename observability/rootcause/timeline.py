@@ -36,7 +36,9 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
     wanted = {
         index: (key.channel, key.route)
         for index, key in enumerate(rows.keys)
-        if not key.system and (not routes or key.route in routes) and (not channels or not key.channel or key.channel in channels)
+        if not key.system
+        and (key.route in routes if routes else key.channel)
+        and (not channels or not key.channel or key.channel in channels)
     }
     counts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
     for at, (index, moment) in enumerate(zip(rows.key, rows.bin, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,16 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from observability.dashboards import metrics
 from tests.docs.demo import Demo, checkout, demo
 from tests.products import CUSTOMER, LOCATION, SKU
 from tests.servers import chromium
 
 pytestmark = pytest.mark.slow
-PAGES = ("systems", "flights", "files", "records", "orders", "clients", "clients/demo-web", "versions", "audit")
+PAGES = (
+    *("overview", "incidents", "map", "map?down=erp&observed=1", "systems", "flights"),
+    *("files", "records", "orders", "clients", "clients/demo-web", "versions", "audit"),
+)
 
 
 @dataclass
@@ -129,6 +134,37 @@ def test_every_page_is_sent_under_a_policy_that_allows_nothing_inline(operator: 
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy, path
         assert "unsafe" not in policy, path
+
+
+def test_every_metric_of_dashboard_and_rules_is_printed(running: Demo, api: httpx.Client) -> None:
+    api.get(f"/products/{SKU}").raise_for_status()
+    told = httpx.get(f"{running.base}/metrics", headers={"Authorization": f"Bearer {running.keys['operator']}"}).text
+    printed = {re.split(r"[ {]", line, maxsplit=1)[0] for line in told.splitlines() if not line.startswith("#")}
+    assert metrics() - printed <= {"tillgate_blamed_total"}, "nothing need have gone wrong"
+
+
+def test_a_channel_leads_from_the_overview_to_its_flights_and_the_map_says_what_is_lost(operator: Watched, api: httpx.Client) -> None:
+    api.get(f"/products/{SKU}").raise_for_status()
+    page = operator.open("/console/overview")
+    until(page, lambda: page.locator("#by-channel a", has_text="web").count() > 0)
+    page.locator("#by-channel a", has_text="web").first.click()
+    page.wait_for_url("**/console/flights?channel=web&outcome=bad")
+    page = operator.open("/console/map")
+    page.select_option("select[name=down]", "erp")
+    page.click("main button[type=submit]")
+    page.wait_for_url("**/console/map?down=erp*")
+    assert "nothing stands in for erp.GetStock" in row(page, "POST /reservations").inner_text()
+    page.locator("svg.plan a", has_text="GetStock").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/flights?operation=erp.GetStock")
+    assert page.input_value("input[name=operation]") == "erp.GetStock"
+    declared = page.evaluate("fetch('/console/map/json').then((answer) => answer.json())")
+    assert declared["schema"] == "tillgate.map/1"
+
+
+@pytest.mark.parametrize("query", ["slower=fast", "since=yesterday", "until=9999-99-99"])
+def test_a_search_that_cannot_be_read_says_what_is_expected(query: str, operator: Watched) -> None:
+    assert "such as" in operator.open(f"/console/flights?{query}").inner_text("main")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

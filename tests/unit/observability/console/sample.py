@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from msgspec.structs import replace
 
@@ -52,6 +53,7 @@ from observability.console.pages import (
     render_versions,
 )
 from observability.spans import spans_of, summary_of
+from tests.unit.observability.console import troubles
 
 NOW = datetime(2026, 3, 11, 10, 42, 31, tzinfo=UTC)
 
@@ -68,6 +70,16 @@ def record(text: str) -> FlightRecord:
 
 
 def pages(text: str = "erp") -> dict[str, str]:
+    """Every page of the console."""
+    return dict(_pages(text))
+
+
+@cache
+def _pages(text: str) -> dict[str, str]:
+    return _plain_pages(text) | troubles.pages("" if text == "erp" else text)
+
+
+def _plain_pages(text: str) -> dict[str, str]:
     """Every page, full and empty, with `text` wherever foreign text may stand."""
     it = record(text)
     operation = OperationView(

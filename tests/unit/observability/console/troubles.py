@@ -8,7 +8,7 @@ from random import Random
 from msgspec.structs import replace
 
 from contracts.books import Label
-from observability.console.data import Viewer
+from observability.console.data import MINUTES, Pulse, Viewer
 from observability.console.pages import render_incident, render_incidents, render_map, render_overview
 from observability.dependencies import Edge, Seen
 from observability.rootcause.model import (
@@ -28,11 +28,10 @@ from observability.rootcause.model import (
     TimelineRow,
     WhyNot,
 )
-from observability.rootcause.pulse import MINUTES, Pulse
 from observability.spans import Span, SpanLink
 
 NOW = datetime(2026, 3, 11, 10, 58, 31, tzinfo=UTC)
-SIGNED_IN = Viewer(name="ops", csrf="t" * 43, may_change=True)
+SIGNED_IN = Viewer(name="ops", csrf="c" * 43, may_change=True)
 CHANNELS = ("web", "mobile", "store", "call_centre", "marketplace")
 
 
