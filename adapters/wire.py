@@ -160,11 +160,13 @@ class Wire:
         *,
         traceparent: str = "",
         body_limit: int | None = None,
+        cut: bool = False,
     ) -> WireAnswer:
         """One request, one answer of any status; redirects are answers too (following one could carry credentials to another host).
 
         `path` is appended to the base URL as it is, already percent-encoded, query included. `seconds` limits everything: waiting
-        for a free connection, connecting, sending, reading. `traceparent` is that of the current hop (`hop.traceparent`).
+        for a free connection, connecting, sending, reading. `traceparent` is that of the current hop (`hop.traceparent`). `cut`: of a body
+        beyond the limit the beginning is enough.
         """
         if (tap := TAP.get()) is not None:
 
@@ -172,7 +174,7 @@ class Wire:
                 around = TAP.set(None)
                 try:
                     return await self.exchange(
-                        operation, method, path, headers, body, seconds, traceparent=traceparent, body_limit=body_limit
+                        operation, method, path, headers, body, seconds, traceparent=traceparent, body_limit=body_limit, cut=cut
                     )
                 finally:
                     TAP.reset(around)
@@ -198,7 +200,7 @@ class Wire:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=seconds, connect=min(self._connect_seconds, seconds), ceil_threshold=math.inf),
             ) as response:
-                content = await _bounded(response, self.body_limit if body_limit is None else body_limit)
+                content = await _bounded(response, self.body_limit if body_limit is None else body_limit, cut=cut)
                 kind = response.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
                 return WireAnswer(response.status, response.headers, content, kind)
         except (aiohttp.ClientError, OSError, ValueError, _TooLarge) as exc:  # TimeoutError and ssl.SSLError are OSErrors
@@ -234,15 +236,18 @@ class _TooLarge(Exception):
         self.limit = limit
 
 
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    if (response.content_length or 0) > limit and response.method != hdrs.METH_HEAD:
+async def _bounded(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
+    """What is left of a body that is cut goes with its connection."""
+    if not cut and (response.content_length or 0) > limit and response.method != hdrs.METH_HEAD:
         raise _TooLarge(limit)
     chunks, size = [], 0
     async for chunk in response.content.iter_any():  # decompressed by aiohttp in bounded pieces
         size += len(chunk)
-        if size > limit:
-            raise _TooLarge(limit)
         chunks.append(chunk)
+        if size > limit:
+            if cut:
+                break
+            raise _TooLarge(limit)
     return b"".join(chunks)
 
 

@@ -23,8 +23,8 @@ from adapters.files.formats.reading import parsing
 from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Folders
 from adapters.files.inbox.incoming import Arrived, Inbox
-from adapters.files.inbox.packed import Limits, Members
 from adapters.files.inbox.incoming import shown as shown_name
+from adapters.files.inbox.packed import Limits, Members
 from adapters.files.inbox.storage import Changed, Storage
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import MOST_RAW, Ending, Refuse, Unit
@@ -143,13 +143,13 @@ class FileFeed:
                 wait.cancel()
             self._wake.clear()
 
-    async def files(self) -> AsyncIterator[Arrived]:
-        """One sweep: complete files, each hashed when it is asked for. Raises UpstreamError when the folder cannot be read."""
     @property
     def refused(self) -> Mapping[str, str]:
         """Entries that the last sweep saw under a right name, and that are no files to read: why."""
         return {shown_name(name): why for name, why in self.inbox.refused.items()}
 
+    async def files(self) -> AsyncIterator[Arrived]:
+        """One sweep: complete files, each hashed when it is asked for. Raises UpstreamError when the folder cannot be read."""
         sweep = self.inbox.sweep()
         try:
             while (file := await self._thread(lambda: next(sweep, None))) is not None:
@@ -282,10 +282,13 @@ class FileFeed:
     def rows(self, raw: bytes) -> list[shown.Row]:
         return shown.rows(self.layout, raw)
 
-    async def look(self, name: str) -> kept.Look:
-        """What the inbox holds under this name. Raises UpstreamError."""
-        matches = self.inbox.matched(name) is not None
-        look = partial(kept.look, self._storage, self.options, self.layout.pattern.pattern, matches, name)
+    async def look(self, name: str, stores: AbstractSet[str] = frozenset()) -> kept.Look:
+        """What the inbox holds under this name. `stores`: of these alone, as the name says it; empty for all. Raises UpstreamError."""
+        matched = self.inbox.matched(name)
+        pattern = self.layout.pattern.pattern
+        if stores and (matched is None or matched[0].groupdict(default="").get("store") not in stores):
+            return kept.Look(str(self.options.inbox_path), pattern, matched is not None)
+        look = partial(kept.look, self._storage, self.options, pattern, matched is not None, name)
         return await self._folder(look, "the inbox cannot be read")
 
     async def bring_back(self, place: str, names: list[str], digest: str, name: str) -> bool:

@@ -107,6 +107,21 @@ def interchange(raw: bytes, format: str, pattern: str, sample: str, named: Named
     return "\n".join(out).rstrip("\n") + "\n"
 
 
+def first_message(raw: bytes, format: str) -> str:
+    """Its kind, such as 850 or INVRPT, from the beginning of an interchange; empty where none begins. Raises Refuse."""
+    for syntax, texts, _ in Interchanges(io.BytesIO(raw), format, "utf-8", 65_536).blocks():
+        for text in texts:
+            elements = text.strip(BLANK).split(syntax.element)
+            if elements[0] in ("ST", "UNH"):
+                return _kind(elements, format, syntax.component or "\0")
+    return ""
+
+
+def _kind(opening: Sequence[str], format: str, component: str) -> str:
+    at = opening[1:2] if format == "x12" else opening[2:3]
+    return (at or [""])[0].split(component)[0][:20]
+
+
 def _messages(raw: bytes, format: str) -> tuple[list[tuple[str, list[list[str]]]], str]:
     opening, closing = ("ST", "SE") if format == "x12" else ("UNH", "UNT")
     found: list[tuple[str, list[list[str]]]] = []
@@ -118,9 +133,8 @@ def _messages(raw: bytes, format: str) -> tuple[list[tuple[str, list[list[str]]]
             elements = [syntax.plain(e) if not e.isascii() else e for e in text.strip(BLANK).split(syntax.element)]
             count += 1
             if elements[0] == opening:
-                at = elements[1:2] if format == "x12" else elements[2:3]
                 current = [elements]
-                found.append(((at or [""])[0].split(component)[0][:20], current))
+                found.append((_kind(elements, format, component), current))
             elif elements[0] == closing:
                 current = None
             elif current is not None and not _TAG.fullmatch(elements[0]):

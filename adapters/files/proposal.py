@@ -134,6 +134,8 @@ def _partner(sample: Path, raw: bytes) -> tuple[str, str] | None:
     encoding, skip = encoding_of(raw[:65_536], "auto")
     lines = [line for line in raw[skip:].decode(encoding, "replace").splitlines()[:ROWS] if line.strip()]
     delimiter = _delimiter(lines[:200])
+    if delimiter is not None and len(lines) == 1 and not re.search(r"\d", lines[0]):
+        raise _finding(sample, 1, "column names and no row below them: nothing shows what they hold", "take a sample with some rows")
     if delimiter is None or not inference.headed(lines, delimiter):
         return None
     try:
@@ -167,6 +169,7 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
         [Offer(name, lambda: Exchange(name, None, message))],
         questions=questions,
         samples=samples,
+        receipts=not made.edi,
     )
 
 

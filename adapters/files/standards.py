@@ -9,19 +9,34 @@ from typing import Final
 
 from lxml import etree
 
+from adapters.files.inference import edi_format, first_message
+from adapters.files.parsing import Refuse
 from mappings.language.toml_text import toml_string
 
 _SHIPPED: Final = Path(__file__).resolve().parents[2]
 _ROOTS: Final = {"POSLog": ("pos", "poslog"), "NAXML-POSJournal": ("journals", "naxml")}
 """Document element -> folder and name."""
-_HEAD: Final = 65_536
+HEAD: Final = 65_536
+"""Bytes of a file that tell what it is."""
+
+
+def shipped(raw: bytes) -> Path | None:
+    """The layout of the message that an interchange begins with, where one ships with the gateway."""
+    form = edi_format(raw)
+    if not form:
+        return None
+    with suppress(Refuse):
+        kind = first_message(raw[:HEAD], form).lower()
+        path = _SHIPPED / "contracts/systems/edi" / f"{form}_{kind}.toml"
+        return path if kind.isalnum() and path.is_file() else None
+    return None
 
 
 def recognised(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
     """Name, layout and mapping of the standard that a document is written in; its files are those that `pattern` matches."""
     parser = etree.XMLPullParser(events=("start",), resolve_entities=False, no_network=True, load_dtd=False)
     with suppress(etree.XMLSyntaxError):  # what begins as the standard is said to be it; what is wrong with it, its layout says
-        parser.feed(raw[:_HEAD])
+        parser.feed(raw[:HEAD])
     root = next((element for _, element in parser.read_events()), None)
     found = _ROOTS.get(etree.QName(root).localname) if isinstance(root, etree._Element) else None  # noqa: SLF001 - lxml's only name for its elements
     if found is None:

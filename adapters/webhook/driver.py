@@ -54,7 +54,7 @@ class HttpWebhooks:
             "webhook-signature": signatures(secrets, identity, timestamp, body),
         }
         with step(Step.PUBLISH, system="webhook", operation=name, message_id=event.id[:200], event_type=event.type) as hop:
-            answer = await wire.exchange("deliver", "POST", path, headers, body, self._limit)
+            answer = await wire.exchange("deliver", "POST", path, headers, body, self._limit, cut=True)
             if not 200 <= answer.status < 300:
                 hop.degraded(str(answer.status))
         return Answered(answer.status, answer.retry_after)

@@ -17,7 +17,7 @@ class WebhookOptions(Options, frozen=True, kw_only=True):
     limit: Duration = Duration(10)
     """For one delivery, from connecting to the end of the answer."""
     connections: Annotated[int, Meta(ge=1, le=100, description="Most deliveries under way at once, per receiver")] = 8
-    body_limit: Annotated[int, Meta(ge=0, description="Bytes of an answer; of a larger one nothing is believed")] = 65_536
+    body_limit: Annotated[int, Meta(ge=0, description="Bytes of an answer that are read: its status says it all")] = 65_536
     tls: Tls = Tls()
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,10 +92,11 @@ class FindingBook(Protocol):
         state: FindingState | None = None,
         kind: FindingKind | None = None,
         feed: str | None = None,
-        store: str | None = None,
+        stores: Collection[str] = (),
+        about: str | None = None,
         before: int | None = None,
     ) -> Sequence[Finding]:
-        """Newest first. `before`: the id behind which to go on."""
+        """Newest first. `stores` empty: all; `about`: the digest of a file; `before`: the id behind which to go on."""
         ...
 
     async def purge(self, before: datetime) -> int:

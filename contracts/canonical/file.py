@@ -30,9 +30,6 @@ FindingKind = Literal[
     "file_refused",
     "file_unanswered",
     "sequence_gap",
-    "day_far",
-    "day_closed",
-    "day_reopened",
 ]
 FindingState = Literal["open", "noted", "closed"]
 

@@ -12,6 +12,7 @@ from adapters.files.formats.reading import parsing
 from adapters.files.layout import Layout, load
 from adapters.files.parsing import Refuse
 from adapters.files.proposal import infer
+from adapters.files.standards import HEAD, shipped
 from contracts.errors import BadRecord, Finding, Findings, TillgateError
 from gateway.bootstrap.checking import contract_files, types
 from gateway.estate import Estate
@@ -63,8 +64,8 @@ class Look:
 
 
 def look(file: Path, given: Path | None, root: Path = Path(), estate: Estate | None = None) -> Look:
-    """`given` names a layout; without it the estate's layout whose pattern matches the name is taken, else the file has to show one
-    itself. Raises Findings.
+    """`given` names a layout; without it the estate's layout whose pattern matches the name is taken, else the one that ships for a message
+    of a standard, else the file has to show one itself. Raises Findings.
     """
     if not file.is_file():
         raise Findings(findings=(Finding(str(file), 1, "there is no such file"),))
@@ -73,7 +74,9 @@ def look(file: Path, given: Path | None, root: Path = Path(), estate: Estate | N
     for key, _, path, _ in contract_files(estate) if estate is not None else ():
         if "." in key and (layout := load(root / path)).pattern.fullmatch(file.name):
             return Look(layout, file, inferred=False)
-    return Look(infer(file), file, inferred=True)
+    with file.open("rb") as source:
+        standard = shipped(source.read(HEAD))
+    return Look(infer(file) if standard is None else load(standard), file, inferred=standard is None)
 
 
 def named(record: Record, row: Sequence[Any]) -> dict[str, Any]:

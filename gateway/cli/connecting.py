@@ -193,7 +193,8 @@ def _plan(name: str, owner: str, proposal: Proposal, asked: Mapping[str, str], b
         raise Findings(findings=(Finding(proposal.main, 1, "the contract describes no operation", "is it the right file?"),))
     chosen: list[Chosen] = []
     unsure: list[tuple[str, list[Ranked]]] = []
-    wanted = asked or dict.fromkeys(UNASKED if proposal.protocol != "files" else ("sale.feed",), "")
+    unasked = UNASKED if proposal.protocol != "files" else ("sale.feed",) if proposal.receipts else ()
+    wanted = asked or dict.fromkeys(unasked, "")
     taken: dict[str, int] = {}
     for capability, named in wanted.items():
         if proposal.protocol == "files":

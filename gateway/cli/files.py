@@ -463,9 +463,9 @@ def _line(f: FileView) -> str:
         done = round(f.progress.share * 20)
         running = f"  {'█' * done}{'░' * (20 - done)} {f.progress.share:4.0%}, {f.progress.rate:g}/s"
     waits = f"  ({f.open or 'none'} open)" if f.open != f.quarantined else ""
-    return (
-        f"{f.digest[:12]}  {_status(f):8} {f.booked:7} booked {f.quarantined:5} quarantined  {f.name}{waits}{running}  {f.reason}".rstrip()
-    )
+    more = "".join(f"  {count} {what}" for count, what in ((f.repeated, "repeated"), (f.conflicts, "in conflict")) if count)
+    counts = f"{f.booked:7} booked {f.quarantined:5} quarantined"
+    return f"{f.digest[:12]}  {_status(f):8} {counts}  {f.name}{more}{waits}{running}  {f.reason}".rstrip()
 
 
 def _record(r: RecordView) -> str:
@@ -490,13 +490,15 @@ def _shown(found: RecordDetail) -> None:
 
 
 def _effect(preview: Preview) -> list[str]:
-    lines = [preview.told]
+    conflict = preview.outcome == "conflict"
+    lines = [] if conflict else [preview.told]
     if preview.outcome == "books":
         lines.append(f"  total of the store: {preview.cents / 100:+.2f} {preview.currency}")
         lines += [f"  stock of {change.sku}: {change.change}" for change in preview.stock]
     for change in preview.changes:
         lines += [f"  - {change.path} {change.before}"] if change.before is not None else []
         lines += [f"  + {change.path} {change.after}"] if change.after is not None else []
+    lines += [preview.told] if conflict else []
     lines += [f"  its original is booked: {link}" for link in preview.found]
     lines += [f"  its original is not booked here: {link}" for link in preview.missing]
     return lines

@@ -295,7 +295,7 @@ async def demo_keys(running: Product) -> dict[str, str]:
         for name, client in DEMO_CLIENTS.items()
     }
     wanted["operator"] = Client(
-        name="demo-operator", channel="store", scopes=("admin:read", "admin:write"), api_version=HISTORY.newest.date
+        name="demo-operator", channel="store", scopes=("admin:read", "admin:write", "customers:read"), api_version=HISTORY.newest.date
     )
     wanted["pinned"] = Client(
         name="demo-pinned",

@@ -215,7 +215,7 @@ class WebhookDesk:
         failing = bool(state.failures)
         return WebhookView(
             name=webhook.name,
-            url=webhook.url,
+            url=_shown(webhook.url),
             types=webhook.types,
             api_version=webhook.api_version,
             state="suspended" if webhook.suspended else "failing" if failing else "active",
@@ -232,10 +232,16 @@ class WebhookDesk:
 
 
 def _told(webhook: Webhook) -> dict[str, str]:
-    """For the audit log. A URL's query may hold what is secret, so it is left out."""
+    """For the audit log."""
     return {
-        "url": webhook.url.partition("?")[0],
+        "url": _shown(webhook.url),
         "types": " ".join(webhook.types),
         "version": webhook.api_version,
         "suspended": webhook.suspended or "no",
     }
+
+
+def _shown(url: str) -> str:
+    """A URL's query may hold what is secret: that there is one is all that is told."""
+    address, query, _ = url.partition("?")
+    return f"{address}?•••" if query else address

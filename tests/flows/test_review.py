@@ -230,6 +230,8 @@ async def test_who_is_bound_to_stores_sees_and_decides_only_what_is_theirs(shop:
         with pytest.raises(NotFound):
             await attempt
     assert (await other.explain(record.name)).files == ()
+    (shop.inbox / "TLOG_0001_20260311_00009.tlog").touch()
+    assert any("does not lie in" in told for told in (await other.explain("TLOG_0001_20260311_00009.tlog")).told)
 
 
 async def test_all_open_records_of_a_file_are_tried_again_with_what_is_known_now(shop: Shop, desk: Callable[..., Review]) -> None:

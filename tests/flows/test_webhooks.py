@@ -98,6 +98,26 @@ async def test_a_sale_of_a_till_is_told_to_a_receiver_signed_in_its_version_and_
             assert not any(secret.removeprefix("whsec_").encode() in content for content in stored)
 
 
+async def test_query_of_a_url_may_be_a_secret_and_is_shown_to_nobody(live: Live) -> None:
+    async with receiving() as receiver:
+        url = f"{receiver.url}?token=geheim"
+        made = await post(live, "/admin/webhooks", {"name": "shop", "url": url, "types": ["io.tillgate."]})
+        said = [
+            made,
+            *[
+                await live.http.get(path, headers=live.auth("operator"))
+                for path in ("/admin/webhooks", "/admin/webhooks/shop", "/admin/audit")
+            ],
+        ]
+        assert [(answer.status_code, "geheim" in answer.text) for answer in said] == [
+            (201, False),
+            (200, False),
+            (200, False),
+            (200, False),
+        ]
+        assert made.json()["webhook"]["url"] == f"{receiver.url}?•••"
+
+
 async def test_secret_is_shown_once_and_a_suspended_receiver_is_told_later(live: Live) -> None:
     async with receiving() as receiver:
         body = {"name": "shop", "url": receiver.url, "types": ["io.tillgate.sale."]}

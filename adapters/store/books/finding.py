@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
+from adapters.store.books.file import one_of
 from adapters.store.books.outbox import append
 from adapters.store.forms import decode, encode, micros, text
 from adapters.store.unit import Engine, Transaction
@@ -192,21 +193,22 @@ class Findings:
         state: FindingState | None = None,
         kind: FindingKind | None = None,
         feed: str | None = None,
-        store: str | None = None,
+        stores: Collection[str] = (),
+        about: str | None = None,
         before: int | None = None,
     ) -> Sequence[Finding]:
+        given: list[Any] = [2**62 if before is None else before]
+        wanted = ["id < $1"]
+        wanted += [
+            one_of(c, (value,), given) for c, value in (("state", state), ("kind", kind), ("feed", feed), ("digest", about)) if value
+        ]
+        if stores:
+            wanted.append(one_of("store", stores, given))
+        given.append(limit)
+        sql = f"select id, body from finding where {' and '.join(wanted)} order by id desc limit ${len(given)}"  # noqa: S608 - constants and placeholders
+
         async def unit(tx: Transaction) -> Sequence[Finding]:
-            rows = await tx.query(
-                "select id, body from finding where ($1 = '' or state = $1) and ($2 = '' or kind = $2) and ($3 = '' or feed = $3)"
-                " and ($4 = '' or store = $4) and id < $5 order by id desc limit $6",
-                state or "",
-                kind or "",
-                feed or "",
-                text(store or ""),
-                2**62 if before is None else before,
-                limit,
-            )
-            return [_finding(*row) for row in rows]
+            return [_finding(*row) for row in await tx.query(sql, *given)]
 
         return await self._engine.read(unit)
 
@@ -232,7 +234,7 @@ class Findings:
         for finding in findings:
             finding = _storable(replace(finding, opened_at=finding.opened_at or now, changed_at=now, id=0))
             if await tx.query(
-                "insert into finding (kind, subject, state, feed, store, changed_at, body) values ($1, $2, $3, $4, $5, $6, $7)"
+                "insert into finding (kind, subject, state, feed, store, changed_at, digest, body) values ($1, $2, $3, $4, $5, $6, $7, $8)"
                 " on conflict do nothing returning id",
                 finding.kind,
                 finding.subject,
@@ -240,6 +242,7 @@ class Findings:
                 finding.feed,
                 finding.store,
                 micros(now),
+                text(finding.digest),
                 encode(finding),
             ):
                 new.append(finding)

@@ -144,7 +144,7 @@ class Review:
         record = await self._file(digest)
         told, advice = of_file(view(record, self._now()), self._now())
         rows = await self._books.quarantine.list(MOST_RECORDS, digest=record.digest)
-        findings = [f for f in await self._books.findings.list(MOST_RECORDS, feed=record.feed) if f.digest == record.digest]
+        findings = await self._books.findings.list(MOST_RECORDS, about=record.digest)
         return FileDetail(
             file=view(record, self._now()),
             told=told,
@@ -166,7 +166,7 @@ class Review:
         seen = []
         for full, source in (await self._sources()).by_name.items():
             try:
-                seen.append(Seen(full, await source.feed.look(name)))
+                seen.append(Seen(full, await source.feed.look(name, self._actor.stores)))
             except UpstreamError as error:
                 seen.append(Seen(full, None, str(error)))
         told, advice = of_nothing(name, seen)
@@ -227,9 +227,8 @@ class Review:
 
     async def findings(self, wanted: FindingsParameters) -> Sequence[FindingView]:
         """What is late, missing or left out: newest first."""
-        most = MOST_RECORDS if self._actor.stores else wanted.limit
-        found = await self._books.findings.list(most, state=wanted.state, feed=wanted.feed)
-        return [_finding(f) for f in found if self._may_see(f.store)][: wanted.limit]
+        found = await self._books.findings.list(wanted.limit, state=wanted.state, feed=wanted.feed, stores=self._actor.stores)
+        return [_finding(f) for f in found]
 
     # ---- records
 

@@ -1,6 +1,8 @@
 from dataclasses import replace as changed
 from typing import Any
 
+import msgspec
+
 from contracts.books import Arrival, Books, Finding
 from tests.conformance.store.conftest import Open
 from tests.conformance.store.make import NOW, batch, key, later, sale, seen
@@ -144,8 +146,10 @@ async def test_findings_are_listed_newest_first_by_what_is_asked(books: Books) -
     assert [f.store for f in newest] == ["0019", "0018", "0017"]
     assert [f.store for f in await books.findings.list(2, before=newest[-1].id)] == ["0016", "0015"]
     assert [(f.store, f.closed_by) for f in await books.findings.list(9, state="closed")] == [("0012", "ada")]
-    assert [f.store for f in await books.findings.list(9, store="0013", kind="file_late", feed="pos.tlog")] == ["0013"]
+    assert [f.store for f in await books.findings.list(9, stores=("0013",), kind="file_late", feed="pos.tlog")] == ["0013"]
     assert await books.findings.list(9, feed="pos.poslog") == []
+    await books.findings.record([msgspec.structs.replace(late("0020"), digest="d" * 64)], NOW)
+    assert [f.store for f in await books.findings.list(9, about="d" * 64)] == ["0020"]
 
 
 async def test_purge_keeps_what_is_open_and_the_number_that_the_next_is_counted_from(books: Books) -> None:

@@ -131,3 +131,20 @@ def test_what_begins_as_a_standard_in_any_namespace_is_recognised_however_it_end
     for text in ('<?xml version="1.0"?><p:POSLog xmlns:p="urn:x"><Transa', "<POSLog/>"):
         (tmp_path / "sample.xml").write_text(text)
         assert propose("tills", tmp_path / "sample.xml").main == "poslog.toml"
+
+
+def test_an_interchange_is_no_receipt_and_column_names_alone_show_nothing(tmp_path: Path) -> None:
+    order = tmp_path / "po.edi"
+    order.write_text(
+        "ISA*00*          *00*          *ZZ*A              *ZZ*B              *260311*0930*U*00401*000000007*0*P*>~\n"
+        "GS*PO*A*B*20260311*0930*7*X*004010~\nST*850*0001~\nBEG*00*SA*17**20260311~\nPO1*1*5*EA*2.59**UP*4006100000014~\nCTT*1~\n"
+        "SE*5*0001~\nGE*1*7~\nIEA*1*000000007~\n",
+        encoding="utf-8",
+    )
+    assert not propose("po", order).receipts
+    table = tmp_path / "sales.csv"
+    table.write_text("store;till;date;sku;total\n", encoding="utf-8")
+    with pytest.raises(Findings, match="column names and no row below them"):
+        propose("tills", table)
+    table.write_text("store;till;date;sku;total\n0001;1;2026-03-11;10000001;2.59\n", encoding="utf-8")
+    assert propose("tills", table).receipts

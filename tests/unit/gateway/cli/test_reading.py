@@ -47,11 +47,20 @@ def test_a_file_is_shown_by_its_layout_with_what_is_wrong_in_it(tmp_path: Path, 
 def test_a_file_without_a_layout_shows_one_itself_and_the_end_says_what_would_refuse_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = said(capsys, "files", "read", written(tmp_path, ADVICE.replace("IEA*1", "IEA*4")), "--json", code=1)
+    unknown = ADVICE.replace("ST*846", "ST*847").replace("IEA*1", "IEA*4")
+    out, _ = said(capsys, "files", "read", written(tmp_path, unknown), "--json", code=1)
     value, end = map(json.loads, out.splitlines())
     assert value["value"]["N1"] == {"e1": "WH", "e2": "North", "e3": "92", "e4": "0001"}
-    assert (end["layout"], end["inferred"], end["good"], end["bad"]) == ("x12_846", True, 1, 0)
+    assert (end["layout"], end["inferred"], end["good"], end["bad"]) == ("x12_847", True, 1, 0)
     assert end["refused"] == ["segment 13: IEA01 states 4, ISA in segment 1 holds 1 groups"]
+
+
+def test_a_message_of_a_standard_is_read_by_the_layout_that_ships_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped, _ = said(capsys, "files", "read", written(tmp_path), code=1)
+    given, _ = said(capsys, "files", "read", written(tmp_path), "--layout", str(LAYOUT), code=1)
+    assert shipped == given
+    filler = ADVICE.replace("CTT*2", "\n".join(["LIN*3*IN*4713~\nQTY*17*1~"] * 9000) + "\nCTT*2")
+    assert "layout x12_846 (" in said(capsys, "files", "read", written(tmp_path, filler), "--limit", "0", code=1)[0]
 
 
 def test_a_file_of_the_estates_own_tills_is_known_by_its_name_and_personal_values_are_not_shown(
