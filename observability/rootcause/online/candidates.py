@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -96,21 +97,37 @@ class Case:
         self.sick = np.minimum(self.now[0], self.bad)
         self.sick_past = np.minimum(self.past[0], self.bad_past)
         self.whole = coarse.is_("system", "")
-        pair, values = coarse.groups("channel", "route", of=np.ones(len(coarse.keys), bool))
-        self.pair, self.pairs = pair, values
-        hit = [not span.pairs or v in span.pairs for v in values]
-        self.hit: Flags = np.array(hit, bool)[pair] if len(pair) else np.zeros(0, bool)
+        self.pair, self.pairs = coarse.groups("channel", "route", of=np.ones(len(coarse.keys), bool))
         if span.degraded:
             self.bad, self.bad_past = self.bad + self.now[DEGRADED], self.bad_past + self.past[DEGRADED]
-        self.excess_by_key = self._excess(self.bad, self.bad_past, self.whole & self.hit, pair, len(values))
-        self.excess = float(self.excess_by_key.sum())
-        n1, n0, b1, b0 = (float(x[self.whole & self.hit].sum()) for x in (self.now[0], self.past[0], self.bad, self.bad_past))
-        self.risen = self.excess > 0 and statistics.rise(min(b1, n1), n1, min(b0, n0) + 0.1, n0 + _SHRINK) <= SURE
-        """Whether more requests were bad than is usual."""
+        self.confine()
         self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
         if span.degraded:
             self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.failed)
             self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], failed_past)
+
+    def confine(self) -> None:
+        """To the channels and routes of the span."""
+        hit = [not self.span.pairs or v in self.span.pairs for v in self.pairs]
+        self.hit: Flags = np.array(hit, bool)[self.pair]
+        self.excess_by_key = self._excess(self.bad, self.bad_past, self.whole & self.hit, self.pair, len(self.pairs))
+        self.excess = float(self.excess_by_key.sum())
+        n1, n0, b1, b0 = (float(x[self.whole & self.hit].sum()) for x in (self.now[0], self.past[0], self.bad, self.bad_past))
+        self.risen = self.excess > 0 and statistics.rise(min(b1, n1), n1, min(b0, n0) + 0.1, n0 + _SHRINK) <= SURE
+        """Whether more requests were bad than is usual."""
+
+    def reach(self, culprits: Iterable[Candidate]) -> Case:
+        """The same with all channels and routes in which these are blamed more than is usual, raised for themselves or not."""
+        found = set(self.span.pairs)
+        for c in culprits:
+            more = self._excess(self.blamed1, self.blamed0, c.keys, self.pair, len(self.pairs))
+            found.update((self.pairs[i][0], self.pairs[i][1]) for i in np.flatnonzero(more >= 0.5).tolist())
+        if not self.span.pairs or found == self.span.pairs:
+            return self
+        wider = copy(self)
+        wider.span = replace(self.span, pairs=frozenset(found))
+        wider.confine()
+        return wider
 
     def _excess(self, bad: Floats, bad_past: Floats, keys: Flags, stratum: Ints, strata: int) -> Floats:
         """Per stratum, bad ones above what its own past expects; thin pasts lean on all of them."""

@@ -84,7 +84,7 @@ class Engine:
                 told[same] = both, self._incident(seen, both, found) or told[same][1]
         incidents = [incident for _, incident in told]
         mistakes = [r for r in recent if r.sli.family == "client"]
-        incidents += [i for r in mistakes if (i := self._client(seen, r, mistakes, found)) is not None]
+        incidents += [i for r in mistakes if (i := self._client(seen, r, mistakes)) is not None]
         incidents += feeds(evidence, incidents, self.calibration)
         return sorted((i for i in incidents if not announced(i, evidence.changes)), key=lambda i: (i.onset.at, i.sentence))
 
@@ -126,6 +126,9 @@ class Engine:
         case = Case(seen.coarse, seen.fine, Span(begin, end, clean, pairs, degraded))
         explanation = explain(case, seen.evidence.map, seen.evidence.edges)
         named = [c for c in explanation.culprits if c.kind != "unknown"]
+        if (wider := case.reach(named)) is not case:
+            case, explanation = wider, explain(wider, seen.evidence.map, seen.evidence.edges)
+            named = [c for c in explanation.culprits if c.kind != "unknown"]
         if degraded and not named:
             return None
         felt = [r.excess for r in group if r.sli.felt]
@@ -133,7 +136,7 @@ class Engine:
             return None
         return self._tell(seen, case, explanation, fired, going_on, usual)
 
-    def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised], found: Sequence[Raised]) -> Incident | None:
+    def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised]) -> Incident | None:
         """One client whose own requests are wrong from some moment on, with no other like it and no more of them than before."""
         table = seen.coarse
         (name,) = r.sli.values
