@@ -41,7 +41,9 @@ def sums(rows: Rows) -> Counter[tuple[Where, int, str]]:
 async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: Path) -> None:
     now = time() // 60 * 60 - 60
     async with AsyncExitStack() as stack:
-        one, two = [CellStore(Recorder(objective=5), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)]
+        one, two = [
+            CellStore(Recorder(objective=5), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)
+        ]
         for store in (one, two):
             await store.load()
             for second in range(60):
