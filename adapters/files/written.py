@@ -670,6 +670,8 @@ class Written:
                 number = cell.rule.type in ("integer", "decimal")
                 made.append(f"{' *' if number else ''}{'0*' if cell.canonical else ''}{cell.grouped} *")
                 free, end = True, start + width
+                if len(cell.text) == width and (cell.core.startswith("[0-9]{") or cell.rule.type == "datetime"):  # as long as its column
+                    made[-1], free = cell.grouped, False
             else:
                 made.append(re.escape(own_text))
                 end = max(end, start + len(own_text))

@@ -26,6 +26,8 @@ OLDEST = (3, 51, 3)
 GROUP_SECONDS = 0.05
 """A group takes no further unit after that, so that other processes get the write lock and callers their answer."""
 CACHE_KIB = 65_536
+PAGE = 8192
+"""Bytes of a page of a new file: documents of sales are long, and each page is written twice."""
 
 _Job = tuple[Unit[Any], "asyncio.Future[Any]"]
 _Outcome = tuple["asyncio.Future[Any]", Any, Exception | None]
@@ -146,6 +148,7 @@ class Sqlite:
         try:
             db.set_busy_timeout(round(self._options.wait * 1000))
             if writes:
+                db.execute(f"pragma page_size = {PAGE}")
                 _wal(db, self._options.wait)
                 db.execute(f"pragma synchronous = {self._options.synchronous}; pragma foreign_keys = on")
             db.execute(f"pragma cache_size = -{CACHE_KIB}; pragma temp_store = memory")
