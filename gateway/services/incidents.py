@@ -272,7 +272,7 @@ class Detective:
     def _look(self, beside: Evidence) -> tuple[list[Incident], Evidence]:
         self._engine = self._engine or self._make()
         evidence = self.witness.counted(beside)
-        return [with_timeline(i, evidence) for i in self._engine.look(evidence)], evidence
+        return [with_timeline(_reached(evidence, i), evidence) for i in self._engine.look(evidence)], evidence
 
     async def _decide(self, found: Sequence[Incident], evidence: Evidence, now: datetime) -> None:
         records = await self._books.incidents.list(MOST_OPEN, since=now - AGAIN)
@@ -512,6 +512,27 @@ def _akin(one: Iterable[tuple[str, str]], other: Iterable[tuple[str, str]]) -> b
     """They name the same operation, or a system and an operation of it."""
     right = set(other)
     return any((s, o) in right or (s, "") in right or (not o and any(s == system for system, _ in right)) for s, o in one)
+
+
+def _reached(evidence: Evidence, said: Incident) -> Incident:
+    """Of stock that stands still: who was told it. None of their requests failed, so that no count says it."""
+    stale = {(c.system, c.operation) for c in said.culprits if c.failure == "stale"}
+    if not stale or said.impact.hit.get("channel"):
+        return said
+    rows, since = evidence.coarse, said.onset.at.timestamp()
+    met: dict[int, int] = {}
+    for row in range(len(rows.bin)):
+        where = rows.keys[rows.key[row]]
+        if rows.bin[row] >= since and (where.system, where.operation) in stale:
+            met[rows.key[row]] = met.get(rows.key[row], 0) + rows.counters[_N][row]
+    hit: dict[str, dict[str, int]] = {}
+    for key, n in met.items():
+        for attribute in ("channel", "route", "api_version", "store"):
+            if value := getattr(rows.keys[key], attribute):
+                of = hit.setdefault(attribute, {})
+                of[value] = of.get(value, 0) + n
+    hit = {attribute: {v: n for v, n in values.items() if n} for attribute, values in hit.items()}
+    return replace(said, impact=replace(said.impact, requests=sum(met.values()), hit={**said.impact.hit, **hit}, of=hit))
 
 
 _N: Final = COUNTERS.index("n")

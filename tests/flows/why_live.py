@@ -83,9 +83,9 @@ CASES: dict[str, Case] = {
                 ("unknown_enum", "GetMaterials", 0.0),
                 ("lost_answer", "GetStock", 0.0),
                 ("429", "GetPrices", 1.0),
-                ("stale", "GetStock", 0.0),
             )
         ),
+        Case("stale GetStock", (_erp("stale", "GetStock"),), "erp", "GetStock", _asking("inventory", "order")),
         Case("error one store", (_erp("error", "GetStock", store="0002"),), "erp", "GetStock", _asking("inventory")),
         Case("error one in four", (_erp("error", "GetPrices", share=0.25),), "erp", "GetPrices", _asking("price")),
         Case("error createOrder", (_oms("error", "createOrder"),), "oms", "createOrder", _asking("order")),

@@ -264,6 +264,16 @@ async def test_traces_are_copied_out_of_the_ring_and_read_again(case: Case) -> N
     assert spans == await case.ring.trace(flight.trace_id)
 
 
+async def test_stock_that_stands_still_hits_whoever_was_told_it_although_nothing_failed(case: Case) -> None:
+    case.calls(good=5)
+    bad = seen_now("erp.GetStock", at=case.clock.now - timedelta(minutes=2))
+    still = replace(bad, culprits=(replace(bad.culprits[0], kind="feed", failure="stale"),), impact=Impact())
+    (record,) = await case.look(still)
+    impact = msgspec.json.decode(record.body, type=Incident).impact
+    assert (impact.requests, impact.failed) == (5, 0)
+    assert impact.hit == impact.of == {"channel": {"web": 5}, "route": {"GET /inventory": 5}}
+
+
 async def test_engine_that_fails_is_said_and_what_is_open_stays_so(case: Case) -> None:
     bad = seen_now("erp.GetStock", at=case.clock.now)
     await case.look(bad)
