@@ -13,7 +13,7 @@ import numpy as np
 from observability.rootcause import statistics
 from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY, Kind, WhyNotReason
 from observability.rootcause.online.onset import Clock, Moment
-from observability.rootcause.online.table import BLAMED, DEGRADED, EXCESS, Table
+from observability.rootcause.online.table import BLAMED, DEGRADED, Table
 from observability.rootcause.spans import Flags, Floats, Ints
 from observability.vocabulary import FAILURE_CLASSES
 
@@ -204,8 +204,3 @@ class Case:
 def ranked(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Best first; ties by the earlier onset, then by name."""
     return sorted(candidates, key=lambda c: (-round(c.score, 9), -round(c.coverage, 9), c.onset.at, c.name))
-
-
-def slowness(case: Case, keys: Flags) -> float:
-    """Milliseconds above what is usual, per request that met it."""
-    return float(case.now[EXCESS][keys].sum()) / max(1.0, float(case.now[0][keys].sum()))
