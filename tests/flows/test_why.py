@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.estate import Estate, Store
+from gateway.estate import Estate
+from gateway.estate.tables import Store
 from gateway.services.incidents import IncidentDetail, Incidents
 from tests.flows.why_live import CASES, LIMIT, SKUS, WARM, all_of, line, load, names, open_incidents, until
 from tests.products import ROOT, Live, no_limits, running
