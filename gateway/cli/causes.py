@@ -55,13 +55,13 @@ def causes(
     Exit code 0 for any verdict, 2 for input that cannot be read, 3 when no trace began in the incident.
     """
     from observability.rootcause import causes as engine
+    from observability.rootcause import detect as detection
     from observability.rootcause import graph, spans
-    from observability.rootcause.detect import incidents
 
     if (incident is None) == (not detect):
         raise click.UsageError("expected either --incident FROM/TO or --detect")
     try:
-        windows = [_window("--incident", incident)] if incident else []
+        window = _window("--incident", incident) if incident else None
         before = [_window("--baseline", b) for b in baselines]
         renames = _names(names_file) if names_file else ()
         declared = graph.read(graph_file) if graph_file else None
@@ -69,11 +69,15 @@ def causes(
     except (spans.Unreadable, graph.Malformed, click.BadParameter, OSError) as exc:
         click.echo(f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) and exc.filename else str(exc), err=True)
         sys.exit(2)
-    found = [(f.begin, f.end) for f in incidents(loaded.structure)] if detect else windows
+    if window:
+        asked = [(window, before)]
+    else:
+        found = detection.incidents(loaded.structure)
+        asked = [((f.begin, f.end), before or detection.before(found, f)) for f in found]
     answers = []
-    for window in found:
+    for begin_end, good in asked:
         try:
-            answers.append(engine.causes(loaded, window, before, level=level, top=top, attributes=attributes))
+            answers.append(engine.causes(loaded, begin_end, good, level=level, top=top, attributes=attributes))
         except engine.EmptyWindow:
             first, last = (engine.written(t) for t in loaded.window())
             click.echo(f"no trace began in the incident; the traces are from {first} to {last}", err=True)

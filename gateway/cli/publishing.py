@@ -29,6 +29,7 @@ def generated(title: str) -> Mapping[str, bytes]:
     """Path in the repository -> content. The same source gives the same bytes."""
     from gateway.cli import estate_reference, noun_reference  # they know every driver's options, every noun
     from gateway.proof import report
+    from observability.rootcause import answer
 
     found = {
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
@@ -43,6 +44,7 @@ def generated(title: str) -> Mapping[str, bytes]:
     found["docs/reference/estate.schema.json"] = _pretty(estate.schema())
     found["docs/estate.md"] = estate_reference.text().encode()
     found["docs/reference/nouns.md"] = noun_reference.text().encode()
+    found["docs/reference/causes.schema.json"] = _pretty(answer.published())
     found["docs/reference/grafana-dashboard.json"] = dashboards.dashboard()
     found["docs/reference/alert-rules.yml"] = dashboards.rules()
     found["docs/reference/cases.md"] = report.reference().encode()

@@ -43,7 +43,7 @@ def services(
     plain = {name: renamed.get(name) or _REPLICA.sub("", name.strip()) or name for name in written}
     base = {name: _ORDINAL.sub("", plain[name]) or plain[name] for name in written if name not in renamed}
     numbered = {base[a] for a, b in calls if a in base and b in base and base[a] == base[b] and plain[a] != plain[b]}
-    if len(set(base.values())) == 1:
+    if len(base) > 1 and len(set(base.values())) == 1:
         numbered.update(base.values())
     plain |= {name: whole for name, whole in base.items() if whole not in numbered}
     known = set(plain.values())

@@ -29,7 +29,8 @@ NANOSECONDS: Final[dict[Unit, int]] = {"s": 1_000_000_000, "ms": 1_000_000, "us"
 _ORDER: Final[tuple[Unit, ...]] = tuple(NANOSECONDS)
 _DECADE: Final = 10 * 365 * 86_400 * 1_000_000_000
 MAX_LINE: Final = 64 * 1024 * 1024
-MAX_SPANS: Final = 20_000_000
+MAX_SPANS: Final = 12_000_000
+_MOST_BLANK: Final = 1_000_000
 MAX_NAMES: Final = 100_000
 """Different services, operations or attribute values; what comes after them is `(other)`."""
 UNKNOWN, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
@@ -248,8 +249,8 @@ class _Columns:
         if span in (None, "", 0) and service is None:
             raise ValueError("a span with span_id and service")
         if isinstance(start, str):
+            self.as_text |= not start.strip().replace(".", "", 1).isdecimal()
             start = _moment(start)
-            self.as_text = True
         if duration is None and end is not None and isinstance(start, int | float):
             end = _moment(end) if isinstance(end, str) else end
             duration = end - start if isinstance(end, int | float) else None
@@ -446,13 +447,16 @@ def read(files: Sequence[str], *, attributes: Sequence[str] = (), renames: names
 
 def _file(file: str, columns: _Columns) -> None:
     flat: bool | None = None
-    number = 0
+    number = blank = 0
     try:
         for number, line in enumerate(_lines(file), 1):
             if line.isspace() or not line:
+                blank += 1
+                if blank > _MOST_BLANK:
+                    raise Unreadable(file, number, "spans", f"{_MOST_BLANK} empty lines")
                 continue
-            if len(columns.key) > MAX_SPANS:
-                raise Unreadable(file, number, f"at most {MAX_SPANS} spans", "more")
+            if len(columns.key) >= MAX_SPANS:
+                raise Unreadable(file, number, f"at most {MAX_SPANS} spans (some minutes, or a sample of traces, are enough)", "more")
             if flat is None or flat is False:
                 if flat is None:
                     flat = b"resourceSpans" not in line[:4096] and b"resource_spans" not in line[:4096]

@@ -1,8 +1,10 @@
+import json
 import re
 
 from contracts.ports import CAPABILITIES
 from gateway.cli import noun_reference
 from gateway.cli.estate_reference import text
+from observability.rootcause.answer import published
 from tests.docs.demo import ROOT
 
 
@@ -28,3 +30,8 @@ def test_every_noun_of_a_capability_is_listed_with_the_fields_that_a_mapping_may
             section = page.partition(f"\n## {noun.__name__}\n")[2].partition("\n## ")[0]
             listed = {name.rstrip("[]") for name in re.findall(r"^\| `([^`.]+)`", section, re.MULTILINE)}
             assert listed == set(noun.__struct_fields__) - {"provenance"}
+
+
+def test_the_schema_of_what_causes_prints_is_what_its_types_say() -> None:
+    page = json.loads((ROOT / "docs/reference/causes.schema.json").read_text(encoding="utf-8"))
+    assert page == published(), "stale: ./run publish writes it anew"

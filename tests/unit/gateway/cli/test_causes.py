@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.cli import main
+from observability.rootcause.answer import Answer, Detected
 from tests.traces import BEGIN, Estate, incident
 
 pytestmark = pytest.mark.slow
@@ -30,9 +32,9 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_causes_prints_the_ranking_as_json(spans: tuple[Path, str]) -> None:
     code, out, _ = tillgate("causes", "--spans", str(spans[0]), "--incident", f"{BEGIN + 600}/{BEGIN + 750}")
-    answer = json.loads(out)
+    answer = msgspec.json.decode(out, type=Answer)
     assert code == 0
-    assert (answer["schema"], answer["ranking"][0]["service"]) == ("tillgate.causes/1", spans[1])
+    assert (answer.schema, answer.ranking[0].service) == ("tillgate.causes/1", spans[1])
 
 
 def test_causes_reads_standard_input_and_draws_a_table(spans: tuple[Path, str]) -> None:
@@ -44,9 +46,9 @@ def test_causes_reads_standard_input_and_draws_a_table(spans: tuple[Path, str]) 
 @pytest.mark.slow
 def test_causes_finds_the_incident_itself(spans: tuple[Path, str]) -> None:
     code, out, _ = tillgate("causes", "--spans", str(spans[0]), "--detect")
-    (found,) = json.loads(out)["incidents"]
+    (found,) = msgspec.json.decode(out, type=Detected).incidents
     assert code == 0
-    assert found["ranking"][0]["service"] == spans[1]
+    assert found.ranking[0].service == spans[1]
 
 
 @pytest.mark.parametrize(

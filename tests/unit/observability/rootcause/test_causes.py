@@ -130,6 +130,20 @@ def test_a_callee_that_rose_after_its_caller_speaks_against_the_order(
     assert answer["confidence_inputs"]["order"] == order
 
 
+def test_who_answers_early_is_named_although_every_status_is_good(written: Written) -> None:
+    chance, rows = random.Random(1), []
+    for n in range(900):
+        stock = chance.lognormvariate(0, 0.3) * (0.002 if n >= 600 and n % 2 else 0.02)
+        for span, parent, service, begin, seconds in ((1, "", "web", 0.0, 0.01 + stock), (2, 1, "stock", 0.004, stock)):
+            rows.append({
+                "trace_id": f"{n + 1:032x}", "span_id": f"{n * 8 + span:016x}", "parent_id": parent and f"{n * 8 + parent:016x}",
+                "service": service, "name": "GET", "status": "OK", "start": int((BEGIN + n + begin) * 1e6), "duration": int(seconds * 1e6),
+            })  # fmt: skip
+    answer = first(written(rows), (int((BEGIN + 600) * 1e9), int((BEGIN + 900) * 1e9)))
+    assert (answer["ranking"][0]["service"], answer["ranking"][0]["evidence"]) == ("stock", "failures")
+    assert answer["verdict"] in ("cause", "likely")
+
+
 def test_the_same_input_gives_the_same_bytes(written: Written) -> None:
     rows, window, _ = case(11, "network")
     file = written(rows)

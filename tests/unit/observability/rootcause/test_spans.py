@@ -197,6 +197,50 @@ def test_replicas_are_one_service_and_parts_of_names_stay() -> None:
     assert found["pay_Charge"] == ("pay", "Charge")
 
 
+def test_numbers_and_a_common_beginning_tell_services_apart_not_operations_or_replicas() -> None:
+    found = names.services(["MS_27772", "MS_18029", "ts_order_service", "ts_travel_service", "svc-1", "svc-2"], calls=[("svc-1", "svc-2")])
+    assert {service for service, _ in found.values()} == set(found)
+
+
+DATA_SETS: dict[str, dict[str, Any]] = {
+    "Jaeger": {"traceID": "a1", "spanID": "b1", "references": [{"refType": "CHILD_OF", "spanID": "c1"}], "operationName": "op",
+               "startTimeMillis": 1_700_000_000_000, "duration": 50_000, "process": {"serviceName": "cart"},
+               "tags": [{"key": "error", "value": True}]},
+    "Zipkin": {"traceId": "a1", "id": "b1", "parentId": "c1", "name": "op", "timestamp": 1_700_000_000_000_000, "duration": 50_000,
+               "localEndpoint": {"serviceName": "cart"}, "tags": {"http.status_code": "500"}},
+    "RCAEval": {"time": "x", "traceID": "a1", "spanID": "b1", "serviceName": "cart", "operationName": "op",
+                "startTimeMillis": 1_700_000_000_000, "startTime": 1_700_000_000_000_000, "duration": 50_000, "statusCode": "13.0",
+                "parentSpanID": "c1"},
+    "Nezha": {"TraceID": "a1", "SpanID": "b1", "ParentID": "c1", "PodName": "cart-579f59597d-wc2lz", "OperationName": "op",
+              "StartTimeUnixNano": "1700000000000000000", "EndTimeUnixNano": "1700000000050000000", "error": "boom"},
+    "AIOps challenge": {"timestamp": 1_700_000_000_000, "cmdb_id": "cart-0", "parent_span": "c1", "span_id": "b1", "trace_id": "a1",
+                        "duration": 50, "status_code": "Unavailable", "operation_name": "op"},
+    "GAIA": {"service_name": "cart", "trace_id": "a1", "span_id": "b1", "parent_id": "c1", "start_time": "2023-11-14 22:13:20.000000",
+             "end_time": "2023-11-14 22:13:20.050000", "url": "op", "status_code": 500},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_the_spellings_of_public_data_sets_are_understood(name: str, tmp_path: Path) -> None:
+    found = read(tmp_path, DATA_SETS[name])
+    assert (found.services[found.service[0]], found.operations[found.operation[0]]) == ("cart", "op")
+    assert (int(found.start[0]), int(found.duration[0])) == (1_700_000_000_000_000_000, 50_000_000)
+    assert (int(found.status[0]), bool(found.parent_key[0])) == (spans.FAILED, True)
+
+
+@pytest.mark.parametrize("parent", ["root", "None", "a", 0, None])
+def test_a_span_that_names_no_parent_or_itself_is_a_root(parent: Any, tmp_path: Path) -> None:
+    assert int(read(tmp_path, flat(parent_id=parent)).parent_key[0]) == 0
+
+
+def test_writers_of_different_units_are_read_side_by_side(tmp_path: Path) -> None:
+    rows = [flat(trace_id=f"u{i}", span_id=f"u{i}") for i in range(9)]
+    rows += [flat(trace_id=f"m{i}", span_id=f"m{i}", start=1_700_000_000_000, duration=9) for i in range(9)]
+    found = read(tmp_path, *rows)
+    assert set(found.start.tolist()) == {1_700_000_000_000_000_000}
+    assert set(found.duration.tolist()) == {900_000, 9_000_000}
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
