@@ -329,7 +329,9 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     odd: Flags = short | p.in_vain | (stopped & (called == 0))
     stopped &= called > 0
     last = np.full(len(short), -1, np.int64)
-    order = child[np.argsort(s.spans.start[child] + s.spans.duration[child], kind="stable")]
+    of_stopped = child[stopped[s.parent[child]]]
+    of_stopped = np.concatenate((of_stopped, child[stopped[np.maximum(s.parent[s.parent[child]], 0)]]))
+    order = of_stopped[np.argsort(s.spans.start[of_stopped] + s.spans.duration[of_stopped], kind="stable")]
     last[s.parent[order]] = order
     for _ in range(2):  # the call, then what it called
         hit = last[stopped]
