@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from observability.rootcause.model import CLIENT, COUNTERS, GATEWAY, Rows, Where
 
 MINUTES: Final = 60
+"""That are looked at, to now."""
 MOST: Final = 60
 """Channels or systems."""
 _CALLER, _LATE = COUNTERS.index("caller"), COUNTERS.index("late")
 
 
-class Pulse(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one channel or system; `n` and `bad` (failed or late) by minute, the oldest first."""
+class Counted(NamedTuple):
+    """Of one channel or system: requests, and those that failed or were late, by minute, the oldest first."""
 
     name: str
     n: tuple[int, ...]
     bad: tuple[int, ...]
-    p95_ms: float = 0.0
-    """Since the gateway started; 0: nothing was counted."""
-
-    @property
-    def requests(self) -> int:
-        return sum(self.n)
-
-    @property
-    def failed(self) -> int:
-        return sum(self.bad)
-
-    @property
-    def lately(self) -> tuple[int, int]:
-        """Bad ones and all of the last five minutes."""
-        return sum(self.bad[-5:]), sum(self.n[-5:])
 
 
-def by_channel(rows: Rows, now: float) -> list[Pulse]:
+def by_channel(rows: Rows, now: float) -> list[Counted]:
     """What callers felt."""
     return _pulses(rows, now, lambda key: "" if key.system else key.channel)
 
 
-def by_system(rows: Rows, now: float) -> list[Pulse]:
+def by_system(rows: Rows, now: float) -> list[Counted]:
     """Logical calls to each system."""
     return _pulses(rows, now, lambda key: "" if key.system in (GATEWAY, CLIENT) else key.system)
 
 
-def _pulses(rows: Rows, now: float, name: Callable[[Where], str]) -> list[Pulse]:
+def _pulses(rows: Rows, now: float, name: Callable[[Where], str]) -> list[Counted]:
     if not len(rows.bin):
         return []
     codes: dict[str, int] = {}
@@ -67,11 +52,11 @@ def _pulses(rows: Rows, now: float, name: Callable[[Where], str]) -> list[Pulse]
     counts = summed(0)
     troubles = summed(*(column for column in range(1, _LATE + 1) if column != _CALLER))
     found = [
-        Pulse(
+        Counted(
             name=each,
             n=tuple(counts[at * MINUTES : (at + 1) * MINUTES]),
             bad=tuple(min(b, n) for b, n in zip(troubles[at * MINUTES : (at + 1) * MINUTES], counts[at * MINUTES :], strict=False)),
         )
         for each, at in codes.items()
     ]
-    return sorted(found, key=lambda p: (-p.lately[0], -p.requests, p.name))[:MOST]
+    return sorted(found, key=lambda p: (-sum(p.bad[-5:]), -sum(p.n), p.name))[:MOST]
