@@ -106,7 +106,7 @@ class CellStore:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            await self._in_thread(self.recorder.tick)
+            await self._quietly(self._in_thread(self.recorder.tick))
             await self._quietly(self.flush(time() + COARSE))
             await self._quietly(self._save_baseline(time()))
             self._thread.shutdown()
@@ -115,7 +115,7 @@ class CellStore:
         flushed = tidied = saved = time()
         while True:
             await asyncio.sleep(1 - time() % 1)
-            await self._in_thread(self.recorder.tick)
+            await self._quietly(self._in_thread(self.recorder.tick))
             now = time()
             if now // COARSE != flushed // COARSE:
                 flushed = now
@@ -174,7 +174,10 @@ class CellStore:
     # ---- reading ------------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """What was counted before this process began: cells of the last 90 minutes, and what was usual in the last hour."""
+        """What was counted before this process began: cells of the last 90 minutes, and what was usual in the last hour. From now on what
+        is counted is kept, also when the store cannot be read now.
+        """
+        self.recorder.rings.fresh = Fresh()
         now = int(time())
         for width in (MINUTE, COARSE):
             blobs = await self.book.read(width, now - HELD_S, now + 1)
@@ -185,7 +188,6 @@ class CellStore:
                     self.recorder.lose("restarts")
         newest: dict[str, CellBlob] = {blob.source: blob for blob in await self.book.read(BASELINE, now - 3_600, now + 1)}
         await self._in_thread(self._learn, list(newest.values()))
-        self.recorder.rings.fresh = Fresh()
 
     async def _pull(self, now: float) -> None:
         since = int(now) - 3 * MINUTE

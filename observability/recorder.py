@@ -315,8 +315,9 @@ class Recorder:
 
     def losses(self, since: float = 0.0) -> Losses:
         """What nobody could see since then, of this process and of those it heard of."""
-        before = next((counts for at, counts in reversed(self._marks) if at <= since), {})
-        now = self.lost()
+        with self._lock:  # marks come from another thread
+            before = next((counts for at, counts in reversed(self._marks) if at <= since), {})
+            now = self.lost()
         seen = now.pop("seen") - before.get("seen", 0)
         lost = {place: n - before.get(place, 0) for place, n in now.items()}
         unseen = tuple(NotSeen(what=place, dropped=n, of=seen) for place, n in lost.items() if n > 0)
@@ -339,8 +340,9 @@ class Recorder:
 
     def new_losses(self) -> dict[str, int]:
         """Of this process, since the last call."""
-        now = Counter(self.lost())
-        now.subtract(self._told_losses)
+        with self._lock:
+            now = Counter(self.lost())
+            now.subtract(self._told_losses)
         told, self._last_losses = now - self._last_losses, now
         return dict(told)
 

@@ -150,7 +150,7 @@ class Ring:
         for test, moment in (("start >= ?", since), ("start < ?", before)):
             if moment is not None:
                 where.append(test)
-                values.append((moment - _EPOCH) // timedelta(microseconds=1) * 1_000)
+                values.append(_nanoseconds(moment))
         limit = max(1, min(limit, 1_000))
         query = f"select {_COLUMNS} from flight where {' and '.join(where)} order by start desc limit {limit}"  # noqa: S608  # fixed words
         return await self._read(lambda: self._recent(query, tuple(values), limit))
@@ -309,7 +309,7 @@ class Ring:
         self.flush()
         columns = "start, kind, name, weight, spans, (select bytes from dictionary)"
         query = f"select {columns} from flight where start >= ? order by start desc limit ?"  # noqa: S608  # fixed words
-        begin, until = (since - _EPOCH) // timedelta(microseconds=1) * 1_000, monotonic() + 2 * READ_LIMIT_S
+        begin, until = _nanoseconds(since), monotonic() + 2 * READ_LIMIT_S
         counts: Counter[tuple[str, str, str, Carrier]] = Counter()
         requests: Counter[str] = Counter()
         oldest = time_ns()
@@ -364,6 +364,11 @@ def _summary(row: tuple[Any, ...]) -> FlightSummary:
     values["start"] = instant(values["start"])
     values["systems"] = tuple(word for word in values["systems"].split(" ") if word and "." not in word)  # the others are operations
     return FlightSummary(**values)
+
+
+def _nanoseconds(when: datetime) -> int:
+    """Since 1970, as far as SQLite's integers reach: years 1677 to 2262."""
+    return max(-(2**63), min(2**63 - 1, (when - _EPOCH) // timedelta(microseconds=1) * 1_000))
 
 
 def _word(name: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import time
+from typing import Any
 
 from adapters.store.driver import cell_file
-from contracts.books.cells import CellBlob
+from contracts.books.cells import CellBlob, CellBook
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
 from observability.cellstore import BASELINE, CellStore
@@ -119,3 +122,36 @@ async def test_what_a_store_that_is_away_misses_is_lost_and_said(tmp_path: Path)
     await store._quietly(store.flush(now + 1_000))
     assert store.recorder.losses().lost == 10
     assert {u.what for u in store.recorder.losses().unseen} == {"cells_unwritten"}
+
+
+async def test_cells_are_kept_although_the_store_cannot_be_read_at_the_start_and_a_tick_fails(tmp_path: Path) -> None:
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        store = CellStore(recorder := Recorder(objective=5), NotYet(book))
+        async with store.kept():
+            odd = recorder.flight("request", "GET /stock")
+            odd.t0 = "no time"  # type: ignore[assignment]  # whatever makes a tick fail
+            recorder.begin(odd)
+            recorder.end(flight(recorder))
+            await asyncio.sleep(1.1)
+            del recorder._open[odd]
+            await asyncio.sleep(1)
+        assert recorder.faults >= 2  # the read, and a tick
+        next_one = CellStore(Recorder(objective=5), book)
+        await next_one.load()
+        assert sums(next_one.recorder.seen(time() + 1).coarse).total() > 0
+
+
+class NotYet:
+    """A book that cannot be read the first time."""
+
+    def __init__(self, book: CellBook) -> None:
+        self._book, self._asked = book, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    async def read(self, *what: Any) -> Sequence[CellBlob]:
+        if not self._asked:
+            self._asked = True
+            raise OSError("not yet")
+        return await self._book.read(*what)

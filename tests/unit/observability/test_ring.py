@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ async def test_recent_filters_and_orders_newest_first(tmp_path: Path) -> None:
         assert [(f.name, f.error_type, f.trace_id) for f in found] == [("GET /c", "timeout.read", bad.trace_id)]
         older = await ring.recent(before=found[0].start)
         assert [f.name for f in older] == ["GET /b", "GET /a"]
+
+
+async def test_moments_beyond_what_the_file_can_say_are_the_first_and_the_last(tmp_path: Path) -> None:
+    async with opened(tmp_path / "ring") as (recorder, ring):
+        fly(recorder)
+        first, last = (datetime(year, 1, 2, tzinfo=UTC) for year in (1, 9999))
+        assert len(await ring.recent(since=first, before=last)) == 1
+        assert await ring.recent(since=last) == await ring.recent(before=first) == []
+        assert (await ring.edges(first)).requests == {"GET /x": 1}
 
 
 async def test_files_belong_to_their_owner_only(tmp_path: Path) -> None:
