@@ -34,7 +34,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     the time before it is of the next day.
     """
 
-    by: Annotated[TimeOfDay, Meta(description="When the file has come")]
+    by: Annotated[TimeOfDay, Meta(description="When the file has come; without it none is expected, and only the days count")] | None = None
     opens: Annotated[TimeOfDay, Meta(description="A file that comes before is early")] = "00:00"
     until: (
         Annotated[TimeOfDay, Meta(description="From then on the file is not late but missing; without it a day after `opens`")] | None
@@ -48,6 +48,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     zone: Annotated[str, Meta(description="Time zone, where the files are of no one store", examples=["Europe/Berlin"])] = ""
 
     def __post_init__(self) -> None:
+        hours, calendar = self.until or self.opens != "00:00" or self.grace, self.closed or self.store or self.days != WEEKDAYS
+        if self.by is None and (hours or not calendar):
+            raise ValueError("expected by, when the file has come; only a calendar of days and closed does without")
         if self.zone:
             try:
                 ZoneInfo(self.zone)
@@ -56,14 +59,20 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for day in (*self.closed, *(day for hours in self.store.values() for day in hours.closed)):
             date.fromisoformat(day)
 
-    def slot(self, store: str, day: date, zone: ZoneInfo) -> Slot | None:
-        """When the file of a business day is expected; None for a day on which the store is closed."""
+    def open(self, store: str, day: date) -> bool:
+        """Whether it is a business day of the store."""
         own = self.store.get(store, _AS_ALL)
         days = self.days if own.days is None else own.days
-        if WEEKDAYS[day.weekday()] not in days or day.isoformat() in (*self.closed, *own.closed):
+        return WEEKDAYS[day.weekday()] in days and day.isoformat() not in (*self.closed, *own.closed)
+
+    def slot(self, store: str, day: date, zone: ZoneInfo) -> Slot | None:
+        """When the file of a business day is expected; None for a day on which the store is closed, or where none is expected."""
+        own = self.store.get(store, _AS_ALL)
+        due = own.by or self.by
+        if due is None or not self.open(store, day):
             return None
         opens = datetime.combine(day + timedelta(self.after), _time(own.opens or self.opens), zone)
-        by = _behind(opens, own.by or self.by)
+        by = _behind(opens, due)
         last = own.until or self.until
         return Slot(
             day.isoformat(), opens, by + timedelta(seconds=self.grace), _behind(by, last) if last else max(opens + timedelta(1), by)

@@ -147,6 +147,9 @@ class FeedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     till_gaps: Annotated[
         bool, Meta(description="Whether numbers that a till's business day leaves out are told; false where not all of them come")
     ] = True
+    day_tolerance: Annotated[
+        int, Meta(ge=0, le=366, description="Calendar days between a transaction's begin and its business day; more of them are told")
+    ] = 1
     silent: Annotated[Duration, Meta(description="How long a till must not have booked before its gaps are told")] = Duration(60)
     refuse_share: (
         Annotated[

@@ -24,7 +24,7 @@ from contracts.books.files import (
     Quarantined,
     Reviewed,
 )
-from contracts.books.findings import Arrival, Finding, FindingBook
+from contracts.books.findings import Arrival, Finding, FindingBook, TillDay
 from contracts.books.idempotency import Begun, IdempotencyBook, StoredAnswer
 from contracts.books.incidents import IncidentBook, IncidentRecord, Label, Said, StoredTrace
 from contracts.books.orders import OrderBook, Process, ProcessState, StepRecord, StepState
@@ -89,6 +89,7 @@ __all__ = [
     "StepState",
     "StoredAnswer",
     "StoredTrace",
+    "TillDay",
     "UsageBook",
     "Used",
     "Verdict",

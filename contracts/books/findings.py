@@ -1,8 +1,8 @@
-"""What is noticed about files and tills without being an error: late, missing, early, out of order, come again, numbers left out."""
+"""What is noticed about files and tills without being an error: late, missing, out of order, come again, numbers left out, odd days."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +55,23 @@ class Arrival:
     """The number after which the series begins again; 0 for one that never does."""
 
 
+@dataclass(frozen=True)
+class TillDay:
+    """A business day of one till, when more of it was booked. `file`: the last that added to it, by its `digest`; empty for a person."""
+
+    store: str
+    workstation: str
+    business_date: str
+    known: int
+    """Transactions at the look before; 0 at the first."""
+    booked: int
+    at: datetime
+    file: str
+    digest: str
+    other: bool
+    """Another file of this store and day has come."""
+
+
 class FindingBook(Protocol):
     async def record(self, findings: Sequence[Finding], now: datetime) -> int:
         """Opens or notes each that does not stand yet, with one event each; a closed `file_refused` is opened again. Returns how many were
@@ -79,10 +96,19 @@ class FindingBook(Protocol):
         """Who has delivered since."""
         ...
 
-    async def tills(self, feed: str, settled: datetime, now: datetime, *, say: bool = True, limit: int = 500) -> int:
+    async def tills(
+        self,
+        feed: str,
+        settled: datetime,
+        now: datetime,
+        *,
+        say: bool = True,
+        odd: Callable[[TillDay], Iterable[Finding]] | None = None,
+        limit: int = 500,
+    ) -> int:
         """Looks at the tills that booked from this feed since the last look, and were silent since `settled`: numbers of a business day
-        that no transaction has are one open finding of the till's day, if they are to be said; it closes when they come. Returns how many
-        tills were looked at."""
+        that no transaction has are one open finding of the till's day, if they are to be said; it closes when they come. What is `odd`
+        about such a day is recorded with the look; it may be asked again. Returns how many tills were looked at."""
         ...
 
     async def list(

@@ -30,6 +30,9 @@ FindingKind = Literal[
     "file_refused",
     "file_unanswered",
     "sequence_gap",
+    "day_far",
+    "day_closed",
+    "day_reopened",
 ]
 FindingState = Literal["open", "noted", "closed"]
 

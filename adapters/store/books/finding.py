@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any, Final
@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from adapters.store.books.file import one_of
 from adapters.store.books.outbox import append
-from adapters.store.forms import decode, encode, micros, text
+from adapters.store.forms import decode, encode, instant, micros, text
 from adapters.store.unit import Engine, Transaction
-from contracts.books import Arrival, Finding
+from contracts.books import Arrival, Finding, TillDay
 from contracts.canonical.file import FileFinding, FindingKind, FindingState
 from contracts.events import TYPE_PREFIX, Event
 
@@ -136,7 +136,16 @@ class Findings:
 
         return await self._engine.read(unit)
 
-    async def tills(self, feed: str, settled: datetime, now: datetime, *, say: bool = True, limit: int = 500) -> int:
+    async def tills(
+        self,
+        feed: str,
+        settled: datetime,
+        now: datetime,
+        *,
+        say: bool = True,
+        odd: Callable[[TillDay], Iterable[Finding]] | None = None,
+        limit: int = 500,
+    ) -> int:
         since = micros(settled)
 
         async def any_touched(tx: Transaction) -> bool:
@@ -152,14 +161,16 @@ class Findings:
         async def look(tx: Transaction) -> int:
             await tx.lock(_LOCK)
             rows = await tx.query(
-                "select t.id, t.store, t.workstation, t.business_date, t.low, t.high, t.booked, t.file, f.name from till_day t"
-                " left join file f on f.digest = t.file where t.looked <> t.booked and t.touched_at <= $1 and coalesce(f.feed, $2) = $2"
+                "select t.id, t.store, t.workstation, t.business_date, t.low, t.high, t.booked, t.file, f.name, t.looked, t.touched_at,"
+                " exists (select 1 from arrival a where a.feed = $1 and a.store = t.store and a.business_date = t.business_date"
+                " and a.digest <> t.file) from till_day t"
+                " left join file f on f.digest = t.file where t.looked <> t.booked and t.touched_at <= $2 and coalesce(f.feed, $1) = $1"
                 " order by t.touched_at limit $3",
-                since,
                 feed,
+                since,
                 limit,
             )
-            for till_day, store, workstation, day, low, high, booked, digest, name in rows:
+            for till_day, store, workstation, day, low, high, booked, digest, name, looked, at, other in rows:
                 subject = f"{store}/{workstation}/{day}"
                 missing, ranges = 0, ""
                 if say and booked != high - low + 1:
@@ -181,6 +192,9 @@ class Findings:
                         await self._change(tx, finding, now)
                 else:
                     await self._close(tx, [("sequence_gap", subject)], name or "", now)
+                if odd is not None:
+                    day_now = TillDay(store, workstation, day, looked, booked, instant(at), name or "", digest, bool(other))
+                    await self._open(tx, [*odd(day_now)], now)
                 await tx.execute("update till_day set looked = $1 where id = $2", booked, till_day)
             return len(rows)
 

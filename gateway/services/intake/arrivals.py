@@ -1,17 +1,18 @@
-"""When files are expected and how they are numbered: what is late, missing, early, out of order, come again, or left out by a till."""
+"""When files are expected and how they are numbered: what is late, missing, out of order, come again, left out, or of an odd day."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from contracts.arrival import Numbering, Slot, Window, business_date
-from contracts.books import Arrival, Books, FileRecord, Finding
+from contracts.books import Arrival, Books, FileRecord, Finding, PreparedSale, TillDay
 from contracts.canonical.file import FindingKind
+from contracts.canonical.sale import PosSale
 from gateway.services.clock import Now, utc_now
 from gateway.services.intake.feed import File, StoreZones
 from observability import get_logger
@@ -25,6 +26,8 @@ MOST_SAID: Final = 100_000
 MOST_DIGITS: Final = 15
 MOST_LYING: Final = 1000
 """Entries of an inbox that are no files, of which people are told."""
+_BEGIN: Final = b'"beginAt":"'
+"""A quotation mark within a value has a backslash before it."""
 
 log = get_logger(__name__)
 
@@ -38,6 +41,8 @@ class Rules(Protocol):
     def sequence(self) -> Numbering: ...
     @property
     def till_gaps(self) -> bool: ...
+    @property
+    def day_tolerance(self) -> int: ...
     @property
     def silent(self) -> float: ...
 
@@ -123,6 +128,73 @@ class Arrivals:
         if await self._books.findings.record([finding], self._now()):
             log.warning("file came again", feed=self._feed, file=file.name, first=record.name, state=record.state)
 
+    # ---- days ------------------------------------------------------------------------------------------------------
+
+    async def read(self, record: FileRecord, sales: Iterable[PosSale | PreparedSale]) -> None:
+        """Before they are booked, so that nobody dies between the two: whose begin is far from their business day, once for each file
+        and store. May be repeated. Raises StoreUnavailable."""
+        found: dict[str, Finding] = {}
+        tolerance = self._rules.day_tolerance
+        for sale in sales:
+            day, begun = _begun(sale)
+            if begun.startswith(day) and tolerance:
+                continue
+            store = sale.till[0] if isinstance(sale, PreparedSale) else sale.key.store_number
+            subject = f"{self._feed}/{store}/{record.digest[:16]}"
+            if subject in found or ("day_far", subject) in self._said or not business_date(day):
+                continue
+            local = _local(datetime.fromisoformat(begun), self._zone(store))
+            if (away := abs((local.date() - date.fromisoformat(day)).days)) > tolerance:
+                found[subject] = Finding(
+                    kind="day_far",
+                    subject=subject,
+                    feed=self._feed,
+                    detail=f"{sale.key} in {record.name} began on {_said(local)}, {away} days from its business day; more of it may",
+                    state="noted",
+                    store=store,
+                    business_date=day,
+                    file=record.name,
+                    digest=record.digest,
+                )
+        if found:
+            if await self._books.findings.record([*found.values()], self._now()):
+                log.warning("transactions far from their business day", feed=self._feed, file=record.name, stores=len(found))
+            self._remember(found.values())
+
+    def _odd(self, till: TillDay) -> Iterator[Finding]:
+        """What the calendar of a store says against sales of a day. Asked within the look at its tills, so it only thinks."""
+        window, zone = self._rules.window, self._zone(till.store)
+        if window is None or not business_date(till.business_date):
+            return
+        day = date.fromisoformat(till.business_date)
+        sold = f"till {till.workstation} of store {till.store} booked sales of {day} ({day:%A}): {till.booked - till.known}"
+        by = f" from {till.file}" if till.file else " by a person's decision"
+        subject = f"{self._feed}/{till.store}/{till.business_date}"
+        kind: FindingKind
+        if not window.open(till.store, day):
+            kind, detail = "day_closed", f"{sold}{by}; the store is closed on that day"
+        elif zone is not None and till.other and (slot := window.slot(till.store, day, zone)) is not None and self._over(slot, till):
+            kind, detail = "day_reopened", f"{sold}{by}, after the file of that day had come"
+            subject += f"/{till.workstation}/{till.booked}"
+        else:
+            return
+        yield Finding(
+            kind=kind,
+            subject=subject,
+            feed=self._feed,
+            detail=detail,
+            state="noted",
+            store=till.store,
+            workstation=till.workstation,
+            business_date=till.business_date,
+            file=till.file,
+            digest=till.digest,
+        )
+
+    def _over(self, slot: Slot, till: TillDay) -> bool:
+        """The window has ended, or the one file of the day was read: numbered files may be several."""
+        return till.at >= slot.until or (till.known > 0 and not self._rules.sequence.group)
+
     # ---- a file is not here ----------------------------------------------------------------------------------------
 
     async def check(self, refused: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -133,7 +205,8 @@ class Arrivals:
         if self._looked is not None and timedelta() <= now - self._looked < min(EVERY, timedelta(seconds=self._rules.silent)):
             return
         self._looked = now
-        while await self._books.findings.tills(self._feed, now - timedelta(seconds=self._rules.silent), now, say=self._rules.till_gaps):
+        settled = now - timedelta(seconds=self._rules.silent)
+        while await self._books.findings.tills(self._feed, settled, now, say=self._rules.till_gaps, odd=self._odd):
             pass
         if self._rules.window is not None:
             await self._expected(self._rules.window, now)
@@ -194,7 +267,10 @@ class Arrivals:
             log.warning(
                 "files do not come", feed=self._feed, late=len(late), missing=len(missing), stores=[f.store for f in missing or late][:20]
             )
-        self._said = dict.fromkeys([*self._said, *((f.kind, f.subject) for f in (*late, *missing))][-MOST_SAID:])
+        self._remember((*late, *missing))
+
+    def _remember(self, said: Iterable[Finding]) -> None:
+        self._said = dict.fromkeys([*self._said, *((f.kind, f.subject) for f in said)][-MOST_SAID:])
 
     # ---- hours -----------------------------------------------------------------------------------------------------
 
@@ -230,3 +306,22 @@ class Arrivals:
 def _clock(at: datetime, slot: Slot) -> str:
     """In the store's own time."""
     return at.astimezone(slot.opens.tzinfo).strftime("%Y-%m-%d %H:%M")
+
+
+def _begun(sale: PosSale | PreparedSale) -> tuple[str, str]:
+    """Business date, and when it began, as its document says it: a prepared sale has nothing else."""
+    if isinstance(sale, PosSale):
+        return sale.key.business_date, sale.begin_at.isoformat()
+    start = sale.head.index(_BEGIN) + len(_BEGIN)
+    return sale.till[2], sale.head[start : sale.head.index(b'"', start)].decode()
+
+
+def _local(at: datetime, zone: ZoneInfo | None) -> datetime:
+    try:
+        return at.astimezone(zone) if zone is not None else at
+    except OverflowError:  # at either end of time
+        return at
+
+
+def _said(at: datetime) -> str:
+    return at.isoformat(" ", "minutes")[:16]

@@ -314,6 +314,7 @@ class Intake:
         """One store transaction: sales, stock, events, quarantine and the position reached."""
         sales = [found for _, found in batch if isinstance(found, PosSale | PreparedSale)]
         bad = [found for _, found in batch if isinstance(found, Quarantined)]
+        await self._arrivals.read(record, sales)
         result = await self._books.sales.commit(SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad), self._now())
         counts.booked += result.booked
         counts.repeated += result.repeated

@@ -3,7 +3,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.books import Arrival, Books, Finding
+from contracts.books import Arrival, Books, Finding, TillDay
 from tests.conformance.store.conftest import Open
 from tests.conformance.store.make import NOW, batch, key, later, sale, seen
 
@@ -167,3 +167,24 @@ async def test_what_no_database_takes_is_written_otherwise(books: Books) -> None
     odd = Finding(kind="file_again", subject="s\0\udcff", feed="f", detail="d\0", state="noted", file="n\udcff")
     assert await books.findings.record([odd, odd], NOW) == 1
     assert (await books.findings.list(1))[0].subject == "s\\x00\\udcff"
+
+
+async def test_what_is_odd_about_a_tills_day_is_recorded_with_the_look_and_asked_once(books: Books) -> None:
+    asked: list[TillDay] = []
+
+    def odd(day: TillDay) -> list[Finding]:
+        asked.append(day)
+        return [Finding(kind="day_closed", subject=day.store, feed=seen().feed, detail="closed", state="noted")]
+
+    await books.files.claim(seen(), "w1", NOW, 60, "t")
+    for numbers, other in (((1, 2), "before"), ((2, 3), "")):
+        await books.sales.commit(batch(*map(sale, numbers), position=9), NOW)
+        if other:
+            await books.findings.arrived(changed(arrival(), feed=seen().feed, digest=other), [], NOW)
+        assert [await books.findings.tills(seen().feed, NOW, NOW, odd=odd) for _ in range(2)] == [1, 0]
+    assert [(d.store, d.workstation, d.known, d.booked, d.file, d.other) for d in asked] == [
+        ("0017", "3", 0, 2, seen().name, True),
+        ("0017", "3", 2, 3, seen().name, True),
+    ]
+    assert asked[0].at == NOW
+    assert await stand(books) == [("day_closed", "noted", "0017", 0)]

@@ -8,11 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from adapters.files.spec import FeedOptions, options
+from adapters.store.books.sale import prepared_form
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
-from contracts.books import Books, FileRecord
+from contracts.books import Books, FileRecord, FileSeen, PreparedSale, SaleBatch
 from contracts.canonical.location import Location
+from contracts.canonical.sale import PosSale
 from gateway.services.intake.arrivals import Arrivals
+from tests.conformance.store.make import key, sale
 
 FEED = "pos.tlog"
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -246,6 +249,7 @@ async def test_looking_costs_nothing_when_somebody_has_just_looked(watch: Any) -
     "window",
     [
         {},
+        {"opens": "20:00", "days": ["mon"]},
         {"by": "24:00"},
         {"by": "9:00"},
         {"by": "09:00", "zone": "Nowhere"},
@@ -278,3 +282,89 @@ async def test_what_lies_under_a_right_name_and_is_no_file_is_told_once_and_unti
     await first.arrivals.check(lying)
     await first.arrivals.check({**lying, "S_1.txt": "a pipe, not a file"})
     assert {f.file: f.state for f in await books.findings.list(9)} == {"S_1.txt": "open", "S_2.txt": "open"}
+
+
+# ---- days -----------------------------------------------------------------------------------------------------------
+
+
+class Booked:
+    """Files with sales that are read and booked as the intake does it."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    async def file(self, text: str, name: str, *sales: PosSale | PreparedSale, day: str = "2026-03-11") -> None:
+        """Comes and is booked at a moment; somebody looks when its tills have been silent."""
+        watch = self.watch
+        watch.now = at(text)
+        file = Dropped(name, watch.now.timestamp(), {"store": "0017", "business_date": day}, size=len(name))
+        seen = FileSeen(file.digest, FEED, name, 1, "0017")
+        claim = await watch.books.files.claim(seen, "w1", watch.now, 60, "t")
+        await watch.arrivals.came(file, claim.record)
+        await watch.arrivals.read(claim.record, sales)
+        await watch.arrivals.read(claim.record, sales)  # as after a crash
+        await watch.books.sales.commit(SaleBatch(file.digest, claim.record.fence, 1, sales), watch.now)
+        await watch.at(f"{datetime.fromisoformat(text) + timedelta(minutes=5)}")
+
+    async def found(self) -> list[tuple[str, str]]:
+        findings = await self.watch.books.findings.list(100)
+        return [(f.kind, f.detail) for f in reversed(findings) if f.kind.startswith("day")]
+
+
+@pytest.mark.parametrize("form", [lambda s: s, prepared_form], ids=["sale", "prepared"])
+async def test_transactions_far_from_their_business_day_are_noted_once_for_a_file_and_booked(watch: Any, form: Any) -> None:
+    booked = Booked(watch())
+    night, old, older = (
+        form(sale(n, begin_at=at(t))) for n, t in ((1, "2026-03-12 23:59"), (2, "2026-03-13 00:01"), (3, "0009-01-01 00:00"))
+    )
+    await booked.file("2026-03-12 06:00", "A", night, old, older)
+    told = "0017/3/2026-03-11/2 in A began on 2026-03-13 00:01, 2 days from its business day; more of it may"
+    assert await booked.found() == [("day_far", told)]
+    assert (await booked.watch.books.sales.totals())["0017"]["sales"] == 3
+
+
+async def test_tolerance_of_days_is_declared_and_of_the_stores_clock(watch: Any) -> None:
+    strict, wide = Booked(watch(day_tolerance=0)), Booked(watch(day_tolerance=30))
+    late = sale(2, begin_at=at("2026-03-12 00:30"))  # in UTC still its business day
+    await wide.file("2026-03-12 06:00", "A", late, sale(3, begin_at=at("2026-02-20 12:00")))
+    assert await wide.found() == []
+    await strict.file("2026-03-12 06:00", "B", late, sale(1, begin_at=at("2026-03-11 23:00")))
+    assert [kind for kind, _ in await strict.found()] == ["day_far"]
+
+
+@pytest.mark.parametrize("closed", [{"days": ["mon"]}, {"closed": ["2026-03-11"]}, {"store": {"0017": {"closed": ["2026-03-11"]}}}])
+async def test_sales_of_a_day_on_which_the_store_is_closed_are_noted(watch: Any, closed: dict[str, Any]) -> None:
+    booked = Booked(watch(window=closed))
+    await booked.file("2026-03-11 22:00", "A", sale(1), sale(2))
+    await booked.file("2026-03-11 22:10", "B", sale(3, key=key(3, till="4")))
+    told = "till 3 of store 0017 booked sales of 2026-03-11 (Wednesday): 2 from A; the store is closed on that day"
+    assert await booked.found() == [("day_closed", told)]
+
+
+async def test_calendar_without_hours_expects_no_file_and_says_nothing_of_an_open_day(watch: Any) -> None:
+    booked = Booked(watch(window={"stores": ["0017", "0018"], "closed": ["2026-12-25"]}))
+    await booked.file("2026-03-11 22:00", "A", sale(1))
+    await booked.file("2026-03-11 23:00", "B", sale(2))
+    await booked.watch.at("2026-03-14 12:00")
+    assert await booked.watch.found() == []
+
+
+@pytest.mark.parametrize(
+    ("second", "counts", "told"),
+    [("2026-03-11 21:30", False, True), ("2026-03-11 21:30", True, False), ("2026-03-12 07:00", True, True)],
+    ids=["one file a day", "numbered files within the window", "numbered files after the window"],
+)
+async def test_more_sales_of_a_day_that_was_complete_are_noted(watch: Any, second: str, counts: bool, told: bool) -> None:
+    numbered = {"sequence": {"group": "number"}} if counts else {}
+    booked = Booked(watch(window=NIGHT | {"stores": ["0017"]}, **numbered))
+    await booked.file("2026-03-11 21:00", "A", sale(1))
+    await booked.file(second, "B", sale(1), sale(2))
+    detail = "till 3 of store 0017 booked sales of 2026-03-11 (Wednesday): 1 from B, after the file of that day had come"
+    assert await booked.found() == [("day_reopened", detail)][: int(told)]
+
+
+async def test_file_that_brings_nothing_new_reopens_no_day(watch: Any) -> None:
+    booked = Booked(watch(window=NIGHT | {"stores": ["0017"]}))
+    await booked.file("2026-03-11 21:00", "A", sale(1))
+    await booked.file("2026-03-12 09:00", "B", sale(1))
+    assert await booked.found() == []
