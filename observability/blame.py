@@ -25,6 +25,8 @@ _OURS: Final = {"StoreUnavailable": "store", "QuotaUnavailable": "quota", "KeysU
 """Errors that name a part of ours, wherever they surface."""
 _SLOW_TO_TELL: Final = frozenset({Step.REQUEST, Step.PROCESS_STEP, Step.CONSUME, Step.CALL})
 """Where a timeout says only that something below took too long."""
+_OVER_QUOTA: Final = 429
+"""Our own limit at work: no mistake of the client, and no trouble."""
 _NONE: Final[Mapping[str, float]] = {}
 LATE_S: Final = 1.0
 """What is late as long as nothing is declared or known."""
@@ -134,6 +136,8 @@ class Blame:
                 declared = objective
             if took > (((known.late if known is not None else 0.0) or LATE_S) if declared is None else declared):
                 slow.add(part)
+        if record.client and root.failure != "caller":
+            rings.count((CLIENT, record.client, *where[:3], ""))
         if not troubled and not slow and root.attributes.get("status") != 202:
             rings.count(("", "", *where))
             for part in met:
@@ -163,8 +167,8 @@ class Blame:
             shares = self._failure(record, tree, root, at)
         elif root.failure == "caller":
             whole[_CLASS["caller"]] = 1
-            if record.client:
-                rings.add((CLIENT, record.client, *where), whole)
+            if record.client and root.attributes.get("status") != _OVER_QUOTA:
+                rings.add((CLIENT, record.client, *where[:3], ""), whole)
         if late:
             whole[LATE] = 1
             shares, excess = self._time(record, tree, root, at)

@@ -24,7 +24,7 @@ from gateway.services.evidence import Witness
 from gateway.services.trail import entry_of, tell
 from observability import Recorder, get_logger
 from observability.ring import Ring
-from observability.rootcause.model import COUNTERS, Culprit, Evidence, Incident
+from observability.rootcause.model import CLIENT, COUNTERS, Culprit, Evidence, Incident
 from observability.rootcause.timeline import with_timeline
 from observability.spans import Span
 
@@ -301,7 +301,7 @@ class Detective:
     async def _open(self, incident: Incident, now: datetime) -> IncidentRecord:
         day = f"{now.astimezone(UTC):%Y%m%d}"
         number = f"INC-{day}-{await self._books.incidents.number(day):04d}"
-        said = replace(incident, id=number, state="open", recovered_at=None)
+        said = replace(incident, id=number, state="open", recovered_at=msgspec.UNSET)
         record = IncidentRecord(
             id=number,
             state="open",
@@ -440,7 +440,7 @@ def notice(record: IncidentRecord, said: Incident) -> IncidentNotice:
         sentence=said.sentence,
         since=said.onset.at,
         detected_at=said.detected_at,
-        recovered_at=said.recovered_at if record.state == "recovered" else None,
+        recovered_at=(said.recovered_at or None) if record.state == "recovered" else None,
         merged_into=record.into or None,
         suspects=tuple(_suspect_of(c) for c in said.culprits),
         channels=_hardest(impact.hit.get("channel", {})),
@@ -543,9 +543,10 @@ _LATE: Final = COUNTERS.index("late")
 def _lately(evidence: Evidence, said: Incident) -> tuple[int, int]:
     """Of the last minute: requests that met what it was put down to (else those of the routes that were hit), and how many were bad."""
     named = _named(said)
+    clients = any(system == CLIENT for system, _ in named)
     routes = set(said.impact.hit.get("route", ()))
     rows, since = evidence.coarse, evidence.now - 60
-    bad_columns = [n for n, name in enumerate(COUNTERS) if _N < n <= _LATE and n != _CALLER]
+    bad_columns = [n for n, name in enumerate(COUNTERS) if (n == _CALLER if clients else _N < n <= _LATE and n != _CALLER)]
     met: dict[int, bool] = {}
     calls = bad = 0
     for row in range(len(rows.bin) - 1, -1, -1):

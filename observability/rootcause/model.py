@@ -15,7 +15,7 @@ SCHEMA: Final = "tillgate.incident/1"
 GATEWAY: Final = "gateway"
 """The system of rows that blame a part of the gateway; its operation is the part: `mapping erp.GetStock`, `pool erp`, `store`."""
 CLIENT: Final = "client"
-"""The system of rows that count a client's own mistakes; its operation is the client."""
+"""The system of rows that count a client's requests, `caller` those that were its own mistake; its operation is the client."""
 COUNTERS: Final = ("n", *FAILURE_CLASSES, "late", "degraded", "blamed", "excess_ms")
 """Columns of a cell. `blamed` is in thousandths of a bad request, `excess_ms` in milliseconds above what is usual."""
 
@@ -292,7 +292,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     onset: Onset
     detected_at: datetime
     answered_at: datetime
-    recovered_at: datetime | None = None
+    recovered_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
     culprits: tuple[Culprit, ...] = ()
     why_not: tuple[WhyNot, ...] = ()
     impact: Impact = Impact()
@@ -301,6 +301,6 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     confidence_inputs: dict[str, float] = {}
     merged: tuple[str, ...] = ()
     """Incidents that turned out to be this one."""
-    timeline: Timeline | None = None
+    timeline: Timeline | msgspec.UnsetType | None = msgspec.UNSET
     undeclared: tuple[tuple[str, str], ...] = ()
     """Edges that were seen, from caller to callee, and that the map does not hold."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from observability.rootcause.model import COUNTERS, Evidence, Incident, Timeline, TimelineMark, TimelineRow
+from observability.rootcause.model import CLIENT, COUNTERS, Evidence, Incident, Timeline, TimelineMark, TimelineRow
 
 BEFORE_S: Final = 600
 STEPS: Final = 120
@@ -33,10 +33,12 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
     size = max(1, -int(-(end - begin) // step))
     rows = evidence.coarse
     routes, channels = incident.impact.hit.get("route"), incident.impact.hit.get("channel")
+    clients = {c.operation for c in incident.culprits if c.system == CLIENT}
+    bad_columns = (_CALLER,) if clients else _BAD
     wanted = {
         index: (key.channel, key.route)
         for index, key in enumerate(rows.keys)
-        if not key.system
+        if (key.system == CLIENT and key.operation in clients if clients else not key.system)
         and (key.route in routes if routes else key.channel)
         and (not channels or not key.channel or key.channel in channels)
     }
@@ -46,7 +48,7 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
         if 0 <= place < size and (slice_ := wanted.get(index)):
             n, bad = counts.setdefault(slice_, ([0] * size, [0] * size))
             n[place] += rows.counters[0][at]
-            bad[place] += sum(rows.counters[column][at] for column in _BAD)
+            bad[place] += sum(rows.counters[column][at] for column in bad_columns)
     worst = sorted(counts, key=lambda s: (-sum(counts[s][1]), -sum(counts[s][0]), s))[:ROWS]
     return Timeline(
         begin=datetime.fromtimestamp(begin, UTC),

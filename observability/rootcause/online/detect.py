@@ -11,7 +11,7 @@ import numpy as np
 
 from observability.rootcause import statistics
 from observability.rootcause.model import CLIENT, GATEWAY, DependencyMap
-from observability.rootcause.online.table import BLAMED, DEGRADED, Table
+from observability.rootcause.online.table import BLAMED, CALLER, DEGRADED, Table
 from observability.rootcause.spans import Flags, Floats, Ints
 
 WINDOWS: Final = (1, 3, 12, 60)
@@ -109,14 +109,11 @@ def series(table: Table, estate: DependencyMap) -> Series:
         n.append(table.over_time(np.where(keys, 0, -1), table.n, 1, table.rows_of(keys)))
     slis += [Sli("operation", (GATEWAY, *part)) for part in parts]
     bad.append(table.over_time(group, blamed, len(parts)) / 1000)
-    mistakes = table.is_("system", CLIENT)
-    group, clients = table.groups("operation", of=mistakes)
-    pair, _ = table.groups("channel", "route", of=whole | mistakes)
-    for i in range(len(clients)):
-        theirs = np.isin(pair, np.unique(pair[group == i])) & whole
-        n.append(table.over_time(np.where(theirs, 0, -1), table.n, 1, rows_whole))
+    theirs = table.is_("system", CLIENT)
+    group, clients = table.groups("operation", of=theirs)
     slis += [Sli("client", c) for c in clients]
-    bad.append(table.over_time(group, table.n, len(clients), table.rows_of(mistakes)))
+    n.append(table.over_time(group, table.n, len(clients), table.rows_of(theirs)))
+    bad.append(table.over_time(group, table.counters[CALLER], len(clients)))
     every_n, every_bad = np.concatenate(n), np.concatenate(bad)
     return _merged(slis, np.maximum(every_n, every_bad), every_bad)
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
+from msgspec import UNSET
 
 from observability.rootcause import statistics
 from observability.rootcause.model import (
@@ -28,19 +29,19 @@ from observability.rootcause.online.confidence import Calibration
 from observability.rootcause.online.detect import KNOWN, Past, Raised, Sli, raised, series
 from observability.rootcause.online.explain import Explanation, explain
 from observability.rootcause.online.feeds import announced, feeds
-from observability.rootcause.online.impact import impact
-from observability.rootcause.online.onset import Moment
+from observability.rootcause.online.impact import impact, mistakes
+from observability.rootcause.online.onset import Clock, Moment
 from observability.rootcause.online.scope import scope
 from observability.rootcause.online.sentence import sentence, title
-from observability.rootcause.online.table import BIN, Table
+from observability.rootcause.online.table import BIN, CALLER, N, Table
 from observability.rootcause.online.timeline import timeline
 
 APART: Final = 18
 """Coarse bins between two begins from which on they are looked at apart."""
 RECENT: Final = 30
 """Coarse bins for which something that is over is still told."""
-MORE: Final = 1.5
-"""Times the usual traffic from which on mistakes are a storm, not a client that broke."""
+MORE: Final = 3.0
+"""Times its usual traffic from which on a client's mistakes are a storm, not a client that broke."""
 SAME_MIX: Final = 0.3
 """Share of the excess that must be left when each channel and route is held against its own past."""
 CLIENT_RISE: Final = 0.2
@@ -83,8 +84,8 @@ class Engine:
                 both = told[same][0] + group
                 told[same] = both, self._incident(seen, both, found) or told[same][1]
         incidents = [incident for _, incident in told]
-        mistakes = [r for r in recent if r.sli.family == "client"]
-        incidents += [i for r in mistakes if (i := self._client(seen, r, mistakes)) is not None]
+        clients = [r for r in recent if r.sli.family == "client"]
+        incidents += [i for r in clients if (i := self._client(seen, r, clients)) is not None]
         incidents += feeds(evidence, incidents, self.calibration)
         return sorted((i for i in incidents if not announced(i, evidence.changes)), key=lambda i: (i.onset.at, i.sentence))
 
@@ -137,33 +138,35 @@ class Engine:
         return self._tell(seen, case, explanation, fired, going_on, usual)
 
     def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised]) -> Incident | None:
-        """One client whose own requests are wrong from some moment on, with no other like it and no more of them than before."""
+        """One client whose own requests are wrong from some moment on, with no other like it and not many more of them than before."""
         table = seen.coarse
         (name,) = r.sli.values
         keys = table.is_("system", CLIENT) & table.is_("operation", name)
-        pairs = frozenset((table.keys[i].channel, table.keys[i].route) for i in np.flatnonzero(keys).tolist())
-        clean = np.ones(table.bins, bool)
-        clean[r.begin :] = False
-        case = Case(table, seen.fine, Span(r.begin, r.end, clean, pairs))
-        n1, n0 = (float(x[case.whole & case.hit].sum()) for x in (case.now[0], case.past[0]))
-        more = n1 / max(1, r.end - r.begin) > MORE * n0 / max(1, r.begin)
+        within = np.zeros(table.bins, bool)
+        within[r.begin : r.end] = True
+        now, _, _ = table.per_key(within)
+        n1, wrong = float(now[N][keys].sum()), float(now[CALLER][keys].sum())
+        known = r.begin - int(table.at[table.rows_of(keys)].min())
+        more = n1 / max(1, r.end - r.begin) > MORE * r.past.requests / max(1, known)
         alone = r.excess >= 0.8 * sum(o.excess for o in others if o.begin < r.end and o.end > r.begin)
         if more or not alone or r.excess < CLIENT_RISE * n1 or r.past.requests < KNOWN:
             return None
-        p = statistics.rise(min(float(case.now[0][keys].sum()), n1), n1, float(case.past[0][keys].sum()), max(n0, 1.0))
-        moment = case.clock.moment(case.clock.table.is_("system", CLIENT) & case.clock.table.is_("operation", name), case.clock.table.n)
+        p = statistics.rise(wrong, n1, r.past.bad, r.past.requests)
+        clock = Clock(seen.fine, table, r.begin, r.end)
+        moment = clock.moment(clock.table.is_("system", CLIENT) & clock.table.is_("operation", name), clock.table.counters[CALLER])
+        felt = mistakes(table, keys, now, min(1.0, r.excess / max(wrong, 1.0)))
         culprit = Culprit(
             rank=1, kind="client", system=CLIENT, operation=name, failure="refused", score=1 - p, coverage=1.0,
             lift=round(r.excess / max(0.1, r.past.bad / r.past.requests * n1), 2), p=p, onset=_onset(moment),
-            scope=({"channel": tuple(sorted({channel for channel, _ in pairs}))},),
+            scope=({"channel": tuple(sorted(felt.hit.get("channel", ())))},),
         )  # fmt: skip
         inputs = {"coverage": 1.0, "margin": 1.0, "bad": round(r.excess, 3), "order_agrees": 1.0, "loss": 0.0, "residual": 0.0}
         sure = round(self.calibration.of(sureness.raw(inputs)), 4)
         return Incident(
             state="open" if r.going_on else "recovered", verdict=sureness.verdict(sure), confidence=sure,
-            sentence=sentence((culprit,), sure, _onset(moment), ()), onset=_onset(moment),
+            sentence=sentence((culprit,), sure, _onset(moment), (), felt), onset=_onset(moment),
             detected_at=_time(table.start + (r.fired + 1) * BIN), answered_at=_time(seen.evidence.now),
-            recovered_at=None if r.going_on else _time(table.start + r.end * BIN), culprits=(culprit,),
+            recovered_at=UNSET if r.going_on else _time(table.start + r.end * BIN), culprits=(culprit,), impact=felt,
             changes_before=_changes(seen.evidence, _onset(moment), ()), not_seen=seen.evidence.losses.unseen, confidence_inputs=inputs,
         )  # fmt: skip
 
@@ -193,7 +196,7 @@ class Engine:
             onset=onset,
             detected_at=_time(table.start + (fired + 1) * BIN),
             answered_at=_time(evidence.now),
-            recovered_at=None if going_on else _time(table.start + span.end * BIN),
+            recovered_at=UNSET if going_on else _time(table.start + span.end * BIN),
             culprits=culprits,
             why_not=_why_not(explanation),
             impact=impact(case, evidence.map, explanation.culprits),

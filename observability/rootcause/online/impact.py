@@ -8,7 +8,8 @@ import numpy as np
 
 from observability.rootcause.model import DependencyMap, Impact
 from observability.rootcause.online.candidates import Candidate, Case
-from observability.rootcause.online.table import LATE
+from observability.rootcause.online.table import CALLER, LATE, N, Table
+from observability.rootcause.spans import Flags, Floats
 
 ATTRIBUTES = ("channel", "route", "api_version", "store")
 
@@ -38,6 +39,23 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
         of=of,
         at_risk=_at_risk(estate, culprits, hit),
     )
+
+
+def mistakes(table: Table, keys: Flags, now: Sequence[Floats], share: float) -> Impact:
+    """Of one client: its requests, and its own mistakes. `now`: sums per key; `share`: of the mistakes, what is in excess of the usual."""
+    n, wrong = now[N][keys], now[CALLER][keys] * share
+    hit: dict[str, dict[str, int]] = {}
+    of: dict[str, dict[str, int]] = {}
+    for attribute in ATTRIBUTES[:3]:  # what it asks for is not counted by store
+        codes, names = table.column(attribute)
+        requests, bad = (np.bincount(codes[keys], x, len(names)) for x in (n, wrong))
+        chosen = sorted(
+            (-round(float(bad[i])), names[i], round(float(requests[i]))) for i in np.flatnonzero(bad >= 0.5).tolist() if names[i]
+        )
+        if chosen:
+            hit[attribute] = {name: -worse for worse, name, _ in chosen}
+            of[attribute] = {name: asked for _, name, asked in chosen}
+    return Impact(requests=round(float(n.sum())), failed=round(float(wrong.sum())), hit=hit, of=of)
 
 
 def _orders(route: str, estate: DependencyMap) -> bool:

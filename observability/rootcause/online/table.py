@@ -19,7 +19,7 @@ MOST_BINS: Final = 720
 SLICE: Final = 200_000
 """So many rows are summed in one step; other threads come in between."""
 _FAILED: Final = tuple(i for i, name in enumerate(COUNTERS) if name in FAILURE_CLASSES and name != "caller")
-N, LATE, DEGRADED, BLAMED = (COUNTERS.index(name) for name in ("n", "late", "degraded", "blamed"))
+N, CALLER, LATE, DEGRADED, BLAMED = (COUNTERS.index(name) for name in ("n", "caller", "late", "degraded", "blamed"))
 
 
 class Table:

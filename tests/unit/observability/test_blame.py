@@ -252,7 +252,16 @@ def test_a_callers_mistake_is_counted_for_its_client_and_blames_nobody(blame: Bl
     assert blame.count(record, AT).shares == {}
     blame.rings.turn(int(AT) + 1)
     cells = rows(blame.rings.seen(AT + 1).coarse)
-    assert cells[Where("client", "app-1", "web", "GET /stock", "v", "17")] == {"n": 1, "caller": 1}
+    assert cells[Where("client", "app-1", "web", "GET /stock", "v")] == {"n": 1, "caller": 1}
+
+
+def test_requests_of_a_client_are_counted_beside_its_mistakes_and_those_over_its_quota_are_neither(blame: Blame) -> None:
+    blame.count(flown(0.01, client="app-1"), AT)
+    over = flown(0.01, error="caller", client="app-1")
+    over.root.attributes["status"] = 429
+    blame.count(over, AT)
+    blame.rings.turn(int(AT) + 1)
+    assert rows(blame.rings.seen(AT + 1).coarse)[Where("client", "app-1", "web", "GET /stock", "v")] == {"n": 1}
 
 
 def test_who_gave_up_waiting_was_late(blame: Blame) -> None:

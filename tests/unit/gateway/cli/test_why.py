@@ -26,7 +26,7 @@ def incident() -> Incident:
         id=NUMBER,
         verdict="cause",
         confidence=0.93,
-        sentence="ERP GetStock slow since 10:42:10 (+-8 s), 93 % sure",
+        sentence="ERP GetStock slow since 10:42:10 (±8 s), 93 % sure",
         onset=Onset(at=AT, low=AT, high=AT),
         detected_at=AT,
         answered_at=AT,
@@ -88,7 +88,7 @@ def test_sentence_comes_first_then_culprits_impact_with_bases_why_not_changes_an
     assert code == 3
     assert said.splitlines() == [
         f"{NUMBER}  open",
-        "ERP GetStock slow since 10:42:10 (+-8 s), 93 % sure",
+        "ERP GetStock slow since 10:42:10 (±8 s), 93 % sure",
         "  1. erp GetStock: operation, slow; covers 94%, 11.2 times the usual, owner finance-it (+49 30)",
         "     ·[2J",
         "     only store 0017 0018",
