@@ -25,7 +25,7 @@ OLDEST = (3, 51, 3)
 """Before it, two connections that write and checkpoint at once could lose commits (https://sqlite.org/wal.html, "WAL-reset bug")."""
 GROUP_SECONDS = 0.05
 """A group takes no further unit after that, so that other processes get the write lock and callers their answer."""
-CACHE_KIB = 65_536
+CACHE_KIB = 32_768
 PAGE = 8192
 """Bytes of a page of a new file: documents of sales are long, and each page is written twice."""
 
