@@ -19,7 +19,7 @@ from contracts.errors import StoreUnavailable
 from observability.baseline import BUCKETS
 from observability.logs import get_logger
 from observability.recorder import Recorder
-from observability.rings import COARSE, FINE_S, HELD_S, MINUTE, SECOND, Columns, Fresh, Full, Key, Keys, Plain, add, sealed
+from observability.rings import COARSE, FINE_S, HELD_S, MINUTE, SECOND, Fresh, Full, Key, Keys, Plain, add, rows_of, sealed
 from observability.rootcause.model import Exemplar, Rows, Where
 
 BASELINE: Final = 1
@@ -256,9 +256,11 @@ class CellStore:
 
     async def history(self, since: int, before: int) -> Rows:
         """What was counted in some hours or days, at the width it is still held in."""
-        columns, keys = Columns(), Keys(1 << 20)
-        for level in LEVELS:
-            for blob in await self.book.read(level.width, since, before):
-                if (body := await self._in_thread(self._read, blob)) is not None:
-                    columns.extend(blob.begin, sealed(keys, blob.begin, dict(body.plain), dict(body.full)))
-        return columns.rows(keys.known)
+        keys = Keys(1 << 20)
+        bins = [
+            (blob.begin, sealed(keys, blob.begin, dict(body.plain), dict(body.full)))
+            for level in LEVELS
+            for blob in await self.book.read(level.width, since, before)
+            if (body := await self._in_thread(self._read, blob)) is not None
+        ]
+        return await self._in_thread(rows_of, bins, keys.known)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
+from time import sleep
 from typing import Final, NamedTuple
 
 from observability.rootcause.model import COUNTERS, Exemplar, Rows, Where
@@ -30,6 +31,8 @@ PENDING: Final = 30
 EXEMPLARS: Final = 1_000
 """Cells of one minute that keep some."""
 TWINS: Final = 10_000
+PAUSE_S: Final = 0.0005
+"""Of whoever reads everything: the event loop goes on in between."""
 
 
 class Seen(NamedTuple):
@@ -175,9 +178,13 @@ class _Ring:
             for begin in [b for b in bins if b < before]:
                 del bins[begin]
 
-    def rows_into(self, columns: Columns, since: int) -> None:
-        for begin in sorted(b for b in (*self._open, *self._sealed) if b >= since):
-            columns.extend(begin, self._sealed.get(begin) or sealed(self._keys, begin, *self._open[begin]))
+    def since(self, begin: int) -> list[tuple[int, _Sealed]]:
+        """Bins that began then or later, oldest first. What is open is sealed for good but for the newest two, into which most goes."""
+        for old in sorted(self._open)[:-2]:
+            self._seal(old)
+        there = [(at, complete) for at, complete in self._sealed.items() if at >= begin]
+        there += [(at, sealed(self._keys, at, *here)) for at, here in self._open.items() if at >= begin]
+        return sorted(there, key=_begin)
 
     def newest(self) -> int:
         return max((*self._open, *self._sealed), default=0)
@@ -200,28 +207,28 @@ class _Ring:
         return plain, full  # type: ignore[return-value]  # a Where as the tuple it was
 
 
-class Columns:
-    """Rows in the making."""
+def _begin(counted: tuple[int, _Sealed]) -> int:
+    return counted[0]
 
-    def __init__(self) -> None:
-        self.key, self.bin = array("q"), array("q")
-        self.counters = tuple(array("q") for _ in COUNTERS)
 
-    def extend(self, begin: int, sealed: _Sealed) -> None:
-        (numbers, counts), (bad, *columns) = sealed.plain, sealed.full
-        self.key.extend(numbers)
-        self.key.extend(bad)
-        self.bin.extend(array("q", [begin]) * (len(numbers) + len(bad)))
-        nothing = bytes(8 * len(numbers))
-        for index, column in enumerate(self.counters):
-            if index:
-                column.frombytes(nothing)
-            else:
-                column.extend(counts)
-            column.extend(columns[index])
+def rows_of(bins: Sequence[tuple[int, _Sealed]], keys: Sequence[Where]) -> Rows:
+    """One row per bin and key. Large joins let other threads go on; what is left takes a few ms at a time."""
+    numbers = _joined(part for _, (plain, full) in bins for part in (plain[0], full[0]))
+    begins = _joined(array("q", [begin]) * (len(plain[0]) + len(full[0])) for begin, (plain, full) in bins)
+    counts = _joined(part for _, (plain, full) in bins for part in (plain[1], full[1]))
+    nothing = memoryview(bytes(8 * max((len(plain[0]) for _, (plain, _) in bins), default=0)))
+    others = (
+        _joined(part for _, (plain, full) in bins for part in (nothing[: 8 * len(plain[0])], full[column]))
+        for column in range(2, WIDTH + 1)
+    )
+    return Rows(keys, numbers, begins, (counts, *others))
 
-    def rows(self, keys: Sequence[Where]) -> Rows:
-        return Rows(keys, self.key, self.bin, self.counters)
+
+def _joined(parts: Iterable[array[int] | memoryview]) -> array[int]:
+    sleep(PAUSE_S)
+    whole = b"".join(parts)
+    sleep(PAUSE_S)
+    return array("q", whole)
 
 
 class Fresh:
@@ -363,18 +370,19 @@ class Rings:
     def seen(self, now: float, *, since: float = 0.0) -> Seen:
         """All bins that began at `since` or later and before `now`; first `turn`, then this."""
         self.fold()
-        coarse, fine = Columns(), Columns()
         begin = int(since)
         with self._lock:
-            self._minutes.rows_into(coarse, begin - begin % MINUTE)
-            self._tens.rows_into(coarse, begin - begin % COARSE)
-            self._seconds.rows_into(fine, max(begin, int(now) - FINE_S))
+            coarse = self._minutes.since(begin - begin % MINUTE)
+            sleep(PAUSE_S)
+            coarse += self._tens.since(begin - begin % COARSE)
+            sleep(PAUSE_S)
+            fine = self._seconds.since(max(begin, int(now) - FINE_S))
             keys = tuple(self.keys.known)
         exemplars: dict[Where, list[Exemplar]] = {}
         for minute in sorted(self._exemplars):
             for where, (first, slowest) in list(self._exemplars.get(minute, {}).items()):
                 exemplars.setdefault(where, []).extend((first, slowest) if first is not slowest else (first,))
-        return Seen(coarse.rows(keys), fine.rows(keys), {w: tuple(e) for w, e in exemplars.items()}, dict(self._twins))
+        return Seen(rows_of(coarse, keys), rows_of(fine, keys), {w: tuple(e) for w, e in exemplars.items()}, dict(self._twins))
 
 
 def _short(key: Key) -> Key:
