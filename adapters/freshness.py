@@ -46,6 +46,7 @@ class Freshness:
         self._clocks: dict[str, _Clock] = {}
 
     def seen(self, as_of: datetime, received: datetime, store: str = "") -> None:
+        as_of = min(as_of, received)  # one answer from next year must not make all later ones look old
         for name in ("", store) if store else ("",):
             clock = self._clocks.get(name)
             if clock is None:

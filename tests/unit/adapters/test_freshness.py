@@ -67,6 +67,16 @@ def test_one_store_that_stands_still_is_named_and_the_whole_when_all_do() -> Non
     assert [f.store for f in clock.frozen()] == [""]
 
 
+def test_one_answer_from_the_future_does_not_make_all_later_ones_stand_still() -> None:
+    clock = Freshness()
+    live(clock, range(20))
+    clock.seen(at(1_000_000), at(20.2))
+    live(clock, range(21, 100))
+    assert clock.frozen() == []
+    still(clock, 99, range(100, 120))
+    assert [f.as_of for f in clock.frozen()] == [at(99)]
+
+
 def test_stores_are_bounded() -> None:
     clock = Freshness()
     for number in range(STORES + 50):
