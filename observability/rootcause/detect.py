@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -58,11 +59,14 @@ def incidents(s: Structure) -> list[Found]:
     whole = _Series(bins, s.node[main], s.duration[main], failed[main], s.spans.weight[main], np.zeros(len(main)))
     matters = 0.1 * _usual(s.node[main], s.duration[main], len(s.nodes))[s.node[main]]
     parts = _Series(bins[s.trace], s.node, s.exclusive, failed & ~above, s.spans.weight, matters[s.trace])
-    suspect = np.zeros(count, bool)
+    suspect, weight = np.zeros(count, bool), np.zeros(count)
     for series in (whole, parts):
-        suspect |= _suspects(series, count)
+        for worse in _worsenings(series, count):
+            suspect[worse.begin : worse.end] = True
+            weight[worse.first : worse.first + len(worse.weight)] += worse.weight
     bad, found = failed[main], []
-    for begin, end in _joined(suspect):
+    for outer in _joined(suspect):
+        begin, end = _heaviest(weight, *outer)
         inside = (bins >= begin) & (bins < end)
         found.append(Found(first + begin * BIN, first + end * BIN, int((inside & bad).sum()), int(inside.sum())))
     return found
@@ -98,14 +102,25 @@ def _usual(group: Ints, time: Floats, groups: int) -> Floats:
     )
 
 
-def _suspects(x: _Series, count: int) -> Flags:
-    """Bins in which some operation was worse than in the hour before them."""
-    suspect = np.zeros(count, bool)
+@dataclass(frozen=True, slots=True)
+class _Worse:
+    """Bins in which one operation was worse than before, the end not included, and from bin `first` on by how much each speaks for that
+    (logarithm of likelihoods).
+    """
+
+    begin: int
+    end: int
+    first: int
+    weight: Floats
+
+
+def _worsenings(x: _Series, count: int) -> Iterator[_Worse]:
+    """When some operation was worse than in the hour before."""
     size = np.bincount(x.group)
     chosen = np.flatnonzero(size >= _KNOWN)
     chosen = np.sort(chosen[np.argsort(-size[chosen], kind="stable")[: min(_MOST_SERIES, 20_000_000 // count)]])
     if not len(chosen):
-        return suspect
+        return
     number = np.full(len(size), -1)
     number[chosen] = np.arange(len(chosen))
     rows = np.flatnonzero(number[x.group] >= 0)
@@ -119,8 +134,7 @@ def _suspects(x: _Series, count: int) -> Flags:
     for (_, rise), mark in zip(_RISES, marks, strict=True):
         bad = statistics.totals(cell[mark], weight[mark], len(chosen) * count).reshape(-1, count)
         for index in np.flatnonzero(_striking(bad, n, rise)).tolist():
-            suspect |= _suspect(n[index], bad[index], rise, tests)
-    return suspect
+            yield from _times(n[index], bad[index], rise, tests)
 
 
 def _limits(group: Ints, bins: Ints, time: Floats, matters: Floats, groups: int, count: int) -> tuple[Floats, Floats, Floats]:
@@ -153,37 +167,61 @@ def _striking(bad: Floats, n: Floats, rise: float) -> Flags:
     return found
 
 
-def _suspect(n: Floats, bad: Floats, rise: float, tests: int) -> Flags:
-    """The bins of one operation in which its share of bad ones had risen."""
+def _times(n: Floats, bad: Floats, rise: float, tests: int) -> Iterator[_Worse]:
+    """When the share of bad ones of one operation had risen."""
     count = len(n)
     suspect = np.zeros(count, bool)
-    inside = False
+    begin, last = -1, 0
     for t in range(count):
         past = np.flatnonzero(~suspect[max(0, t - _PAST) : t]) + max(0, t - _PAST)
         past = past[n[past] > 0]
         usual_bad, usual_n = float(bad[past].sum()), float(n[past].sum())
         if usual_n < _KNOWN:
             continue
-        if inside:
-            suspect[t] = True
-            bins = next((k for k in _QUIET if n[t - k + 1 : t + 1].sum() >= 10), _QUIET[-1])
-            quiet = slice(max(0, t - bins + 1), t + 1)
-            if not _worse(float(bad[quiet].sum()), float(n[quiet].sum()), usual_bad, usual_n, rise):
-                suspect[quiet] = False
-                inside = False
-            continue
-        if n[t] > 0 and bad[t] > 0 and (begin := next(_fires(t, n, bad, past, rise, tests), None)) is not None:
-            suspect[begin : t + 1] = True
-            inside = True
-    return suspect
+        if begin < 0:
+            begin = next(_fires(t, last, n, bad, past, rise, tests), -1) if n[t] > 0 and bad[t] > 0 else -1
+            if begin < 0:
+                continue
+            suspect[begin:t] = True
+        suspect[t] = True
+        bins = next((k for k in _QUIET if n[t - k + 1 : t + 1].sum() >= 10), _QUIET[-1])
+        quiet = slice(max(begin, t - bins + 1), t + 1)
+        if t + 1 == count or not _worse(float(bad[quiet].sum()), float(n[quiet].sum()), usual_bad, usual_n, rise):
+            worse = _bounded(n, bad, max(last, begin - _QUIET[0]), t + 1, usual_bad / usual_n)
+            suspect[begin : t + 1] = False
+            suspect[worse.begin : worse.end] = True
+            begin, last = -1, worse.end
+            yield worse
 
 
-def _fires(t: int, n: Floats, bad: Floats, past: Ints, rise: float, tests: int) -> Iterator[int]:
-    """The first bin of each window ending with t that is significantly worse than the past before it."""
+def _bounded(n: Floats, bad: Floats, first: int, last: int, usual: float) -> _Worse:
+    """The bins from `first` to before `last` in which the higher share is likelier than the usual one."""
+    begin, end = first, last
+    weight = np.zeros(last - first)
+    for _ in range(3):
+        low = min(max(usual, 1e-4), 0.98)
+        high = min(max(float(bad[begin:end].sum()) / max(float(n[begin:end].sum()), 1e-9), 1.5 * low), 0.99)
+        b, of = bad[first:last], n[first:last]
+        weight = b * math.log(high / low) + (of - b) * math.log((1 - high) / (1 - low))
+        inner = _heaviest(weight, 0, last - first)
+        begin, end = first + inner[0], first + inner[1]
+    return _Worse(begin, end, first, weight)
+
+
+def _heaviest(weight: Floats, begin: int, end: int) -> tuple[int, int]:
+    """The part of begin..end, the end not included, whose sum is greatest."""
+    sums = np.concatenate(([0.0], np.cumsum(weight[begin:end])))
+    last = int(np.argmax(sums - np.minimum.accumulate(sums)))
+    first = last - int(np.argmin(sums[last::-1]))
+    return (begin + first, begin + last) if last > first else (begin, end)
+
+
+def _fires(t: int, last: int, n: Floats, bad: Floats, past: Ints, rise: float, tests: int) -> Iterator[int]:
+    """The first bin of each window after bin `last` and ending with t that is significantly worse than the past before it."""
     for window in _WINDOWS:
         begin = t - window + 1
         earlier = past[past < begin]
-        if begin < 1 or n[earlier].sum() < _KNOWN:
+        if begin < max(1, last) or n[earlier].sum() < _KNOWN:
             continue
         b1, n1 = float(bad[begin : t + 1].sum()), float(n[begin : t + 1].sum())
         b0, n0 = float(bad[earlier].sum()), float(n[earlier].sum())
