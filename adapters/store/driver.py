@@ -111,7 +111,7 @@ async def cell_file(path: Path) -> AsyncIterator[CellBook]:
     from adapters.store.sqlite import Sqlite
 
     options = StoreOptions(url=f"sqlite:///{path}", synchronous="normal", readers=1, queue=64)
-    engine = Sqlite(options, path)
+    engine = Sqlite(options, path, cache_kib=4_096)  # what is written is hardly read again
 
     async def prepare(tx: Transaction) -> None:
         await tx.lock("schema")

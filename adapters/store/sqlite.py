@@ -82,8 +82,8 @@ class Sqlite:
         "clustered": "strict, without rowid",
     }
 
-    def __init__(self, options: StoreOptions, path: Path) -> None:
-        self._options, self._path = options, path
+    def __init__(self, options: StoreOptions, path: Path, *, cache_kib: int = CACHE_KIB) -> None:
+        self._options, self._path, self._cache_kib = options, path, cache_kib
         self._writes: queue.Queue[_Job | None] = queue.Queue(options.queue)
         self._reads: queue.Queue[_Job | None] = queue.Queue(options.queue)
         self._threads: list[tuple[threading.Thread, queue.Queue[_Job | None]]] = []
@@ -151,7 +151,7 @@ class Sqlite:
                 db.execute(f"pragma page_size = {PAGE}")
                 _wal(db, self._options.wait)
                 db.execute(f"pragma synchronous = {self._options.synchronous}; pragma foreign_keys = on")
-            db.execute(f"pragma cache_size = -{CACHE_KIB}; pragma temp_store = memory")
+            db.execute(f"pragma cache_size = -{self._cache_kib}; pragma temp_store = memory")
         except BaseException:
             db.close()
             raise
