@@ -182,6 +182,7 @@ class Console:
             traces=await self.overview.traces(incident),
             labels=found.labels,
             into=found.view.into or "",
+            stores=incident.impact.stores,
             viewer=viewer,
         )
 

@@ -201,7 +201,8 @@ def _impact(said: Incident) -> Iterator[str]:
     impact = said.impact
     if impact.requests:
         orders = f", {impact.orders} orders" if impact.orders else ""
-        yield f"hit: {impact.failed} failed and {impact.late} late of {impact.requests} requests{orders}"
+        bad = f"{impact.failed} failed and {impact.late} late of {impact.requests} requests" if impact.failed or impact.late else ""
+        yield f"hit: {bad or f'{impact.requests} requests, of which none failed'}{orders}"
     for attribute, values in impact.hit.items():
         of = impact.of.get(attribute, {})
         shown = sorted(values.items(), key=lambda v: (-v[1], v[0]))[:8]

@@ -241,6 +241,8 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     late: int = 0
     orders: int = 0
+    stores: int = 0
+    """That asked for anything on what was hit."""
     hit: dict[str, dict[str, int]] = {}
     """Attribute (channel, route, api_version, store) -> value -> bad requests in excess."""
     of: dict[str, dict[str, int]] = {}

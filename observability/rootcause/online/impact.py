@@ -28,6 +28,8 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
         if chosen:
             hit[attribute] = {name: -bad for bad, name, _ in chosen}
             of[attribute] = {name: n for _, name, n in chosen}
+    store, _ = case.table.column("store")
+    asking = np.unique(store[keys & (case.now[0] > 0) & ~case.table.is_("store", "")])
     failed1, late1 = float(case.failed[keys].sum()), float(case.now[LATE][keys].sum())
     share = case.excess / max(1.0, failed1 + late1)
     return Impact(
@@ -35,6 +37,7 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
         failed=round(failed1 * share),
         late=round(late1 * share),
         orders=sum(n for route, n in hit.get("route", {}).items() if _orders(route, estate)),
+        stores=len(asking),
         hit=hit,
         of=of,
         at_risk=_at_risk(estate, culprits, hit),

@@ -75,6 +75,8 @@ def test_a_system_that_refuses_connections_is_named_whole_within_two_bins() -> N
     assert incident.impact.of["route"]["GET /prices"] == 96
     assert incident.impact.failed == pytest.approx(288, abs=5)
     assert incident.impact.orders == incident.impact.hit["route"]["POST /orders"]
+    assert incident.impact.stores == len(STORES)
+    assert b"null" not in msgspec.json.encode(incident), "what is missing is absent"
     assert [w.reason for w in incident.why_not if w.system == "oms" and w.operation == "get"] == ["too_few_requests"]
 
 
