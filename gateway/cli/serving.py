@@ -14,10 +14,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 import uvicorn
@@ -25,6 +25,7 @@ import uvloop
 from watchfiles import awatch
 
 from contracts.books import Client
+from contracts.errors import StoreUnavailable
 from contracts.versions import HISTORY
 from gateway.cli.settings import DEMO, Settings
 from gateway.edge.handshake import Handshakes
@@ -33,6 +34,7 @@ from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.peer import Proxies
 from gateway.edge.protocol import BoundedProtocol, EdgeConfig
 from gateway.estate import CHANNELS, Estate, resolve
+from observability import get_logger
 from observability.logs import configure
 
 if TYPE_CHECKING:
@@ -40,7 +42,13 @@ if TYPE_CHECKING:
 
     from gateway.bootstrap import Product
 
+T = TypeVar("T")
+
+log = get_logger(__name__)
+
 GRACE_SECONDS = 15
+PATIENCE = 60.0
+"""Seconds that a worker waits for a store that is away when it starts: one that is set up together with it, or comes back."""
 LOCK = "lock"
 SWITCH = 0.0003
 """Seconds after which the loop's thread lets another have the interpreter: a transaction asks for it many times."""
@@ -223,11 +231,28 @@ async def _work(settings: Settings) -> None:
     from gateway.bootstrap import check, product
 
     checked = await asyncio.to_thread(check, settings.estate)
-    async with product(checked, settings.data) as running:
+    async with AsyncExitStack() as stack:
+        running = await with_store(stack, lambda: product(checked, settings.data))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.stop.set)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
         await running.work()
+
+
+async def with_store(
+    stack: AsyncExitStack, made: Callable[[], AbstractAsyncContextManager[T]], patience: float = PATIENCE, pause: float = 2.0
+) -> T:
+    """Enters what needs the store, once that answers. Raises StoreUnavailable when it still does not after so many seconds."""
+    ends = time.monotonic() + patience
+    while True:
+        try:
+            return await stack.enter_async_context(made())
+        except StoreUnavailable as error:
+            left = ends - time.monotonic()
+            if left <= 0:
+                raise
+            log.warning("the store is away, it is tried again", reason=str(error)[:300], seconds_left=round(left))
+            await asyncio.sleep(min(pause, left))
 
 
 # ---- the demo -----------------------------------------------------------------------------------------------------
