@@ -246,6 +246,7 @@ class Recorder:
             self.rings.turn(int(at))
             if not self._marks or at - self._marks[-1][0] >= MINUTE:
                 self._marks.append((at, self.lost()))
+        self.rings.forget(int(at) + MINUTE)
         self.rings.fold()
 
     def end(self, record: FlightRecord) -> None:

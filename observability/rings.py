@@ -173,9 +173,9 @@ class _Ring:
         for begin in sorted(b for b in (*self._open, *self._sealed) if b < before):
             yield begin, *(self._open.pop(begin, None) or self._unsealed(begin))
 
-    def drop(self, before: int) -> None:
+    def drop(self, before: int, after: int = 1 << 62) -> None:
         for bins in (self._open, self._sealed):
-            for begin in [b for b in bins if b < before]:
+            for begin in [b for b in bins if not before <= b <= after]:
                 del bins[begin]
 
     def since(self, begin: int) -> list[tuple[int, _Sealed]]:
@@ -293,6 +293,15 @@ class Rings:
                 few, some = self._fold(*counted)
                 if self.fresh is not None:
                     self.fresh.add(*counted, few, some)
+
+    def forget(self, after: int) -> None:
+        """Bins that begin later: the clock was ahead, and beside them what comes now would be too old to be counted."""
+        with self._lock:
+            for ring in (self._seconds, self._tens, self._minutes):
+                ring.drop(0, after)
+            if (fresh := self.fresh) is not None:
+                for begin in [b for b in fresh.tens if b > after]:
+                    del fresh.tens[begin], fresh.seconds[begin]
 
     def take_fresh(self, before: float) -> Fresh:
         """What was counted here since the last time, in bins that ended before."""
