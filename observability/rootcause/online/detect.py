@@ -27,6 +27,8 @@ HOLD: Final = 12
 """A slice stays raised while its last two minutes are (or the window that told, when longer): a fault that comes and goes is one."""
 SLOW_HOLD: Final = 30
 QUIET: Final = 3
+LEFT: Final = 0.1
+"""Share of its worst that must be left for a slice to stay raised: the rest of a day is never quite as good as its past."""
 HELD: Final = -4.5
 NEAR: Final = -5.0
 FEW_NEAR: Final = -10.0
@@ -59,7 +61,9 @@ class Past(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A slice that was worse than its past from bin `begin` until before `end`; noticed at the end of bin `fired`."""
+    """A slice that was worse than its past from bin `begin` until before `end` (so far, when it is going on); noticed at the end of bin
+    `fired`.
+    """
 
     sli: Sli
     begin: int
@@ -172,6 +176,8 @@ class _Walk:
         self.clean = tuple(np.zeros((bins + 1, count)) for _ in self.steps)
         self.on = np.zeros(count, bool)
         self.begin, self.fired, self.last, self.quiet, self.hold = (np.zeros(count, np.int64) for _ in range(5))
+        self.worst = np.zeros(count)
+        """The highest share of bad ones in half a minute since it was raised."""
         self.before_sure = np.full(count, -1)
         """The bin with requests before this one, if it was significantly worse."""
         self.free = np.zeros(count, np.int64)
@@ -249,23 +255,24 @@ class _Walk:
         """From the bin on that splits the window best into usual and worse; none of those is past any more."""
         low = max(0, first - 1)
         usual = (self.clean[1][low, i] + self.prior_bad[i]) / (self.clean[0][low, i] + self.prior_n[i])
-        n, bad = self.n[low : t + 1, i][::-1].cumsum(), self.bad[low : t + 1, i][::-1].cumsum()
-        share = np.clip(np.divide(bad, n, out=np.full_like(n, usual), where=n > 0), 1e-6, 1 - 1e-6)
-        gain = bad * np.log(share / usual) + (n - bad) * np.log((1 - share) / (1 - usual))
-        begin = t - int(np.argmax(np.where(share > usual, gain, -1.0)))
+        begin = t - _farthest(self.n[low : t + 1, i][::-1], self.bad[low : t + 1, i][::-1], usual)
         for total in self.clean:
             total[begin + 1 : t + 2, i] = total[begin, i]
         self.on[i], self.begin[i], self.fired[i] = True, begin, t
+        self.worst[i] = (self.all_bad[t + 1, i] - self.all_bad[begin, i]) / max(1.0, self.all_n[t + 1, i] - self.all_n[begin, i])
         self.last[i], self.quiet[i], self.hold[i] = begin + 1, 0, HOLD if window <= HOLD else SLOW_HOLD
 
     def _elevated(self, t: int, on: Ints, bins: Ints | int) -> Flags:
         low = np.maximum(t + 1 - bins, self.begin[on])
         n = self.all_n[t + 1, on] - self.all_n[low, on]
         bad = self.all_bad[t + 1, on] - self.all_bad[low, on]
+        self.worst[on] = np.where((n >= FEW) & (bins <= QUIET), np.maximum(self.worst[on], bad / np.maximum(n, 1.0)), self.worst[on])
         n0, b0 = self._past(t, on)
         usual = n * b0 / n0
         near = bad * np.log(np.maximum(usual, 1e-9) / np.maximum(bad, 1e-9)) + bad - usual
-        found: Flags = (bad - usual >= RISE / 2 * n) & (bad >= 1.5 * usual) & (bad >= 1.5) & (near <= HELD)
+        found: Flags = (
+            (bad - usual >= np.maximum(RISE / 2, LEFT * self.worst[on]) * n) & (bad >= 1.5 * usual) & (bad >= 1.5) & (near <= HELD)
+        )
         return found
 
     def _hold(self, t: int) -> None:
@@ -290,6 +297,17 @@ class _Walk:
         self.on[i] = False
 
     def close(self) -> list[Raised]:
+        """What is not over for long enough yet has lasted until where worse and usual are split best; good bins after it are no part."""
         for i in np.flatnonzero(self.on).tolist():
-            self._end(i, len(self.n), True)
+            begin = int(self.begin[i])
+            n0, b0 = self._past(begin, np.array([i]))
+            self._end(i, begin + 1 + _farthest(self.n[begin:, i], self.bad[begin:, i], float(b0[0] / n0[0])), True)
         return self.found
+
+
+def _farthest(n: Floats, bad: Floats, usual: float) -> int:
+    """The bin up to which, from the first on, requests are best told apart from usual ones."""
+    of, worse = n.cumsum(), bad.cumsum()
+    share = np.clip(np.divide(worse, of, out=np.full_like(of, usual), where=of > 0), 1e-6, 1 - 1e-6)
+    gain = worse * np.log(share / usual) + (of - worse) * np.log((1 - share) / (1 - usual))
+    return int(np.argmax(np.where(share > usual, gain, -1.0)))

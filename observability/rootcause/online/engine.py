@@ -111,7 +111,7 @@ class Engine:
         swift = [r for r in group if r.swift] or group
         most = max(r.excess for r in swift)
         going_on = any(r.going_on and r.excess >= 0.1 * most for r in swift)
-        end = seen.coarse.bins if going_on else max(r.end for r in swift)
+        end = max(r.end for r in swift)
         clean = np.ones(seen.coarse.bins, bool)
         for r in found:
             clean[r.begin : r.end] = False
