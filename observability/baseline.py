@@ -33,10 +33,11 @@ def upper_bound(index: int) -> float:
 class History:
     """Durations of one kind. `median` and `late` (seconds) are as of the last look, at most a minute or a tenth more durations ago."""
 
-    __slots__ = ("_before", "_looked", "_now", "_since", "late", "median", "n")
+    __slots__ = ("_before", "_looked", "_now", "_since", "_told", "late", "median", "n")
 
     def __init__(self, at: float) -> None:
         self._now, self._before = [0] * BUCKETS, [0] * BUCKETS
+        self._told = [0] * BUCKETS  # by others
         self.n = 0
         self._since = at
         self._looked = 0
@@ -44,7 +45,7 @@ class History:
 
     def add(self, seconds: float, at: float) -> None:
         if at - self._since > GENERATION_S:
-            self._before, self._now = self._now, [0] * BUCKETS
+            self._before, self._now, self._told = self._now, [0] * BUCKETS, [0] * BUCKETS
             self._since = at
             self.n = sum(self._before)
             self._looked = 0
@@ -55,17 +56,18 @@ class History:
 
     def merge(self, durations: list[int]) -> None:
         """Of an earlier life, or of another process."""
-        self._before = [a + b for a, b in zip(self._before, durations, strict=True)]
+        self._told = [a + b for a, b in zip(self._told, durations, strict=True)]
         self.n += sum(durations)
         self._look()
 
     @property
-    def durations(self) -> list[int]:
+    def own(self) -> list[int]:
+        """Without what others told: they tell it themselves."""
         return [a + b for a, b in zip(self._before, self._now, strict=True)]
 
     def _look(self) -> None:
         self._looked = self.n
-        durations = self.durations
+        durations = [a + b for a, b in zip(self.own, self._told, strict=True)]
         self.median = quantile(durations, self.n, 0.5)
         self.late = max(quantile(durations, self.n, 0.99), 1.5 * self.median, SOON) if self.n >= ENOUGH else 0.0
 

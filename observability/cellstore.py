@@ -165,7 +165,7 @@ class CellStore:
 
     async def _save_baseline(self, now: float) -> None:
         histories = self.recorder.blame.baseline.histories
-        rows = [(key, [(i, n) for i, n in enumerate(h.durations) if n]) for key, h in list(histories.items())]
+        rows = [(key, own) for key, h in list(histories.items()) if (own := [(i, n) for i, n in enumerate(h.own) if n])]
         blob = CellBlob(width=BASELINE, begin=int(now), source=self.source, body=await self._in_thread(_packed, rows))
         await self.book.replace(self._baseline, [blob])
         stood = await self.book.read(BASELINE, int(now) - BASELINE_HELD_S, int(now) + 1)

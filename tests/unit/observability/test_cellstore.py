@@ -143,6 +143,22 @@ async def test_cells_are_kept_although_the_store_cannot_be_read_at_the_start_and
         assert sums(next_one.recorder.seen(time() + 1).coarse).total() > 0
 
 
+async def test_what_is_usual_weighs_no_more_after_many_restarts(tmp_path: Path) -> None:
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        known = []
+        for life in range(5):
+            recorder = Recorder(objective=5)
+            async with CellStore(recorder, book).kept():
+                if life == 0:
+                    for _ in range(200):
+                        recorder.end(flight(recorder))
+                usual = recorder.blame.baseline.of(("", ""), "GET /stock")
+                assert usual is not None
+                known.append((usual.n, usual.late))
+        assert len(set(known)) == 1
+        assert known[0][0] == 200
+
+
 def test_a_clock_that_was_ahead_and_is_put_right_does_not_make_what_comes_then_too_old() -> None:
     recorder = Recorder(objective=5)
     recorder.rings.fresh = Fresh()
