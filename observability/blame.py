@@ -27,6 +27,8 @@ _SLOW_TO_TELL: Final = frozenset({Step.REQUEST, Step.PROCESS_STEP, Step.CONSUME,
 """Where a timeout says only that something below took too long."""
 _OVER_QUOTA: Final = 429
 """Our own limit at work: no mistake of the client, and no trouble."""
+_ONE: Final = [1] + [0] * (WIDTH - 1)
+"""Counters of a request about which there is nothing else to say."""
 _NONE: Final[Mapping[str, float]] = {}
 LATE_S: Final = 1.0
 """What is late as long as nothing is declared or known."""
@@ -103,12 +105,12 @@ class Blame:
         where = ("" if record.kind == "task" else record.channel, name, record.api_version, record.store)
         met: dict[Part, Hop] = {}
         troubled = failed or late or outcome != "success"
-        recovered = self._recovered
+        recovered, history = self._recovered, self.baseline.histories.get
         for hop in record.hops:
             if hop.system and (kind := hop.kind) in _CALLS:
                 part = (hop.system, hop.operation)
                 if kind is Step.ATTEMPT:
-                    known = self.baseline.of(part, "")
+                    known = history((*part, ""))
                     if known is not None and (took := (hop.t1 - hop.t0) * 1e-9) > 2 * known.median + 0.001:
                         self._hold(part, took - known.median, at)
                     if recovered or "probe" in hop.attributes:
@@ -129,12 +131,10 @@ class Blame:
                 self._learn(record, met, at)
         slow: set[Part] = set()
         for part, hop in met.items():
-            took = (hop.t1 - hop.t0) * 1e-9
-            known = self.baseline.of(part, "")
-            declared = objectives.get(f"{part[0]}.{part[1]}") if objectives else None
+            declared = objectives.get(f"{part[0]}.{part[1]}", objective) if objectives else objective
             if declared is None:
-                declared = objective
-            if took > (((known.late if known is not None else 0.0) or LATE_S) if declared is None else declared):
+                declared = (known.late if (known := history((*part, ""))) is not None else 0.0) or LATE_S
+            if hop.t1 - hop.t0 > declared * 1e9:
                 slow.add(part)
         if record.client and root.failure != "caller":
             rings.count((CLIENT, record.client, *where[:3], ""))
@@ -159,7 +159,7 @@ class Blame:
         root, rings = record.root, self.rings
         tree = _Tree(record)
         self._remember(record, tree, at)
-        whole = [1] + [0] * (WIDTH - 1)
+        whole = _ONE.copy()
         shares: Shares = {}
         excess: Shares = {}
         if root.outcome in _BAD:
@@ -182,21 +182,24 @@ class Blame:
         whole[BLAMED] = blamed.pop(UNKNOWN, 0)
         rings.add(("", "", *where), whole)
         for part, hop in met.items():
-            counters = [1] + [0] * (WIDTH - 1)
+            share, over = blamed.pop(part, 0), int(excess.get(part, 0.0) * 1000)
+            if not (share or over or hop.outcome != "success" or part in slow):
+                rings.count((*part, *where))
+                continue
+            counters = _ONE.copy()
             if (failure := hop.failure) is not None:
                 counters[_CLASS[failure]] = 1
             elif part in slow:
                 counters[LATE] = 1
             if hop.outcome == "degraded":
                 counters[DEGRADED] = 1
-            counters[BLAMED] = blamed.pop(part, 0)
-            counters[EXCESS] = int(excess.get(part, 0.0) * 1000)
+            counters[BLAMED], counters[EXCESS] = share, over
             if any(counters[1:]):
                 rings.add((*part, *where), counters)
             else:
                 rings.count((*part, *where))
         for part, share in blamed.items():
-            counters = [1] + [0] * (WIDTH - 1)
+            counters = _ONE.copy()
             counters[BLAMED], counters[EXCESS] = share, int(excess.get(part, 0.0) * 1000)
             rings.add((*part, *where), counters)
         return Counted(late, shares, seconds, slow)
@@ -214,7 +217,7 @@ class Blame:
         blamed = _thousandths(shares)
         rows: list[tuple[Key, list[int]]] = []
         for part in {UNKNOWN, *calls, *blamed}:
-            counters = [1] + [0] * (WIDTH - 1)
+            counters = _ONE.copy()
             counters[_CLASS["timeout"]] = int(part == UNKNOWN or part in calls)
             counters[BLAMED] = blamed.get(part, 0)
             rows.append(((*part, *where), counters))
@@ -458,8 +461,8 @@ def _mean(of: list[Shares]) -> Shares:
 
 def _thousandths(shares: Shares) -> dict[Part, int]:
     """Integers that sum to 1,000."""
-    if not shares:
-        return {}
+    if len(shares) < 2:
+        return dict.fromkeys(shares, 1000)
     rounded = {part: round(share * 1000) for part, share in shares.items()}
     most = max(rounded, key=lambda part: rounded[part])
     rounded[most] += 1000 - sum(rounded.values())

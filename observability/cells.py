@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from typing import Final, NamedTuple
 
 import msgspec
@@ -56,9 +57,9 @@ class Cell(msgspec.Struct):
 
     def add(self, hop: Hop, *, late: bool) -> None:
         self.n += 1
-        seconds = hop.seconds
-        self.total_us += int(seconds * 1e6)
-        self.durations[bucket(seconds)] += 1
+        ns = (hop.t1 or monotonic_ns()) - hop.t0
+        self.total_us += ns // 1000
+        self.durations[bucket(ns * 1e-9)] += 1
         self.late += late
         if hop.outcome == "success":
             return

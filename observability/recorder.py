@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic_ns, time
 from typing import Final, Protocol
 
-from observability.baseline import LOWEST_S
+from observability.baseline import BUCKETS, LOWEST_S, SOON, bucket
 from observability.blame import LATE_S, Blame, Counted, Overdue
 from observability.cells import Cell, Cells
 from observability.flight import FlightRecord
@@ -42,6 +42,7 @@ class Sink(Protocol):
 
 UNCOUNTED: Final = frozenset({"hops_over_limit", "cells_folded", "cells_unwritten", "counted_too_late", "recording_faults"})
 """Places where a loss makes counts wrong, or blunt; elsewhere only traces go."""
+_LOWEST_NS: Final = int(LOWEST_S * 1e9)
 REJECTED: Final = FAILURE_CLASSES.index("rejected")
 REJECTED_GAP: Final = 1.0
 """Seconds from one whole record of a refusal to the next of its kind: between them refusals are only counted."""
@@ -63,8 +64,11 @@ class _Tally:
     """ns: what took longer is counted one by one."""
     n: int = 0
     ns: int = 0
+    longer: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    """Of `n`, those beyond the first bucket."""
     told_n: int = 0
     told_us: int = 0
+    told_longer: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     """What of it is in cell and stratum already."""
 
 
@@ -181,6 +185,8 @@ class Recorder:
             return False
         tally.n += 1
         tally.ns += ns
+        if ns >= _LOWEST_NS:
+            tally.longer[bucket(ns * 1e-9)] += 1
         return True
 
     def _tally(self, kind: _Kind, now: int) -> _Tally | None:
@@ -201,7 +207,7 @@ class Recorder:
             due = now + int(REJECTED_GAP * 1e9)
         if due <= now:
             return None
-        most = min(int(self.objectives.get(name, LATE_S if self.objective is None else self.objective) * 1e9), int(LOWEST_S * 1e9) - 1)
+        most = min(int(self.objectives.get(name, LATE_S if self.objective is None else self.objective) * 1e9), int(SOON * 1e9) - 1)
         with self._lock:
             self._tell(kind)
             found = self._tallies[kind] = _Tally(("", "", channel, name, api_version, ""), cell, stratum, reason, due, most)
@@ -210,12 +216,19 @@ class Recorder:
     def _tell(self, kind: _Kind | None = None) -> None:
         """Adds to cells and strata what they have not been told yet: of one kind, or of all. Under the lock."""
         for tally in self._tallies.values() if kind is None else filter(None, [self._tallies.get(kind)]):
+            longer = tally.longer.copy()  # before `n`, which is never behind
             n, us = tally.n - tally.told_n, tally.ns // 1000 - tally.told_us
             tally.told_n += n
             tally.told_us += us
             tally.cell.n += n
             tally.cell.total_us += us
-            tally.cell.durations[0] += n
+            durations = tally.cell.durations
+            durations[0] += n
+            if longer != tally.told_longer:
+                for index, (now, before) in enumerate(zip(longer, tally.told_longer, strict=True)):
+                    durations[index] += now - before
+                    durations[0] -= now - before
+                tally.told_longer = longer
             tally.stratum[0] += n
             self.keep.seen += n
             if not n:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from contracts.errors import Overloaded
 from observability import FlightRecord, Recorder
+from observability.baseline import bucket
 from observability.cells import RouteKey
 from observability.keep import Keep
 
@@ -47,6 +48,17 @@ def test_the_first_of_a_kind_is_kept_and_all_are_counted() -> None:
     assert (cell.n, sum(cell.durations), it.keep.seen, len(sink.kept)) == (100, 100, 100, 1)
     assert it.snapshot().routes[KEY].n == 100
     assert sink.kept[0].t1 > sink.kept[0].t0 == sink.kept[0].root.t0
+
+
+def test_what_took_a_little_longer_is_counted_in_its_bucket_without_a_record() -> None:
+    it = recorder(Sink())
+    for _ in range(3):
+        passed(it)
+    for _ in range(2):
+        assert it.passed(*KIND, monotonic_ns() - 1_000_000)
+        durations = it.snapshot().routes[KEY].durations
+    assert (sum(durations), sum(durations[bucket(0.001) :])) == (5, 2)
+    assert not it.passed(*KIND, monotonic_ns() - 10_000_000)
 
 
 def test_weights_of_what_is_kept_add_up_to_what_was_seen() -> None:
