@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from lxml import etree
 
+from adapters.files.formats.columns import encoding_of
 from adapters.files.layout import FieldRule, Layout
 
 MASK: Final = "•••"
@@ -40,10 +41,16 @@ def text_of(raw: bytes, encoding: str) -> str:
     r"""Line ends as \n; a byte that is no text in this encoding and a character that cannot be seen as \xNN or \uNNNN, as is a backslash
     that could be taken for the beginning of one. `bytes_of` turns it back to the same bytes.
     """
-    text = raw.decode(encoding, "surrogateescape")
+    encoding = _told(raw, encoding)
+    text = raw.decode(encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape")
     if "\r\n" in text:
         text = text.replace("\r\n", "\n")
     return _HIDDEN.sub(lambda found: _escape(found[0]), text)
+
+
+def _told(raw: bytes, encoding: str) -> str:
+    """Of a record whose file tells its own: what the record by itself would be read in."""
+    return encoding_of(raw, encoding)[0] if encoding == "auto" else encoding
 
 
 def _escape(char: str) -> str:
@@ -60,6 +67,7 @@ def bytes_of(text: str, like: bytes, encoding: str) -> bytes:
         code = int(found[1] or found[2], 16)
         return chr(0xDC00 + code) if found[1] and code >= 0x80 else chr(code)
 
+    encoding = _told(like, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if b"\r\n" in like or "\r\n" in like.decode(encoding, "surrogateescape"):
         text = text.replace("\n", "\r\n")

@@ -14,7 +14,7 @@ TLOG = load(ROOT / "contracts/systems/pos/tlog.toml")
 POSLOG = load(ROOT / "contracts/systems/pos/poslog.toml")
 
 
-@given(st.binary(max_size=60), st.sampled_from(["utf-8", "latin-1", "cp037", "cp1252"]))
+@given(st.binary(max_size=60), st.sampled_from(["utf-8", "latin-1", "cp037", "cp1252", "auto"]))
 @example(b"a\\x41\n", "utf-8")
 @example(b"\\\\x41", "utf-8")
 @example("A\u2028\ufeff".encode(), "utf-8")
@@ -30,6 +30,15 @@ def test_text_comes_back_to_the_same_bytes_or_is_said_not_to(raw: bytes, encodin
 @pytest.mark.parametrize("raw", [b"TH;1\r\nTL;2\r\n", b"TH;1\nTL;\xff\x00\n", "TH;ä\n".encode()])
 def test_what_tills_write_can_be_edited(raw: bytes) -> None:
     assert shown.editable(raw, "utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16-le"])
+def test_what_a_file_tells_about_its_encoding_holds_for_its_record_too(encoding: str) -> None:
+    raw = "0007;Müsli;2,9x\r\n".encode(encoding)
+    text = shown.text_of(raw, "auto")
+    assert text == "0007;Müsli;2,9x\n"
+    assert shown.editable(raw, "auto")
+    assert shown.bytes_of(text.replace("2,9x", "2,99"), raw, "auto") == "0007;Müsli;2,99\r\n".encode(encoding)
 
 
 def test_mixed_line_ends_cannot_be_edited_since_they_would_not_come_back() -> None:
