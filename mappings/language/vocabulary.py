@@ -306,6 +306,7 @@ number                  : location number, number 0.85, location 0.7
 Location.name           : location name, name
 Location.type           : location type, type 0.85
 time_zone               : zone
+store_time_zone         : zone, location zone 0.55
 currency_code           : currency, currency number
 gln                     : gln, gln number
 customer_number         : customer number, customer, number 0.7

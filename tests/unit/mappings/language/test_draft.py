@@ -30,7 +30,7 @@ def drafted(reference: Checked) -> dict[str, Draft]:
     made = {}
     for name, operation in reference.estate.operation.items():
         system, _, short = name.partition(".")
-        if operation.mode == "file":
+        if operation.mode in ("file", "outbound"):
             continue
         exchange = reference.contracts[system].exchange(operation.calls or short)
         full = f"{system}.{exchange.operation}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mappings.language.likeness import alike, concepts, evidence
+from mappings.language.likeness import alike, concepts, evidence, meant, phrases_of
 from mappings.language.shape import Field, Leaf, Record
 
 
@@ -68,3 +68,9 @@ def test_a_translated_name_is_alike_and_another_type_or_place_is_less_so() -> No
 def test_a_name_of_any_letters_and_any_length_is_looked_at_and_costs_little() -> None:
     for name in ("", "x" * 100_000, "Ärger_Übung_日本", "--__--", "123", "a\u0300" * 50):
         assert isinstance(concepts(name), tuple)
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("store", 0.0, 0.3), ("time_zone", 0.9, 1.0), ("store_time_zone", 0.5, 1.0)])
+def test_name_of_a_store_does_not_say_its_time_zone(name: str, low: float, high: float) -> None:
+    found = meant(phrases_of("PosSale", "store_time_zone"), concepts(name), [], frozenset())
+    assert low <= found <= high
