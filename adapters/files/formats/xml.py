@@ -113,6 +113,8 @@ class XmlParser:
         self._heads: tuple[Any, ...] = ()
         self._rows = self._waiting = self._line = self._skipped = self._at = 0
         self._damage = self._name = ""
+        self._open = False
+        """The damage is that the file ends where something has not ended."""
 
     def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
         self._ledger = Ledger(self._layout, facts)
@@ -123,7 +125,8 @@ class XmlParser:
         finally:
             self._plan.give_back(self._learned)
         if self._root is None and self._damage:
-            raise Refuse(f"the file is not the XML that was expected: {self._damage}")
+            cut = "the file ends before the first transaction does: it was cut off, or is other XML than expected"
+            raise Refuse(f"{cut if self._open else 'the file is not the XML that was expected'}: {self._damage}")
         self.ending.rows = self._rows
         self._ledger.counts[self._layout.transaction.name] = self.ending.units
         self._ledger.end({}, self._damage and f"{self._damage}: the file is cut off or damaged")
@@ -158,7 +161,7 @@ class XmlParser:
             try:
                 closed = self._parser.close()
             except etree.XMLSyntaxError as error:
-                self._damage = self._syntax(error)
+                self._damage, self._open = self._syntax(error), True
             else:
                 self._checked_root(closed.getroottree())
 

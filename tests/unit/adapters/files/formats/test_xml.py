@@ -99,6 +99,7 @@ BOMB = "<!DOCTYPE p [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '" + "&a;" * 50 + "'>]>"
         ("<?x?><!-- c --><!DOCTYPE POSLog SYSTEM 'file:///etc/passwd'><POSLog/>", "DOCTYPE"),
         ("<Other><Transaction/></Other>", "expected the document element POSLog, got Other"),
         (HEAD + sale().replace(">0002<", ">0009<", 1) + "</POSLog>", "the name says store 0002, the content 0009"),
+        (HEAD + sale()[:-9], "ends before the first transaction does: it was cut off"),
         (HEAD + "<x>" + "a" * 2_000_000 + "</x>" + sale() + "</POSLog>", "without a complete Transaction"),
         ("<POSLog>" + "<a>" * 5000, "not the XML"),
     ],
