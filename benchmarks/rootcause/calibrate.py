@@ -16,7 +16,12 @@ _SMALLEST: Final = 15
 
 def learned(outcomes: Iterable[Outcome], date: str) -> Calibration:
     """From every incident of the part for development, those on days without any fault included."""
-    pairs = sorted(judged(outcomes, lambda incident: raw(incident.confidence_inputs)))
+    return table(judged(outcomes, lambda incident: raw(incident.confidence_inputs), feeds=False), date)
+
+
+def table(answers: Iterable[tuple[float, bool]], date: str) -> Calibration:
+    """From raw figures and whether the answers were right."""
+    pairs = sorted(answers)
     blocks = isotonic(pairs)
     points = [(mean(r for r, _ in b), (sum(right for _, right in b) + 0.5) / (len(b) + 1)) for b in blocks]
     figures: list[float] = []

@@ -188,14 +188,20 @@ class Controls:
         return begun / hours * 24 if hours else math.nan
 
 
-def judged(outcomes: Iterable[Outcome], figure: Callable[[Incident], float] = lambda i: i.confidence) -> list[tuple[float, bool]]:
-    """Confidence (or another figure) and whether the first culprit was right, of every incident at the end, those of controls included."""
+def judged(
+    outcomes: Iterable[Outcome], figure: Callable[[Incident], float] = lambda i: i.confidence, *, feeds: bool = True
+) -> list[tuple[float, bool]]:
+    """Confidence (or another figure) and whether the first culprit was right, of every incident at the end, those of controls included.
+    Without `feeds`: only those that rest on counts of requests.
+    """
     found = []
     for o in outcomes:
         if not (o.felt or o.case.control):
             continue
         if (incident := main(o.final)) and incident.culprits:
             first = incident.culprits[0]
+            if not feeds and "bad" not in incident.confidence_inputs:
+                continue
             found.append((figure(incident), any(operation_right(t, (first.system, first.operation)) for t in o.truths)))
     return found
 
