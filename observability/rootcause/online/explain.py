@@ -126,7 +126,7 @@ def _units(case: Case, operations: list[Candidate]) -> list[Candidate]:
 
 def _together(members: list[Candidate]) -> list[Candidate]:
     """The operations that fail alike and carry most of the system's traffic; none when it isn't the system."""
-    busy = [c for c in members if c.n1 >= 5]
+    busy = [c for c in members if c.n1 >= 5 and c.main_class != "rejected"]  # what a breaker refuses tells nothing of its own
     risen = [c for c in busy if c.p <= SURE and (c.sick >= SICK or c.blamed >= SICK * c.n1)]
     if len(risen) < 2 or sum(c.n1 for c in risen) < TRAFFIC * sum(c.n1 for c in busy):
         return []
@@ -173,20 +173,22 @@ def _below(estate: DependencyMap, edges: Iterable[tuple[str, str]]) -> dict[str,
 
 def _deepest(x: Candidate, pool: list[Candidate], below: dict[str, set[str]]) -> Candidate:
     """Down from x, while a dependency is sick enough to explain it and began no later."""
-    seen = {x.system}
-    while deeper := next((y for y in pool if y.system not in seen and _follows(x, y, below)), None):
-        seen.add(deeper.system)
+    seen = {x.name}
+    while deeper := next((y for y in pool if y.name not in seen and _follows(x, y, below)), None):
+        seen.add(deeper.name)
         x = deeper
     return x
 
 
 def _follows(c: Candidate, x: Candidate, below: dict[str, set[str]]) -> bool:
     """Whether c is only the echo of x: it depends on x, began no earlier and at about the same time, and x is as sick as it is; or calls
-    that nothing but a breaker refuses, when it refuses though trials succeed.
+    that nothing but a breaker refuses, when it refuses though trials succeed, or when x of the same system made it open.
     """
     if x.kind == "gateway_part" and x.operation == f"breaker {c.name}":
         return c.main_class == "rejected"
-    if c.system == x.system or x.system not in below.get(c.system, ()) or c.system in below.get(x.system, ()):
+    if c.system == x.system:
+        return c.kind == "operation" and c.main_class == "rejected" and x.main_class not in ("rejected", "") and x.later(c) <= SLACK_S
+    if x.system not in below.get(c.system, ()) or c.system in below.get(x.system, ()):
         return False
     together = x.later(c) <= SLACK_S and c.later(x) <= TOGETHER_S
     return together and max(m.sick for m in (x, *x.members)) >= c.sick / ALIKE

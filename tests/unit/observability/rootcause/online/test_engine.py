@@ -100,6 +100,12 @@ def test_two_operations_of_a_system_that_fail_differently_are_two_culprits() -> 
     }
 
 
+def test_an_operation_that_only_a_breaker_refuses_is_explained_by_the_one_that_opened_it() -> None:
+    incident = only(looked(Made(both(since(200, "erp.GetPrices", timeout=1.0), since(180, "erp.GetStock", rejected=1.0)))))
+    assert named(incident) == [("operation", "erp", "GetPrices", "timeout")]
+    assert {(w.operation, w.reason) for w in incident.why_not} >= {("GetStock", "explained_by")}
+
+
 def test_faults_of_two_systems_are_both_named_the_larger_first() -> None:
     incident = only(looked(Made(both(since(150, "erp.GetPrices", timeout=1.0), since(120, "oms.get", upstream_error=0.5)))))
     assert named(incident) == [("operation", "erp", "GetPrices", "timeout"), ("operation", "oms", "get", "errors")]
