@@ -208,6 +208,7 @@ class Detective:
         self._kept, self._purge_at = (keep, keep_evidence), 0.0
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, "root-cause")
+        self._asked = ThreadPoolExecutor(1, "explain")  # so that no look waits behind questions
         self._quiet: dict[str, int] = {}
         self._tried: dict[str, float] = {}
         self._began = now()
@@ -227,7 +228,8 @@ class Detective:
             await self._books.leases.release(LEASE, self._owner)
 
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._thread, self._asked):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def round(self) -> list[IncidentRecord]:
         """One look. Returns the incidents that are open after it."""
@@ -264,7 +266,7 @@ class Detective:
             evidence = self.witness.counted(beside)
             return with_timeline(self._make().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
 
-        return await self._in_thread(look)
+        return await asyncio.get_running_loop().run_in_executor(self._asked, look)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

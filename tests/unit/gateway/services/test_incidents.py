@@ -1,9 +1,11 @@
 """The life of incidents over scripted looks: the books are real, only what the engine says is written here."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -42,12 +44,16 @@ class Script:
 
     says: list[Incident] = field(default_factory=list)
     seen: list[Evidence] = field(default_factory=list)
+    held: Event | None = None
+    """Questions wait for it."""
 
     def look(self, evidence: Evidence) -> list[Incident]:
         self.seen.append(evidence)
         return self.says
 
     def explain(self, evidence: Evidence, begin: float, end: float | None = None) -> Incident:
+        if self.held is not None:
+            assert self.held.wait(30)
         return seen_now("oms", at=datetime.fromtimestamp(begin, UTC))
 
 
@@ -288,6 +294,16 @@ async def test_engine_that_fails_is_said_and_what_is_open_stays_so(case: Case) -
     assert [r.state for r in await broken.round()] == ["open"]
     assert broken.watch.trouble == "ZeroDivisionError: no"
     broken.close()
+
+
+async def test_no_look_waits_behind_a_question(case: Case) -> None:
+    case.script.held = Event()
+    question = asyncio.create_task(case.detective.explain(case.clock() - timedelta(minutes=10), None))
+    await asyncio.sleep(0)
+    (incident,) = await case.look(seen_now("erp.GetStock"))
+    assert (incident.state, question.done()) == ("open", False)
+    case.script.held.set()
+    assert (await question).sentence == "oms is down"
 
 
 async def test_window_of_the_last_90_minutes_is_explained_and_no_other(case: Case) -> None:
