@@ -111,5 +111,12 @@ class Replay(Noun, frozen=True, kw_only=True):
     positions: Annotated[tuple[Position, ...], Meta(max_length=1000, description="Empty: all dead letters")] = ()
 
 
+class Resend(Noun, frozen=True, kw_only=True):
+    """What happened in this time, of the receiver's types and as far as it is kept, delivered before or missed."""
+
+    since: Instant
+    until: Annotated[Instant, Meta(description="What happened before; without it all until now")] | None = None
+
+
 class Replayed(Noun, frozen=True, kw_only=True):
     queued: Count

@@ -117,6 +117,13 @@ class WebhookBook(Protocol):
         """Queues dead letters again (None: all). Returns how many."""
         ...
 
+    async def resend(
+        self, webhook: Webhook, since: datetime, until: datetime, most: int, now: datetime, entries: Sequence[AuditEntry]
+    ) -> int:
+        """Queues events of the receiver's types again that happened since, before `until`, and are kept still; not those that wait, or are
+        dead letters. Returns how many. Raises NotFound, and InvalidBody when they are more than `most`."""
+        ...
+
     async def purge(self, before: datetime) -> int:
         """What was queued before, dead letters included."""
         ...

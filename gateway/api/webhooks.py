@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from contracts.canonical.answers import NoParameters
@@ -13,6 +14,7 @@ from contracts.webhooks import (
     NewWebhook,
     Replay,
     Replayed,
+    Resend,
     SecretRotation,
     WebhookChange,
     Webhooks,
@@ -71,6 +73,10 @@ async def list_dead_letters(ask: Ask[WebhooksParameters, None], services: Servic
 
 async def replay_dead_letters(ask: Ask[NoParameters, Replay], services: Services) -> Outcome:
     return Outcome(Replayed(queued=await _desk(ask, services).replay(ask.path["name"], ask.body.positions)))
+
+
+async def resend_events(ask: Ask[NoParameters, Resend], services: Services) -> Outcome:
+    return Outcome(Replayed(queued=await _desk(ask, services).resend(ask.path["name"], ask.body)))
 
 
 def _behind(cursor: str | None) -> int:
@@ -198,6 +204,19 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         errors=(NotFound,),
         idempotent_key=True,
         example=Replay(),
+        **_NAMED,
+    ),
+    Endpoint(
+        method="POST",
+        path="/admin/webhooks/{name}/resend",
+        name="resendEvents",
+        summary="Queue events of a time again, delivered or missed, as far as they are kept",
+        answer=Replayed,
+        handle=resend_events,
+        body=Resend,
+        errors=(NotFound,),
+        idempotent_key=True,
+        example=Resend(since=datetime(2026, 11, 20, 8, tzinfo=UTC)),
         **_NAMED,
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from contracts.webhooks import (
     NewWebhook,
     Replay,
     Replayed,
+    Resend,
     SecretRotation,
     WebhookChange,
     Webhooks,
@@ -54,6 +55,8 @@ class Desk(Protocol):
     async def dead(self, name: str, after: int, limit: int) -> Sequence[DeadLetter]: ...
 
     async def replay(self, name: str, positions: Sequence[int]) -> int: ...
+
+    async def resend(self, name: str, wanted: Resend) -> int: ...
 
 
 class RunningGateway:
@@ -93,6 +96,9 @@ class RunningGateway:
 
     async def replay(self, name: str, positions: Sequence[int]) -> int:
         return (await self._gateway.ask("POST", f"{_of(name)}/replay", Replayed, Replay(positions=tuple(positions)))).queued
+
+    async def resend(self, name: str, wanted: Resend) -> int:
+        return (await self._gateway.ask("POST", f"{_of(name)}/resend", Replayed, wanted)).queued
 
 
 def _of(name: str) -> str:
@@ -226,6 +232,21 @@ def dead(settings: Settings, name: str, limit: int, as_json: bool, url: str | No
 def replay(settings: Settings, name: str, positions: tuple[int, ...], url: str | None, key: str | None) -> None:
     """Queue dead letters again: those at POSITIONS, or all."""
     click.echo(f"{_at(settings, url, key, lambda desk: desk.replay(name, positions))} queued again")
+
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+
+
+@webhooks.command("resend")
+@click.argument("name")
+@click.option("--since", type=_MOMENT, required=True, help="In UTC.")
+@click.option("--until", type=_MOMENT, default=None, help="In UTC; without it until now.")
+@through
+@click.pass_obj
+def resend(settings: Settings, name: str, since: datetime, until: datetime | None, url: str | None, key: str | None) -> None:
+    """Queue again what happened in a time, delivered or missed, as far as it is kept."""
+    wanted = Resend(since=since.replace(tzinfo=UTC), until=until and until.replace(tzinfo=UTC))
+    click.echo(f"{_at(settings, url, key, lambda desk: desk.resend(name, wanted))} queued again")
 
 
 @webhooks.command("remove")

@@ -21,6 +21,7 @@ from contracts.webhooks import (
     DeadLetter,
     IssuedSecret,
     NewWebhook,
+    Resend,
     SecretRotation,
     SecretView,
     WebhookChange,
@@ -33,6 +34,8 @@ from gateway.services.trail import entry_of, tell
 
 TEST = "io.tillgate.webhook.test.v1"
 MOST_WEBHOOKS = 100
+MOST_RESENT = 10_000
+"""Events that are queued again at once."""
 BY_HAND = "by hand"
 _NEW = WebhookState(0, 0, 0, 0, 0, "", None, None)
 
@@ -171,6 +174,18 @@ class WebhookDesk:
         named = " ".join(map(str, positions[:20])) + (" …" if len(positions) > 20 else "")
         entry = self._entry("webhook.replayed", name, {"dead letters": named or "all"})
         queued = await self._book.replay(name, positions or None, self._now(), [entry])
+        tell(entry)
+        return queued
+
+    async def resend(self, name: str, wanted: Resend) -> int:
+        """Queues again what is kept of a time, whether it was delivered or missed. Raises NotFound, Forbidden, InvalidBody."""
+        self._may()
+        webhook, now = await self._existing(name), self._now()
+        until = wanted.until or now
+        if wanted.since >= until:
+            raise InvalidBody(where="/since", expected="a moment before the end of the time", got=wanted.since.isoformat())
+        entry = self._entry("webhook.resent", name, {"since": wanted.since.isoformat(), "until": until.isoformat()})
+        queued = await self._book.resend(webhook, wanted.since, until, MOST_RESENT, now, [entry])
         tell(entry)
         return queued
 

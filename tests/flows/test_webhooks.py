@@ -155,6 +155,7 @@ async def test_what_cannot_be_is_refused_by_its_place(live: Live) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer), answer.text
     assert (await live.http.get("/admin/webhooks", headers=live.auth("web"))).status_code == 403
     assert (await live.http.get("/admin/webhooks/shop/dead-letters", headers=live.auth("operator"))).status_code == 404
+    assert (await post(live, "/admin/webhooks/shop/resend", {"since": "2026-01-01T00:00:00Z"})).status_code == 404
 
 
 async def test_commands_work_on_the_books_and_through_a_gateway(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,6 +176,7 @@ async def test_commands_work_on_the_books_and_through_a_gateway(live: Live, caps
         assert "io.tillgate.order." in await said("list")
         assert await said("dead", "shop") == ""
         assert "0 queued again" in await said("replay", "shop")
+        assert "0 queued again" in await said("resend", "shop", "--since", "2026-01-01", "--until", "2026-01-01T08:00")
         await said("remove", "shop")
         assert await said("list") == ""
 

@@ -23,6 +23,7 @@ WHOLE, SALE, STOCK, BUNDLE = 0, 1, 2, 3
 NEW, BEHIND, NEXT, DELIVERED = 0, 1, 2, 3
 """Turns. A new row gets its turn in the order of positions, when somebody asks for more than is ready: then it is known whether an earlier
 event of its subject is still out. So whoever asks looks at no row that has to wait."""
+SOLD, MOVED = "io.tillgate.sale.committed.v1", "io.tillgate.inventory.changed.v1"
 _COLUMNS = "outbox (position, subject, kind, number, at, body)"
 _ROOM = 2**20
 _BLOCK = 100
@@ -125,11 +126,11 @@ class EventOutbox:
         if kind == SALE:
             data = msgspec.json.decode(bodies[number])
             day, identity = data["key"]["businessDate"], f"sale.{subject}"
-            name = "io.tillgate.sale.committed.v1"
+            name = SOLD
         else:
             sku, _, location = subject.rpartition("@")
             data = {"sku": sku, "locationId": location, "change": {"value": _units(number), "unit": body.decode()}}
-            day, identity, name = None, f"{self.origin}.{position}", "io.tillgate.inventory.changed.v1"
+            day, identity, name = None, f"{self.origin}.{position}", MOVED
         return Event(
             id=identity,
             source=self._source,
@@ -140,6 +141,31 @@ class EventOutbox:
             sequence=sequence,
             businessdate=day,
         )
+
+    async def left(self, types: tuple[str, ...], since: datetime, until: datetime, most: int) -> list[tuple[int, str]]:
+        """Positions and subjects of events of these types that were handed out, and are kept. One more than `most` at the most."""
+        found: list[tuple[int, str]] = []
+        behind = -1
+        while len(found) <= most:
+
+            async def page(tx: Transaction, behind: int = behind) -> Sequence[Row]:
+                return await tx.query(
+                    "select position, subject, kind, case when kind = 0 then body else null end from outbox"
+                    " where turn = 3 and position > $1 and at >= $2 and at < $3 order by position limit 1000",
+                    behind,
+                    micros(since),
+                    micros(until),
+                )
+
+            rows = await self._engine.read(page)
+            for position, subject, kind, body in rows:
+                name = SOLD if kind == SALE else MOVED if kind == STOCK else decode(body, Event).type
+                if name.startswith(types):
+                    found.append((position, subject))
+            if len(rows) < 1000:
+                break
+            behind = rows[-1][0]
+        return found[: most + 1]
 
     async def delivered(self, positions: Sequence[int]) -> None:
         async def unit(tx: Transaction) -> None:

@@ -10,7 +10,7 @@ from adapters.store.books.outbox import BEHIND, NEXT, EventOutbox, among
 from adapters.store.forms import after, decode, encode, instant, micros, text
 from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import AuditEntry, Delivery, Failure, Webhook, WebhookState
-from contracts.errors import NotFound, StateConflict
+from contracts.errors import InvalidBody, NotFound, StateConflict
 
 
 class Webhooks:
@@ -202,6 +202,29 @@ class Webhooks:
             await tx.execute("update webhook set waiting = waiting + $1 where name = $2", len(rows), text(name))
             await write_entries(tx, entries)
             return len(rows)
+
+        return await self._engine.write(unit)
+
+    async def resend(
+        self, webhook: Webhook, since: datetime, until: datetime, most: int, now: datetime, entries: Sequence[AuditEntry]
+    ) -> int:
+        name, at = webhook.name, micros(now)
+        found = await self._outbox.left(webhook.types, since, until, most)
+        if len(found) > most:
+            raise InvalidBody(where="/since", expected=f"a time with at most {most} events", got="more: send them in shorter pieces")
+
+        async def unit(tx: Transaction) -> int:
+            await tx.lock(f"webhook {name}")
+            if not await tx.query("select 1 from webhook where name = $1", name):
+                raise NotFound(what="webhook", key=name)
+            positions = [position for position, _ in found]
+            asked = "select position from webhook_delivery where webhook = $1 and position in ({})"
+            out = {position for (position,) in await among(tx, asked, positions, name)}
+            kept = {position for (position,) in await among(tx, "select position from outbox where position in ({})", positions)} - out
+            await _queue(tx, name, [(position, subject, at) for position, subject in found if position in kept], at)
+            await tx.execute("update webhook set waiting = waiting + $1 where name = $2", len(kept), name)
+            await write_entries(tx, entries)
+            return len(kept)
 
         return await self._engine.write(unit)
 

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from contracts.books import Books, Failure, Webhook, WebhookSecret
-from contracts.errors import NotFound, StateConflict
+from contracts.errors import InvalidBody, NotFound, StateConflict
 from tests.conformance.store.conftest import Open
-from tests.conformance.store.make import NOW, event, later
+from tests.conformance.store.make import NOW, batch, entry, event, later, sale, seen
 
 
 def webhook(name: str = "shop") -> Webhook:
@@ -148,3 +148,33 @@ async def test_many_workers_share_a_queue_without_overlap_and_in_order(books: Bo
     for s in range(25):
         mine = [position for subject, position in told if subject == f"s{s}"]
         assert mine == sorted(mine)
+
+
+async def test_what_was_missed_or_delivered_is_queued_again_once_and_audited(books: Books) -> None:
+    await books.webhooks.create(webhook(), 9, [])
+    positions = await offered(books, ["shop"], *(f"s{n}" for n in range(5)), most=3)
+    await books.webhooks.settle("shop", positions[:1], [Failure(positions[1], "no", None, refused=True)], NOW, None)
+    until = later(1)
+    assert await books.webhooks.resend(webhook(), later(1), later(2), 9, NOW, []) == 0, "nothing happened then"
+    with pytest.raises(InvalidBody, match="at most 4"):
+        await books.webhooks.resend(webhook(), NOW, until, 4, NOW, [])
+    assert await books.webhooks.resend(webhook(), NOW, until, 5, NOW, [entry("a1", "webhook.resent", "shop")]) == 3
+    assert await books.webhooks.resend(webhook(), NOW, until, 5, NOW, []) == 0
+    state = (await books.webhooks.states())["shop"]
+    assert (state.waiting, state.dead, state.missed) == (4, 1, 2)
+    out = await books.webhooks.due("shop", NOW, 30, 10)
+    assert [d.position for d in out] == [positions[0], *positions[2:]], "neither the dead letter nor one twice"
+    assert [e.what for e in await books.audit.list(9)] == ["webhook.resent"]
+    with pytest.raises(NotFound):
+        await books.webhooks.resend(webhook("gone"), NOW, until, 5, NOW, [])
+
+
+async def test_sales_and_stock_are_resent_by_their_types_without_a_look_at_what_they_say(books: Books) -> None:
+    await books.files.claim(seen(), "w1", NOW, 60, "t")
+    await books.sales.commit(batch(sale(1), sale(2), position=2), NOW)
+    for name, types in (("sold", ("io.tillgate.sale.",)), ("stock", ("io.tillgate.inventory.",)), ("none", ("io.tillgate.order.",))):
+        made = msgspec.structs.replace(webhook(name), types=types)
+        await books.webhooks.create(made, 9, [])
+    await offered(books, [])
+    counts = [await books.webhooks.resend(w, NOW, later(1), 9, NOW, []) for w in await books.webhooks.list()]
+    assert counts == [0, 2, 1]
