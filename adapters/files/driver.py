@@ -20,6 +20,7 @@ from adapters.files import shown
 from adapters.files.errors import from_os, refused
 from adapters.files.formats.delimited import RowParser
 from adapters.files.formats.reading import parsing
+from adapters.files.formats.xml import XmlParser
 from adapters.files.inbox import kept
 from adapters.files.inbox.folder import Folders
 from adapters.files.inbox.incoming import Arrived, Inbox
@@ -218,7 +219,7 @@ class FileFeed:
         if file.packed:
             limits = Limits(self.options.max_bytes, self.options.max_ratio, self.options.max_members)
             parser = Members(self._parser, file.packed, self.layout.pattern, limits, skim=skim, checked=after > 0)
-        elif isinstance(parser, RowParser):
+        elif isinstance(parser, RowParser | XmlParser):
             parser.written = written
         name, size = file.name, self.options.batch
         with self.inbox.open(file) as source:

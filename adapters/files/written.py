@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, get_args
@@ -20,6 +19,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from adapters.files.checks import Checks
+from adapters.files.formats.regular import VALUES, Marked, NotRegular, sign
 from adapters.files.generated import function
 from adapters.files.layout import FieldRule, Layout, Record
 from adapters.files.values import Memo, Wrong, reader
@@ -27,20 +27,28 @@ from contracts.books import PreparedSale
 from contracts.canonical.base import Sku
 from contracts.canonical.sale import PosSale
 from mappings.language import CompiledMapping, runtime
-from mappings.language.expression import Call, Choice, Compare, Const, Logic, Node, Path, nodes
+from mappings.language.expression import Arithmetic, Call, Choice, Compare, Const, Logic, Node, Path, nodes
 from mappings.language.expression import Sequence as Several
-from mappings.language.read import Group, groups
+from mappings.language.read import Group, Rule, groups
+from observability import get_logger
+
+log = get_logger(__name__)
 
 SEEN: Final = 32
 """Transactions alike, digits aside, before one of them becomes a shape (a power of two): making it costs as much as reading some dozens."""
 MOST_SEEN: Final = 1000
+MOST_LOOKS: Final = 4000
+"""Transactions that are looked at for being alike since one of them became a shape: where none does, each is only read."""
 MOST_SHAPES: Final = 12
 """Of one number of rows; all of them may have to be tried."""
 MOST_ROWS: Final = 40
 
 _PURE: Final = frozenset(
-    {"enum", "local_datetime", "magnitude", "money", "quantity", "string", "strip_zeros", "text", "time_quality", "unit_price", "zone_of"}
-)
+    {
+        "coalesce", "count", "default", "enum", "local_datetime", "magnitude", "money", "negative", "quantity", "required", "string",
+        "strip_zeros", "text", "time_quality", "unit_price", "zone_of",
+    }
+)  # fmt: skip
 """What a mapping may call: the value hangs on nothing but the arguments, as long as one file is read."""
 _FREE: Final[Mapping[str, frozenset[str]]] = {
     "": frozenset({"begin_at", "end_at", "time_quality", "operator_id", "receipt_number", "till_id"}),
@@ -57,6 +65,9 @@ _FREE: Final[Mapping[str, frozenset[str]]] = {
 _MARK: Final = "\ue000"
 _DIGITS: Final = re.compile(r"[0-9]+ *")
 _MOMENT: Final = "([0-9]{10})([0-5][0-9])([0-5][0-9])"
+_ISO_MOMENT: Final = "([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}):([0-5][0-9]):([0-5][0-9])"
+_ANY: Final = r"[^\s<>&\"\'\]\x00-\x1f\ufffe\uffff]"
+_OFFSET: Final = re.compile(r"Z|[+-][0-9]{2}:[0-9]{2}|")
 _CANONICAL: Final = "(?:0|[1-9]"
 _LONGEST: Final = 64
 _PLAIN_PATTERN: Final = re.compile(r"(?:\\d|[0-9]|\{[0-9]+(?:,[0-9]+)?\}|\|)+").fullmatch
@@ -85,6 +96,8 @@ class _Cell:
     row: int
     core: str = ""
     name: str = ""
+    mark: str = ""
+    """Of an element's text or an attribute: several fields may be read of one."""
     whole: bool = False
     """Its digits are asked as a number."""
     uses: list[tuple[tuple[str | int, ...], str, str]] = field(default_factory=list)
@@ -97,7 +110,26 @@ class _Cell:
 
     @property
     def grouped(self) -> str:
-        return _MOMENT if self.rule.type == "datetime" else f"({self.core})"
+        if self.rule.type != "datetime":
+            return f"({self.core})"
+        return _MOMENT if self.rule.format != "iso" else _ISO_MOMENT + re.escape(self.text[19:])
+
+    @property
+    def decimals(self) -> int:
+        """Of a number: the layout's, or those that are written."""
+        if self.rule.type != "decimal":
+            return 0
+        return self.rule.decimals if self.rule.decimals is not None else len(self.text.partition(".")[2])
+
+    @property
+    def number(self) -> int:
+        """Without its point."""
+        return int(self.text.replace(".", ""))
+
+    @property
+    def said(self) -> Any:
+        """Value of a text that stays as it is."""
+        return reader(self.rule)[0](self.text)
 
     @property
     def groups(self) -> str:
@@ -116,11 +148,12 @@ class _Row:
 class Shape:
     """`match` takes a text from one place to another; `make` takes its groups, and answers None for what has to be read exactly."""
 
-    __slots__ = ("hits", "make", "match", "slots")
+    __slots__ = ("hits", "make", "match", "rows", "slots")
 
-    def __init__(self, pattern: str, make: Callable[..., PreparedSale | None], slots: Mapping[str, int]) -> None:
-        self.match = re.compile(pattern, re.MULTILINE).fullmatch
-        self.make, self.slots = make, slots
+    def __init__(self, pattern: str, make: Callable[..., PreparedSale | None], slots: Mapping[str, int], *, whole: bool) -> None:
+        compiled = re.compile(pattern, re.MULTILINE)
+        self.match = compiled.fullmatch if whole else compiled.match
+        self.make, self.slots, self.rows = make, slots, sum(slots.values())
         self.hits = 0
 
 
@@ -131,8 +164,11 @@ class Written:
         """Raises Unfit."""
         file, rule = mapping.file, layout.file
         closing = any(r.rule.closes and r.needed for r in layout.transaction.children)
-        self._fixed = rule.format == "fixed"
-        if (
+        self._fixed, self._elements = rule.format == "fixed", rule.format == "xml"
+        if self._elements:
+            if layout.headers or layout.trailers:
+                raise Unfit
+        elif (
             rule.format not in ("delimited", "fixed")
             or rule.columns
             or rule.record_length
@@ -145,14 +181,18 @@ class Written:
         if mapping.target.root.name != "PosSale" or any((file.where, file.group, file.also, file.asked, file.refusals)):
             raise Unfit
         for group in groups(file.fields):
-            if any((group.of, group.where, group.when, group.group, group.rows, group.broken)):
+            if any((group.of, group.group, group.broken)):
                 raise Unfit
             if any(isinstance(n, Call) and n.name not in _PURE for r in group.rules.values() for n in nodes(r.node)):
                 raise Unfit
         self.layout, self._mapping, self._zone_of = layout, mapping, zone_of
         self._checks = Checks(layout)
         self._asked = {name for c in layout.checks for t in c.equals for name in (*t.where, *t.unless, *c.skip)}
-        """Fields that decide whether something counts."""
+        """Fields that decide whether something counts, or have to agree with the file's name."""
+        self._asked |= {f"{layout.transaction.name}.{name}" for name in rule.agree}
+        self.marked: Callable[[str], Marked] | None = None
+        """Of a transaction's elements, as the file's parser sees them."""
+        self.defects = 0
         self.mark = f"\n{layout.transaction.name}{'' if self._fixed else rule.delimiter}"
         self.begin()
 
@@ -166,7 +206,7 @@ class Written:
     def forget(self) -> None:
         """Other headers stand around the transactions from here on."""
         self._tally()
-        self._shapes, self._seen = {}, dict[str, int]()
+        self._shapes, self._seen, self._looks = {}, dict[str, int](), 0
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
@@ -177,21 +217,37 @@ class Written:
             for shape in shapes:
                 found = shape.match(text, at, end)
                 if found is not None:
-                    try:
-                        made = shape.make(*found.groups())
-                    except _FOREIGN:
-                        return None
-                    if made is not None:
-                        shape.hits += 1
-                        if shape is not shapes[0]:
-                            shapes.remove(shape)
-                            shapes.insert(0, shape)
-                    return made
+                    return self._made(shapes, shape, found)
         return None
+
+    def take_element(self, text: str, at: int, most: int) -> tuple[PreparedSale, int, int] | None:
+        """The transaction whose first tag begins there, at most so many characters; where it ends, and how many rows it is."""
+        shapes = self._shapes.get(0)
+        if shapes is not None:
+            for shape in shapes:
+                found = shape.match(text, at)
+                if found is not None:
+                    made = self._made(shapes, shape, found) if found.end() - at <= most else None
+                    return None if made is None else (made, found.end(), shape.rows)
+        return None
+
+    @staticmethod
+    def _made(shapes: list[Shape], shape: Shape, found: re.Match[str]) -> PreparedSale | None:
+        try:
+            made = shape.make(*found.groups())
+        except _FOREIGN:
+            return None
+        if made is not None:
+            shape.hits += 1
+            if shape is not shapes[0]:
+                shapes.remove(shape)
+                shapes.insert(0, shape)
+        return made
 
     def wants(self, text: str, rows: int) -> bool:
         """Whether a transaction that was not taken should be learned from."""
-        if rows > MOST_ROWS or len(self._shapes.get(rows, ())) >= MOST_SHAPES:
+        self._looks += 1
+        if rows > MOST_ROWS or self._looks > MOST_LOOKS or len(self._shapes.get(rows, ())) >= MOST_SHAPES:
             return False
         alike = _DIGITS.sub("0", text)
         count = self._seen[alike] = self._seen.get(alike, 0) + 1
@@ -217,39 +273,83 @@ class Written:
         """From a transaction and the sale that it is, which was in its normal form and held no code that the mapping does not know."""
         try:
             self._learn(text, row, sale)
-        except (Unfit, *_FOREIGN):
+        except (Unfit, NotRegular, Wrong, runtime.Bad):
             return
+        except Exception:
+            self.defects += 1
+            if self.defects == 1:
+                log.exception("transactions of this kind are read one by one", layout=self.layout.file.name)
 
     def _learn(self, text: str, row: tuple[Any, ...], sale: PosSale) -> None:
         if not _plain(sale) or _MARK in text:
             raise Unfit
-        lines = text.split("\n")
-        rows = self._rows(lines)
+        lines, marked = text.split("\n"), None
+        if self._elements:
+            if self.marked is None or "&" in text:
+                raise Unfit
+            marked = self.marked(text)
+            rows = self._nested(marked)
+        else:
+            rows = self._rows(lines)
         cells = [cell for each in rows for cell in each.cells.values()]
         for cell in cells:
             if f"{cell.record}.{cell.rule.name}" not in self._asked:
                 cell.core = self._core(cell)
+            if marked is not None and marked.values.get(cell.mark) != cell.text:
+                cell.core = ""
         head, tail = _parted(sale)
         document = msgspec.json.decode(head + b"}")
+        _together(cells)
         while not self._placed(rows, document, sale):
-            pass
-        names = {f"h{n}": cell for n, cell in enumerate(c for c in cells if c.core)}
-        for name, cell in names.items():
-            cell.name = name
+            _together(cells)
+        for cell in cells:
+            if cell.core and not cell.uses and cell.mark and sum(other.mark == cell.mark for other in cells) == 1:
+                cell.core = _any_text(cell) or cell.core
+        places = [*marked.values] if marked is not None else []
+        free = [cell for cell in cells if cell.core]
+        for n, cell in enumerate(free):
+            cell.name = f"h{places.index(cell.mark) if marked is not None else n}"
         equations, sums = self._equations(rows, row)
-        source, scope = self._source(list(names.values()), sale, document, head, tail, equations, sums)
+        source, scope = self._source(free, sale, document, head, tail, equations, sums)
         make = function("make", source, scope)
-        pattern = "".join(self._pattern(each, line) for each, line in zip(rows, lines, strict=True))
+        if marked is not None:
+            pattern = _marked_pattern(marked, cells)
+        else:
+            pattern = "".join(self._pattern(each, line) for each, line in zip(rows, lines, strict=True))
         slots: dict[str, int] = {}
         for each in rows:
             slots[each.record.name] = slots.get(each.record.name, 0) + 1
-        shape = Shape(pattern, make, slots)
-        before, whole = list(self._sums), f"{text}\n"
+        shape = Shape(pattern, make, slots, whole=not self._elements)
+        before, whole = list(self._sums), text if self._elements else f"{text}\n"
         found = shape.match(whole)
         made = shape.make(*found.groups()) if found is not None else None
         self._sums[:] = before
         if made is not None and (made.head, made.tail, made.key, made.cents) == (head, tail, str(sale.key), sale.totals.grand.cent_amount):  # type: ignore[union-attr]  # plain sales have totals
-            self._shapes.setdefault(len(rows), []).insert(0, shape)
+            self._shapes.setdefault(0 if self._elements else len(rows), []).insert(0, shape)
+            self._looks = 0
+
+    def _nested(self, marked: Marked) -> list[_Row]:
+        """The rows of a transaction's elements, each before those below it."""
+        made: list[_Row] = []
+
+        def add(record: Record, raw: tuple[Any, ...], above: _Row | None, ordinal: int) -> _Row:
+            row = _Row(record, {}, above, ordinal)
+            made.append(row)
+            for f, said in zip(record.fields, raw, strict=False):
+                mark = said if isinstance(said, str) and said.startswith(_MARK) else ""
+                value = marked.values[mark] if mark else said if isinstance(said, str) else ""
+                if _MARK in value:
+                    raise Unfit
+                if mark.startswith(f"{_MARK}t"):
+                    value = value.strip()
+                row.cells[f.name] = _Cell(f, record.name, (sign(value) or "") if f.read == "sign" else value, len(made), mark=mark)
+            for child, found in zip(record.children, raw[len(record.fields) :], strict=True):
+                for n, each in enumerate(found if child.repeated else [] if found is None else [found]):
+                    row.below.append(add(child, each, row, n))
+            return row
+
+        add(self.layout.transaction, marked.raw, None, 0)
+        return made
 
     def _rows(self, lines: Sequence[str]) -> list[_Row]:
         """The rows of a transaction that could be read, below each other."""
@@ -286,6 +386,7 @@ class Written:
         """Pattern of the texts that may stand in place of this one: each is read without fault. Empty where only this one may."""
         f, core = cell.rule, ""
         width = f.width or 1000 if self._fixed else 1000
+        most = min(f.digits or 0, 9 if f.type == "integer" else 12, width)
         if f.stored != "text" or f.read != "text":
             return ""
         zeros = "0*" if self._fixed and not (f.type == "integer" and f.pad) else ""
@@ -294,21 +395,29 @@ class Written:
                 low, high = _lengths(f)
                 if f.pattern and _PLAIN_PATTERN(f.pattern) and re.fullmatch(f.pattern, cell.text):
                     core = f"(?:{f.pattern})".replace(r"\d", "[0-9]")
+                elif f.pattern:
+                    core = ""  # what it takes is not known here
                 elif low == high and cell.text.isdigit():
                     core = f"[0-9]{{{low}}}"
                 elif low <= high:
                     core = rf"[0-9A-Za-z][0-9A-Za-z_-]{{{low - 1},{high - 1}}}"
-            case "integer" if f.digits and f.digits <= min(9, width) and f.sign == "none":
+            case "integer" if f.digits and f.sign == "none":
                 if f.pad is None:
-                    core = rf"(?:0|[1-9][0-9]{{0,{f.digits - 1}}})" if not zeros or width <= f.digits else ""
-                elif f.pad == "0":
+                    core = rf"(?:0|[1-9][0-9]{{0,{most - 1}}})" if not zeros or width <= most else ""
+                elif f.pad == "0" and f.digits <= min(9, width):
                     core = rf"[0-9]{{{f.digits}}}"
             case "decimal" if f.digits and f.decimals is not None and f.pad in (None, "0") and f.sign in ("none", "leading", "trailing"):
                 if not zeros or width <= f.digits + (f.sign != "none"):
-                    core = rf"(?:0|[1-9][0-9]{{0,{min(f.digits, 12, width) - 1}}})"
+                    core = rf"(?:0|[1-9][0-9]{{0,{most - 1}}})"
+            case "decimal" if self._elements and f.digits and f.decimals is None and f.pad is None and f.sign in ("none", "leading"):
+                if (before := most - cell.decimals) > 0:
+                    core = rf"(?:0|[1-9][0-9]{{0,{before - 1}}})" + (rf"\.[0-9]{{{cell.decimals}}}" if cell.decimals else "")
             case "datetime" if f.format == "%Y%m%d%H%M%S":
                 core = _MOMENT.replace("(", "").replace(")", "")
-        return core if core and re.fullmatch(f"{zeros if core.startswith(_CANONICAL) else ''}{core}", cell.text) else ""
+            case "datetime" if f.format == "iso" and self._elements and _OFFSET.fullmatch(cell.text[19:]):
+                core = _ISO_MOMENT.replace("(", "").replace(")", "") + re.escape(cell.text[19:])
+        fits = core and re.fullmatch(f"{zeros if core.startswith(_CANONICAL) else ''}{core}", cell.text)
+        return core if fits else _any_text(cell) if cell.mark else ""
 
     # ---- where values go ------------------------------------------------------------------------------------------
 
@@ -336,15 +445,31 @@ class Written:
                 if name not in _FREE.get(".".join(p for p in target if isinstance(p, str)), ()):
                     raise _Stays([cell])
                 cell.uses.append((place, form, called))
-        for name, inner in group.groups.items():
-            if inner.each is None:
-                self._follow(inner, row, (*target, name))
-                continue
-            node = inner.each.node
-            if not isinstance(node, Path) or len(node.steps) != 1 or node.anchor or node.up:
-                raise Unfit
-            for at, below in enumerate(r for r in row.below if r.record.name == node.steps[0]):
-                self._follow(inner, below, (*target, name, at))
+        for name, several in group.groups.items():
+            filled = 0
+            for inner in several.rows or [several]:
+                if inner.each is None:
+                    if self._applies(inner.when, row):
+                        self._follow(inner, row, (*target, name))
+                    continue
+                node = inner.each.node
+                if not isinstance(node, Path) or len(node.steps) != 1 or node.anchor or node.up:
+                    raise Unfit
+                below = [r for r in row.below if r.record.name == node.steps[0]]
+                if below and self._applies(inner.when, row):
+                    for each in below:
+                        if self._applies(inner.where, each):
+                            self._follow(inner, each, (*target, name, filled))
+                            filled += 1
+
+    def _applies(self, rule: Rule | None, row: _Row) -> bool:
+        """Whether a part of the sale is said, for every text that the cells may have. Raises Unfit where that is not known."""
+        if rule is None:
+            return True
+        holds = self._holds(rule.node, row)
+        if holds is None:
+            raise Unfit
+        return holds
 
     def _form(self, node: Node, row: _Row) -> tuple[str, _Cell | None, str]:
         """How a value is made of one changing cell; no cell where it is made of none. Raises _Stays."""
@@ -356,6 +481,9 @@ class Written:
                 holds = self._holds(test, row)
                 if holds is not None:
                     return self._form(then if holds else otherwise, row)
+            case Arithmetic(operator="-", left=left, right=Call(name="default", arguments=(Path() as path, Const(value=0)), named=())):
+                if (less := self._cell(path, row)) is not None and not less.core and less.rule.default is None and not less.text:
+                    return self._form(left, row)
             case Call(name=name, arguments=(first, *others), named=()) if not any(self._changing(n, row) for n in others):
                 form, cell, _ = self._form(first, row)
                 if cell is None:
@@ -364,8 +492,8 @@ class Written:
                 match name, form, kind:
                     case "strip_zeros", "copy", "string" if not others:
                         return "stripped", cell, ""
-                    case "magnitude", "copy", "decimal" if not others:
-                        return "copy", cell, ""  # no minus stands before it
+                    case (("magnitude" | "required"), "copy", "decimal") if not others:
+                        return "copy", cell, ""  # it is there, and no minus stands before it
                     case (("money" | "unit_price"), "copy", "decimal") if one:
                         return name, cell, ""
                     case (("local_datetime" | "time_quality"), "copy", "datetime") if one:
@@ -425,8 +553,13 @@ class Written:
             case Compare(operator="in" | "not in" as operator, left=Path() as path, right=Several(items=items)):
                 held = self._said(path, row)
                 return None if held is None else (held in [i.value for i in items if isinstance(i, Const)]) == (operator == "in")
+            case Compare(operator="is" | "is not" as operator, left=Path() as path, right=Const(value=None)):
+                cell = self._cell(path, row)
+                return (cell is None or (not cell.core and cell.said is None)) == (operator == "is")
             case Path():
                 cell = self._cell(node, row)
+                if cell is not None and cell.rule.type == "boolean" and not cell.core:
+                    return bool(cell.said)
                 if cell is not None and cell.rule.type == "flags" and node.steps[-1] in cell.rule.values:
                     return node.steps[-1] in cell.text
         return None
@@ -434,7 +567,7 @@ class Written:
     def _said(self, path: Path, row: _Row) -> str | None:
         """The code in a cell that stays as it is."""
         cell = self._cell(path, row)
-        return cell.text if cell is not None and not cell.core and cell.text and cell.rule.type == "enum" else None
+        return cell.said if cell is not None and not cell.core and cell.rule.type == "enum" else None
 
     # ---- what is written there ------------------------------------------------------------------------------------
 
@@ -442,18 +575,25 @@ class Written:
         """Whether the document holds what the cell says wherever its value goes, and its types allow whatever else may stand there."""
         f = cell.rule
         for place, form, _ in cell.uses:
-            found = _at(document, place)
+            try:
+                found = _at(document, place)
+            except (KeyError, IndexError):  # left out as the value that it has anyway
+                found = None
+                if form != "time_quality":
+                    return False
             match form:
                 case "copy" if f.type == "integer":
                     kind = _type_at(place)
                     limits = (
                         isinstance(kind, msgspec.inspect.IntType)
                         and (kind.ge or 0) <= 0
-                        and (kind.le is None or kind.le >= 10 ** (f.digits or 0) - 1)
+                        and (kind.le is None or kind.le >= 10 ** min(f.digits or 0, 9) - 1)
                     )
                     if not limits or found != int(cell.text):
                         return False
                 case "copy" | "stripped" if f.type == "string":
+                    if cell.core.startswith(_ANY):
+                        return False  # it may not stand in a document as it is
                     kind = _type_at(place)
                     if not isinstance(kind, msgspec.inspect.StrType) or found != (
                         runtime.strip_zeros(cell.text) if form == "stripped" else cell.text
@@ -463,16 +603,16 @@ class Written:
                     if found.keys() != {"centAmount", "currencyCode", "fractionDigits"} or (
                         found["centAmount"],
                         found["fractionDigits"],
-                    ) != (int(cell.text), f.decimals):
+                    ) != (cell.number, cell.decimals):
                         return False
                 case "unit_price":
-                    if (found["preciseAmount"], found["fractionDigits"]) != (int(cell.text), f.decimals):
+                    if (found["preciseAmount"], found["fractionDigits"]) != (cell.number, cell.decimals):
                         return False
                 case "quantity":
                     if found["value"] != runtime.quantity(reader(f)[0](cell.text), "EA").value:
                         return False
                 case "local_datetime" | "time_quality":
-                    if sale.time_quality != "from_store_zone":
+                    if sale.time_quality != ("as_sent" if f.format == "iso" and cell.text[19:] else "from_store_zone"):
                         return False
                 case _:
                     return False
@@ -485,7 +625,6 @@ class Written:
         names: dict[str, Any] = {"P": PreparedSale, "S": self._sums, "T": tail, "NONE": {}, "int": int, "till": _Tills(sale)}
         lines: list[str] = []
         codes: dict[str, str] = {}
-        names["hours"] = self._hours_of(sale)
         moved: dict[tuple[str | int, ...], str] = {}
         skus: dict[tuple[str | int, ...], str] = {}
 
@@ -499,7 +638,10 @@ class Written:
             for n, (place, form, called) in enumerate(cell.uses):
                 match form:
                     case "money" | "unit_price":
-                        held((*place, "cent_amount" if form == "money" else "precise_amount"), name, quoted=False)
+                        pointed = "." in cell.text
+                        cell.whole = cell.whole or pointed
+                        end = "cent_amount" if form == "money" else "precise_amount"
+                        held((*place, end), f"n{name}" if pointed else name, quoted=False)
                     case "copy" if f.type == "integer":
                         cell.whole = cell.whole or bool(f.pad)
                         held(place, f"n{name}" if f.pad else name, quoted=False)
@@ -522,10 +664,13 @@ class Written:
                         held((*place, "value"), f"q{name}", quoted=True)
                         moved[place] = f"u{name}"
                     case "local_datetime":
-                        lines.append(f"    a{name}, z{name} = hours[{name}]")
+                        names[f"o{name}"] = self._hours_of(sale, cell)
+                        if f"    a{name}, z{name} = o{name}[{name}]" not in lines:
+                            lines.append(f"    a{name}, z{name} = o{name}[{name}]")
                         held(place, f"a{name}}}{{{name}m}}:{{{name}s}}{{z{name}", quoted=True)
                     case "time_quality" if all(other != "local_datetime" for _, other, _ in cell.uses):
-                        lines.append(f"    hours[{name}]")
+                        names[f"o{name}"] = self._hours_of(sale, cell)
+                        lines.append(f"    o{name}[{name}]")
         body = _encode(document).decode()[:-1]
         template = body.replace("{", "{{").replace("}", "}}")
         for mark, code in codes.items():
@@ -540,12 +685,18 @@ class Written:
             if one is not None:
                 one.whole = True
         moves = self._moves(sale, skus, moved, lines)
-        lines = [f"    n{cell.name} = int({cell.name})" for cell in cells if cell.whole] + [
+        wholes = {
+            cell.name: f"{cell.name}.replace(DOT, NOTHING)" if cell.rule.type == "decimal" and "." in cell.text else cell.name
+            for cell in cells
+            if cell.whole
+        }
+        names |= {"DOT": ".", "NOTHING": ""}
+        lines = [f"    n{name} = int({code})" for name, code in wholes.items()] + [
             f"    if {equation}: return None" for equation in equations
         ] + lines  # fmt: skip
         cents = f"n{grand.name}" if grand is not None else str(sale.totals.grand.cent_amount)  # type: ignore[union-attr]  # plain sales have totals
         source = (
-            f"def make({', '.join(c.groups for c in cells)}):\n"
+            f"def make({', '.join(groups for _, groups in sorted({int(c.name[1:]): c.groups for c in cells}.items()))}):\n"
             + "\n".join(lines)
             + f"\n    found = P(till=till[{till.name if till is not None else repr(sale.key.workstation_id)}],"
             f" sequence={f'n{sequence.name}' if sequence is not None else sale.key.sequence_number}, head=f{template!r}.encode(), tail=T,"
@@ -579,19 +730,20 @@ class Written:
                 lines.append(f"    measures = {{**measures, {sku}: {unit!r}}}")
         return "moves"
 
-    def _hours_of(self, sale: PosSale) -> Memo:
-        zone = self._zone_of(sale.key.store_number)
+    def _hours_of(self, sale: PosSale, cell: _Cell) -> Memo:
+        zone, read = self._zone_of(sale.key.store_number), reader(cell.rule)[0]
+        ends = [f":00:00{cell.text[19:]}", f":59:59{cell.text[19:]}"] if cell.rule.format == "iso" else ["0000", "5959"]
 
         def hour(text: str | None) -> tuple[str, str]:
-            """What stands before and behind minutes and seconds of this local hour. Raises ValueError where the clock is changed in it."""
-            at = datetime.strptime(text or "", "%Y%m%d%H")  # noqa: DTZ007 - a local time, its zone is the store's
-            if not runtime.even_hour(zone, at.toordinal(), at.hour):
+            """What stands before and behind minutes and seconds of this hour. Raises ValueError where the clock is changed in it."""
+            first, last = [read(f"{text}{end}") for end in ends]
+            if first.tzinfo is None and not runtime.even_hour(zone, first.toordinal(), first.hour):
                 raise ValueError
-            said = _encode(runtime.local_datetime(at, zone)).decode()[1:-1]
-            start = at.isoformat()
-            if not said.startswith(start):
+            said, then = [_encode(runtime.local_datetime(at, zone)).decode()[1:-1] for at in (first, last)]
+            before, behind = said[:14], said[19:]
+            if (said, then) != (f"{before}00:00{behind}", f"{before}59:59{behind}"):
                 raise ValueError
-            return said[:14], said[len(start) :]
+            return before, behind
 
         return Memo(hour)
 
@@ -612,9 +764,7 @@ class Written:
                 cell = each.cells[f.name]
                 if cell.core:
                     made[at] = (
-                        _Linear(differs, {cell.name: Decimal(1).scaleb(-(f.decimals or 0))})
-                        if f.type in ("integer", "decimal")
-                        else _Unknown()
+                        _Linear(differs, {cell.name: Decimal(1).scaleb(-cell.decimals)}) if f.type in ("integer", "decimal") else _Unknown()
                     )
             for child in each.record.children:
                 below = [tuples[id(r)] for r in each.below if r.record is child]
@@ -677,6 +827,38 @@ class Written:
                 end = max(end, start + len(own_text))
             at = start + width
         return f"(?=[^\\n]{{0,{end}}} *\\n)" + "".join(made) + (" *" if not free else "") + "\\n"
+
+
+def _any_text(cell: _Cell) -> str:
+    """Pattern of whatever may stand there, where nothing is made of it. Empty where the layout asks more than a length."""
+    low, high = _lengths(cell.rule)
+    if cell.rule.type != "string" or cell.rule.pattern or low > 1:
+        return ""
+    core = rf"{_ANY}(?:[^<>&\"\'\]\x00-\x1f\ufffe\uffff]{{0,{high - 2}}}{_ANY})?" if high > 1 else _ANY
+    return core if re.fullmatch(core, cell.text) else ""
+
+
+def _together(cells: list[_Cell]) -> None:
+    """Fields that are read of one text change together, or not at all; which way an amount goes does not change with it."""
+    for mark in {cell.mark for cell in cells if cell.mark}:
+        of = [cell for cell in cells if cell.mark == mark and cell.rule.read != "sign"]
+        if len({(cell.core, cell.rule.type) for cell in of}) > 1:
+            for cell in of:
+                cell.core = ""
+
+
+def _marked_pattern(marked: Marked, cells: list[_Cell]) -> str:
+    """Its markup as it stands, the texts in it as the cells say; what no field is read of may be any text without entities."""
+    grouped = {cell.mark: cell.grouped for cell in cells if cell.core}
+    read = {cell.mark for cell in cells}
+    parts, marks = list(marked.parts), iter(marked.values)
+    for at, part in enumerate(parts):
+        if part in VALUES:
+            mark = next(marks)
+            quote = part[0] if part[0] != "(" else ""
+            own = grouped.get(mark) or (re.escape(marked.values[mark]) if mark in read else "")
+            parts[at] = f"{quote}{own}{quote}" if own else part.replace("([^", "(?:[^&", 1)
+    return "".join(parts)
 
 
 class _Stays(Exception):

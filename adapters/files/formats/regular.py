@@ -9,7 +9,7 @@ the row. What does not match is read element by element, which is also where wha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, Protocol
@@ -36,6 +36,8 @@ _TAG: Final = re.compile(r"""<(/?)([^\s/>]+)((?:[^>"'/]|"[^"]*"|'[^']*'|/(?!>))*
 _ATTRIBUTE: Final = re.compile(r"""([^\s=]+)(\s*=\s*)("[^"]*"|'[^']*')""")
 _TEXT: Final = r"([^<\]\x00-\x08\x0b-\x1f\ufffe\uffff]++)"
 _VALUES: Final = {'"': r'"([^"<\x00-\x1f\ufffe\uffff]++)"', "'": r"'([^'<\x00-\x1f\ufffe\uffff]++)'"}
+VALUES: Final = frozenset({_TEXT, *_VALUES.values()})
+"""What a pattern holds in the place of a value."""
 _ENTITIES: Final = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
 _ENTITY: Final = re.compile("|".join(_ENTITIES))
 _OTHER_ENTITY: Final = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)")
@@ -97,9 +99,22 @@ class Read:
 class _Fragment:
     """A part of a transaction. `marks`: the value that each group of the pattern holds."""
 
-    pattern: str
+    parts: list[str]
     marks: list[str]
     tags: int
+
+    @property
+    def pattern(self) -> str:
+        return "".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A whole transaction: the parts of its pattern, its values by mark in their order, and its records with marks in their place."""
+
+    parts: Sequence[str]
+    values: Mapping[str, str]
+    raw: Raw
 
 
 class Grammar:
@@ -285,8 +300,8 @@ class Shapes:
             rest = text[spans[-1][1] :]
             bounds.append(len(text) - len(rest.lstrip(" \t\r\n")))
         bounds = [0, *bounds, len(text)]
-        marked = _Marked(text, tags, dict(zip((t.start() for t in starts), elements, strict=True)), grammar.deciding)
-        parts = [marked.fragment(a, b) for a, b in pairwise(bounds)]
+        marker = _Marker(text, tags, dict(zip((t.start() for t in starts), elements, strict=True)), grammar.deciding)
+        parts = [marker.fragment(a, b) for a, b in pairwise(bounds)]
         space: object = frozenset((container if container is not None else element).nsmap.items())
         head = self._shape("head", parts[0], space if lines else None)
         if not lines:
@@ -354,7 +369,20 @@ class Tree(Protocol):
         ...
 
 
-class _Marked:
+def marked(text: str, element: Element, tree: Tree, layout: Layout) -> Marked:
+    """A transaction that was matched before. The element is written into. Raises NotRegular."""
+    tags = list(_TAG.finditer(text))
+    starts, elements = [tag.start() for tag in tags if not tag[1]], list(element.iter())
+    if len(starts) != len(elements) or "<!" in text or "<?" in text:
+        raise NotRegular
+    whole = _Marker(text, tags, dict(zip(starts, elements, strict=True)), _deciding(layout)).fragment(0, len(text))
+    found = re.fullmatch(whole.pattern, text)
+    if found is None:
+        raise NotRegular
+    return Marked(whole.parts, dict(zip(whole.marks, found.groups(), strict=True)), tree.marked(element, ()))
+
+
+class _Marker:
     """Writes a mark in the place of each value, in the elements as in the patterns."""
 
     def __init__(self, text: str, tags: list[re.Match[str]], elements: dict[int, Element], deciding: frozenset[str]) -> None:
@@ -382,7 +410,7 @@ class _Marked:
             at = tag.end()
         self._between(self._text[at:end], None, pattern, marks)
         first = next(iter(self._tags)) if start == 0 else None
-        return _Fragment("".join(pattern), marks, first[0].count("\n") if first is not None else 0)
+        return _Fragment(pattern, marks, first[0].count("\n") if first is not None else 0)
 
     def _mark(self, kind: str, marks: list[str]) -> str:
         self._count += 1

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO, Final
 
 from lxml import etree
 
-from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, NotRegular, Shapes, sign
+from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, Marked, NotRegular, Shapes, marked, sign
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record, Step, steps
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
 from adapters.files.values import Memo, Wrong, reader
+from adapters.files.written import Written
 
 CHUNK: Final = 131_072
 HELD: Final = 4 * CHUNK
@@ -115,11 +116,16 @@ class XmlParser:
         self._damage = self._name = ""
         self._open = False
         """The damage is that the file ends where something has not ended."""
+        self.written: Written | None = None
+        """What is known of how transactions are written."""
 
     def units(self, source: BinaryIO, name: str, facts: Mapping[str, str]) -> Iterator[Unit]:
         self._ledger = Ledger(self._layout, facts)
         self.ending, self._name = self._ledger.ending, name
         self._learned = self._plan.borrow() if self._plan.short else {}
+        if self.written is not None:
+            self.written.begin()
+            self.written.marked = self._marked
         try:
             yield from self._units(source)
         finally:
@@ -129,6 +135,8 @@ class XmlParser:
             raise Refuse(f"{cut if self._open else 'the file is not the XML that was expected'}: {self._damage}")
         self.ending.rows = self._rows
         self._ledger.counts[self._layout.transaction.name] = self.ending.units
+        if self.written is not None:
+            self._ledger.checks.add_sums(self.written.ended()[1])
         self._ledger.end({}, self._damage and f"{self._damage}: the file is cut off or damaged")
 
     def _units(self, source: BinaryIO) -> Iterator[Unit]:
@@ -197,6 +205,14 @@ class XmlParser:
         skims = self._skim is not None and self.ending.units >= self._skim
         file = self._layout.file
         self._matched = False
+        written = None if skims else self.written
+        if written is not None and (taken := written.take_element(text, start, file.max_record)) is not None:
+            made, end, rows = taken
+            self._rows += rows
+            line = self._line + 1 + text.count("\n", at, start) + text.count("\n", start, text.index(">", start))
+            unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name, made=made)
+            self._passed(text, at, end)
+            return unit
         try:
             found = shapes.read(text, start, file.max_record, self._heads, skim=skims)
         except Wrong:
@@ -216,11 +232,27 @@ class XmlParser:
             self._rows += found.rows
             above, encoding = self._above, self._layout.file.encoding
             unit = self._judged(row, line, partial(_raw_text, text, start, end, above, encoding), partial(_around, above, encoding))
+            if written is not None and written.wants(text[start:end], 0):
+                unit.text = text[start:end]
+        self._passed(text, at, end)
+        return unit
+
+    def _passed(self, text: str, at: int, end: int) -> None:
         breaks = text.count("\n", at, end)
         self._line += breaks
         self._skipped += breaks
         self._at, self._waiting = end, 0
-        return unit
+
+    def _marked(self, text: str) -> Marked:
+        """A transaction that was read from its text, for learning how others are written. Raises NotRegular."""
+        rows = self._rows
+        self._kids.clear()
+        self._readers = self._plan.bare
+        try:
+            return marked(text, _element(text, self._above), self, self._layout)
+        finally:
+            self._kids.clear()
+            self._readers, self._rows = self._plan.readers, rows
 
     def _agree(self, row: tuple[Any, ...], line: int) -> None:
         said = tuple([row[at] for at in self._plan.agreeing])
@@ -257,6 +289,8 @@ class XmlParser:
             if self._above is None or element.getparent() is not self._above:
                 self._heads = tuple([self._head(record, element) for record in self._layout.headers])
                 self._kids.clear()
+                if self.written is not None:
+                    self.written.forget()
             yield self._unit(element)
             if whole and count == 1 and not matched and self._plan.short and not self._damage:
                 self._learn(text, element)
@@ -544,13 +578,16 @@ def _raw(element: Element, encoding: str) -> bytes:
 
 def _raw_text(text: str, start: int, end: int, above: Element, encoding: str) -> bytes:
     """The bytes of a transaction that the parser has not seen, as it would have written them."""
+    return _raw(_element(text[start:end], above), encoding)
+
+
+def _element(text: str, above: Element) -> Element:
+    """A transaction of which only the text is known, in elements like those that it stood in."""
     before, behind = _shells(above)
-    element = etree.fromstring(
-        f"{before}{text[start:end]}{behind}", etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    )
+    element = etree.fromstring(f"{before}{text}{behind}", etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
     for _ in above.iterancestors():
         element = element[0]
-    return _raw(element[0], encoding)
+    return element[0]
 
 
 def _around(above: Element, encoding: str) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import BytesIO
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from adapters.files.driver import FileContract, FileFeed
 from adapters.files.formats.reading import parsing
 from adapters.files.layout import Layout
+from adapters.files.parsing import Refuse
 from adapters.files.spec import FeedOptions
 from adapters.files.written import SEEN, Written, written
 from adapters.store.books.sale import prepared_form
@@ -53,11 +55,14 @@ def feeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[FileFeed,
         contract = FileContract("pos", layout)
         mapping = mapped(text, contract)
         made[name] = FileFeed("pos", "tlog", contract, FeedOptions(inbox=str(folder), complete="renamed", watch=False)), mapping
+    contract = FileContract("pos", ROOT / "contracts/systems/pos/poslog.toml")
+    mapping = mapped((ROOT / "mappings/pos/poslog.toml").read_text(encoding="utf-8"), contract, "poslog")
+    made["poslog"] = FileFeed("pos", "poslog", contract, FeedOptions(inbox=str(folder), complete="renamed", watch=False)), mapping
     return made
 
 
-def mapped(text: str, contract: FileContract) -> CompiledMapping:
-    return load(text, "tlog", lambda said: contract.exchange(said.partition(".")[2]), {"PosSale": PosSale})
+def mapped(text: str, contract: FileContract, name: str = "tlog") -> CompiledMapping:
+    return load(text, name, lambda said: contract.exchange(said.partition(".")[2]), {"PosSale": PosSale})
 
 
 def transaction(chance: Random, sequence: int) -> list[str]:
@@ -126,6 +131,7 @@ def same(feed: FileFeed, mapping: CompiledMapping, body: bytes) -> Written:
     assert exact[1] == quick[1]
     assert other == ending
     assert learned is not None
+    assert learned.defects == 0
     return learned
 
 
@@ -255,3 +261,118 @@ def test_a_cell_that_something_hangs_on_when_transactions_are_learned_stays_part
     transactions = [[row.replace(";0012;", f";{chance.choice(('0012', '0013'))};") for row in plain(n)] for n in range(200)]
     learned = same(feed, other, "\n".join(file(transactions)).encode())
     assert learned.counts.get("TH", 0) >= 0
+
+
+def poslog(n: int, *, cents: int = 199, pieces: int = 1, offset: str = "+01:00", extra: str = "", weight: str = "") -> str:
+    """A transaction of a till that writes XML; its sums hold."""
+    at = f"2026-03-11T08:{n % 60:02}:{n % 7:02}{offset}"
+    worth = cents * pieces
+    net = worth * 100 // 119
+    quantity = (
+        f'<Quantity UnitOfMeasureCode="KGM">{weight}</Quantity>'
+        if weight
+        else f'<Quantity Units="{pieces}" UnitOfMeasureCode="EA">{pieces}</Quantity>'
+    )
+
+    def said(amount: int) -> str:
+        return f"{amount // 100}.{amount % 100:02}"
+
+    return (
+        f"<Transaction><RetailStoreID>0001</RetailStoreID><WorkstationID>{n % 3 + 1:03}</WorkstationID><SequenceNumber>{n}</SequenceNumber>"
+        f"<BusinessDayDate>2026-03-11</BusinessDayDate><BeginDateTime>{at}</BeginDateTime><EndDateTime>{at}</EndDateTime>"
+        f"<OperatorID>0012</OperatorID><CurrencyCode>EUR</CurrencyCode>"
+        f'<RetailTransaction Version="2.1" TransactionStatus="Totaled" TypeCode="Sale"><ReceiptNumber>1-{n}</ReceiptNumber>\n'
+        f'<LineItem EntryMethod="Scanned"><SequenceNumber>1</SequenceNumber><Sale ItemType="Stock"><POSIdentity POSIDType="GTIN">'
+        f"<POSItemID>04006100000823</POSItemID></POSIdentity>"
+        f"<ItemID>{10_000_000 + n % 50:014}</ItemID><Description>Apfel {n}</Description>"
+        f"<RegularSalesUnitPrice>{said(cents)}</RegularSalesUnitPrice><ActualSalesUnitPrice>{said(cents)}</ActualSalesUnitPrice>"
+        f"<ExtendedAmount>{said(worth)}</ExtendedAmount>{quantity}{extra}</Sale></LineItem>\n"
+        f"<LineItem><SequenceNumber>2</SequenceNumber><Tax><TaxableAmount>{said(net)}</TaxableAmount>"
+        f"<Amount>{said(worth - net)}</Amount><Percent>19.00</Percent></Tax></LineItem>"
+        f'<LineItem><SequenceNumber>3</SequenceNumber><Tender TenderType="Cash" TypeCode="Sale"><Amount>{said(worth)}</Amount>'
+        f'</Tender></LineItem><Total TotalType="TransactionGrossAmount">{said(worth)}</Total>'
+        f'<Total TotalType="TransactionNetAmount">{said(net)}</Total><Total TotalType="TransactionTaxAmount">{said(worth - net)}</Total>'
+        f'<Total TotalType="TransactionGrandAmount">{said(worth)}</Total></RetailTransaction></Transaction>\n'
+    )
+
+
+ROOTS = st.sampled_from(["<POSLog>", '<POSLog xmlns="http://www.nrf-arts.org/IXRetail/namespace/">\n', '<POSLog xmlns:v="urn:vendor">'])
+
+
+def posted(transactions: list[str], root: str = "<POSLog>") -> bytes:
+    return f"{root}{''.join(transactions)}</POSLog>".encode("utf-8", "replace")
+
+
+def test_nearly_all_transactions_of_xml_when_they_are_written_alike_are_taken_from_their_text(
+    feeds: dict[str, tuple[FileFeed, CompiledMapping]],
+) -> None:
+    chance = Random(5)
+    kinds = [
+        lambda n: poslog(n, cents=chance.randrange(5000), pieces=chance.randrange(1, 4)),
+        lambda n: poslog(n, offset="Z"),
+        lambda n: poslog(n, offset=""),
+        lambda n: poslog(n, weight=f"{chance.randrange(3)}.{chance.randrange(1000):03}"),
+        lambda n: poslog(n, extra="<RetailPriceModifier><Amount>0.00</Amount></RetailPriceModifier>"),
+    ]
+    learned = same(*feeds["poslog"], posted([chance.choice(kinds)(n) for n in range(1500)]))
+    assert learned.counts["Transaction"] > 1000
+    assert len(learned._shapes[0]) >= 5
+
+
+VALUES = (
+    "0|00|1|-1|1-|+1|1.5|1.50|007|0.005|1e2| 1 | |-0.00|2.00|1.990|99999999999.99"
+    "|123456789012345|Ä|a b|&amp;|&#65;|<![CDATA[1]]>|<!--x-->1|KGM"
+    "|Sale"
+    "|true|false|USD|JPY|2026-03-11T08:00:00|2026-03-29T02:30:00|2026-03-11T24:00:00Z|2026-03-11T08:00:61Z|2026-03-11T08:00:00.5Z|0001|0002"
+    "|2026-03-12|]]|²|١|\n1\n|\x01"
+)
+
+
+@st.composite
+def spoiled_elements(draw: st.DrawFn) -> list[str]:
+    """Transactions like those that were learned, each with something else in it."""
+    made = []
+    for n in range(draw(st.integers(3, 12))):
+        text = poslog(1000 + n, cents=draw(st.integers(0, 10**6)))
+        for _ in range(draw(st.integers(0, 2))):
+            places = [*re.finditer(r'>([^<>]+)<|="([^"]*)"', text)]
+            place = draw(st.sampled_from(places))
+            at = 1 if place[1] is not None else 2
+            match draw(st.integers(0, 4)):
+                case 0:
+                    cut = draw(st.integers(0, len(text)))
+                    text = (
+                        text[:cut] + draw(st.sampled_from(["0", " ", "-", "\n", "<x/>", "<v:x/>", "&", "<", "é", "<!-- -->"])) + text[cut:]
+                    )
+                case 1:
+                    name = draw(st.sampled_from(["Description", "ItemID", "Percent", "Quantity", "OperatorID", "Tax", "LineItem", "Total"]))
+                    text = re.sub(
+                        rf"<{name}[ >].*?</{name}>",
+                        draw(st.sampled_from(["", f"<{name}/>", r"\g<0>\g<0>"])),
+                        text,
+                        count=1,
+                        flags=re.DOTALL,
+                    )
+                case _:
+                    text = text[: place.start(at)] + draw(st.sampled_from(VALUES.split("|"))) + text[place.end(at) :]
+        made.append(text)
+    return made
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(bad=spoiled_elements(), root=ROOTS)
+def test_any_transaction_of_xml_behind_those_that_were_learned_is_what_reading_it_exactly_makes_of_it(
+    feeds: dict[str, tuple[FileFeed, CompiledMapping]], bad: list[str], root: str
+) -> None:
+    learned = []
+    transactions = [*(poslog(n) for n in range(SEEN + 20)), *bad, poslog(5000)]
+    outcomes: list[Any] = []
+    for use in (lambda reader: None, lambda reader: reader.written):
+        try:
+            found, ending, written_ = read(*feeds["poslog"], posted(transactions, root), use)
+            outcomes.append((found, ending))
+            learned.append(written_)
+        except Refuse as refused:
+            outcomes.append(str(refused))
+    assert outcomes[0] == outcomes[1]
+    assert all(one is None or (one.counts["Transaction"] >= 10 and not one.defects) for one in learned)
