@@ -188,6 +188,8 @@ class Blame:
                 continue
             counters = _ONE.copy()
             if (failure := hop.failure) is not None:
+                if failure == "rejected":  # what failed before a breaker cut the attempts short tells more
+                    failure = next((x for each in tree.below(hop) if each.kind is Step.ATTEMPT and (x := each.failure)), failure)
                 counters[_CLASS[failure]] = 1
             elif part in slow:
                 counters[LATE] = 1

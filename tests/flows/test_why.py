@@ -107,6 +107,7 @@ async def two_with_one_store(folder: Path, dsn: str) -> None:
         load(one),
         load(two, seed=2),
     ):
+        one.keys |= two.keys  # the second has made the same clients anew
         await asyncio.sleep(WARM)
         for live in (one, two):
             live.sandbox.faults.add(*CASE.rules)

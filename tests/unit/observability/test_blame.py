@@ -255,6 +255,16 @@ def test_a_callers_mistake_is_counted_for_its_client_and_blames_nobody(blame: Bl
     assert cells[Where("client", "app-1", "web", "GET /stock", "v")] == {"n": 1, "caller": 1}
 
 
+def test_a_call_whose_attempts_a_breaker_cut_short_failed_as_they_did(blame: Blame) -> None:
+    tried = hop(Step.ATTEMPT, 0.01, 0.02, ERP, "503", attempt=1)
+    guard = hop(Step.GUARD, 0.03, 0.031, ERP, "guard.rejected", guard="breaker", guard_name="erp.GetStock", guard_state="open")
+    call = hop(Step.CALL, 0.01, 0.04, ERP, "guard.rejected")
+    blame.count(flown(0.05, (call, [tried, guard]), error="guard.rejected"), AT)
+    blame.rings.turn(int(AT) + 1)
+    cell = rows(blame.rings.seen(AT + 1).coarse)[Where(*ERP, "web", "GET /stock", "v", "17")]
+    assert (cell["upstream_error"], "rejected" in cell) == (1, False)
+
+
 def test_requests_of_a_client_are_counted_beside_its_mistakes_and_those_over_its_quota_are_neither(blame: Blame) -> None:
     blame.count(flown(0.01, client="app-1"), AT)
     over = flown(0.01, error="caller", client="app-1")
