@@ -11,6 +11,7 @@ import gc
 import re
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -254,18 +255,24 @@ def compare(name: str, against: str, bar: float, ours: Callable[[], int], theirs
     )  # fmt: skip
 
 
-def growth(scratch: Path, deep: bool) -> None:
-    """What a line costs, and the most memory that was held, from one size of file to the next."""
-    contract, mapping = prepared("tlog")
+def growth(deep: bool) -> None:
+    """What a line costs, and the most memory that was held, from one size of file to the next: a process for each."""
     for lines in (10_000, 100_000, 1_000_000, *((10_000_000,) if deep else ())):
-        file = scratch / f"TLOG_0001_{DAY}_00002.tlog"
+        subprocess.run([sys.executable, "-m", "benchmarks.files", "--size", str(lines)], check=True, cwd=ROOT)
+
+
+def size(lines: int) -> None:
+    contract, mapping = prepared("tlog")
+    with tempfile.TemporaryDirectory(prefix="tillgate-bench-") as name:
+        file = Path(name, f"TLOG_0001_{DAY}_00002.tlog")
         write_tlog(file, lines)
         start = time.process_time()
-        once("tlog", file, scratch, contract, mapping)
+        once("tlog", file, Path(name), contract, mapping)
         spent = (time.process_time() - start) / lines * 1e6
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{lines:>12,} lines {file.stat().st_size / 1e6:>8,.0f} MB {spent:>6.2f} us of CPU a line, peak memory so far {peak} MiB")
-        file.unlink()
+        print(
+            f"{lines:>12,} lines {file.stat().st_size / 1e6:>8,.0f} MB {spent:>6.2f} us of CPU a line, peak memory {peak} MiB", flush=True
+        )
 
 
 def main() -> None:
@@ -273,6 +280,9 @@ def main() -> None:
     rounds = ROUNDS
     gc.freeze()
     gc.set_threshold(*GARBAGE)
+    if "--size" in sys.argv:
+        size(lines)
+        return
     with tempfile.TemporaryDirectory(prefix="tillgate-bench-") as name:
         scratch = Path(name)
         tlog, poslog = scratch / f"TLOG_0001_{DAY}_00001.tlog", scratch / f"POSLOG_0001_{DAY}_00001.xml"
@@ -296,7 +306,8 @@ def main() -> None:
                 rate = lines // 4 / (ratio.ours_us / 1e6)
                 print(f"{ratio.name}: {rate:,.0f} transactions a second of CPU, committed with events")
             print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB")
-            growth(scratch, "--deep" in sys.argv)
+            sys.stdout.flush()
+            growth("--deep" in sys.argv)
 
 
 if __name__ == "__main__":
