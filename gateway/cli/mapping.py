@@ -99,8 +99,9 @@ def try_mapping(settings: Settings, path: str, document: IO[bytes] | None, zone:
         source = given(chosen.source, raw.decode("utf-8"), parse_xml)
     except (ValueError, TypeError, KeyError, SyntaxError, RecursionError) as exc:
         wanted = {"xml": "XML", "json": "JSON", "rows": "rows in JSON, as lists or by field name", "struct": "a canonical value in JSON"}
+        file = "; a file as its sender writes it wants --layout" if chosen.source.form == "rows" else ""
         raise click.ClickException(
-            f"the document cannot be read as {wanted[chosen.source.form]} of {chosen.source.name}: {str(exc)[:300]}"
+            f"the document cannot be read as {wanted[chosen.source.form]} of {chosen.source.name}: {str(exc)[:300]}{file}"
         ) from exc
     result = chosen.read(source, context) if chosen.reads else chosen.write(source, context)
     click.echo(msgspec.json.format(msgspec.json.encode(result)).decode())
