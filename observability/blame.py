@@ -189,8 +189,8 @@ class Blame:
             counters = _ONE.copy()
             if (failure := hop.failure) is not None:
                 if failure == "rejected":  # what failed before a breaker cut the attempts short tells more
-                    below = (each.failure for each in tree.below(hop) if each.kind is Step.ATTEMPT)
-                    failure = next((x for x in below if x is not None), failure)
+                    tried = [x for each in tree.below(hop) if each.kind is Step.ATTEMPT and (x := each.failure) is not None]
+                    failure = tried[0] if tried else failure
                 counters[_CLASS[failure]] = 1
             elif part in slow:
                 counters[LATE] = 1
