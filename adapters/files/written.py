@@ -5,6 +5,8 @@ was read exactly becomes a shape: a pattern of its whole text, with a group for 
 with a place for each of them. Which cells may change follows from the layout (what any text of the pattern is read as) and from the mapping
 (where the value goes, and that nothing else hangs on it); all other text is part of the pattern as it stands. The layout's own equations
 over the changing cells are asked of every transaction. What does not match, or does not add up, is read exactly.
+
+A cell is a column of a row, or the text or an attribute of an element: markup belongs to the pattern as it was read, see regular.
 """
 
 from __future__ import annotations
