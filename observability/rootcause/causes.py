@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from observability.rootcause import graph as graphs
-from observability.rootcause.blame import Blame, blame, parts
+from observability.rootcause import sureness
+from observability.rootcause.blame import AROUND, Blame, blame, parts
 from observability.rootcause.explain import SIGNIFICANT, Candidate, Explainer, Explanation
 from observability.rootcause.scope import scope
 from observability.rootcause.spans import Flags, Spans
@@ -81,7 +81,7 @@ def causes(
     explainer = Explainer(s, p, blamed, now, before, calls, incident)
     found = explainer.explain(level)
     onset = _onset(explainer, found, incident)
-    confidence, inputs = _confidence(loaded, blamed, found, now)
+    confidence, inputs = _confidence(loaded, explainer, found)
     if compared_with_itself:
         confidence = min(confidence, _NO_BASELINE)
     verdict = _verdict(confidence, found, blamed)
@@ -154,24 +154,32 @@ def _onset(explainer: Explainer, found: Explanation, incident: Window) -> dict[s
     return {"at": at, "low": low, "high": high}
 
 
-def _confidence(loaded: Loaded, b: Blame, found: Explanation, now: Flags) -> tuple[float, dict[str, float]]:
-    s = loaded.structure
-    if not found.culprits:
-        return 0.0, {"coverage": 0.0, "margin": 0.0, "bad": float((b.bad & now).sum()), "order": 1.0, "loss": 0.0, "residual": 1.0}
-    coverage = min(1.0, sum(c.coverage for c in found.culprits))
-    bad = float((b.bad & now).sum()) if b.mode == "requests" else float(now.sum())
-    troubles = loaded.spans.troubles
-    seen = max(len(loaded.spans) + troubles.duplicates + troubles.negative + troubles.without_id, 1)
-    lost = s.orphans - s.joined / max(len(loaded.spans), 1)
-    loss = min(1.0, max(0.0, lost) + (troubles.negative + troubles.without_id + troubles.folded) / seen)
-    raw = (
-        math.sqrt(coverage) * (1 - math.exp(-bad / 10)) * (0.5 + 0.5 * found.margin) * (0.5 + 0.5 * found.order)
-        * (1 - loss) ** 2 * (1 - found.residual)
-    )  # fmt: skip
+def _confidence(loaded: Loaded, explainer: Explainer, found: Explanation) -> tuple[float, dict[str, float]]:
+    """How sure the first culprit is, and from what: its score, that of the best other in shares of it, the share of bad requests
+    that it is clearly blamed in, the share of its blame that lies in pauses of callers, how many requests it hit, and what got lost.
+    """
+    s, spans, b = loaded.structure, loaded.spans, explainer.blame
+    troubles = spans.troubles
+    seen = max(len(spans) + troubles.duplicates + troubles.negative + troubles.without_id, 1)
+    lost = max(0.0, s.orphans - s.joined / max(len(spans), 1))
     inputs = {
-        "coverage": coverage, "margin": found.margin, "bad": bad, "order": found.order, "loss": loss, "residual": found.residual,
+        "score": 0.0, "rival": 1.0, "shared": 0.0, "indirect": 0.0, "hit": 0.0, "order": found.order,
+        "loss": min(1.0, lost + (troubles.negative + troubles.without_id + troubles.folded) / seen),
     }  # fmt: skip
-    return raw, {key: round(value, 4) for key, value in inputs.items()}
+    if not found.culprits:
+        return 0.0, inputs
+    first, cells = found.culprits[0], explainer.cells
+    hit, bad = explainer.hit(first) & explainer.incident, b.bad & explainer.incident
+    mine = np.isin(cells.part, first.parts) & cells.now
+    amount, pauses = cells.amount[mine], explainer.p.kind[cells.part[mine]] == AROUND
+    inputs |= {
+        "score": first.score,
+        "rival": min(1.0, max((c.score for c in found.ranking if c is not first), default=0.0) / max(first.score, 1e-9)),
+        "shared": float((hit & bad).sum()) / max(int(bad.sum()), 1),
+        "indirect": float(amount[pauses].sum()) / max(float(amount.sum()), 1e-9),
+        "hit": float(hit.sum()),
+    }
+    return sureness.shipped().of(sureness.raw(inputs)), {key: round(value, 4) for key, value in inputs.items()}
 
 
 def _verdict(confidence: float, found: Explanation, b: Blame) -> str:

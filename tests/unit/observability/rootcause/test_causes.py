@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from observability.rootcause import causes, graph, spans
+from observability.rootcause import causes, graph, spans, sureness
 from observability.rootcause.detect import incidents
 from tests.traces import BEGIN, Estate, Fault, incident
 
@@ -196,6 +196,30 @@ def test_incidents_are_found_in_spans_without_being_told_when(written: Written) 
     (found,) = incidents(loaded.structure)
     assert abs(found.begin - window[0]) < 30e9
     assert causes.causes(loaded, (found.begin, found.end))["ranking"][0]["service"] == culprit
+
+
+def test_short_incidents_minutes_apart_are_told_apart_with_their_ends(written: Written) -> None:
+    chance, times, rows = random.Random(3), ((900, 990), (1230, 1310), (1700, 2000)), []
+    for n in range(4400):
+        at = n / 2
+        slow = any(begin <= at < end for begin, end in times)
+        seconds = chance.lognormvariate(0, 0.4) * 0.02 + 0.2 * slow
+        rows.append({"trace_id": f"t{n}", "span_id": f"s{n}", "service": "stock", "name": "find", "start": int((BEGIN + at) * 1e6),
+                     "duration": int(seconds * 1e6)})  # fmt: skip
+    found = incidents(causes.load(spans.read([written(rows)])).structure)
+    assert len(found) == len(times)
+    for window, (begin, end) in zip(found, times, strict=True):
+        assert abs(window.begin / 1e9 - BEGIN - begin) <= 20
+        assert abs(window.end / 1e9 - BEGIN - end) <= 20
+
+
+def test_what_speaks_against_a_culprit_lowers_its_confidence() -> None:
+    inputs = {"score": 0.9, "rival": 0.0, "shared": 1.0, "indirect": 0.0, "hit": 100.0, "order": 1.0, "loss": 0.0}
+    worse = {"score": 0.2, "rival": 0.9, "shared": 0.1, "indirect": 1.0, "hit": 3.0, "order": 0.0, "loss": 0.5}
+    table = sureness.shipped()
+    assert table.of(sureness.raw(inputs)) >= 0.95
+    assert all(sureness.raw(inputs | {key: value}) < sureness.raw(inputs) for key, value in worse.items())
+    assert table.of(sureness.raw(worse)) < 0.5
 
 
 @pytest.mark.slow
