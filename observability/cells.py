@@ -153,16 +153,21 @@ class Cells(msgspec.Struct):
                     continue
             cell.add(hop, late=at in counted.slow)
         for part, share in counted.shares.items():
+            if part in self.blamed:
+                self.blamed[part] += share
+                continue
             key = OperationKey(*part) if len(self.blamed) < self.limit else OperationKey(OTHER, OTHER)
             self.blamed[key] = self.blamed.get(key, 0.0) + share
 
     def exemplify(self, record: FlightRecord) -> None:
         """A flight that is kept stands for others of its cells."""
-        if cell := self.routes.get(RouteKey(record.channel, record.name, record.api_version)):
+        if cell := self.routes.get((record.channel, record.name, record.api_version)):  # type: ignore[call-overload]  # equal keys
             cell.exemplify(record.root)
         for hop in record.hops:
-            if hop.system and hop.kind is not _ATTEMPT and (found := self.operations.get(OperationKey(hop.system, hop.operation))):
-                found.exemplify(hop)
+            if hop.system and hop.kind is not _ATTEMPT:
+                found = self.operations.get((hop.system, hop.operation))  # type: ignore[call-overload]  # equal keys
+                if found is not None:
+                    found.exemplify(hop)
 
     def merge(self, other: Cells) -> None:
         for route, cell in other.routes.items():

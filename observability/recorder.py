@@ -312,7 +312,7 @@ class Recorder:
             exemplar = Exemplar(record.trace_id, at, counted.seconds)
             where = ("" if record.kind == "task" else record.channel, record.name, record.api_version, record.store)
             for part in counted.shares:
-                self.rings.exemplar(Where(*part, *where), exemplar)
+                self.rings.exemplar((*part, *where), exemplar)
         elif record.outcome == "success":
             self.rings.twin(record.name, record.channel, record.store, record.trace_id)
 

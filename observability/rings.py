@@ -348,16 +348,17 @@ class Rings:
         self._minutes.drop(newest - newest % MINUTE - HELD_S)
         return few, some
 
-    def exemplar(self, where: Where, exemplar: Exemplar, *, own: bool = True) -> None:
+    def exemplar(self, where: Where | Key, exemplar: Exemplar, *, own: bool = True) -> None:
         minute = int(exemplar.at) // MINUTE
         here = self._exemplars.get(minute)
         if here is None:
             here = self._exemplars[minute] = {}
             for old in [m for m in self._exemplars if m < minute - HELD_S // MINUTE]:
                 del self._exemplars[old]
-        found = here.get(where)
+        found = here.get(where)  # type: ignore[arg-type]  # equal keys
         if found is None:
             if len(here) < EXEMPLARS:
+                where = Where(*where)
                 here[where] = [exemplar, exemplar]
                 if own and self.fresh is not None:
                     self.fresh.exemplars.append((where, exemplar))
