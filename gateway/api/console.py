@@ -195,6 +195,7 @@ class Console:
         return pages.render_systems(seen.systems(), routes=seen.routes(), drifted=seen.drift(), notices=seen.notices(), viewer=viewer)
 
     async def _flights(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer, "flights are")
         chosen = FlightFilter(**{k: request.query_params.get(k, "").strip()[:100] for k in FlightFilter.__struct_fields__})
         found = await self.overview.flights(
             _FLIGHTS,
@@ -219,6 +220,7 @@ class Console:
         )
 
     async def _flight(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer, "flights are")
         spans = await self.overview.flight(request.path_params["trace_id"])
         if not spans:
             raise NotFound(what="trace", key=request.path_params["trace_id"][:40])
@@ -268,6 +270,7 @@ class Console:
         return self.files(_actor(who))
 
     async def _orders(self, request: WebRequest, viewer: Viewer) -> str:
+        _of_all_stores(viewer, "open orders are")
         return pages.render_orders(await self.overview.orders(), viewer=viewer)
 
     async def _clients(self, request: WebRequest, viewer: Viewer) -> str:
@@ -479,10 +482,10 @@ def _incident_id(request: WebRequest) -> str:
     return str(request.path_params["id"])[:40]
 
 
-def _of_all_stores(who: Viewer | Session) -> None:
-    """Raises Forbidden: what is broken is told with all whom it hits."""
+def _of_all_stores(who: Viewer | Session, what: str = "incidents are") -> None:
+    """Raises Forbidden: some pages are of all stores at once, and nobody sees more than theirs."""
     if who.stores:
-        raise Forbidden(reason="you are bound to stores, and incidents tell of all of them")
+        raise Forbidden(reason=f"you are bound to stores, and {what} of all of them")
 
 
 def _milliseconds(text: str) -> float:

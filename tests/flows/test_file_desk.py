@@ -174,3 +174,12 @@ async def test_the_commands_do_the_same_through_a_running_gateway(live: Live) ->
     assert number not in await said("quarantine", "list")
     assert "0 records were read again" in await said("retry", file["digest"])
     await said("findings")
+
+
+async def test_pages_of_all_stores_are_shut_to_whoever_is_bound_to_some(live: Live) -> None:
+    async with httpx.AsyncClient(base_url=live.base) as http:
+        assert (await live.sign_in("elsewhere", http)).status_code == 303
+        for page in ("flights", f"flights/{'0' * 32}", "orders", "incidents", "overview"):
+            answer = await http.get(f"/console/{page}")
+            assert answer.status_code == 403, page
+        assert (await http.get("/console/files")).status_code == 200
