@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from observability.rootcause import statistics
-from observability.rootcause.spans import FAILED, Flags, Floats, Ints
+from observability.rootcause.spans import FAILED, NO_STATUS, Flags, Floats, Ints
 from observability.rootcause.structure import Structure
 
 OWN, WAY, PEER, AROUND = range(4)
@@ -23,6 +23,7 @@ _KNOWN: Final = 20
 """Spans of an operation that show what is usual."""
 _DEEP: Final = 12
 _SURE: Final = 0.001
+_MOST_SETS: Final = 200
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Parts:
     part: Ints
     time: Floats
     in_vain: Flags
-    """Per span: it called a service that has fallen silent."""
+    """Per span: it called a service that has fallen silent, or no longer does because that was found sick."""
     kind: Ints
     service: Ints
     caller: Ints
@@ -85,6 +86,8 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     way = s.call & remote
     silent = s.call & ~remote
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
+    refused = _refused(s, before, np.where(remote, s.callee, absent))
+    missed = np.where(missed >= 0, missed, refused)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
     peer = (silent | (missed >= 0)) & (absent >= 0) & (absent != spans.service)
     callers = np.zeros(services + 1, bool)
@@ -199,6 +202,107 @@ def _missed(s: Structure, nodes: int, before: Flags) -> Ints:
         that_far = s.call[rows] | (s.duration[rows] * 1_000 >= 0.8 * when[index])
         missed[rows[(reached[at] != code) & that_far]] = target[index]
     return missed
+
+
+def _refused(s: Structure, before: Flags, called: Ints) -> Ints:
+    """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
+    whom it calls.
+
+    A refusal that names its peer (an open circuit breaker) is no news of whoever refuses. Where no status tells, requests show it by
+    whom they call: those that call fewer services than they did, or one of them again.
+    """
+    spans = s.spans
+    refused = np.full(len(spans), -1, np.int64)
+    sick = _sick(s, before, called)
+    leaf = np.ones(len(spans), bool)
+    leaf[s.parent[s.parent >= 0]] = False
+    told = leaf & ~s.call & (spans.status == FAILED) & (spans.peer >= 0) & (spans.peer != spans.service)
+    refused[told] = np.where(sick[spans.peer[told]], spans.peer[told], -1)
+    if not (spans.status != NO_STATUS).any():
+        _rerouted(s, before, sick, refused)
+    return refused
+
+
+def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints) -> None:
+    """Fills in, per span that enters a service: who is to blame for its calling others than it used to. In place.
+
+    Sets of services called, of one operation, are compared by how frequent they are. One that became frequent came from the likest that
+    became rare. Was a service called again, it is that one. Is one missing, it is that one if it was found sick or half of its calls are
+    gone; else the one called last.
+    """
+    spans, services = s.spans, len(s.spans.services)
+    inner = (s.parent >= 0) & (spans.service == spans.service[s.parent])
+    entry = np.where(inner, s.parent, np.arange(len(spans)))
+    for _ in range(_DEEP):
+        entry = entry[entry]
+    child = np.flatnonzero((s.parent >= 0) & ~inner)
+    caller = entry[s.parent[child]]
+    pairs, first, times = np.unique(caller * services + spans.service[child], return_index=True, return_counts=True)
+    door, callee = pairs // services, pairs % services
+    mixed = (callee.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.where(times > 1, np.uint64(0xBF58476D1CE4E5B9), np.uint64(1))
+    kind = s.node.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
+    np.add.at(kind, door, mixed)
+    doors = np.flatnonzero(entry == np.arange(len(spans)))
+    _, example, group = np.unique(kind[doors], return_index=True, return_inverse=True)
+    was, node = before[doors], s.node[doors[example]]
+    of0, of1 = (statistics.totals(s.node[doors[w]], None, len(s.nodes))[node] for w in (was, ~was))
+    n0, n1 = (statistics.totals(group[w], None, len(example)) for w in (was, ~was))
+    change = n1 / np.maximum(of1, 1) - n0 / np.maximum(of0, 1)
+    order = np.argsort(-np.abs(change), kind="stable")[:_MOST_SETS].tolist()
+    calls: dict[int, dict[int, int]] = {}
+    for index in order:
+        begin, end = np.searchsorted(door, [doors[example[index]], doors[example[index]] + 1])
+        calls[index] = dict(zip(callee[begin:end].tolist(), np.minimum(times[begin:end], 2).tolist(), strict=True))
+    offset = (spans.start[child[first]] - spans.start[door]).astype(np.float64)
+    usual = before[door]
+    when = statistics.totals(callee[usual], offset[usual], services) / np.maximum(statistics.totals(callee[usual], None, services), 1)
+    calls0, calls1 = (statistics.totals(callee[w], None, services) for w in (usual, ~usual))
+    all0, all1 = max(int(was.sum()), 1), max(int((~was).sum()), 1)
+    gone = (calls0 >= _KNOWN) & (calls1 / all1 < 0.5 * calls0 / all0)
+    for index in order:
+        if change[index] < 0.01 or n1[index] < 5 or of0[index] < _KNOWN:
+            continue
+        if statistics.rise(n1[index], of1[index], n0[index], of0[index]) > _SURE:
+            continue
+        mine = calls[index]
+        from_ = [i for i in order if node[i] == node[index] and change[i] <= -0.25 * change[index]]
+        near = min(from_, key=lambda i: (sum(abs(calls[i].get(x, 0) - mine.get(x, 0)) for x in {*calls[i], *mine}), change[i]), default=-1)
+        if near < 0:
+            continue
+        again = [x for x in mine if mine[x] > calls[near].get(x, 0) > 0]
+        missing = [x for x in calls[near] if x not in mine]
+        to_blame = (
+            [x for x in missing if sick[x]]
+            or [x for x in missing if gone[x]]
+            or again
+            or sorted(mine, key=lambda x: -when[x])[:1] * bool(missing)
+        )
+        if to_blame:
+            rows = doors[group == index]
+            refused[rows[~before[rows]]] = min(to_blame, key=lambda x: when[x])
+    alone = np.bincount(s.parent[s.parent >= 0], minlength=len(spans)) == 0
+    refused[:] = np.where(alone, refused[entry], refused)  # and so did whatever else was done there
+
+
+def _sick(s: Structure, before: Flags, called: Ints) -> Flags:
+    """Per service, whether calls to one of its operations fail, last longer, end earlier or stay unanswered more often than they did."""
+    spans, services = s.spans, len(s.spans.services)
+    histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
+    known = histogram.sum(axis=1) >= _KNOWN
+    low, high = (np.where(known, statistics.quantile(histogram, q), usual) for q, usual in ((0.005, 0.0), (0.99, np.inf)))
+    odd = (spans.status == FAILED) | (s.duration < low[s.node]) | (s.duration > high[s.node]) | (s.call & (s.callee < 0) & (spans.peer < 0))
+    child = np.flatnonzero(s.parent >= 0)
+    child = child[spans.service[child] != spans.service[s.parent[child]]]
+    calling = np.flatnonzero(s.call & (called >= 0))
+    row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
+    sick = np.zeros(services, bool)
+    found, which = compact(s.node[row] * services + target)
+    b1, n1, b0, n0 = (statistics.totals(which[rows], None, len(found)) for w in (~before[row], before[row]) for rows in (w & odd[row], w))
+    for index in np.flatnonzero((b1 >= 3) & (b1 / np.maximum(n1, 1) >= b0 / np.maximum(n0, 1) + 0.1)).tolist():
+        sick[found[index] % services] |= statistics.rise(b1[index], n1[index], b0[index], n0[index]) <= _SURE
+    return sick
 
 
 def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:

@@ -190,6 +190,44 @@ def test_a_window_without_traces_is_told_apart_from_a_window_without_faults(writ
         first(written(rows), (end + 10**12, end + 2 * 10**12))
 
 
+@pytest.mark.parametrize("bare", [False, True], ids=["with names and status", "service, ids and times alone"])
+def test_refusals_of_an_open_breaker_count_for_the_service_that_was_found_sick(bare: bool, written: Written) -> None:
+    r, rows = random.Random(3), []
+    for i in range(900):
+        sick, start = i >= 600, BEGIN + i
+        refused = sick and i % 20 > 1
+
+        def span(
+            id_: str,
+            parent: str,
+            service: str,
+            seconds: float,
+            kind: str,
+            *,
+            failed: bool = False,
+            peer: str = "",
+            at: float = start,
+            i: int = i,
+        ) -> None:
+            rows.append({
+                "trace_id": f"{i + 1:032x}", "span_id": f"{id_}{i}", "parent_id": f"{parent}{i}" if parent else "", "service": service,
+                "start": int(at * 1e9), "duration": int(seconds * 1e9), "name": f"{kind} {peer}", "kind": kind,
+                "status": "ERROR" if failed else "OK", **({"service.peer.name": peer} if peer else {}),
+            })  # fmt: skip
+
+        seconds = 2.0 if sick else r.uniform(0.03, 0.05)
+        span("a", "", "door", 0.004 if refused else seconds + r.uniform(0.02, 0.03), "SERVER", failed=sick)
+        if refused:
+            span("b", "a", "door", 0.0001, "INTERNAL", failed=True, peer="stock", at=start + 0.002)
+        else:
+            span("c", "a", "door", seconds + 0.004, "CLIENT", failed=sick, peer="stock", at=start + 0.002)
+            span("d", "c", "stock", seconds, "SERVER", failed=sick, at=start + 0.004)
+    if bare:
+        rows = [{key: row[key] for key in ("service", "span_id", "parent_id", "start", "duration")} for row in rows]
+    answer = first(written(rows), (int((BEGIN + 600) * 1e9), int((BEGIN + 900) * 1e9)))
+    assert (answer["ranking"][0]["service"], answer["verdict"]) == ("stock", "cause")
+
+
 def test_incidents_are_found_in_spans_without_being_told_when(written: Written) -> None:
     rows, window, culprit = case(10, "errors", before=600.0, during=120.0)
     loaded = causes.load(spans.read([written(rows)]))
