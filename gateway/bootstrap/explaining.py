@@ -21,6 +21,7 @@ from gateway.services.incidents import require_window
 from observability import Recorder
 from observability.cellstore import CellStore
 from observability.rootcause.model import Incident
+from observability.rootcause.timeline import with_timeline
 
 
 async def explain_window(
@@ -39,6 +40,7 @@ async def explain_window(
         beside = await witness.beside()
 
         def look() -> Incident:
-            return engine().explain(witness.counted(beside), begin.timestamp(), end.timestamp() if end else None)
+            evidence = witness.counted(beside)
+            return with_timeline(engine().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
 
         return await asyncio.to_thread(look)

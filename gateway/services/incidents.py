@@ -251,7 +251,7 @@ class Detective:
             trouble = f"{type(error).__name__}: {error}"[:300]
             log.exception("look for incidents failed")
         open_ = await self._books.incidents.list(MOST_OPEN, state="open")
-        known = [_Known(r, msgspec.json.decode(r.body, type=Incident)) for r in open_]
+        known = self._read(open_)
         self._suspect(known)
         await self._keep(known)
         self._told(decides, trouble, perf_counter() - began)
@@ -278,7 +278,7 @@ class Detective:
 
     async def _decide(self, found: Sequence[Incident], evidence: Evidence, now: datetime) -> None:
         records = await self._books.incidents.list(MOST_OPEN, since=now - AGAIN)
-        known = [_Known(r, msgspec.json.decode(r.body, type=Incident)) for r in reversed(records) if r.state != "merged"]
+        known = self._read(r for r in reversed(records) if r.state != "merged")
         seen: set[str] = set()
         for incident in found:
             if incident.verdict == "none":
@@ -300,6 +300,16 @@ class Detective:
             else:
                 self._quiet.pop(k.record.id, None)
 
+    def _read(self, records: Iterable[IncidentRecord]) -> list[_Known]:
+        """One that another release wrote in a form that is not known here stays as it is, and keeps no look from the others."""
+        found = []
+        for record in records:
+            try:
+                found.append(_Known(record, msgspec.json.decode(record.body, type=Incident)))
+            except msgspec.DecodeError as error:
+                log.warning("incident cannot be read", id=record.id, reason=str(error))
+        return found
+
     async def _open(self, incident: Incident, now: datetime) -> IncidentRecord:
         day = f"{now.astimezone(UTC):%Y%m%d}"
         number = f"INC-{day}-{await self._books.incidents.number(day):04d}"
@@ -307,7 +317,7 @@ class Detective:
         record = IncidentRecord(
             id=number,
             state="open",
-            verdict=_verdict(said),
+            verdict=said.verdict,
             opened_at=now,
             changed_at=now,
             subjects=_subjects(said),
@@ -331,7 +341,7 @@ class Detective:
             await self._end(_Known(record, said), incident.recovered_at or now, now)
         else:
             news = record.state != "open" or _news(said) != _news(before)
-            changed = replace(record, state="open", ended_at=None, verdict=_verdict(said), subjects=_subjects(said))
+            changed = replace(record, state="open", ended_at=None, verdict=said.verdict, subjects=_subjects(said))
             await self._save(changed, said, now, news=news)
         for k in others:
             merged = replace(k.record, state="merged", ended_at=now, into=record.id)
@@ -355,7 +365,7 @@ class Detective:
 
     async def _end(self, known: _Known, at: datetime, now: datetime) -> IncidentRecord:
         said = replace(known.said, state="recovered", recovered_at=at)
-        record = replace(known.record, state="recovered", ended_at=at, verdict=_verdict(said), subjects=_subjects(said))
+        record = replace(known.record, state="recovered", ended_at=at, verdict=said.verdict, subjects=_subjects(said))
         return await self._save(record, said, now, news=True)
 
     async def _save(self, record: IncidentRecord, said: Incident, now: datetime, *, news: bool) -> IncidentRecord:
@@ -469,10 +479,6 @@ def _suspect_of(c: Culprit) -> Suspect:
 
 def _hardest(hit: dict[str, int]) -> tuple[str, ...]:
     return tuple(sorted(hit, key=lambda name: (-hit[name], name))[:50])
-
-
-def _verdict(said: Incident) -> IncidentVerdict:
-    return said.verdict
 
 
 def _named(said: Incident) -> frozenset[tuple[str, str]]:

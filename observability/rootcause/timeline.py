@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 from msgspec.structs import replace
 
 from observability.rootcause.model import CLIENT, COUNTERS, Evidence, Incident, Timeline, TimelineMark, TimelineRow
@@ -13,6 +14,7 @@ BEFORE_S: Final = 600
 STEPS: Final = 120
 ROWS: Final = 4
 MARKS: Final = 40
+_N: Final = COUNTERS.index("n")
 _CALLER, _LATE = COUNTERS.index("caller"), COUNTERS.index("late")
 _BAD: Final = tuple(i for i in range(1, _LATE + 1) if i != _CALLER)
 
@@ -42,25 +44,35 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
         and (key.route in routes if routes else key.channel)
         and (not channels or not key.channel or key.channel in channels)
     }
-    counts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
-    for at, (index, moment) in enumerate(zip(rows.key, rows.bin, strict=True)):
-        place = (moment - begin) // step
-        if 0 <= place < size and (slice_ := wanted.get(index)):
-            n, bad = counts.setdefault(slice_, ([0] * size, [0] * size))
-            n[place] += rows.counters[0][at]
-            bad[place] += sum(rows.counters[column][at] for column in bad_columns)
-    worst = sorted(counts, key=lambda s: (-sum(counts[s][1]), -sum(counts[s][0]), s))[:ROWS]
+    slices = sorted(set(wanted.values()))
+    number = {slice_: at for at, slice_ in enumerate(slices)}
+    of = np.full(len(rows.keys) + 1, -1, np.int64)
+    for index, slice_ in wanted.items():
+        of[index] = number[slice_]
+    place = (np.frombuffer(rows.bin, np.int64) - begin) // step
+    slice_of = of[np.frombuffer(rows.key, np.int64)]
+    chosen = np.flatnonzero((slice_of >= 0) & (place >= 0) & (place < size))
+    cell = slice_of[chosen] * size + place[chosen]
+
+    def totals(*columns: int) -> Any:
+        """One line per slice."""
+        amount = sum(np.frombuffer(rows.counters[column], np.int64)[chosen] for column in columns)
+        return np.bincount(cell, weights=amount, minlength=len(slices) * size).astype(np.int64).reshape(len(slices), size)
+
+    n, bad = totals(_N), totals(*bad_columns)
+    asked = [at for at in range(len(slices)) if n[at].any() or bad[at].any()]
+    worst = sorted(asked, key=lambda at: (-int(bad[at].sum()), -int(n[at].sum()), slices[at]))[:ROWS]
     return Timeline(
         begin=datetime.fromtimestamp(begin, UTC),
         step_s=step,
         rows=tuple(
             TimelineRow(
-                channel=channel,
-                route=route,
-                n=tuple(counts[channel, route][0]),
-                bad=tuple(min(b, n) for n, b in zip(*counts[channel, route], strict=True)),
+                channel=slices[at][0],
+                route=slices[at][1],
+                n=tuple(n[at].tolist()),
+                bad=tuple(np.minimum(bad[at], n[at]).tolist()),
             )
-            for channel, route in worst
+            for at in worst
         ),
         marks=_marks(incident, evidence, begin, end),
     )

@@ -34,7 +34,6 @@ from observability.rootcause.online.onset import Clock, Moment
 from observability.rootcause.online.scope import scope
 from observability.rootcause.online.sentence import sentence, title
 from observability.rootcause.online.table import BIN, CALLER, N, Table
-from observability.rootcause.online.timeline import timeline
 
 APART: Final = 18
 """Coarse bins between two begins from which on they are looked at apart."""
@@ -203,8 +202,6 @@ class Engine:
             changes_before=_changes(evidence, onset, culprits),
             not_seen=losses.unseen,
             confidence_inputs={k: round(v, 4) for k, v in inputs.items()},
-            timeline=timeline(case, evidence),
-            undeclared=evidence.edges,
         )
 
     def _culprit(self, seen: _Seen, case: Case, c: Candidate, rank: int) -> Culprit:

@@ -368,3 +368,11 @@ async def test_changes_come_from_the_audit_log_whoever_made_them_and_from_what_i
         ("client.changed shop", "client", (("client", "shop"),)),
         ("nightly batch of erp", "maintenance", (("system", "erp"),)),
     }
+
+
+async def test_one_that_another_release_wrote_keeps_no_look_from_the_others(case: Case) -> None:
+    (record,) = await case.look(seen_now("erp.GetStock", at=case.clock.now))
+    await case.books.incidents.save(replace(record, body=b'{"verdict":"certain"}'), None, None, "one", case.clock.now)
+    unread, second = await case.look(seen_now("oms.findOrders", at=case.clock.now))
+    assert (unread.body, second.subjects) == (b'{"verdict":"certain"}', ("oms.findOrders",))
+    assert case.detective.watch.trouble is None
