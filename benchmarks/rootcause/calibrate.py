@@ -20,14 +20,14 @@ def learned(outcomes: Iterable[Outcome], date: str) -> Calibration:
 
 
 def table(answers: Iterable[tuple[float, bool]], date: str) -> Calibration:
-    """From raw figures and whether the answers were right."""
+    """From raw figures and whether the answers were right. It begins at nothing: what was hardly ever said has earned no confidence."""
     pairs = sorted(answers)
     blocks = isotonic(pairs)
     points = [(mean(r for r, _ in b), (sum(right for _, right in b) + 0.5) / (len(b) + 1)) for b in blocks]
     figures: list[float] = []
     for _, share in points:
         figures.append(round(max([share, *figures[-1:]]), 4))
-    return Calibration(raw=tuple(round(r, 4) for r, _ in points), confidence=tuple(figures), date=date, cases=len(pairs))
+    return Calibration(raw=(0.0, *(round(r, 4) for r, _ in points)), confidence=(0.0, *figures), date=date, cases=len(pairs))
 
 
 def isotonic(pairs: Sequence[tuple[float, bool]]) -> list[list[tuple[float, bool]]]:

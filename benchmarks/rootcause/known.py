@@ -34,9 +34,8 @@ def main(arguments: Sequence[str]) -> None:
     asked = parser.parse_args(arguments)
     pairs = [pair for file in asked.files for pair in judged(file)]
     if not asked.check:
-        learned = table(pairs, datetime.now(UTC).date().isoformat())
-        learned = msgspec.structs.replace(learned, raw=(0.0, *learned.raw), confidence=(0.0, *learned.confidence))  # nothing, no claim
-        sureness.SHIPPED.write_bytes(msgspec.json.format(msgspec.json.encode(learned), indent=1) + b"\n")
+        learned = msgspec.json.encode(table(pairs, datetime.now(UTC).date().isoformat()))
+        sureness.SHIPPED.write_bytes(msgspec.json.format(learned, indent=1) + b"\n")
     sure = shipped(sureness.SHIPPED)
     said = [(sure.of(raw), right) for raw, right in pairs]
     named, causes = ([right for figure, right in said if figure >= least] for least in (0.5, 0.8))
