@@ -43,7 +43,9 @@ class Attribute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def attributes(incident: Incident) -> tuple[list[Attribute], int]:
-    """Most different first, and how many values are left out. Bad ones are those beyond what is usual, good ones the rest."""
+    """Most different first, and how many values are left out. Bad ones are those beyond what is usual, good ones the rest. A value that all
+    have, good or bad, is nothing special.
+    """
     impact = incident.impact
     found = []
     for name, values in impact.hit.items():
@@ -53,6 +55,7 @@ def attributes(incident: Incident) -> tuple[list[Attribute], int]:
         for value, bad in values.items():
             good = max(0, bases.get(value, bad) - bad)
             found.append(Attribute(name=name, value=value, bad=bad, all_bad=all_bad, good=good, all_good=max(all_good, good)))
+    found = [a for a in found if min(a.bad_share, a.good_share) < 1.0]
     found.sort(key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
     return found[:VALUES], max(0, len(found) - VALUES)
 

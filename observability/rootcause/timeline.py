@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 from msgspec.structs import replace
 
-from observability.rootcause.model import CLIENT, COUNTERS, Evidence, Incident, Timeline, TimelineMark, TimelineRow
+from observability.rootcause.model import CLIENT, COUNTERS, Evidence, GuardChange, Incident, Timeline, TimelineMark, TimelineRow
 
 BEFORE_S: Final = 600
 STEPS: Final = 120
@@ -79,13 +80,15 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
 
 
 def _marks(incident: Incident, evidence: Evidence, begin: float, end: float) -> tuple[TimelineMark, ...]:
-    """Of breakers and files only those of the culprits: a busy estate has many others."""
+    """Of breakers and files only those of the culprits: a busy estate has many others. A breaker opens and closes; that it tries meanwhile
+    is no news.
+    """
     named = {c.system for c in incident.culprits} | {s for c in incident.culprits for s in c.members}
     found = [
         *(TimelineMark(at=c.at, kind="change", what=c.what[:200]) for c in evidence.changes),
         *(
-            TimelineMark(at=g.at, kind="breaker", what=f"breaker {g.system}.{g.operation} {g.state.replace('_', ' ')}")
-            for g in evidence.guards
+            TimelineMark(at=g.at, kind="breaker", what=f"breaker {g.system}.{g.operation} {g.state}")
+            for g in _turns(evidence.guards)
             if g.system in named
         ),
         *(
@@ -95,3 +98,12 @@ def _marks(incident: Incident, evidence: Evidence, begin: float, end: float) -> 
         ),
     ]
     return tuple(sorted((m for m in found if begin <= m.at.timestamp() <= end), key=lambda m: m.at)[-MARKS:])
+
+
+def _turns(guards: Sequence[GuardChange]) -> Iterator[GuardChange]:
+    last: dict[tuple[str, str], str] = {}
+    for guard in sorted(guards, key=lambda g: g.at):
+        name = guard.system, guard.operation
+        if guard.state != "half_open" and last.get(name) != guard.state:
+            last[name] = guard.state
+            yield guard

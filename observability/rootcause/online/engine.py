@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -298,7 +299,9 @@ def _touched(scope: dict[str, str], culprit: Culprit) -> bool:
 
 
 def _traces(evidence: Evidence, c: Candidate, case: Case) -> tuple[tuple[str, ...], str]:
-    """Earliest, median and worst bad trace, and the last good one of the same route, channel and store as the worst."""
+    """Earliest, median and worst bad trace of the route that shows it most, and the last good one of the same route, channel and store as
+    the worst (else of that route and channel).
+    """
     since = case.table.start + case.span.begin * BIN - BIN
     until = case.table.start + case.span.end * BIN + BIN
     found = sorted(
@@ -307,10 +310,14 @@ def _traces(evidence: Evidence, c: Candidate, case: Case) -> tuple[tuple[str, ..
     )
     if not found:
         return (), ""
+    shown = Counter(where.route for _, where in found)
+    route = max(sorted(shown), key=lambda name: shown[name])
+    found = [f for f in found if f[1].route == route]
     by_time = sorted(found, key=lambda f: (f[0].seconds, f[0].trace_id))
     worst, where = by_time[-1]
     chosen = dict.fromkeys((found[0][0].trace_id, by_time[(len(by_time) - 1) // 2][0].trace_id, worst.trace_id))
-    return tuple(chosen), evidence.twins.get((where.route, where.channel, where.store), "")
+    beside = [twin for (r, channel, _), twin in sorted(evidence.twins.items()) if (r, channel) == (route, where.channel)]
+    return tuple(chosen), evidence.twins.get((route, where.channel, where.store), beside[0] if beside else "")
 
 
 def _of(where: Where, c: Candidate) -> bool:

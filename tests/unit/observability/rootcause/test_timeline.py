@@ -46,7 +46,11 @@ def evidence(keep: float) -> Evidence:
         fine=rows,
         map=DependencyMap(),
         changes=(Change(at=at(-500), what="mapping 2026.3.1"), Change(at=at(-90_000), what="long ago")),
-        guards=tuple(GuardChange(at=at(-200), system=s, operation="x", state="half_open") for s in ("erp", "oms")),
+        guards=tuple(
+            GuardChange(at=at(seconds), system=s, operation="x", state=state)
+            for s in ("erp", "oms")
+            for seconds, state in ((-200, "open"), (-190, "half_open"), (-189, "open"), (-100, "half_open"), (-99, "closed"))
+        ),
         edges=(("oms", "erp"),),
     )
 
@@ -70,7 +74,7 @@ def test_it_counts_whole_requests_of_what_was_hit_and_no_callers_mistakes() -> N
     assert (row.channel, row.route, sum(row.bad)) == ("web", "GET /stock", 30 * 40)
     assert found.begin <= at(-900)
     assert all(b <= n for n, b in zip(row.n, row.bad, strict=True))
-    assert [m.what for m in found.marks] == ["mapping 2026.3.1", "breaker erp.x half open"]
+    assert [m.what for m in found.marks] == ["mapping 2026.3.1", "breaker erp.x open", "breaker erp.x closed"]
 
 
 @pytest.mark.parametrize(("low", "step"), [(-200, 10), (-3_000, 60), (-20_000, 180)])

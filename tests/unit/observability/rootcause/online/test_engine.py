@@ -227,6 +227,7 @@ def test_evidence_is_the_earliest_median_and_worst_trace_with_a_healthy_twin() -
     seen = {
         where: (Exemplar("early", NOW - 290, 0.5), Exemplar("slow", NOW - 100, 9.0), Exemplar("usual", NOW - 200, 1.0)),
         where._replace(operation="GetStock"): (Exemplar("other", NOW - 200, 99.0),),
+        where._replace(route="POST /orders"): (Exemplar("elsewhere", NOW - 200, 99.0),),
     }
     made = Made(since(300, "erp.GetPrices", late=0.9))
     culprit = only(looked(made, exemplars=seen, twins={("GET /prices", "web", "017"): "healthy"})).culprits[0]
