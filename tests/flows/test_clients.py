@@ -172,7 +172,7 @@ async def test_reloads_and_recordings_are_in_the_log_with_who_asked(live: Live) 
         assert recording.status_code == 200
     assert (await live.http.post("/admin/reload", headers=live.auth("web"))).status_code == 403
     log = (await live.http.get("/admin/audit", headers=live.auth("operator"))).json()["items"]
-    assert [(e["actor"], e["what"], e["subject"]) for e in reversed(log)] == [
+    assert [(e["actor"], e["what"], e["subject"]) for e in reversed(log) if e["actor"] != "tillgate"] == [
         ("demo-operator", "estate.reload", "estate"),
         ("demo-operator", "recording.begun", "erp"),
         ("127.0.0.1", "denied", "demo-web"),
@@ -223,6 +223,7 @@ async def test_entries_and_ended_keys_are_kept_as_long_as_the_estate_says(tmp_pa
             entry = AuditEntry(id=name, at=now - timedelta(days=days), actor="ops", what="client.changed", subject="shop")
             await books.audit.add([entry])
     async with running(tmp_path, work=True) as live, asyncio.timeout(10):
-        while len(await live.product.books.audit.list(10)) == 2 or await live.product.books.clients.keys("shop"):  # noqa: ASYNC110  # as above
+        books = live.product.books
+        while "old" in (kept := [e.id for e in await books.audit.list(10)]) or await books.clients.keys("shop"):  # noqa: ASYNC110  # as above
             await asyncio.sleep(0.05)
-        assert [e.id for e in await live.product.books.audit.list(10)] == ["young"]
+        assert "young" in kept

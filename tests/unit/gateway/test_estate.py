@@ -390,7 +390,7 @@ def test_findings_of_estate_contract_and_mapping_come_together(tmp_path: Path) -
     linked(tmp_path)
     (tmp_path / "mappings").unlink()
     (tmp_path / "mappings").mkdir()
-    for part in ("erp", "oms", "pos"):
+    for part in ("erp", "oms", "pos", "tills"):
         (tmp_path / "mappings" / part).symlink_to(ROOT / "mappings" / part)
     plants = (ROOT / "mappings/erp/get_plants.answer.toml").read_text()
     (tmp_path / "mappings/mine.toml").write_text(plants.replace('"WAERS |', '"WEARS |'))

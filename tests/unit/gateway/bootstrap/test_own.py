@@ -18,7 +18,7 @@ REQUEST = "mappings/erp/get_stock.request.toml"
 
 @pytest.fixture
 def estate(tmp_path: Path) -> Path:
-    for part in ("contracts/systems", "mappings/erp", "mappings/oms", "mappings/pos"):
+    for part in ("contracts/systems", "mappings/erp", "mappings/oms", "mappings/pos", "mappings/tills"):
         shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copy(ROOT / "estate.toml", tmp_path / "estate.toml")
     return tmp_path
