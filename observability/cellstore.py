@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby, pairwise
@@ -28,6 +28,8 @@ BASELINE_S: Final = 300
 BASELINE_HELD_S: Final = 7_200
 UNSENT: Final = 90
 """Bins that wait for a store that is away."""
+OVERLAP: Final = 1_000
+"""Numbers that are looked at again: a transaction that was given a lower one may end later."""
 LARGEST: Final = 64 << 20
 """Bytes of one body when unpacked."""
 BINS: Final = 60
@@ -88,10 +90,9 @@ class CellStore:
         self.recorder, self.book = recorder, book
         self.source = token_hex(8)
         self.unreadable = 0
-        self.complete = 0.0
-        """Up to then (seconds since 1970) everybody's cells are here."""
         self._unsent: list[CellBlob] = []
         self._known: dict[int, int] = {}  # numbers of others' blobs that were counted, and when their bins began
+        self._latest = 0
         self._baseline: list[int] = []
         self._thread = ThreadPoolExecutor(1, "cells")
 
@@ -150,7 +151,6 @@ class CellStore:
         await self.book.add(self._unsent)
         self._unsent = []
         await self._pull(now)
-        self.complete = now - now % COARSE
 
     def _taken(self, now: float) -> list[CellBlob]:
         fresh = self.recorder.rings.take_fresh(now)
@@ -183,18 +183,23 @@ class CellStore:
             blobs = await self.book.read(width, now - HELD_S, now + 1)
             await self._in_thread(self._count, blobs)
             if width == COARSE:
-                self._known = {blob.number: blob.begin for blob in blobs}
+                self._know(blobs, 0)
                 if blobs:  # somebody was here before, and what was under way then was not counted
                     self.recorder.lose("restarts")
         newest: dict[str, CellBlob] = {blob.source: blob for blob in await self.book.read(BASELINE, now - 3_600, now + 1)}
         await self._in_thread(self._learn, list(newest.values()))
 
     async def _pull(self, now: float) -> None:
-        since = int(now) - 3 * MINUTE
-        blobs = [b for b in await self.book.read(COARSE, since, int(now) + 1, self.source) if b.number not in self._known]
+        since = int(now) - UNSENT * COARSE  # as long as a process may hold back what it counted
+        found = await self.book.read(COARSE, since, int(now) + 1, self.source, self._latest - OVERLAP)
+        blobs = [b for b in found if b.number not in self._known]
         if blobs:
             await self._in_thread(self._count, blobs)
+        self._know(blobs, since)
+
+    def _know(self, blobs: Sequence[CellBlob], since: int) -> None:
         self._known = {n: begin for n, begin in self._known.items() if begin >= since} | {b.number: b.begin for b in blobs}
+        self._latest = max((self._latest, *(b.number for b in blobs)))
 
     def _count(self, blobs: Iterable[CellBlob]) -> None:
         rings = self.recorder.rings

@@ -27,8 +27,10 @@ class CellBook(Protocol):
 
     async def add(self, blobs: Sequence[CellBlob]) -> None: ...
 
-    async def read(self, width: int, since: int, before: int, besides: str = "-") -> Sequence[CellBlob]:
-        """Bins that began from `since` on and earlier than `before`, oldest first, of all sources but one."""
+    async def read(self, width: int, since: int, before: int, besides: str = "-", above: int = 0) -> Sequence[CellBlob]:
+        """Bins that began from `since` on and earlier than `before`, oldest first, of all sources but one. `above`: only those that the
+        book numbered higher, as they were written later (on PostgreSQL nearly: transactions overlap).
+        """
         ...
 
     async def replace(self, gone: Sequence[int], blobs: Sequence[CellBlob]) -> bool:

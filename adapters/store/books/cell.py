@@ -19,12 +19,12 @@ class Cells:
         if blobs:
             await self._engine.write(unit)
 
-    async def read(self, width: int, since: int, before: int, besides: str = "-") -> Sequence[CellBlob]:
+    async def read(self, width: int, since: int, before: int, besides: str = "-", above: int = 0) -> Sequence[CellBlob]:
         async def unit(tx: Transaction) -> Sequence[CellBlob]:
             rows = await tx.query(
                 "select number, begin, source, body from cell where width = $1 and begin >= $2 and begin < $3 and source <> $4"
-                " order by begin, number",
-                *(width, since, before, besides),
+                " and number > $5 order by begin, number",
+                *(width, since, before, besides, above),
             )
             return [CellBlob(width=width, begin=b, source=s, body=bytes(body), number=n) for n, b, s, body in rows]
 

@@ -187,3 +187,21 @@ class NotYet:
             self._asked = True
             raise OSError("not yet")
         return await self._book.read(*what)
+
+
+async def test_what_another_process_held_back_for_minutes_is_counted_once_it_comes(tmp_path: Path) -> None:
+    now = int(time()) // 10 * 10
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        cut_off, other = (CellStore(Recorder(objective=5), book) for _ in range(2))
+        await cut_off.load()
+        await other.load()
+        for at in range(now - 600, now - 100, 10):
+            cut_off.recorder.count(flight(cut_off.recorder), at)
+        await other.flush(now - 300)
+        cut_off.recorder.seen(now)
+        await cut_off.flush(now)
+        for _ in range(2):
+            await other.flush(now)
+        seen = other.recorder.seen(now)
+        whole = {index for index, key in enumerate(seen.coarse.keys) if not key.system}
+        assert sum(n for n, key in zip(seen.coarse.counters[0], seen.coarse.key, strict=True) if key in whole) == 50
