@@ -50,7 +50,14 @@ def test_the_product_keeps_every_published_contract(
             # With a database hypothesis compares each example with all that came before.
             *(["--generation-database", "none"] if deep else ["--generation-deterministic", "--no-shrink"]),
         ]
-        environment = {**os.environ, "COLUMNS": "160", "PYTHONPATH": str(root), "SCHEMATHESIS_HOOKS": "tests.contract.steering"}
+        environment = {
+            **os.environ,
+            "COLUMNS": "160",
+            "PYTHONPATH": str(root),
+            "SCHEMATHESIS_HOOKS": "tests.contract.steering",
+            # What hypothesis knows of alphabets and of the product's constants takes longer to find than all usual requests to make.
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(root / ".hypothesis"),
+        }
         progress: list[str] = []
         with (
             (tmp_path / version).open("w+", encoding="utf-8") as out,
