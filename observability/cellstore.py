@@ -17,6 +17,7 @@ import msgspec
 from contracts.books.cells import CellBlob, CellBook
 from contracts.errors import StoreUnavailable
 from observability.baseline import BUCKETS
+from observability.durations import Lasted
 from observability.logs import get_logger
 from observability.recorder import Recorder
 from observability.rings import COARSE, FINE_S, HELD_S, MINUTE, SECOND, Fresh, Full, Key, Keys, Plain, add, rows_of, sealed
@@ -63,6 +64,7 @@ class _Body(msgspec.Struct, array_like=True):
     exemplars: list[tuple[Where, Exemplar]] = []
     twins: list[tuple[tuple[str, str, str], str]] = []
     losses: dict[str, int] = {}
+    durations: list[Lasted] = []
 
 
 _Histograms = list[tuple[tuple[str, str, str], list[tuple[int, int]]]]
@@ -155,11 +157,13 @@ class CellStore:
     def _taken(self, now: float) -> list[CellBlob]:
         fresh = self.recorder.rings.take_fresh(now)
         exemplars, twins, losses = fresh.exemplars, list(fresh.twins.items()), self.recorder.new_losses()
+        lasted = self.recorder.new_durations()
+        self.recorder.durations.add(int(now) // COARSE * COARSE, lasted)
         found: list[CellBlob] = []
         for begin, (plain, full) in fresh.tens.items():
             seconds = [(second, list(few.items()), list(some.items())) for second, few, some in fresh.seconds[begin]]
-            body = _Body(list(plain.items()), list(full.items()), seconds, exemplars, twins, losses)
-            exemplars, twins, losses = [], [], {}
+            body = _Body(list(plain.items()), list(full.items()), seconds, exemplars, twins, losses, lasted)
+            exemplars, twins, losses, lasted = [], [], {}, []
             found.append(CellBlob(width=COARSE, begin=begin, source=self.source, body=_packed(body)))
         return found
 
@@ -210,6 +214,7 @@ class CellStore:
             for second, few, some in body.seconds:
                 rings.restore(SECOND, second, dict(few), dict(some))
             self.recorder.told(body.exemplars, body.twins, body.losses)
+            self.recorder.durations.add(blob.begin, body.durations)
 
     def _learn(self, blobs: Iterable[CellBlob]) -> None:
         for blob in blobs:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from observability.baseline import BUCKETS, LOWEST_S, SOON, bucket
 from observability.blame import LATE_S, Blame, Counted, Overdue
 from observability.cells import Cell, Cells
+from observability.durations import Durations, Lasted
 from observability.flight import FlightRecord
 from observability.keep import Keep
 from observability.logs import get_logger
@@ -106,6 +107,7 @@ class Recorder:
         self._overdue: dict[FlightRecord, Overdue] = {}
         self.deadlines: Mapping[str, float] = {}
         """Seconds by flight name, after which a request that has not ended counts as overdue; else four times its objective."""
+        self.durations = Durations()
         self.rings = Rings()
         self.blame = Blame(self.rings, under_way=lambda: self._open)
 
@@ -359,6 +361,12 @@ class Recorder:
             now.subtract(self._told_losses)
         told, self._last_losses = now - self._last_losses, now
         return dict(told)
+
+    def new_durations(self) -> list[Lasted]:
+        """Of this process, since the last call."""
+        with self._lock:
+            self._tell()
+            return self.durations.new(self.cells)
 
     def told(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,11 +61,11 @@ _FIELDS, _FIELD = 20, 500
 _TEXT_BYTES = 400_000
 """Of the form that holds the text of a record, every character of which may be written as three."""
 _PAGE = 100
-_OPEN = 20
 _FLIGHTS = 200
 _HOURS = 168.0
 """In which flights are held against the map, as far as they are kept."""
 _ENTRIES = 20
+_HERE = re.compile(rf"{pages.BASE}(?:/[A-Za-z0-9._~%:@!$&'()*+,;=-]+)+(?:\?[!-~]*)?")
 _DAYS = 30
 """In which requests are counted by version."""
 
@@ -99,7 +100,7 @@ class Console:
         dispatch = base + "/dispatches/{feed:str}/{store:str}/{number:int}"
         incident = base + "/incidents/{id:str}"
         return [
-            self._page(base, self._systems),
+            self._page(base, self._home),
             self._page(f"{base}/overview", self._overview),
             self._page(f"{base}/systems", self._systems),
             self._page(f"{base}/map", self._map),
@@ -140,15 +141,18 @@ class Console:
 
     # ---- pages
 
+    async def _home(self, request: WebRequest, viewer: Viewer) -> str:
+        return await (self._systems if viewer.stores else self._overview)(request, viewer)
+
     async def _overview(self, request: WebRequest, viewer: Viewer) -> str:
         _of_all_stores(viewer)
         channels, systems = await self.overview.pulses()
-        found = await self.overview.incidents(_OPEN, open_only=True)
+        watch = self.overview.detective.watch
         return pages.render_overview(
             channels=channels,
             systems=systems,
-            open_incidents=[i for _, i in found],
-            notices=self.overview.notices(),
+            notices=(*self.overview.notices(), *([f"Nobody can tell what is broken: {watch.trouble}"] if watch.trouble else [])),
+            looked_at=watch.looked_at,
             viewer=viewer,
         )
 
@@ -360,26 +364,27 @@ class Console:
     # ---- the way in and out
 
     async def _login_form(self, request: WebRequest) -> Response[bytes]:
-        return self._asking("")
+        return self._asking("", _here(request.query_params.get("to", "")))
 
     async def _login(self, request: WebRequest) -> Response[bytes]:
         form = await _form(request)
+        to = _here(form.get("to", ""))
         try:
             _require_here(request)
             begun = request.cookies.get(self._cookie(LOGIN_COOKIE), "")
             value = await self.sessions.open(form.get("key", "").strip(), begun, form.get("csrf", ""), _peer(request))
         except TillgateError as error:
-            answer = self._asking(error.public, problems.status_of(error))
+            answer = self._asking(error.public, to, problems.status_of(error))
             for name, text in problems.headers(error).items():
                 answer.set_header(name, text)
             return answer
-        answer = Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/systems"})
+        answer = Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": to or pages.BASE})
         self._set(answer, COOKIE, value, int(LIFETIME.total_seconds()))
         return answer
 
-    def _asking(self, problem: str, status: int = 200) -> Response[bytes]:
+    def _asking(self, problem: str, to: str, status: int = 200) -> Response[bytes]:
         begun, token = self.sessions.beginning()
-        answer = _html(portal.render_login(problem, csrf=token), status)
+        answer = _html(portal.render_login(problem, csrf=token, to=to), status)
         self._set(answer, LOGIN_COOKIE, begun, _LOGIN_SECONDS)
         return answer
 
@@ -405,14 +410,18 @@ class Console:
         """Raises Unauthenticated."""
         return await self.sessions.check(request.cookies.get(self._cookie(COOKIE)), opened="x-refresh" not in request.headers)
 
+    async def _seen(self, session: Session) -> Viewer:
+        viewer = _viewer(session)
+        return viewer if viewer.stores else msgspec.structs.replace(viewer, open=await self.overview.open_incidents())
+
     def _page(self, path: str, show: Callable[[WebRequest, Viewer], Awaitable[str]]) -> HTTPRouteHandler:
         async def handle(request: WebRequest) -> Response[bytes]:
             viewer = None
             try:
-                viewer = _viewer(await self._session(request))
+                viewer = await self._seen(await self._session(request))
                 return _html(await show(request, viewer))
             except Unauthenticated:
-                return _sign_in()
+                return _sign_in(request)
             except TillgateError as error:
                 return _failed(error, viewer)
 
@@ -425,7 +434,7 @@ class Console:
                 viewer = _viewer(await self._session(request))
                 return Response(await show(request, viewer), media_type="application/json", headers={"cache-control": "no-store"})
             except Unauthenticated:
-                return _sign_in()
+                return _sign_in(request)
             except TillgateError as error:
                 return _failed(error, viewer)
 
@@ -459,8 +468,28 @@ class Console:
         return _named("POST", path, handle)
 
 
-def _sign_in() -> Response[bytes]:
-    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login"})
+def _sign_in(request: WebRequest | None = None) -> Response[bytes]:
+    """`request`: for a page to go on to. One that a link of another site asked for came without the cookie, which is Strict: this site asks
+    for it once more.
+    """
+    to = _target(request)
+    fetched = [request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode")] if request else []
+    if to and fetched == ["cross-site", "navigate"]:
+        return _html(portal.render_again(to))
+    query = f"?{urlencode({'to': to})}" if to else ""
+    return Response(b"", status_code=HTTP_303_SEE_OTHER, headers={"location": f"{pages.BASE}/login{query}"})
+
+
+def _target(request: WebRequest | None) -> str:
+    if request is None:
+        return ""
+    query = request.scope["query_string"].decode("latin-1")
+    return _here(f"{request.scope['raw_path'].decode('latin-1')}{f'?{query}' if query else ''}")
+
+
+def _here(path: str) -> str:
+    """An address below the console's, without host; empty for any other."""
+    return path if _HERE.fullmatch(path) else ""
 
 
 def _failed(error: TillgateError, viewer: Viewer | None) -> Response[bytes]:

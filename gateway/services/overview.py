@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic, time
@@ -26,6 +26,7 @@ from observability.console.data import (
 )
 from observability.console.incident import CULPRITS, TRACES
 from observability.dependencies import Seen
+from observability.durations import Kind
 from observability.ring import Ring
 from observability.rootcause.model import DependencyMap, Incident
 from observability.spans import FlightSummary, Span
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from observability.rootcause.pulse import Counted
 
 PULSE_S: Final = 5.0
+OPEN_S: Final = 2.0
+OPEN_SHOWN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Overview:
         self._ring = ring
         self._pulses: asyncio.Future[tuple[list[Pulse], list[Pulse]]] | None = None
         self._pulses_until = 0.0
+        self._open: asyncio.Future[list[tuple[int, Incident]]] | None = None
+        self._open_until = 0.0
 
     def systems(self) -> list[SystemView]:
         cells = self._recorder.snapshot().operations
@@ -147,7 +152,7 @@ class Overview:
         return self.detective.witness.estate.map
 
     async def pulses(self) -> tuple[list[Pulse], list[Pulse]]:
-        """By channel and by system, over the last hour; counted at most every few seconds, however many look."""
+        """By channel and by system, over the last hour and all gateways; counted at most every few seconds, however many look."""
         if self._pulses is None or monotonic() > self._pulses_until:
             self._pulses_until = monotonic() + PULSE_S
             self._pulses = asyncio.ensure_future(asyncio.to_thread(self._counted))
@@ -158,17 +163,21 @@ class Overview:
 
         now = time()
         rows = self._recorder.seen(now, since=now - 3_660).coarse
-        cells = self._recorder.snapshot()
-        channels, systems = dict[str, Cell](), dict[str, Cell]()
-        for route, cell in cells.routes.items():
-            channels.setdefault(route.channel, Cell()).merge(cell)
-        for operation, cell in cells.operations.items():
-            systems.setdefault(operation.system, Cell()).merge(cell)
+        lasted = self._recorder.durations.lately()
 
-        def shown(counted: Sequence[Counted], known: Mapping[str, Cell]) -> list[Pulse]:
-            return [Pulse(**c._asdict(), p95_ms=known[c.name].quantile(0.95) * 1000 if c.name in known else 0.0) for c in counted]
+        def shown(kind: Kind, counted: Sequence[Counted]) -> list[Pulse]:
+            return [
+                Pulse(**c._asdict(), p95_ms=cell.quantile(0.95) * 1000 if (cell := lasted.get((kind, c.name))) else 0.0) for c in counted
+            ]
 
-        return shown(by_channel(rows, now), channels), shown(by_system(rows, now), systems)
+        return shown("channel", by_channel(rows, now)), shown("system", by_system(rows, now))
+
+    async def open_incidents(self) -> tuple[Incident, ...]:
+        """Newest first; read at most every few seconds, however many look."""
+        if self._open is None or monotonic() > self._open_until:
+            self._open_until = monotonic() + OPEN_S
+            self._open = asyncio.ensure_future(self.incidents(OPEN_SHOWN, open_only=True))
+        return tuple(incident for _, incident in await asyncio.shield(self._open))
 
     async def incidents(self, limit: int, *, open_only: bool = False, before: int | None = None) -> list[tuple[int, Incident]]:
         """Each with its place, newest first."""

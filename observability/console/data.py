@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from observability.cells import Cells
+from observability.rootcause.model import Incident
 from observability.vocabulary import GuardState
 
 
@@ -21,6 +22,8 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] = frozenset()
     stores: frozenset[str] = frozenset()
     """Bound to these, if there are any."""
+    open: tuple[Incident, ...] = ()
+    """What is broken, the newest first: in the head of every page, for whoever may see all stores."""
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +100,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     n: tuple[int, ...]
     bad: tuple[int, ...]
     p95_ms: float = 0.0
-    """Since the gateway started; 0: nothing was counted."""
-
-    @property
-    def requests(self) -> int:
-        return sum(self.n)
-
-    @property
-    def failed(self) -> int:
-        return sum(self.bad)
+    """Of the last five minutes; 0: nothing ended in them."""
 
     @property
     def lately(self) -> tuple[int, int]:

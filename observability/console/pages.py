@@ -35,6 +35,8 @@ from observability.rootcause.model import DependencyMap, Incident
 from observability.spans import FlightSummary, Span
 
 BASE: Final = "/console"
+BLIND_S: Final = 60
+"""Without a look for so long, that no incident is open says nothing."""
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self';"
     " frame-ancestors 'none'"
@@ -213,14 +215,25 @@ def render_overview(
     *,
     channels: Sequence[Pulse] = (),
     systems: Sequence[Pulse] = (),
-    open_incidents: Sequence[Incident] = (),
     notices: Sequence[str] = (),
+    looked_at: datetime | None = None,
     now: datetime | None = None,
     viewer: Viewer | None = None,
 ) -> str:
-    """How every channel and every system does now, and what is known to be wrong."""
+    """What the viewer is told to be wrong, and how every channel and every system does now. `looked_at`: when that was looked for last."""
+    now = now or datetime.now(UTC)
+    blind = looked_at is None or (now - looked_at).total_seconds() > BLIND_S
     return _page(
-        "overview.html", "overview", now, viewer, channels=channels, systems=systems, open=open_incidents, notices=notices, minutes=MINUTES
+        "overview.html",
+        "overview",
+        now,
+        viewer,
+        channels=channels,
+        systems=systems,
+        notices=notices,
+        looked_at=looked_at,
+        blind=blind,
+        minutes=MINUTES,
     )
 
 
@@ -248,6 +261,7 @@ def render_incident(
         "incidents",
         now,
         viewer,
+        here=incident.id,
         incident=incident,
         chart=drawing.chart(incident.timeline, incident) if incident.timeline else None,
         plan=drawing.plan(declared, incident),

@@ -119,9 +119,14 @@ class TagView(NamedTuple):
     operations: tuple[OperationView, ...]
 
 
-def render_login(problem: str = "", csrf: str = "") -> str:
-    """The sign-in form, and why the last attempt failed. `csrf` goes with the form's cookie."""
-    return _environment().get_template("login.html").render(problem=problem, csrf=csrf, action=f"{BASE}/login")
+def render_login(problem: str = "", csrf: str = "", to: str = "") -> str:
+    """The sign-in form, and why the last attempt failed. `csrf` goes with the form's cookie; `to`: the page to go on to."""
+    return _environment().get_template("login.html").render(problem=problem, csrf=csrf, to=to, action=f"{BASE}/login")
+
+
+def render_again(to: str) -> str:
+    """Asks for the page once more."""
+    return _environment().get_template("again.html").render(to=to)
 
 
 def render_reference(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -80,7 +81,7 @@ def watched(running: Demo, browser: Browser, **options: Any) -> Iterator[Watched
 @pytest.fixture
 def operator(running: Demo, browser: Browser) -> Iterator[Watched]:
     with watched(running, browser, viewport={"width": 1400, "height": 900}) as session:
-        session.sign_in(running.keys["operator"]).wait_for_url("**/console/systems")
+        session.sign_in(running.keys["operator"]).wait_for_url("**/console")
         yield session
         assert session.complaints == []
 
@@ -117,7 +118,7 @@ def test_nobody_gets_in_without_an_operators_key(key: str, running: Demo, browse
         page.wait_for_selector("input[name=key]")
         assert [c["name"] for c in session.context.cookies()] == ["tillgate_sign_in"]
         for name in PAGES:
-            assert session.open(f"/console/{name}").url.endswith("/console/login")
+            assert session.open(f"/console/{name}").url.endswith("/console/login?to=%2Fconsole%2F" + quote(name, safe=""))
 
 
 def test_a_session_cannot_be_read_by_scripts_or_sent_from_elsewhere(operator: Watched) -> None:
@@ -174,7 +175,7 @@ def test_a_search_that_cannot_be_read_says_what_is_expected(operator: Watched) -
 def test_every_page_fits_its_window_in_both_schemes(scheme: Any, width: int, running: Demo, browser: Browser, api: httpx.Client) -> None:
     api.get(f"/products/{SKU}").raise_for_status()
     with watched(running, browser, color_scheme=scheme, viewport={"width": width, "height": 900}) as session:
-        session.sign_in(running.keys["operator"]).wait_for_url("**/console/systems")
+        session.sign_in(running.keys["operator"]).wait_for_url("**/console")
         for path in (*(f"/console/{name}" for name in PAGES), "/docs"):
             page = session.open(path)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
@@ -268,4 +269,4 @@ def test_what_does_not_exist_is_said_and_signing_out_ends_the_session(operator: 
         page.get_by_role("button", name="Sign out").click()
     expect(page.locator("#freshness")).to_contain_text("signed out", timeout=10_000)
     page.reload()
-    assert page.url.endswith("/console/login")
+    assert page.url.endswith("/console/login?to=%2Fconsole%2Fflights")

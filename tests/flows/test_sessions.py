@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -50,7 +51,8 @@ def browser(live: Live) -> httpx.AsyncClient:
 
 async def signed_in(http: httpx.AsyncClient, path: str = "/console/systems") -> bool:
     answer = await http.get(path)
-    assert (answer.status_code, answer.headers.get("location", "")) in ((200, ""), (303, "/console/login"))
+    to = f"/console/login?to={quote(path, safe='')}"
+    assert (answer.status_code, answer.headers.get("location", "")) in ((200, ""), (303, to))
     return answer.status_code == 200
 
 
@@ -68,7 +70,7 @@ async def log(live: Live, client: str) -> list[tuple[str, str]]:
 async def test_signing_in_and_out_is_in_the_audit_log_and_an_old_cookie_is_of_no_use(live: Live, tmp_path: Path) -> None:
     async with browser(live) as http:
         answer = await live.sign_in("ops", http)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/console/systems")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/console")
         cookie = answer.headers["set-cookie"]
         assert {"HttpOnly", "SameSite=strict", "Path=/console"} <= {part.strip() for part in cookie.split(";")}
         assert live.keys["ops"].split("_", 2)[2] not in cookie
@@ -81,6 +83,28 @@ async def test_signing_in_and_out_is_in_the_audit_log_and_an_old_cookie_is_of_no
         assert not await signed_in(http)
     assert [what for what, _ in await log(live, "ops")] == ["session.ended", "session.opened"]
     assert kept["tillgate_session"].encode() not in b"".join(p.read_bytes() for p in (tmp_path / "data").rglob("*") if p.is_file())
+
+
+async def test_whoever_signs_in_goes_on_to_the_page_they_came_for_and_never_to_another_site(live: Live) -> None:
+    wanted = "/console/flights?outcome=bad&since=2026-03-11T10:42:02Z"
+    async with browser(live) as http:
+        asked = await http.get(wanted)
+        assert asked.headers["location"] == f"/console/login?to={quote(wanted, safe='')}"
+        page = await http.get(asked.headers["location"])
+        assert f'name="to" value="{wanted.replace("&", "&amp;")}"' in page.text
+        token = re.search(r'name="csrf" value="([0-9a-f]{64})"', page.text)
+        assert token
+        for to, there in (("//evil.example/console/x", "/console"), ("https://evil.example/", "/console"), (wanted, wanted)):
+            answer = await http.post("/console/login", data={"key": live.keys["ops"], "csrf": token[1], "to": to})
+            assert answer.headers["location"] == there
+
+
+async def test_a_link_on_another_site_finds_whoever_is_signed_in(live: Live) -> None:
+    from_chat = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    async with browser(live) as http:  # a strict cookie does not come along
+        answer = await http.get("/console/incidents/INC-20260311-0007?a=1&b=2", headers=from_chat)
+        assert '<meta http-equiv="refresh" content="0; url=/console/incidents/INC-20260311-0007?a=1&amp;b=2">' in answer.text
+        assert "set-cookie" not in answer.headers
 
 
 async def test_every_form_wants_the_token_of_its_own_session(live: Live) -> None:

@@ -34,14 +34,17 @@ async function refresh() {
       const fresh = page.getElementById(old.id);
       if (fresh && fresh.outerHTML !== old.outerHTML) replace(old, fresh);
     }
+    document.title = page.title;
     say(page.getElementById("freshness").textContent.trim(), false);
   } catch (error) {
     say(`not fresh: ${error.name === "TimeoutError" ? "no answer" : error.message}`, true);
   }
 }
 
+// Where only the head of the page lives, nobody waits for it.
 function next() {
-  timer = setTimeout(async () => { await refresh(); next(); }, PERIOD);
+  const period = parts().length > 1 ? PERIOD : 4 * PERIOD;
+  timer = setTimeout(async () => { await refresh(); next(); }, period);
 }
 
 if (parts().length) {

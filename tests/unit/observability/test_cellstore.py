@@ -205,3 +205,25 @@ async def test_what_another_process_held_back_for_minutes_is_counted_once_it_com
         seen = other.recorder.seen(now)
         whole = {index for index, key in enumerate(seen.coarse.keys) if not key.system}
         assert sum(n for n, key in zip(seen.coarse.counters[0], seen.coarse.key, strict=True) if key in whole) == 50
+
+
+async def test_how_long_requests_took_lately_is_known_of_all_processes(tmp_path: Path) -> None:
+    now = time()
+    async with AsyncExitStack() as stack:
+        one, two = [
+            CellStore(Recorder(objective=5), await stack.enter_async_context(cell_file(tmp_path / "cells" / "cells.db"))) for _ in range(2)
+        ]
+        for store, n in ((one, 3), (two, 4)):
+            await store.load()
+            for _ in range(n):
+                with store.recorder.flight("request", "GET /stock", channel="web"), step(Step.CALL, system="erp", operation="GetStock"):
+                    pass
+            store.recorder.seen(now + 20)
+        for store in (one, two, one):
+            await store.flush(now + 20)
+        for store in (one, two):
+            lately = store.recorder.durations.lately()
+            assert {key: cell.n for key, cell in lately.items()} == {("channel", "web"): 7, ("system", "erp"): 7}
+            assert 0 < lately["channel", "web"].quantile(0.95) < 0.1
+        one.recorder.durations.add(int(now) - 400, [(("channel", "old"), [(1, 9)])])
+        assert ("channel", "old") not in one.recorder.durations.lately()

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from observability.console import drawing
 from observability.console.incident import attributes, comparison
-from observability.console.pages import render_incident, render_map
+from observability.console.pages import render_incident, render_map, render_overview
 from observability.rootcause.model import DependencyMap, RouteNode
 from tests.unit.observability.console.test_pages import Checked
-from tests.unit.observability.console.troubles import NOW, SIGNED_IN, TRACES, bare, estate, full, incident, pages, trace
+from tests.unit.observability.console.troubles import NOW, SIGNED_IN, TRACES, at, bare, estate, full, incident, pages, trace
 
 PARTS = ["verdict", "impact", "timeline", "map", "special-part", "traces-part", "whynot", "notseen", "right"]
 FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -103,6 +103,25 @@ def test_what_is_over_says_since_when_and_one_without_anything_stays_readable() 
     page = render_incident(bare(), declared=DependencyMap(), now=NOW)
     assert "over since 10:50:11" in page
     assert "Nothing is known to be missing" in page
+
+
+def test_the_head_of_every_page_says_what_is_broken_but_not_of_stores_that_the_viewer_may_not_see() -> None:
+    there = replace(SIGNED_IN, open=(incident(), full()))
+    head = render_map(estate(), viewer=there).partition("<main")[0]
+    assert "<title>(2) " in head
+    assert "2 open incidents" in head
+    assert 'href="/console/incidents/INC-20260311-0007"' in head
+    assert "and 1 more" in head
+    own = render_incident(full(), declared=estate(), viewer=there).partition("<main")[0]
+    assert "incidents/INC-20260311-0008" not in own, "the page says it itself"
+    bound = render_map(estate(), viewer=replace(SIGNED_IN, stores=frozenset({"0001"}))).partition("<main")[0]
+    assert 'id="broken"' not in bound
+
+
+def test_that_nothing_is_broken_is_only_said_by_whoever_has_looked() -> None:
+    assert "Nothing is broken" in pages()["overview-calm"]
+    assert "This gateway has not looked yet" in pages()["overview-empty"]
+    assert "Nobody looks for what is broken" in render_overview(looked_at=at(-90), now=NOW, viewer=SIGNED_IN)
 
 
 NASTY = st.one_of(
