@@ -12,7 +12,7 @@ import msgspec
 from contracts.call import Call
 from contracts.canonical.base import LocationId, Noun, Number, Provenance, Sku
 from contracts.canonical.customer import Customer
-from contracts.canonical.inventory import InventoryLevel
+from contracts.canonical.inventory import InventoryLevel, StockMovement
 from contracts.canonical.location import Location
 from contracts.canonical.order import Order, OrderProgress, OrderReceipt
 from contracts.canonical.price import Price
@@ -112,7 +112,9 @@ ORDER_FIND_BOOKING = Capability("order.find_booking", OrderReference, OrderRecei
 ORDER_CANCEL_BOOKING = Capability("order.cancel_booking", OrderCancellation, OrderReceipt, writes=True)
 CUSTOMER = Capability("customer.read", CustomerQuery, Customer, natural_key=lambda x: x.customer_number)
 SALE_FEED = Capability("sale.feed", LocationQuery, PosSale, natural_key=lambda x: str(x.key))
-"""A feed: it is not asked for; files bring it."""
+MOVEMENT_FEED = Capability("movement.feed", LocationQuery, StockMovement, natural_key=lambda x: str(x.key))
+FED = (SALE_FEED.name, MOVEMENT_FEED.name)
+"""Feeds: they are not asked for; files bring them."""
 PRICE_PUBLISH = Capability("price.publish", Price, Price)
 ASSORTMENT_PUBLISH = Capability("assortment.publish", Product, Product)
 """Written into files, one noun after the other; nobody asks for them."""
@@ -135,6 +137,7 @@ CAPABILITIES: dict[str, Capability[msgspec.Struct, msgspec.Struct]] = {
         ORDER_CANCEL_BOOKING,
         CUSTOMER,
         SALE_FEED,
+        MOVEMENT_FEED,
         PRICE_PUBLISH,
         ASSORTMENT_PUBLISH,
     )

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from contracts.books.audit import AuditEntry
+from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.events import Event
 
@@ -25,6 +26,8 @@ class FileSeen:
     store: str = ""
 
 
+Posting = PosSale | StockMovement
+"""What a file's transaction is booked as."""
 FileState = Literal["claimed", "done", "refused"]
 Phase = Literal["", "checking", "booking"]
 
@@ -38,7 +41,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """`repeated`: the books had it already, with the same content."""
     reason: str = ""
     key: str = ""
-    """Of the sale that was booked."""
+    """Of what was booked."""
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +111,20 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     id: int = 0
     form: Literal["record", "sale"] = "record"
-    """Whether `raw` is the record as it stood in the file, or the sale that it became, as JSON."""
+    """Whether `raw` is the record as it stood in the file, or what it became, as JSON."""
     around: tuple[bytes, bytes] = (b"", b"")
     """What must stand before and behind the record for its layout to read it: file headers, or the elements around it."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """How a quarantined record stood in its file."""
+
+    id: int
+    file: str
+    line: int
+    raw: bytes
+    around: tuple[bytes, bytes]
 
 
 class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,11 +147,11 @@ class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """What booking a sale would do at this moment."""
+    """What booking something would do at this moment."""
 
     outcome: Literal["books", "repeats", "conflict", "uncountable"]
     why: str = ""
-    standing: PosSale | None = None
+    standing: Posting | None = None
     """What is booked under its key."""
     cents: int = 0
     """By which the store's total would change."""
@@ -226,10 +240,15 @@ class QuarantineBook(Protocol):
         """Raises NotFound, StateConflict."""
         ...
 
-    async def weigh(self, sale: PosSale) -> Effect: ...
+    async def originals(self, digest: str, fence: int, found: Sequence[Original]) -> None:
+        """What was set aside as what it became, since the books were against it, is kept as it stood in its file from now on; what
+        somebody has touched by then stays as it is. Raises StateConflict when the fence is outdated."""
+        ...
 
-    async def book(self, id: int, version: int, sale: PosSale, decision: Decision, entries: Sequence[AuditEntry]) -> Reviewed:
-        """Books the sale as a feed does, with its stock, totals, links and events. Raises NotFound, InvalidBody for a sale that cannot be
+    async def weigh(self, posting: Posting) -> Effect: ...
+
+    async def book(self, id: int, version: int, posting: Posting, decision: Decision, entries: Sequence[AuditEntry]) -> Reviewed:
+        """Books it as a feed does, with its stock, totals, links and events. Raises NotFound, InvalidBody for what cannot be
         counted, StateConflict, also when its key is booked with other content: nothing is ever written over."""
         ...
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from contracts.books.files import Quarantined
-from contracts.canonical.inventory import TillPosition
+from contracts.canonical.inventory import StockMovement, TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.ports import SkuAt
 
@@ -50,6 +50,10 @@ class SaleBatch:
     position: int
     sales: Sequence[PosSale | PreparedSale]
     quarantined: Sequence[Quarantined] = ()
+    places: Sequence[int] = ()
+    """Where each of the sales stands in the file, where it is known."""
+    movements: Sequence[tuple[int, StockMovement]] = ()
+    """With where each stands."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class SaleBook(Protocol):
         quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned; `item_type` stock, not
         voided; weighed lines move by their measure) and writes one `sale.committed` event (data: the sale); each touched (sku, location) of
         the batch writes one `inventory.changed` event (subject `sku@location`; data `sku`, `locationId`, `change`, a signed quantity).
+        Movements go by their own key in the same way; they move stock and count in no total.
         Raises StateConflict when the fence is outdated.
         """
         ...
@@ -77,7 +82,8 @@ class SaleBook(Protocol):
 
     async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
         """posDelta (canonical model §6): sold minus returned in transactions after the given position of each till; a till that is not
-        named counts with all its transactions. Positive = units gone. Pairs without movement are absent."""
+        named counts with all its transactions. Movements are those of a till without a name. Positive = units gone. Pairs without
+        movement are absent."""
         ...
 
     async def totals(self) -> Mapping[str, Mapping[str, int]]:

@@ -46,6 +46,29 @@ class InventoryChange(Noun, frozen=True, kw_only=True):
     change: Quantity
 
 
+class MovementKey(Noun, frozen=True, kw_only=True):
+    """What makes a repeated report harmless: its line, as whoever sent it counts them."""
+
+    location_id: LocationId
+    business_date: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$(?!\n)")]
+    """The last day of what it sums up."""
+    reference: Annotated[str, Meta(min_length=1, max_length=120)]
+
+    def __str__(self) -> str:
+        return f"{self.location_id}/{self.business_date}/{self.reference}"
+
+
+class StockMovement(Noun, frozen=True, kw_only=True):
+    """What moved the stock of one sku at one location, told as a sum without receipts: sales reports, product activity, goods movements.
+    It is no sale and counts in no turnover (canonical model §3.2, §3.3)."""
+
+    key: MovementKey
+    sku: Sku
+    change: Quantity
+    """Negative: goods went out."""
+    provenance: tuple[Provenance, ...] = ()
+
+
 TermName = Literal["on_hand", "committed", "reserved", "damaged", "quality_control", "display_only", "pos_delta", "own_holds"]
 
 

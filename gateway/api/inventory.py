@@ -30,10 +30,15 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         capabilities=(
             "inventory.levels",
             "sale.feed",
+            "movement.feed",
         ),
         shows={
             f"{noun}.{name}": ("items.available", "items.free", "items.explanation")
-            for noun, names in (("InventoryLevel", ("on_hand", *SUBTRACTED, "net_of", "posted_through")), ("PosSale", ("lines",)))
+            for noun, names in (
+                ("InventoryLevel", ("on_hand", *SUBTRACTED, "net_of", "posted_through")),
+                ("PosSale", ("lines",)),
+                ("StockMovement", ("change",)),
+            )
             for name in names
         },
     ),

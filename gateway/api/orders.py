@@ -82,6 +82,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         capabilities=(
             "inventory.levels",
             "sale.feed",
+            "movement.feed",
             "order.create",
             "order.find",
             "order.book",

@@ -64,6 +64,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         capabilities=(
             "inventory.levels",
             "sale.feed",
+            "movement.feed",
         ),
         needs="fresh",
         example=ReservationDraft(

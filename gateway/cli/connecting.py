@@ -17,7 +17,7 @@ import msgspec
 import rich_click as click
 
 from contracts.errors import Finding, Findings, TillgateError
-from contracts.ports import CAPABILITIES
+from contracts.ports import CAPABILITIES, FED
 from contracts.suggestion import nearest
 from gateway import estate as estates
 from gateway.bootstrap import check, parse_xml, types
@@ -163,9 +163,9 @@ def _asked(given: Sequence[str], protocol: str) -> dict[str, str]:
         capability, _, operation = each.partition("=")
         if capability not in CAPABILITIES:
             raise click.BadParameter(f"unknown capability {capability!r}; {nearest(capability, CAPABILITIES)}", param_hint="--capability")
-        if (capability == "sale.feed") != (protocol == "files"):
+        if (capability in FED) != (protocol == "files"):
             raise click.BadParameter(
-                f"{capability} is not provided by {protocol}; files provide sale.feed alone", param_hint="--capability"
+                f"{capability} is not provided by {protocol}; files provide {' and '.join(FED)} alone", param_hint="--capability"
             )
         found[capability] = operation
     return found

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import msgspec
 
 from contracts.errors import Finding
-from contracts.ports import CAPABILITIES, PUBLISHED, Capability
+from contracts.ports import CAPABILITIES, FED, PUBLISHED, Capability
 from contracts.suggestion import nearest
 from contracts.versions import HISTORY
 from gateway.edge.brown_out import LONGEST, BrownOut, overlap
@@ -61,6 +61,9 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
             )
         if outbound != (operation.provides in PUBLISHED) and operation.provides in CAPABILITIES:
             hint = f'mode = "outbound" goes with {" or ".join(PUBLISHED)}'
+            yield source.finding((*at, "mode"), f"operation {name}: mode {operation.mode!r} provides {operation.provides}", hint)
+        if (operation.mode == "file") != (operation.provides in FED) and operation.provides in CAPABILITIES and not outbound:
+            hint = f'mode = "file" goes with {" or ".join(FED)}'
             yield source.finding((*at, "mode"), f"operation {name}: mode {operation.mode!r} provides {operation.provides}", hint)
         if outbound and operation.answer:
             yield source.finding((*at, "answer"), f"operation {name}: what is written is not read", "remove answer")

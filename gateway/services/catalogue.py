@@ -93,11 +93,13 @@ class Zones:
         self.learn((await catalogue.locations(call)).items)
 
     def learn(self, locations: Iterable[Location]) -> None:
+        """By number, and by GLN, which is what standard messages call a place."""
         for location in locations:
-            self._locations[location.number] = location
+            names = [name for name in (location.number, location.gln) if name]
+            self._locations.update(dict.fromkeys(names, location))
             if location.time_zone:
                 try:
-                    self._zones[location.number] = ZoneInfo(location.time_zone)
+                    self._zones.update(dict.fromkeys(names, ZoneInfo(location.time_zone)))
                 except (ZoneInfoNotFoundError, ValueError):
                     continue  # an unknown zone stays unknown: sales of that store are refused, never guessed
 

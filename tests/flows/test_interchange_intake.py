@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Self
+from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,12 +15,23 @@ from adapters.files.driver import FileContract, FileFeed
 from adapters.files.spec import options
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
+from contracts.admin import Booking, Edit, RecordsParameters
 from contracts.books import Books, FileRecord
 from contracts.canonical.location import Location
-from contracts.canonical.sale import PosSale
+from contracts.errors import StateConflict
+from contracts.ports import SkuAt
+from gateway.bootstrap import types
+from gateway.services.catalogue import Zones
+from gateway.services.clients import Actor
+from gateway.services.clock import utc_now
+from gateway.services.intake.feed import StoreZones
 from gateway.services.intake.intake import Intake
+from gateway.services.intake.review import Review, Source, Sources
 from mappings.language import load
 from observability import Recorder
+
+ROOT = Path(__file__).resolve().parents[2]
+GLN = "4012345000023"
 
 LAYOUT = """\
 [file]
@@ -142,15 +156,33 @@ def interchange(*receipts: list[str], count: int | None = None) -> str:
 
 
 class Shop:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, layout: Path, mapping: str, zones: StoreZones) -> None:
         self.inbox = folder / "inbox"
         self.inbox.mkdir()
-        (folder / "receipts.toml").write_text(LAYOUT, encoding="utf-8")
-        contract = FileContract("pos", folder / "receipts.toml")
-        mapping = load(MAPPING, "receipts", lambda name: contract.exchange(name.partition(".")[2]), {"PosSale": PosSale})
+        contract = FileContract("pos", layout)
+        self.mapping = load(mapping, "it", lambda name: contract.exchange(name.partition(".")[2]), types())
         self.books: Books = open_store(StoreOptions(url=f"sqlite:///{folder}/books.db"))
-        self.feed = FileFeed("pos", "receipts", contract, options(str(self.inbox), {"complete": "renamed", "watch": False}))
-        self.intake = Intake(self.feed, mapping, self.books, Recorder(), Berlin(), "/test")
+        self.feed = FileFeed("pos", layout.stem, contract, options(str(self.inbox), {"complete": "renamed", "watch": False}))
+        self.zones = zones
+        self.intake = Intake(self.feed, self.mapping, self.books, Recorder(), zones, "/test")
+
+    async def __aenter__(self) -> Self:
+        await self.books.start()
+        await self.feed.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.feed.close()
+        await self.books.close()
+
+    def desk(self) -> Review:
+        async def sources() -> Sources:
+            return Sources({f"pos.{self.feed.name}": Source(self.feed, self.mapping)}, zones)
+
+        async def zones() -> StoreZones:
+            return self.zones
+
+        return Review(self.books, sources, Actor("anna", frozenset({"admin:write"}), frozenset()), utc_now)
 
     async def dropped(self, name: str, text: str) -> FileRecord:
         (self.inbox / name).write_text(text, encoding="latin-1")
@@ -160,12 +192,9 @@ class Shop:
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    found = Shop(tmp_path)
-    await found.books.start()
-    await found.feed.start()
-    yield found
-    await found.feed.close()
-    await found.books.close()
+    (tmp_path / "receipts.toml").write_text(LAYOUT, encoding="utf-8")
+    async with Shop(tmp_path, tmp_path / "receipts.toml", MAPPING, Berlin()) as found:
+        yield found
 
 
 async def test_receipts_of_an_interchange_are_booked_once_and_bad_ones_set_aside_with_their_segments(shop: Shop) -> None:
@@ -184,3 +213,91 @@ async def test_an_interchange_with_a_wrong_count_books_nothing(shop: Shop) -> No
     assert (record.state, record.booked) == ("refused", 0)
     assert "UNZ 1 states 3, UNB in segment 1 holds 2 messages" in record.reason
     assert await shop.books.sales.totals() == {}
+
+
+# ---- sums without receipts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def reports(tmp_path: Path) -> AsyncIterator[Shop]:
+    """The sales reports of a chain whose places go by GLN, read by what ships with the gateway."""
+    zones = Zones()
+    zones.learn([Location(number="0001", type="store", name="Berlin", active=True, gln=GLN, time_zone="Europe/Berlin")])
+    mapping = (ROOT / "mappings/edi/edifact_slsrpt.toml").read_text("utf-8")
+    async with Shop(tmp_path, ROOT / "contracts/systems/edi/edifact_slsrpt.toml", mapping, zones) as found:
+        yield found
+
+
+def report(*lines: str, number: str = "R-9", place: str = GLN, count: int | None = None, control: int = 7) -> str:
+    """`lines`: item and the rest of a QTY."""
+    body = [f"BGM+73E::9+{number}+9", "DTM+137:20260615:102", f"NAD+BY+{GLN}::9", "CUX+2:EUR:10", f"LOC+162+{place}::9"]
+    body += ["DTM+356:2026060820260614:718"]
+    for at, each in enumerate(lines, 1):
+        item, _, quantity = each.partition(" ")
+        body += [f"LIN+{at}++{item}:EN", "PRI+AAE:39.95::RTP", f"QTY+{quantity}"]
+    held = ["UNH+1+SLSRPT:D:96A:UN:EAN004", *body, f"UNT+{len(body) + 2 if count is None else count}+1"]
+    return "UNA:+.? '" + "'".join([f"UNB+UNOC:3+{GLN}:14+4012345000009:14+260615:0800+{control}", *held, f"UNZ+1+{control}", ""])
+
+
+STOCK = SkuAt(sku="4006381333931", location_id="0001")
+SOLD = "4006381333931 153:3:PCE", "4006381333931 153:1:PCE", "4006381333931 61:1:PCE"
+
+
+async def test_a_sales_report_moves_stock_line_by_line_once_and_is_no_sale(reports: Shop) -> None:
+    first = await reports.dropped("a.edi", report(*SOLD))
+    assert (first.state, first.booked, first.quarantined) == ("done", 3, 0), first.reason
+    assert await reports.books.sales.delta({STOCK: ()}) == {STOCK: Decimal(3)}
+    assert await reports.books.sales.totals() == {}
+    assert await reports.books.sales.list("0001", "2026-06-14", None, 10) == []
+    again = await reports.dropped("b.edi", report(*SOLD, control=8))  # another interchange, the same report
+    assert (again.state, again.booked, again.repeated) == ("done", 0, 3)
+    events = await reports.books.outbox.due("w", utc_now(), 10, 10)
+    assert [(e.event.type, e.event.subject, e.event.data) for e in events] == [
+        ("io.tillgate.inventory.changed.v1", "4006381333931@0001", ANY)
+    ]
+
+
+async def test_another_report_under_the_same_number_is_a_conflict_that_shows_what_came(reports: Shop) -> None:
+    await reports.dropped("a.edi", report(*SOLD))
+    second = await reports.dropped("b.edi", report("4006381333931 153:9:PCE", *SOLD[1:]))
+    assert (second.booked, second.repeated, second.conflicts, second.quarantined) == (0, 2, 1, 1)
+    desk = reports.desk()
+    (row,) = await desk.records(RecordsParameters(status="open"))
+    found = await desk.record(row.id)
+    assert found.record.conflict
+    assert (found.record.position, found.record.line, found.text) == (1, 1, "LIN+1++4006381333931:EN'PRI+AAE:39.95::RTP'QTY+153:9:PCE'")
+    assert found.preview is not None
+    assert [(c.path, c.before, c.after) for c in found.preview.changes] == [("change", "-3 EA", "-9 EA")]
+    edited = await desk.edit(row.id, Edit(version=0, text=found.text.replace("LIN+1+", "LIN+4+")))
+    assert edited.preview is not None
+    assert (edited.preview.outcome, [(s.sku, s.change) for s in edited.preview.stock]) == ("books", [("4006381333931", "-9")])
+    await desk.book(row.id, Booking(version=1, reason="a line of its own"))
+    assert await reports.books.sales.delta({STOCK: ()}) == {STOCK: Decimal(12)}
+    with pytest.raises(StateConflict):
+        await desk.book(row.id, Booking(version=2))
+
+
+async def test_sales_of_a_place_that_nobody_knows_are_set_aside_and_a_wrong_count_refuses_the_report(reports: Shop) -> None:
+    record = await reports.dropped("a.edi", report(*SOLD[:1], place="4012345000047"))
+    (bad,) = await reports.books.files.quarantined(record.digest, 10)
+    assert (bad.field, bad.expected) == ("key.location_id", "a location that the estate knows, by number or GLN")
+    refused = await reports.dropped("b.edi", report(*SOLD[:1], count=99))
+    assert (refused.state, refused.booked) == ("refused", 0)
+    assert "UNT 1 states 99, UNH in segment 2 holds 11 segments" in refused.reason
+    assert await reports.books.sales.delta({STOCK: ()}) == {}
+
+
+async def test_product_activity_moves_stock_by_what_was_sold_net_of_returns(tmp_path: Path) -> None:
+    mapping = (ROOT / "mappings/edi/x12_852_sold.toml").read_text("utf-8")
+    body = [
+        "ST|852|0001", "XQ|H|20260608|20260614", "N1|ST|Berlin|92|0001",
+        "LIN|1|IN|4006381333931", "ZA|QS|5|EA", "ZA|QU|1|EA", "ZA|OH|20|EA", "LIN|2|IN|4712", "ZA|OH|7|EA", "CTT|2",
+    ]  # fmt: skip
+    segments = [
+        f"ISA|00|{' ' * 10}|00|{' ' * 10}|ZZ|{'STORE':15}|ZZ|{'RETAILER':15}|260615|0930|U|00401|000000042|0|P|>",
+        "GS|PD|STORE|RETAILER|20260615|0930|42|X|004010", *body, f"SE|{len(body) + 1}|0001", "GE|1|42", "IEA|1|000000042", "",
+    ]  # fmt: skip
+    async with Shop(tmp_path, ROOT / "contracts/systems/edi/x12_852.toml", mapping, Berlin()) as shop:
+        record = await shop.dropped("a.edi", "!\n".join(segments))
+        assert (record.state, record.booked, record.quarantined) == ("done", 1, 0), record.reason
+        assert await shop.books.sales.delta({STOCK: ()}) == {STOCK: Decimal(4)}

@@ -22,8 +22,9 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAG: Final = re.compile("[A-Z][A-Z0-9]{1,2}")
 _DATES: Final = {
     "101": "%y%m%d", "102": "%Y%m%d", "201": "%y%m%d%H%M", "202": "%y%m%d%H%M%S", "203": "%Y%m%d%H%M", "204": "%Y%m%d%H%M%S",
+    "718": "%Y%m%d",
 }  # fmt: skip
-"""UN/EDIFACT code list 2379, as far as one moment is meant."""
+"""UN/EDIFACT code list 2379. Of a period of days (718) the last one is meant."""
 _PARTED: Final = "\ue100"
 _NUMBER: Final = re.compile(r"(-?)([0-9]*)(?:[.,]([0-9]*))?")
 
@@ -921,6 +922,8 @@ def _dated(f: FieldRule) -> Read:
         if (read := readers.get(code)) is None:
             raise Wrong(f.name, f"a date in a format of code {', '.join(readers)}", shown(raw or "", f.personal))
         form = _DATES[code]
+        if code == "718":
+            value = value[-8:]
         if f.type == "datetime" and "%H" not in form:
             value += "0000"
         elif f.type == "date":

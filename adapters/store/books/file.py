@@ -303,6 +303,17 @@ def one_of(column: str, values: Collection[str], given: list[Any]) -> str:
     return f"{column} in ({', '.join(f'${n}' for n in range(first, len(given) + 1))})"
 
 
+async def held(tx: Transaction, digest: str, fence: int) -> str:
+    """The name of a file that this claim still holds. Raises NotFound, StateConflict."""
+    rows = await tx.query("select name, state, fence, owner from file where digest = $1", digest)
+    if not rows:
+        raise NotFound(what="file", key=digest)
+    name, state, current, owner = rows[0]
+    if current != fence or state != "claimed":
+        raise outdated(name, state, owner, current, fence)
+    return str(name)
+
+
 def outdated(name: str, state: str, owner: str, fence: int, presented: int) -> StateConflict:
     why = f"claim {presented} is outdated: {owner} holds claim {fence}" if fence != presented else "nothing more can be booked"
     return StateConflict(what="file", key=name, state=state, why=why)

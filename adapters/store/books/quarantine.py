@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from adapters.store.books import movement as movements
 from adapters.store.books import sale as sales
 from adapters.store.books.audit import write_entries
-from adapters.store.books.file import one_of
+from adapters.store.books.file import held, one_of
+from adapters.store.books.movement import Prepared as Movement
 from adapters.store.forms import decode, encode, text, units
 from adapters.store.unit import Engine, Row, Transaction
-from contracts.books import AuditEntry, Decision, Effect, Quarantined, Reviewed
+from contracts.books import AuditEntry, Decision, Effect, Original, Posting, Quarantined, Reviewed
+from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import InvalidBody, NotFound, StateConflict
 
@@ -82,38 +85,62 @@ class Quarantine:
 
         return await self._engine.write(unit)
 
-    async def weigh(self, sale: PosSale) -> Effect:
+    async def originals(self, digest: str, fence: int, found: Sequence[Original]) -> None:
+        async def unit(tx: Transaction) -> None:
+            await tx.lock(f"file {digest}")
+            await held(tx, digest, fence)
+            untouched = "select body from quarantine where id = $1 and state = 'open' and version = 0"
+            for came in found:
+                for (body,) in await tx.query(untouched, came.id):
+                    stood = msgspec.structs.replace(
+                        decode(body, Quarantined), form="record", raw=came.raw, around=came.around, line=came.line, file=text(came.file)
+                    )
+                    await tx.execute("update quarantine set body = $1 where id = $2", encode(stood), came.id)
+
+        await self._engine.write(unit)
+
+    async def weigh(self, posting: Posting) -> Effect:
         try:
-            work = sales.prepared(sale)
+            one = _prepared(posting)
         except InvalidBody as error:
             return Effect(outcome="uncountable", why=error.got)
-        (one,) = work.sales
-        links = [(str(link.sale_key), link.type) for link in sale.links]
 
         async def unit(tx: Transaction) -> Effect:
-            standing = await sales.booked(tx, sale.key)
-            booked = [await sales.booked(tx, link.sale_key) for link in sale.links]
-            same = standing is not None and await sales.same(tx, work)
+            standing: Posting | None
+            moves: Mapping[str, int]
+            if isinstance(one, Movement):
+                assert isinstance(posting, StockMovement)  # noqa: S101  # what it was prepared from
+                standing = await movements.booked(tx, posting.key)
+                same = standing is not None and await movements.same(tx, one)
+                cents, moves, links = 0, {one.sku: -one.millionths}, []
+            else:
+                assert isinstance(posting, PosSale)  # noqa: S101  # what it was prepared from
+                standing = await sales.booked(tx, posting.key)
+                same = standing is not None and await sales.same(tx, one)
+                (sale,) = one.sales
+                cents, moves = sale.cents, sale.moves
+                links = [(f"{link.type} {link.sale_key}", await sales.booked(tx, link.sale_key)) for link in posting.links]
             return Effect(
                 outcome="books" if standing is None else "repeats" if same else "conflict",
                 standing=standing,
-                cents=one.cents if standing is None else 0,
-                stock={sku: f"{units(-moved):f}" for sku, moved in one.moves.items() if moved} if standing is None else {},
-                found=tuple(f"{kind} {key}" for (key, kind), there in zip(links, booked, strict=True) if there is not None),
-                missing=tuple(f"{kind} {key}" for (key, kind), there in zip(links, booked, strict=True) if there is None),
+                cents=cents if standing is None else 0,
+                stock={sku: f"{units(-moved):f}" for sku, moved in moves.items() if moved} if standing is None else {},
+                found=tuple(link for link, there in links if there is not None),
+                missing=tuple(link for link, there in links if there is None),
             )
 
         return await self._engine.read(unit)
 
-    async def book(self, id: int, version: int, sale: PosSale, decision: Decision, entries: Sequence[AuditEntry]) -> Reviewed:
-        work = sales.prepared(sale)
+    async def book(self, id: int, version: int, posting: Posting, decision: Decision, entries: Sequence[AuditEntry]) -> Reviewed:
+        one = _prepared(posting)
+        place = posting.key.location_id if isinstance(posting, StockMovement) else posting.key.store_number
         digest = await self._digest(id)
 
         async def unit(tx: Transaction) -> Reviewed:
-            await tx.lock(f"file {digest}", f"quarantined {id}", f"stock of {sale.key.store_number}")
+            await tx.lock(f"file {digest}", f"quarantined {id}", f"stock of {place}")
             await _open(tx, id, version)
-            new = await sales.book_one(tx, work, decision.at)
-            made = msgspec.structs.replace(decision, what="booked" if new else "repeated", key=str(sale.key))
+            new = await (movements if isinstance(one, Movement) else sales).book_one(tx, one, decision.at)
+            made = msgspec.structs.replace(decision, what="booked" if new else "repeated", key=str(posting.key))
             await _decide(tx, id, digest, "booked", made)
             if new:
                 await tx.execute("update file set booked = booked + 1 where digest = $1", digest)
@@ -141,6 +168,11 @@ class Quarantine:
             return str(rows[0][0])
 
         return await self._engine.read(unit)
+
+
+def _prepared(posting: Posting) -> sales.Work | Movement:
+    """Raises InvalidBody for what cannot be counted."""
+    return movements.prepared_one(posting) if isinstance(posting, StockMovement) else sales.prepared(posting)
 
 
 async def _open(tx: Transaction, id: int, version: int) -> None:

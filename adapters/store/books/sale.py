@@ -14,20 +14,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.store.books import outbox
+from adapters.store.books import movement, outbox
 from adapters.store.books.chunk import SALES, blanked, documents, packed, reference
-from adapters.store.books.file import outdated
+from adapters.store.books.file import held
 from adapters.store.books.finding import touched
+from adapters.store.books.till import Till, days
 from adapters.store.forms import decode, encode, millionths, text, units
 from adapters.store.unit import Engine, Row, Transaction, insert
-from contracts.books import BatchResult, PreparedSale, Quarantined, SaleBatch
+from contracts.books import BatchResult, Posting, PreparedSale, Quarantined, SaleBatch
 from contracts.canonical.inventory import TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
-from contracts.errors import InvalidBody, NotFound, StateConflict
+from contracts.errors import InvalidBody, StateConflict
 from contracts.ports import SkuAt
-
-_Till = tuple[str, str, str]
-"""Store, workstation, business date."""
 
 _INLINE = 20
 """Up to so many sales are prepared on the event loop (some microseconds each); larger batches in a thread of their own."""
@@ -38,11 +36,14 @@ _GOODS = frozenset({"sale", "return"})
 _PROVENANCE = b',"provenance":['
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     sales: list[PreparedSale]
     digests: list[bytes]
     chunks: list[bytes]
     refused: list[Quarantined]
+    places: list[int]
+    """Of the sales, in the file."""
+    movements: list[tuple[int, movement.Prepared]]
 
 
 class Sales:
@@ -138,21 +139,27 @@ async def _sales(tx: Transaction, rows: Sequence[Row]) -> list[PosSale]:
 # ---- preparing ----------------------------------------------------------------------------------------------------
 
 
-def _prepare(batch: SaleBatch) -> _Work:
+def _prepare(batch: SaleBatch) -> Work:
     prepared: list[PreparedSale] = []
     refused: list[Quarantined] = []
-    for sale in batch.sales:
+    places: list[int] = []
+    movements: list[tuple[int, movement.Prepared]] = []
+    for place, sale in zip(batch.places or [batch.position] * len(batch.sales), batch.sales, strict=True):
         try:
             prepared.append(sale if isinstance(sale, PreparedSale) else prepared_form(sale))
+            places.append(place)
         except ValueError as exc:
             assert isinstance(sale, PosSale)  # noqa: S101  # what is prepared was counted
-            reason = f"this transaction cannot be counted: {exc}"
-            wrong = "quantity", "a quantity that a shelf can hold", str(exc), reason
-            refused.append(_refusal(batch, encode(sale), str(sale.key), *wrong))
+            refused.append(_uncountable(batch, place, sale, exc))
+    for place, moved in batch.movements:
+        try:
+            movements.append((place, movement.prepared(moved)))
+        except ValueError as exc:
+            refused.append(_uncountable(batch, place, moved, exc))
     heads = [sale.head for sale in prepared]
     tails = [sale.tail for sale in prepared]
     chunks = [packed(heads[n : n + SALES], tails[n : n + SALES]) for n in range(0, len(heads), SALES)]
-    return _Work(prepared, [sha256(head).digest()[:16] for head in heads], chunks, refused)
+    return Work(prepared, [sha256(head).digest()[:16] for head in heads], chunks, refused, places, movements)
 
 
 def prepared_form(sale: PosSale) -> PreparedSale:
@@ -211,11 +218,21 @@ def _worth(sale: PosSale, turn: int) -> int:
     )
 
 
-def _refusal(batch: SaleBatch, document: bytes, key: str, field: str, expected: str, got: str, reason: str) -> Quarantined:
+def _uncountable(batch: SaleBatch, place: int, posting: Posting, why: ValueError) -> Quarantined:
+    wrong = "quantity", "a quantity that a shelf can hold", str(why), f"this transaction cannot be counted: {why}"
+    return _refusal(batch, place, encode(posting), str(posting.key), *wrong)
+
+
+def _conflict(batch: SaleBatch, place: int, document: bytes, key: str) -> Quarantined:
+    reason = f"transaction {key} is booked already with other content; the first one stands"
+    return _refusal(batch, place, document, key, "key", f"the content first booked under {key}", "other content", reason)
+
+
+def _refusal(batch: SaleBatch, place: int, document: bytes, key: str, field: str, expected: str, got: str, reason: str) -> Quarantined:
     return Quarantined(
         digest=batch.digest,
         file="",
-        position=batch.position,
+        position=place,
         line=0,
         field=field,
         expected=expected,
@@ -230,16 +247,19 @@ def _refusal(batch: SaleBatch, document: bytes, key: str, field: str, expected: 
 # ---- booking ------------------------------------------------------------------------------------------------------
 
 
-async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -> BatchResult:
-    stores = {sale.till[0] for sale in work.sales}
+async def _book(tx: Transaction, batch: SaleBatch, work: Work, now: datetime) -> BatchResult:
+    stores = {sale.till[0] for sale in work.sales} | {moved.till[0] for _, moved in work.movements}
     await tx.lock(f"file {batch.digest}", *(f"stock of {store}" for store in stores))
     name = await _reached(tx, batch)
-    tills = await _tills(tx, {sale.till for sale in work.sales})
+    tills = await days(tx, {sale.till for sale in work.sales})
     new, known = await _insert(tx, work, tills)
     conflicts = await _conflicts(tx, batch, known, tills)
     await _count(tx, new, tills, now, batch.digest)
+    moved, against = await movement.book(tx, [each for _, each in work.movements], now)
+    conflicts += [_conflict(batch, place, each.body, each.key) for place, each in map(work.movements.__getitem__, against)]
     kept = await _quarantine(tx, batch, name, [*batch.quarantined, *work.refused, *conflicts], now)
-    result = BatchResult(booked=len(new), repeated=len(known) - len(conflicts), conflicts=len(conflicts), quarantined=kept)
+    repeated = len(known) + len(work.movements) - moved - len(conflicts)
+    result = BatchResult(booked=len(new) + moved, repeated=repeated, conflicts=len(conflicts), quarantined=kept)
     await tx.execute(
         "update file set booked = booked + $1, repeated = repeated + $2, conflicts = conflicts + $3, quarantined = quarantined + $4"
         " where digest = $5",
@@ -254,33 +274,19 @@ async def _book(tx: Transaction, batch: SaleBatch, work: _Work, now: datetime) -
 
 async def _reached(tx: Transaction, batch: SaleBatch) -> str:
     """Moves the file's position, never back. Returns the file's name."""
-    rows = await tx.query("select name, state, fence, owner from file where digest = $1", batch.digest)
-    if not rows:
-        raise NotFound(what="file", key=batch.digest)
-    name, state, fence, owner = rows[0]
-    if fence != batch.fence or state != "claimed":
-        raise outdated(name, state, owner, fence, batch.fence)
+    name = await held(tx, batch.digest, batch.fence)
     await tx.execute(
         "update file set position = $1 where digest = $2 and position < $1",
         batch.position,
         batch.digest,
     )
-    return str(name)
-
-
-async def _tills(tx: Transaction, tills: set[_Till]) -> dict[_Till, int]:
-    rows = sorted(tills)
-    await tx.execute_each("insert into till_day (store, workstation, business_date) values ($1, $2, $3) on conflict do nothing", rows)
-    found = await tx.query_each(
-        "select store, workstation, business_date, id from till_day where store = $1 and workstation = $2 and business_date = $3", rows
-    )
-    return {(store, workstation, day): number for store, workstation, day, number in found}
+    return name
 
 
 async def _insert(
-    tx: Transaction, work: _Work, tills: Mapping[_Till, int]
-) -> tuple[list[tuple[int, PreparedSale]], list[tuple[bytes, PreparedSale]]]:
-    """New sales with the references of their documents; those whose key is taken with their digests."""
+    tx: Transaction, work: Work, tills: Mapping[Till, int]
+) -> tuple[list[tuple[int, PreparedSale]], list[tuple[int, bytes, PreparedSale]]]:
+    """New sales with the references of their documents; those whose key is taken with their places and digests."""
     chunks = [
         number for (number,) in await tx.query_each("insert into sale_chunk (body) values ($1) returning id", [(c,) for c in work.chunks])
     ]
@@ -301,35 +307,31 @@ async def _insert(
             await tx.execute("delete from sale_chunk where id = $1", chunk)
         elif gone:
             await tx.execute("update sale_chunk set body = $1 where id = $2", blanked(body, gone), chunk)
-    known = [(digest, sale) for digest, (number, sale) in zip(work.digests, booked, strict=True) if number not in fresh]
+    known = [
+        (place, digest, sale)
+        for place, digest, (number, sale) in zip(work.places, work.digests, booked, strict=True)
+        if number not in fresh
+    ]
     return [each for each in booked if each[0] in fresh], known
 
 
 async def _conflicts(
-    tx: Transaction, batch: SaleBatch, known: list[tuple[bytes, PreparedSale]], tills: Mapping[_Till, int]
+    tx: Transaction, batch: SaleBatch, known: list[tuple[int, bytes, PreparedSale]], tills: Mapping[Till, int]
 ) -> list[Quarantined]:
     """Those that came again with other content."""
     stand = await tx.query_each(
         "select till_day, sequence, digest from sale where till_day = $1 and sequence = $2",
-        [(tills[sale.till], sale.sequence) for _, sale in known],
+        [(tills[sale.till], sale.sequence) for _, _, sale in known],
     )
     digests = {(till, sequence): digest for till, sequence, digest in stand}
     return [
-        _refusal(
-            batch,
-            sale.head + sale.tail,
-            sale.key,
-            "key",
-            f"the content first booked under {sale.key}",
-            "other content",
-            f"transaction {sale.key} is booked already with other content; the first one stands",
-        )
-        for digest, sale in known
+        _conflict(batch, place, sale.head + sale.tail, sale.key)
+        for place, digest, sale in known
         if digests[tills[sale.till], sale.sequence] != digest
     ]
 
 
-async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Mapping[_Till, int], now: datetime, digest: str = "") -> None:
+async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Mapping[Till, int], now: datetime, digest: str = "") -> None:
     """Stock, totals, links and events of the sales that count."""
     movements: list[Row] = []
     sold: list[tuple[int, str]] = []
@@ -408,7 +410,7 @@ async def booked(tx: Transaction, key: SaleKey) -> PosSale | None:
     return found[0] if found else None
 
 
-async def same(tx: Transaction, work: _Work) -> bool:
+async def same(tx: Transaction, work: Work) -> bool:
     """Whether it is booked with this content."""
     (one,), (digest,) = work.sales, work.digests
     rows = await tx.query(
@@ -420,7 +422,7 @@ async def same(tx: Transaction, work: _Work) -> bool:
     return bool(rows) and bytes(rows[0][0]) == digest
 
 
-def prepared(sale: PosSale) -> _Work:
+def prepared(sale: PosSale) -> Work:
     """Of one sale. Raises InvalidBody for what cannot be counted."""
     work = _prepare(SaleBatch(digest="", fence=0, position=0, sales=(sale,)))
     for refused in work.refused:
@@ -428,9 +430,9 @@ def prepared(sale: PosSale) -> _Work:
     return work
 
 
-async def book_one(tx: Transaction, work: _Work, now: datetime) -> bool:
+async def book_one(tx: Transaction, work: Work, now: datetime) -> bool:
     """As a batch is booked. False: it was, with the same content. Raises StateConflict when another content is."""
-    tills = await _tills(tx, {sale.till for sale in work.sales})
+    tills = await days(tx, {sale.till for sale in work.sales})
     new, known = await _insert(tx, work, tills)
     if await _conflicts(tx, SaleBatch(digest="", fence=0, position=0, sales=()), known, tills):
         key = work.sales[0].key

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from contracts.books import Books, FileRecord, FileSeen, Phase, PreparedSale, Quarantined, SaleBatch
+from contracts.books import Books, FileRecord, FileSeen, Original, Phase, PreparedSale, Quarantined, SaleBatch
+from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateError
 from contracts.events import TYPE_PREFIX, Event
@@ -26,6 +27,10 @@ from observability import FlightRecord, Recorder, Step, get_logger, step
 
 KEPT = 2000
 """Transactions that the proving pass keeps: a file that has no more is parsed once."""
+ORIGINALS = 10_000
+"""Of one file, that are looked for."""
+MOST_ORIGINAL = 1_000_000
+"""Bytes: longer ones may be cut, and what it became says more."""
 MOST_REASON = 2000
 LATE = 600.0
 """Seconds beyond which a file's flight counts as late: a night's file takes minutes."""
@@ -39,6 +44,8 @@ class _Counts:
     booked: int = 0
     repeated: int = 0
     quarantined: int = 0
+    refused: int = 0
+    """By the books, of those: they do not know how it stood in the file."""
     drift: int = 0
     findings: list[str] = field(default_factory=list)
 
@@ -270,8 +277,32 @@ class Intake:
                     async for batch in reading.batches:
                         await self._commit(record, batch, counts)
                     self._conclude(file, reading.ending, counts)
+            if counts.refused or record.quarantined:
+                await self._originals(file, record)
             hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined)
         counts.drift = read.drifted
+
+    async def _originals(self, file: File, record: FileRecord) -> None:
+        """What the books refused is looked for in the file once more, since whoever decides wants to see what stood there."""
+        wanted: dict[int, int] = {}
+        after = 0
+        while len(wanted) < ORIGINALS and (page := await self._books.quarantine.list(1000, digest=file.digest, after=after)):
+            wanted |= {r.record.position: r.record.id for r in page if r.record.form == "sale" and r.version == 0}
+            after = page[-1].record.id
+        if not wanted:
+            return
+
+        def convert(found: Record) -> Original | None:
+            if (number := wanted.get(found.position)) is None or not 0 < len(raw := found.raw()) < MOST_ORIGINAL:
+                return None
+            return Original(number, found.file, found.line, raw, found.around())
+
+        async with self._feed.read(file, convert, after=min(wanted) - 1) as reading:
+            async for batch in reading.batches:
+                if found := [original for original in batch if original is not None]:
+                    await self._books.quarantine.originals(file.digest, record.fence, found)
+                if self._stopping:
+                    raise _Stopped
 
     async def _prove(self, file: File, read: Reader, share: float | None, counts: _Counts, *, skim: int | None) -> list[Read] | None:
         """The first pass: whether anything refuses the file. Returns what was read, when it is little enough to be kept.
@@ -312,10 +343,14 @@ class Intake:
 
     async def _commit(self, record: FileRecord, batch: list[Read], counts: _Counts) -> None:
         """One store transaction: sales, stock, events, quarantine and the position reached."""
-        sales = [found for _, found in batch if isinstance(found, PosSale | PreparedSale)]
+        places = [(at, found) for at, found in batch if isinstance(found, PosSale | PreparedSale)]
+        sales = [found for _, found in places]
         bad = [found for _, found in batch if isinstance(found, Quarantined)]
+        moved = [(at, found) for at, found in batch if isinstance(found, StockMovement)]
         await self._arrivals.read(record, sales)
-        result = await self._books.sales.commit(SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad), self._now())
+        whole = SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad, [at for at, _ in places], moved)
+        result = await self._books.sales.commit(whole, self._now())
+        counts.refused += result.quarantined - len(bad)
         counts.booked += result.booked
         counts.repeated += result.repeated
         counts.quarantined += result.quarantined

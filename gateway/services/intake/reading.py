@@ -1,24 +1,27 @@
-"""Transactions of one file become sales, in the parser's thread; what cannot become one is set aside."""
+"""Transactions of one file become sales or movements of stock, in the parser's thread; what cannot become one is set aside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from contracts.books import PreparedSale, Quarantined
 from contracts.canonical.base import Provenance
+from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadRecord, ContractViolation
 from gateway.services.intake.feed import Feed, File, Record, StoreZones
 from gateway.services.intake.normal_form import NotNormal, normal_form
 from mappings.language import CompiledMapping, ReadContext
 
-Read = tuple[int, PosSale | PreparedSale | Quarantined | None]
+Read = tuple[int, PosSale | PreparedSale | StockMovement | Quarantined | None]
 """A position, and what became of the transaction there (None: the mapping leaves it out)."""
 
 
 class Reader:
-    """Turns transactions of one file into sales, in the parser's thread; what cannot become one is set aside."""
+    """Turns transactions of one file into what is booked, in the parser's thread; what cannot become that is set aside."""
 
     def __init__(
         self,
@@ -69,6 +72,8 @@ class Reader:
             sale = self._read(record.row)
             if sale is None:
                 return record.position, None
+            if isinstance(sale, StockMovement):
+                return record.position, self._placed(sale)
             zone = self._zones.of(sale.key.store_number)
             found = normal_form(sale, self._dialect, zone.key if zone else None)
             if record.text and found is sale and drifted == self.drifted and self.written is not None and record.row is not None:
@@ -78,6 +83,15 @@ class Reader:
             return record.position, self._aside(record, _bad(record.file, record.line, error.where, error.expected, error.got))
         except NotNormal as error:
             return record.position, self._aside(record, _bad(record.file, record.line, error.field, error.expected, error.got))
+
+    def _placed(self, movement: StockMovement) -> StockMovement:
+        """At the place by its number, whatever the report calls it. Raises NotNormal for one that is not known."""
+        place = movement.key.location_id
+        if (found := self._zones.location(place)) is not None and found.number != place:
+            return replace(movement, key=replace(movement.key, location_id=found.number))
+        if self._zones.of(place) is None:
+            raise NotNormal("key.location_id", "a location that the estate knows, by number or GLN", repr(place))
+        return movement
 
     def _aside(self, record: Record, bad: BadRecord) -> Quarantined:
         return Quarantined(

@@ -6,11 +6,12 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -38,7 +39,8 @@ from contracts.admin import (
     StockChange,
     ValueChange,
 )
-from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, PreparedSale, Quarantined, Reviewed
+from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, Posting, PreparedSale, Quarantined, Reviewed
+from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, Forbidden, InvalidBody, NotFound, StateConflict, UpstreamError
 from gateway.services.clients import Actor
@@ -202,9 +204,9 @@ class Review:
         rows = await self._books.quarantine.list(MOST_RECORDS, digest=record.digest, state="open")
         for row in rows:
             try:
-                sale = await self._sale(row, source)
-                if isinstance(sale, PosSale):
-                    decided = await self._book(row, sale, "retried with the layout and mapping of now")
+                posting = await self._posting(row, source)
+                if posting is not None and not isinstance(posting, Quarantined):
+                    decided = await self._book(row, posting, "retried with the layout and mapping of now")
                     booked += decided.decision is not None and decided.decision.what == "booked"
                     repeated += decided.decision is not None and decided.decision.what == "repeated"
                     continue
@@ -285,14 +287,15 @@ class Review:
                 what="quarantined record", key=str(id), state=f"version {row.version}", why="somebody has changed it since you looked"
             )
         try:
-            sale = await self._sale(row, await self._source(row))
+            found = await self._posting(row, await self._source(row))
         except BadFile as error:
             raise InvalidBody(where="", expected="one transaction", got=error.reason) from error
-        if sale is None:
+        if found is None:
             raise InvalidBody(where="", expected="a transaction that the mapping books", got="one that it leaves out: dismiss it")
-        if isinstance(sale, Quarantined):
-            raise InvalidBody(where=sale.field, expected=sale.expected, got=self._hidden(sale.field, await self._source(row)) or sale.got)
-        return await self._view(await self._book(row, sale, wanted.reason))
+        if isinstance(found, Quarantined):
+            got = self._hidden(found.field, await self._source(row)) or found.got
+            raise InvalidBody(where=found.field, expected=found.expected, got=got)
+        return await self._view(await self._book(row, found, wanted.reason))
 
     async def dismiss(self, id: int, wanted: Dismissal) -> RecordView:
         """Raises NotFound, InvalidBody, StateConflict."""
@@ -303,30 +306,30 @@ class Review:
         tell(entry)
         return await self._view(decided)
 
-    async def _book(self, row: Reviewed, sale: PosSale, reason: str) -> Reviewed:
+    async def _book(self, row: Reviewed, posting: Posting, reason: str) -> Reviewed:
         entry = self._entry(
             "record.booked",
             row.record.file,
             {
                 **_where(row),
-                "sale": str(sale.key),
+                _NOUNS[type(posting).__name__]: str(posting.key),
                 **({"changed": "yes"} if row.revised is not None else {}),
                 **({"reason": reason} if reason else {}),
             },
         )
-        booked = await self._books.quarantine.book(row.record.id, row.version, sale, self._decision("booked", reason), [entry])
+        booked = await self._books.quarantine.book(row.record.id, row.version, posting, self._decision("booked", reason), [entry])
         tell(entry)
         return booked
 
     # ---- what it says
 
-    async def _sale(self, row: Reviewed, source: Source, raw: bytes | None = None) -> PosSale | Quarantined | None:
+    async def _posting(self, row: Reviewed, source: Source, raw: bytes | None = None) -> Posting | Quarantined | None:
         """Of its bytes as they stand: parser, mapping and checks of the feed. Raises BadFile when they are not one transaction."""
         raw = row.text if raw is None else raw
         record = row.record
         if record.form == "sale":
             try:
-                return msgspec.json.decode(raw, type=PosSale)
+                return _decoded(raw)
             except msgspec.MsgspecError as error:
                 return msgspec.structs.replace(record, field="sale", expected="a sale as it was read", got=str(error)[:300])
         unit = await source.feed.one(raw, record.around, record.file)
@@ -339,7 +342,7 @@ class Review:
 
     async def _preview(self, row: Reviewed, source: Source) -> Preview:
         try:
-            sale = await self._sale(row, source)
+            sale = await self._posting(row, source)
         except BadFile as error:
             why = self._hidden("", source) or error.reason
             return Preview(outcome="refused", told=f"This is not one transaction: {why}.", got=why)
@@ -350,19 +353,19 @@ class Review:
             told = f"It cannot be booked as it stands: {_place(sale)} expected {sale.expected}, got {got}."
             return Preview(outcome="refused", told=told, line=sale.line, field=sale.field, expected=sale.expected, got=got)
         effect = await self._books.quarantine.weigh(sale)
-        before: PosSale | None = effect.standing
+        before: Posting | None = effect.standing
         if before is None and row.revised is not None:
             try:
-                came = await self._sale(row, source, row.record.raw)
+                came = await self._posting(row, source, row.record.raw)
             except BadFile:
                 came = None
-            before = came if isinstance(came, PosSale) else None
+            before = None if isinstance(came, Quarantined) else came
         return Preview(
             outcome=effect.outcome,
             told=_TOLD[effect.outcome].format(key=sale.key, why=effect.why),
             key=str(sale.key),
             cents=effect.cents,
-            currency=sale.currency_code,
+            currency=sale.currency_code if isinstance(sale, PosSale) else "",
             stock=tuple(StockChange(sku=sku, change=change) for sku, change in effect.stock.items()),
             changes=tuple(_changes(before, sale, personal=self._sees_all))[:MOST_CHANGES],
             found=effect.found,
@@ -462,7 +465,7 @@ class Review:
             reason=f"{record.field or 'row'}: expected {record.expected}, got {got}" if hidden else record.reason,
             key=record.key,
             status=row.state,
-            conflict=record.form == "sale" and record.field == "key",
+            conflict=bool(record.key) and record.field == "key",
             revised=row.revised is not None,
             at=record.at,
             decision=_decided(row.decision),
@@ -475,10 +478,11 @@ class Review:
         return Decision(by=self._actor.name, at=self._now(), what=what, reason=reason)
 
 
+_NOUNS: Final = {"PosSale": "sale", "StockMovement": "movement"}
 _TOLD = {
     "books": "It would be booked as {key}.",
     "repeats": "{key} is booked already with this content: booking it closes the record and changes nothing.",
-    "conflict": "{key} is booked already with other content, which stands. Give it another key if it is another sale; else dismiss it.",
+    "conflict": "{key} is booked already with other content, which stands. Give it another key if it is another one; else dismiss it.",
     "uncountable": "It cannot be counted: {why}.",
 }
 
@@ -584,20 +588,32 @@ def _rows(feed: Feed, row: Reviewed, hides: bool, wrong: str) -> Iterator[Record
         )
 
 
+def _decoded(raw: bytes) -> Posting:
+    """Raises MsgspecError for what is neither."""
+    try:
+        return msgspec.json.decode(raw, type=PosSale)
+    except msgspec.ValidationError:
+        with suppress(msgspec.ValidationError):
+            return msgspec.json.decode(raw, type=StockMovement)
+        raise
+
+
 def _pretty(raw: bytes) -> str:
     return msgspec.json.format(raw, indent=2).decode("utf-8", "backslashreplace")
 
 
 def _veiled(raw: bytes) -> str | None:
     try:
-        sale = msgspec.json.decode(raw, type=PosSale)
+        sale = _decoded(raw)
     except msgspec.MsgspecError:
         return None
+    if not isinstance(sale, PosSale):
+        return _pretty(raw)
     tenders = tuple(msgspec.structs.replace(tender, last4=None, token=None, psp_reference=None) for tender in sale.tenders)
     return _pretty(msgspec.json.encode(msgspec.structs.replace(sale, operator_id=None, tenders=tenders)))
 
 
-def _changes(before: PosSale | None, after: PosSale, *, personal: bool) -> Iterator[ValueChange]:
+def _changes(before: Posting | None, after: Posting, *, personal: bool) -> Iterator[ValueChange]:
     """Where they came from is left out: it is not part of what a sale says."""
     was = dict(_flat(msgspec.to_builtins(before, str_keys=True))) if before is not None else {}
     now = dict(_flat(msgspec.to_builtins(after, str_keys=True)))

@@ -485,7 +485,8 @@ def test_a_date_says_its_own_form() -> None:
 
     assert read_date("137:202607081230:203") == local(2026, 7, 8, 12, 30)
     assert read_date("137:260708:101") == local(2026, 7, 8)
-    assert "a date in a format of code 101, 102, 201, 202, 203, 204, got '20260708:718'" in read_date("137:20260708:718")
+    assert read_date("137:2026070120260708:718") == read_date("137:20260701-20260708:718") == local(2026, 7, 8)  # the end of a period
+    assert "a date in a format of code 101, 102, 201, 202, 203, 204, 718, got '20260708:610'" in read_date("137:20260708:610")
     assert "DTM.at (segment 4, 3 of message 1, DTM 1)" in read_date("137:20261308:102")
 
 
