@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic_ns
 from typing import Final, NamedTuple
@@ -39,6 +40,8 @@ REMEMBERED: Final = 4_096
 """Traces that may have opened a breaker or made a call that others joined."""
 HALF_LIFE_S: Final = 5.0
 """Of what is known about who held places too long."""
+BEHIND_NS: Final = 20_000_000
+"""What the event loop is late by and nobody feels."""
 PROVEN_S: Final = 30.0
 """Trials that succeed for so long while refusals go on put the blame on the breaker."""
 
@@ -77,6 +80,21 @@ class Blame:
         self._recovered: dict[Part, float] = {}
         """Since when all trials of an operation succeed."""
         self._turn = 0
+        self._behind: deque[tuple[int, int]] = deque(maxlen=2_048)
+
+    def behind(self, due: int, now: int) -> None:
+        """The event loop had something to do at `due` and came to it `now` (monotonic, ns): no call could go on meanwhile."""
+        if now - due > BEHIND_NS:
+            self._behind.append((due, now))
+
+    def _stood(self, hop: Hop) -> float:
+        """Seconds of a step for which the event loop was late."""
+        t0, t1, stood = hop.t0, hop.t1 or monotonic_ns(), 0
+        for due, now in reversed(self._behind):
+            if now <= t0:
+                break
+            stood += max(0, min(now, t1) - max(due, t0))
+        return stood * 1e-9
 
     def count(
         self,
@@ -134,7 +152,7 @@ class Blame:
             declared = objectives.get(f"{part[0]}.{part[1]}", objective) if objectives else objective
             if declared is None:
                 declared = (known.late if (known := history((*part, ""))) is not None else 0.0) or LATE_S
-            if hop.t1 - hop.t0 > declared * 1e9:
+            if hop.t1 - hop.t0 > declared * 1e9 and (hop.t1 - hop.t0) * 1e-9 - self._stood(hop) > declared:
                 slow.add(part)
         if record.client and root.failure != "caller":
             rings.count((CLIENT, record.client, *where[:3], ""))
@@ -331,7 +349,11 @@ class Blame:
                 waits.append(hop)
             else:
                 part = self._joined(hop, _part(hop)) if hop.links else _part(hop)
-                times[part] = times.get(part, 0.0) + tree.exclusive(hop)
+                own = tree.exclusive(hop)
+                if part[0] != GATEWAY and self._behind and (stood := min(own, self._stood(hop))):  # an answer that lies there unread
+                    times[WORKER] = times.get(WORKER, 0.0) + stood
+                    own -= stood
+                times[part] = times.get(part, 0.0) + own
         excess: Shares = {}
         for part, seconds in times.items():
             if (over := seconds - self.baseline.median(part, record.name)) > 0:

@@ -246,6 +246,10 @@ class Recorder:
     def begin(self, record: FlightRecord) -> None:
         self._open[record] = None
 
+    def behind(self, due: int, now: int) -> None:
+        """The event loop, which counts flights, was to go on at `due` and did `now` (monotonic, ns)."""
+        self.blame.behind(due, now)
+
     def tick(self) -> None:
         """Once a second, by any one thread: what hangs is counted as overdue, and complete seconds go into the rings."""
         at = time()

@@ -111,6 +111,19 @@ def test_time_above_what_is_usual_goes_to_the_part_that_took_it(blame: Blame) ->
     assert blame.count(flown(1.0, (hop(Step.CALL, 0.01, 0.09, ERP), ())), AT).shares[GATEWAY, "worker"] > 0.95
 
 
+def test_an_answer_that_lies_unread_while_the_event_loop_is_late_blames_the_worker(blame: Blame) -> None:
+    def slow() -> FlightRecord:
+        return flown(1.0, (hop(Step.CALL, 0.01, 0.99, ERP), [hop(Step.ATTEMPT, 0.01, 0.98, ERP, attempt=1)]))
+
+    assert blame.count(slow(), AT).slow == {ERP}
+    for tenth in range(10):
+        blame.behind(int(tenth * 1e8), int((tenth + 0.9) * 1e8))
+    found = blame.count(slow(), AT)
+    assert found.shares[GATEWAY, "worker"] > 0.9
+    assert not found.slow
+    assert blame.count(flown(9.0, (hop(Step.CALL, 1.0, 9.0, ERP), [])), AT).shares[ERP] > 0.8  # it was on time by then
+
+
 def test_of_calls_side_by_side_the_longer_one_has_it(blame: Blame) -> None:
     both = flown(1.0, (hop(Step.CALL, 0.01, 0.09, OMS), ()), (hop(Step.CALL, 0.01, 0.98, ERP), ()))
     assert blame.count(both, AT).shares[ERP] > 0.95
