@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby, pairwise
 from secrets import token_hex
-from time import time
+from time import monotonic_ns, time
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -27,14 +27,18 @@ BASELINE: Final = 1
 """Width under which histograms are kept, one blob per process."""
 BASELINE_S: Final = 300
 BASELINE_HELD_S: Final = 7_200
+BEAT_S: Final = 0.05
+"""Seconds between two looks at whether the event loop is on time."""
 UNSENT: Final = 90
 """Bins that wait for a store that is away."""
 OVERLAP: Final = 1_000
 """Numbers that are looked at again: a transaction that was given a lower one may end later."""
 LARGEST: Final = 64 << 20
 """Bytes of one body when unpacked."""
-BINS: Final = 60
-"""Wider bins that one round makes at most."""
+SLICE: Final = 48
+"""Blobs that are merged at a time; a few MB each at most in practice."""
+SLICES: Final = 60
+"""In one round."""
 T = TypeVar("T")
 log = get_logger(__name__)
 
@@ -96,19 +100,21 @@ class CellStore:
         self._known: dict[int, int] = {}  # numbers of others' blobs that were counted, and when their bins began
         self._latest = 0
         self._baseline: list[int] = []
+        self._stop = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "cells")
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
         """Meanwhile it is written and read. A store that is away delays nobody; what it misses for too long is counted as lost."""
         await self._quietly(self.load())
-        task = asyncio.create_task(self._run(), name="cells")
+        self._stop.clear()
+        task, beat = asyncio.create_task(self._run(), name="cells"), asyncio.create_task(self._beat(), name="on time")
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            beat.cancel()
+            self._stop.set()  # what is being written is written to its end: cut off, nobody would know whether it was
+            await task
             await self._quietly(self._in_thread(self.recorder.tick))
             await self._quietly(self.flush(time() + COARSE))
             await self._quietly(self._save_baseline(time()))
@@ -117,7 +123,10 @@ class CellStore:
     async def _run(self) -> None:
         flushed = tidied = saved = time()
         while True:
-            await asyncio.sleep(1 - time() % 1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1 - time() % 1):
+                    await self._stop.wait()
+                return
             await self._quietly(self._in_thread(self.recorder.tick))
             now = time()
             if now // COARSE != flushed // COARSE:
@@ -129,6 +138,12 @@ class CellStore:
             if now - saved > BASELINE_S:
                 saved = now
                 await self._quietly(self._save_baseline(now))
+
+    async def _beat(self) -> None:
+        while True:
+            due = monotonic_ns() + int(BEAT_S * 1e9)
+            await asyncio.sleep(BEAT_S)
+            self.recorder.behind(due, monotonic_ns())
 
     async def _quietly(self, doing: Awaitable[None]) -> None:
         try:
@@ -243,11 +258,15 @@ class CellStore:
         """Merges what is old into wider bins, once whoever does it, and deletes what is older still, or too much."""
         for level, wider in pairwise(LEVELS):
             until = int(now - level.held) // wider.width * wider.width
-            blobs = await self.book.read(level.width, 0, until)
-            bins = groupby(sorted(blobs, key=lambda b: b.begin), key=lambda b: b.begin // wider.width * wider.width)
-            for begin, parts in [(begin, list(parts)) for begin, parts in bins][:BINS]:
-                body = await self._in_thread(self._merged, parts, wider)
-                await self.book.replace([b.number for b in parts], [CellBlob(width=wider.width, begin=begin, source="", body=body)])
+            for _ in range(SLICES):
+                blobs = await self.book.read(level.width, 0, until, most=SLICE)
+                bins = [list(parts) for _, parts in groupby(blobs, key=lambda b: b.begin // wider.width)]
+                for parts in bins[:-1] if len(bins) > 1 and len(blobs) == SLICE else bins:  # the last one may go on
+                    body = await self._in_thread(self._merged, parts, wider)
+                    begin = parts[0].begin // wider.width * wider.width
+                    await self.book.replace([b.number for b in parts], [CellBlob(width=wider.width, begin=begin, source="", body=body)])
+                if len(blobs) < SLICE or self._stop.is_set():
+                    break
         for level in LEVELS:
             await self.book.prune(level.width, int(now) - level.held - 86_400, level.most_bytes)
         await self.book.prune(BASELINE, int(now) - BASELINE_HELD_S, LARGEST)

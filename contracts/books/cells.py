@@ -27,9 +27,11 @@ class CellBook(Protocol):
 
     async def add(self, blobs: Sequence[CellBlob]) -> None: ...
 
-    async def read(self, width: int, since: int, before: int, besides: str = "-", above: int = 0) -> Sequence[CellBlob]:
+    async def read(
+        self, width: int, since: int, before: int, besides: str = "-", above: int = 0, most: int | None = None
+    ) -> Sequence[CellBlob]:
         """Bins that began from `since` on and earlier than `before`, oldest first, of all sources but one. `above`: only those that the
-        book numbered higher, as they were written later (on PostgreSQL nearly: transactions overlap).
+        book numbered higher, as they were written later (on PostgreSQL nearly: transactions overlap). `most`: no more than so many.
         """
         ...
 

@@ -19,12 +19,14 @@ class Cells:
         if blobs:
             await self._engine.write(unit)
 
-    async def read(self, width: int, since: int, before: int, besides: str = "-", above: int = 0) -> Sequence[CellBlob]:
+    async def read(
+        self, width: int, since: int, before: int, besides: str = "-", above: int = 0, most: int | None = None
+    ) -> Sequence[CellBlob]:
         async def unit(tx: Transaction) -> Sequence[CellBlob]:
             rows = await tx.query(
                 "select number, begin, source, body from cell where width = $1 and begin >= $2 and begin < $3 and source <> $4"
-                " and number > $5 order by begin, number",
-                *(width, since, before, besides, above),
+                " and number > $5 order by begin, number limit $6",
+                *(width, since, before, besides, above, 2**62 if most is None else most),
             )
             return [CellBlob(width=width, begin=b, source=s, body=bytes(body), number=n) for n, b, s, body in rows]
 

@@ -20,6 +20,7 @@ async def test_bins_of_a_width_are_read_oldest_first_whoever_wrote_them(books: B
     assert [(b.begin, b.source, b.body) for b in found] == [(10, "a", b"\x00\xff"), (10, "b", b"two"), (20, "a", b"x")]
     assert [b.source for b in await books.cells.read(10, 0, 100, "a")] == ["b"]
     assert len({b.number for b in found}) == 3
+    assert [(b.begin, b.source) for b in await books.cells.read(10, 10, 100, most=2)] == [(10, "a"), (10, "b")]
     first, *_ = sorted(b.number for b in found)
     assert {b.number for b in await books.cells.read(10, 10, 30, above=first)} == {b.number for b in found} - {first}
 
