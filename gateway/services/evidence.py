@@ -16,14 +16,21 @@ from contracts.canonical.file import FindingKind
 from gateway.services.clock import Now
 from observability import Recorder
 from observability.rootcause.model import COUNTERS, Change, DependencyMap, Evidence, FeedTrouble, GuardChange, Losses, NotSeen, Rows
+from observability.rootcause.online.edges import undeclared
 
 MOST: Final = 500
 """Of each kind of evidence."""
+PAGES: Final = 8
+"""Of so many entries of the audit log."""
+SAME_RELOAD: Final = timedelta(minutes=5)
+"""Within which all gateways have read an estate anew."""
 LOOK_BACK: Final = 3_600
 """Seconds of losses that count."""
 CHANGES_FOR: Final = timedelta(hours=2)
 NOTED_FOR: Final = timedelta(minutes=30)
 """What nothing can mend, such as a file that came twice, is trouble for so long."""
+EDGES_EVERY: Final = 60.0
+"""Seconds for which the edges that nobody declared are the same."""
 LAGGING_AFTER: Final = timedelta(seconds=30)
 """Events leave within a second or two."""
 FEWEST_ASIDE: Final = 3
@@ -115,6 +122,7 @@ class Witness:
         self._books, self._recorder, self.guards, self._now = books, recorder, guards, now
         self.estate = Estate()
         """Of whichever estate answers now."""
+        self._edges: tuple[float, DependencyMap, tuple[tuple[str, str], ...]] = (0.0, self.estate.map, ())
 
     async def beside(self) -> Evidence:
         """All but the counts."""
@@ -134,7 +142,15 @@ class Witness:
         seen = self._recorder.seen(beside.now)
         lost = self._recorder.losses(beside.now - LOOK_BACK)
         unseen = (*lost.unseen, *(NotSeen(what=f"{name} server spans", why="not instrumented") for name in sorted(beside.map.systems)))
-        return replace(beside, losses=Losses(seen=lost.seen, lost=lost.lost, unseen=unseen), **seen._asdict())
+        edges = self._undeclared(beside, seen.coarse)
+        return replace(beside, losses=Losses(seen=lost.seen, lost=lost.lost, unseen=unseen), edges=edges, **seen._asdict())
+
+    def _undeclared(self, beside: Evidence, rows: Rows) -> tuple[tuple[str, str], ...]:
+        at, known, edges = self._edges
+        if known is not beside.map or not at <= beside.now < at + EDGES_EVERY:
+            edges = undeclared(rows, beside.map)
+            self._edges = (beside.now, beside.map, edges)
+        return edges
 
     # ---- feeds
 
@@ -196,8 +212,7 @@ class Witness:
 
     async def _changes(self, now: datetime, estate: Estate) -> list[Change]:
         """In the order of time. What people and reloads changed stands in the audit log, whichever process did it."""
-        entries = await self._books.audit.list(MOST, since=now - CHANGES_FOR)
-        changes = [c for e in entries if (c := _change(e)) is not None]
+        changes = _once(c for e in await self._entries(now - CHANGES_FOR) if (c := _change(e)) is not None)
         drifts = (
             Change(
                 at=d.first_seen,
@@ -211,6 +226,30 @@ class Witness:
         )
         planned = estate.planned(now - CHANGES_FOR, now)
         return sorted([*changes, *drifts, *planned], key=lambda c: (c.at, c.what))[-MOST:]
+
+    async def _entries(self, since: datetime) -> list[AuditEntry]:
+        """The newest, in pages; every gateway writes down each change of a reload."""
+        found: list[AuditEntry] = []
+        before: tuple[datetime, str] | None = None
+        for _ in range(PAGES):
+            page = await self._books.audit.list(MOST, since=since, before=before)
+            found += page
+            if len(page) < MOST:
+                break
+            before = page[-1].at, page[-1].id
+        return found
+
+
+def _once(changes: Iterable[Change]) -> list[Change]:
+    """What several gateways say of the same reload is one change, made when the first of them did."""
+    found: dict[tuple[str, str], Change] = {}
+    said: list[Change] = []
+    for change in sorted(changes, key=lambda c: c.at):
+        known = found.get((change.kind, change.what))
+        if known is None or change.at - known.at > SAME_RELOAD:
+            found[change.kind, change.what] = change
+            said.append(change)
+    return said
 
 
 def _order(trouble: FeedTrouble) -> tuple[datetime, str, str, str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from contracts.books import AuditEntry, Books, IncidentRecord, Label, Said, Stor
 from contracts.books.incidents import LEASE, MOST_TRACE_BYTES
 from contracts.canonical.base import Instant, Noun
 from contracts.canonical.incident import IncidentNotice, IncidentState, IncidentVerdict, Suspect
-from contracts.errors import InvalidRequest, StateConflict, TillgateError
+from contracts.errors import InvalidRequest, Overloaded, StateConflict, TillgateError
 from gateway.services.clock import Now
 from gateway.services.evidence import Witness
 from gateway.services.trail import entry_of, tell
 from observability import Recorder, get_logger
 from observability.ring import Ring
+from observability.rings import COARSE
 from observability.rootcause.model import CLIENT, COUNTERS, Culprit, Evidence, Incident
 from observability.rootcause.timeline import with_timeline
 from observability.spans import Span
@@ -43,6 +45,10 @@ SILENT: Final = timedelta(minutes=10)
 """Nobody has asked what it is put down to for so long: it is over as far as anybody can tell."""
 GOOD_SHARE: Final = 0.05
 """At most so many of its last calls are bad when it is over."""
+LAST_S: Final = 600
+"""How far back the end of an incident is looked for."""
+MOST_ASKED: Final = 8
+"""Windows that are asked about at the same time."""
 MOST_OPEN: Final = 100
 MOST_SUSPECTED: Final = 200
 TRACES_A_ROUND: Final = 8
@@ -209,6 +215,7 @@ class Detective:
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, "root-cause")
         self._asked = ThreadPoolExecutor(1, "explain")  # so that no look waits behind questions
+        self._asking = 0
         self._quiet: dict[str, int] = {}
         self._tried: dict[str, float] = {}
         self._began = now()
@@ -258,15 +265,21 @@ class Detective:
         return list(open_)
 
     async def explain(self, begin: datetime, end: datetime | None) -> Incident:
-        """Of a window that was no incident. Raises InvalidRequest."""
+        """Of a window that was no incident. Raises InvalidRequest, and Overloaded while too many are being answered."""
         require_window(begin, end, self._now())
-        beside = await self.witness.beside()
+        if self._asking >= MOST_ASKED:
+            raise Overloaded(policy="explanations", retry_after=2.0)
+        self._asking += 1
+        try:
+            beside = await self.witness.beside()
 
-        def look() -> Incident:
-            evidence = self.witness.counted(beside)
-            return with_timeline(self._make().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
+            def look() -> Incident:
+                evidence = self.witness.counted(beside)
+                return with_timeline(self._make().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
 
-        return await asyncio.get_running_loop().run_in_executor(self._asked, look)
+            return await asyncio.get_running_loop().run_in_executor(self._asked, look)
+        finally:
+            self._asking -= 1
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -351,7 +364,7 @@ class Detective:
         """The engine says nothing more of it. That it is over has to show in what it was put down to: whoever has just started knows no
         better days, and holds bad ones for usual.
         """
-        calls, bad = await self._in_thread(lambda: _lately(evidence, known.said))
+        calls, bad, last = await self._in_thread(lambda: _lately(evidence, known.said))
         troubled = {(f.system, f.operation) for f in evidence.feeds}
         if any((c.system, c.operation) in troubled for c in known.said.culprits) or bad > max(1, calls * GOOD_SHARE):
             self._quiet.pop(known.record.id, None)
@@ -361,7 +374,8 @@ class Detective:
         quiet = self._quiet[known.record.id] = self._quiet.get(known.record.id, 0) + 1
         if quiet >= QUIET:
             self._quiet.pop(known.record.id, None)
-            await self._end(known, now - timedelta(seconds=self._every * (QUIET - 1)), now)
+            seen = datetime.fromtimestamp(last, UTC) if last else now - timedelta(seconds=self._every * (QUIET - 1))
+            await self._end(known, min(now, max(seen, known.said.onset.at)), now)
 
     async def _end(self, known: _Known, at: datetime, now: datetime) -> IncidentRecord:
         said = replace(known.said, state="recovered", recovered_at=at)
@@ -548,23 +562,22 @@ _CALLER: Final = COUNTERS.index("caller")
 _LATE: Final = COUNTERS.index("late")
 
 
-def _lately(evidence: Evidence, said: Incident) -> tuple[int, int]:
-    """Of the last minute: requests that met what it was put down to (else those of the routes that were hit), and how many were bad."""
+def _lately(evidence: Evidence, said: Incident) -> tuple[int, int, float]:
+    """Of the last minute: requests that met what it was put down to (else those of the routes that were hit), and how many were bad; and
+    when the last bin ended in which more were than is good, or 0.
+    """
     named = _named(said)
     clients = any(system == CLIENT for system, _ in named)
     routes = set(said.impact.hit.get("route", ()))
-    rows, since = evidence.coarse, evidence.now - 60
-    bad_columns = [n for n, name in enumerate(COUNTERS) if (n == _CALLER if clients else _N < n <= _LATE and n != _CALLER)]
-    met: dict[int, bool] = {}
-    calls = bad = 0
+    rows = evidence.coarse
+    met = [_akin([(where.system, where.operation)], named) if named else not where.system and where.route in routes for where in rows.keys]
+    calls, bad = Counter[int](), Counter[int]()
+    bad_columns = [rows.counters[n] for n, name in enumerate(COUNTERS) if (n == _CALLER if clients else _N < n <= _LATE and n != _CALLER)]
     for row in range(len(rows.bin) - 1, -1, -1):
-        if rows.bin[row] < since:
-            continue
-        at = rows.key[row]
-        if at not in met:
-            where = rows.keys[at]
-            met[at] = _akin([(where.system, where.operation)], named) if named else not where.system and where.route in routes
-        if met[at]:
-            calls += rows.counters[_N][row]
-            bad += sum(rows.counters[column][row] for column in bad_columns)
-    return calls, bad
+        begin = rows.bin[row]
+        if begin >= evidence.now - LAST_S and met[rows.key[row]]:
+            calls[begin] += rows.counters[_N][row]
+            bad[begin] += sum(column[row] for column in bad_columns)
+    lately = [begin for begin in calls if begin >= evidence.now - 60]
+    last = max((begin + COARSE for begin, n in calls.items() if bad[begin] > max(1, n * GOOD_SHARE)), default=0)
+    return sum(calls[b] for b in lately), sum(bad[b] for b in lately), float(last)

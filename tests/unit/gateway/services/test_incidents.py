@@ -16,13 +16,13 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books, Finding, IncidentRecord, Label
 from contracts.books.incidents import LEASE
-from contracts.errors import InvalidRequest, UpstreamError
+from contracts.errors import InvalidRequest, Overloaded, UpstreamError
 from gateway.services import incidents as service
 from gateway.services.evidence import Estate, GuardLog, Watched, Witness
-from gateway.services.incidents import Detective
+from gateway.services.incidents import MOST_ASKED, Detective, view
 from observability import Recorder, Step, step
 from observability.ring import Ring
-from observability.rootcause.model import Change, Culprit, DependencyMap, Evidence, Impact, Incident, Onset
+from observability.rootcause.model import COUNTERS, Change, Culprit, DependencyMap, Evidence, Impact, Incident, Onset
 
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
 
@@ -306,6 +306,35 @@ async def test_no_look_waits_behind_a_question(case: Case) -> None:
     assert (await question).sentence == "oms is down"
 
 
+async def test_who_asks_while_many_questions_wait_is_told_to_come_again(case: Case) -> None:
+    case.script.held = Event()
+    began = case.clock() - timedelta(minutes=10)
+    questions = [asyncio.create_task(case.detective.explain(began, None)) for _ in range(MOST_ASKED)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await case.detective.explain(began, None)
+    case.script.held.set()
+    assert len(await asyncio.gather(*questions)) == MOST_ASKED
+    assert (await case.detective.explain(began, None)).sentence == "oms is down"
+
+
+async def test_edges_that_nobody_declared_stand_on_the_incident(case: Case) -> None:
+    case.calls(good=9)
+    (record,) = await case.look(seen_now("erp.GetStock", at=case.clock.now), seconds=20)
+    assert view(record).incident.undeclared == (("GET /inventory", "erp.GetStock"),)
+
+
+async def test_what_nobody_says_more_of_was_over_when_its_last_bad_calls_were(case: Case) -> None:
+    now = int(case.clock.now.timestamp()) // 10 * 10
+    await case.look(seen_now("erp.GetStock", at=datetime.fromtimestamp(now - 200, UTC)), seconds=0)
+    for age, failed in ((160, 9), (150, 9), (20, 0)):
+        counters = [9, *(failed if name == "timeout" else 0 for name in COUNTERS[1:])]
+        case.recorder.rings.restore(10, now - age, {}, {("erp", "GetStock", "web", "GET /inventory", "", ""): counters})
+    for _ in range(3):
+        (record,) = await case.look(seconds=1)
+    assert (record.state, record.ended_at) == ("recovered", datetime.fromtimestamp(now - 140, UTC))
+
+
 async def test_window_of_the_last_90_minutes_is_explained_and_no_other(case: Case) -> None:
     now = case.clock.now
     said = await case.detective.explain(now - timedelta(minutes=10), None)
@@ -360,9 +389,12 @@ async def test_changes_come_from_the_audit_log_whoever_made_them_and_from_what_i
         entry_of(case.clock, "10.0.0.1", "denied", "", {"code": "unauthenticated"}),
     ]
     await case.books.audit.add(entries)
+    case.clock.after(20)  # the same reload, by another gateway
+    await case.books.audit.add([entry_of(case.clock, "tillgate", CHANGED, "mapping stock 2", dict(entries[0].detail))])
     case.detective.witness.estate = Estate(planned=lambda since, until: [batch])
-    found = {(c.what, c.kind, tuple(c.scope.items())) for c in (await case.detective.witness.beside()).changes}
-    assert found == {
+    changes = (await case.detective.witness.beside()).changes
+    assert [c.at for c in changes if c.kind == "mapping"] == [now]
+    assert {(c.what, c.kind, tuple(c.scope.items())) for c in changes} == {
         ("mapping stock 2", "mapping", (("system", "erp"), ("operation", "GetStock"))),
         ("release 0.2.0", "release", ()),
         ("client.changed shop", "client", (("client", "shop"),)),
