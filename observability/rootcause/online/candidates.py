@@ -93,7 +93,7 @@ class Case:
         within = np.zeros(coarse.bins, bool)
         within[span.begin : span.end] = True
         self.now, self.failed, self.bad = coarse.per_key(within)
-        self.past, failed_past, self.bad_past = coarse.per_key(span.clean)
+        self.past, _, self.bad_past = coarse.per_key(span.clean)
         self.sick = np.minimum(self.now[0], self.bad)
         self.sick_past = np.minimum(self.past[0], self.bad_past)
         self.whole = coarse.is_("system", "")
@@ -103,8 +103,8 @@ class Case:
         self.confine()
         self.blamed1, self.blamed0 = self.now[BLAMED] / 1000, self.past[BLAMED] / 1000
         if span.degraded:
-            self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.failed)
-            self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], failed_past)
+            self.blamed1 = self._stood_in(self.blamed1, self.now[DEGRADED], self.sick)
+            self.blamed0 = self._stood_in(self.blamed0, self.past[DEGRADED], self.sick_past)
 
     def confine(self) -> None:
         """To the channels and routes of the span."""
@@ -135,10 +135,12 @@ class Case:
         parent = (b0.sum() + 0.1) / (n0.sum() + _SHRINK)
         return np.asarray(np.maximum(0.0, b1 - n1 * (b0 + _SHRINK * parent) / (n0 + _SHRINK)))
 
-    def _stood_in(self, blamed: Floats, degraded: Floats, failed: Floats) -> Floats:
-        """Blame with that for answers that something older or smaller stood in for: on the calls that failed without a bad request."""
+    def _stood_in(self, blamed: Floats, degraded: Floats, sick: Floats) -> Floats:
+        """Blame with that for answers that something older or smaller stood in for: on the calls that failed, or took too long, without a
+        bad request.
+        """
         strata = len(self.pairs)
-        more = np.where(self.whole, 0.0, np.maximum(0.0, failed - blamed))
+        more = np.where(self.whole, 0.0, np.maximum(0.0, sick - blamed))
         asked, there = (np.bincount(self.pair, x, strata) for x in (more, np.where(self.whole, degraded, 0.0)))
         share = np.minimum(1.0, np.divide(there, asked, out=np.zeros(strata), where=asked > 0))
         return np.asarray(blamed + more * share[self.pair])

@@ -17,7 +17,9 @@ from observability.rootcause.spans import Flags, Floats, Ints
 WINDOWS: Final = (1, 3, 12, 60)
 """Bins of 10 s."""
 RATE: Final = 0.005
-"""False discoveries among all slices and windows of one round."""
+"""False discoveries among the slices and windows of one round. Those of less than FEW requests, which could hardly tell a thing, are held
+apart, so that the others need not be surer for their number (as by Tarone, 1990).
+"""
 RISE: Final = 0.02
 FAST_P: Final = 1e-9
 FAST_RISE: Final = 0.2
@@ -155,7 +157,7 @@ def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
     worth = np.flatnonzero(found.bad.sum(axis=1) >= 2)
     if not len(worth):
         return []
-    walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, len(found.slis))
+    walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, found.n.T)
     for t in range(found.n.shape[1]):
         walk.step(t)
     return sorted(walk.close(), key=lambda r: (r.begin, r.sli))
@@ -164,9 +166,10 @@ def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
 class _Walk:
     """Through the bins in order of time; what was raised is no part of anybody's past."""
 
-    def __init__(self, slis: list[Sli], n: Floats, bad: Floats, before: Mapping[Sli, Past], tests: int) -> None:
+    def __init__(self, slis: list[Sli], n: Floats, bad: Floats, before: Mapping[Sli, Past], every: Floats) -> None:
+        """`every`: requests of all slices there are, also of those with nothing bad; bins x slices, as `n` and `bad`."""
         count, bins = len(slis), len(n)
-        self.slis, self.n, self.bad, self.tests = slis, np.ascontiguousarray(n), np.ascontiguousarray(bad), tests * len(WINDOWS)
+        self.slis, self.n, self.bad, self.every = slis, np.ascontiguousarray(n), np.ascontiguousarray(bad), every
         self.all_n, self.all_bad = (np.vstack((np.zeros(count), np.cumsum(x, axis=0))) for x in (self.n, self.bad))
         known = [before.get(s) for s in slis]
         self.prior_n = np.array([k.requests if k else _PRIOR[0] for k in known])
@@ -203,7 +206,8 @@ class _Walk:
         return min(max(1.0, (square - share * bad) / (share * (1 - share)) / (bins - 1)), _MOST_DISPERSED)
 
     def _fire(self, t: int) -> None:
-        tests: list[tuple[float, int, int]] = []
+        many: list[tuple[float, int, int]] = []
+        few: list[tuple[float, int, int]] = []
         some = np.flatnonzero((self.bad[t] > 0) & ~self.on)  # a window that ends with a good bin was worse before it
         for window in WINDOWS if len(some) else ():
             begin = t + 1 - window
@@ -221,26 +225,34 @@ class _Walk:
                     continue
                 p = statistics.rise(bad, of, float(b0[k]), float(n0[k]), self._dispersion(begin, i))
                 if of >= FEW or p <= FEW_P:
-                    tests.append((p, i, window))
+                    (many if of >= FEW else few).append((p, i, window))
         sure_now: set[int] = set()
-        if tests:
-            tests.sort()
-            passed = max((k for k, (p, _, _) in enumerate(tests, 1) if p <= k * RATE / self.tests), default=0)
-            for p, i, window in tests[:passed]:
-                if self.on[i]:
-                    continue
-                if window == 1:
-                    sure_now.add(i)
-                    previous = int(self.before_sure[i])
-                    jump = self.bad[t, i] / self.n[t, i] - float(np.divide(*self._past(t, np.array([i]))[::-1])[0])
-                    if previous >= 0 or (p <= FAST_P and jump >= FAST_RISE):
-                        self._raise(t, i, previous if previous >= 0 else t, window)
-                elif self._halves(t, i, window):
-                    self._raise(t, i, t + 1 - window, window)
+        for p, i, window in self._discovered(t, many, few):
+            if self.on[i]:
+                continue
+            if window == 1:
+                sure_now.add(i)
+                previous = int(self.before_sure[i])
+                jump = self.bad[t, i] / self.n[t, i] - float(np.divide(*self._past(t, np.array([i]))[::-1])[0])
+                if previous >= 0 or (p <= FAST_P and jump >= FAST_RISE):
+                    self._raise(t, i, previous if previous >= 0 else t, window)
+            elif self._halves(t, i, window):
+                self._raise(t, i, t + 1 - window, window)
         for i in np.flatnonzero(self.n[t] > 0).tolist() if sure_now else ():
             self.before_sure[i] = t if i in sure_now else -1
         if not sure_now:
             self.before_sure[self.n[t] > 0] = -1
+
+    def _discovered(self, t: int, many: list[tuple[float, int, int]], few: list[tuple[float, int, int]]) -> list[tuple[float, int, int]]:
+        """By Benjamini and Hochberg, the surest first; those of many requests and those of few each among their like."""
+        if not many and not few:
+            return []
+        large = sum(int((self.every[max(0, t + 1 - window) : t + 1].sum(axis=0) >= FEW).sum()) for window in WINDOWS)
+        found = []
+        for tests, among in ((many, large), (few, self.every.shape[1] * len(WINDOWS) - large)):
+            tests.sort()
+            found += tests[: max((k for k, (p, _, _) in enumerate(tests, 1) if p <= k * RATE / among), default=0)]
+        return sorted(found)
 
     def _halves(self, t: int, i: int, window: int) -> bool:
         begin, middle = t + 1 - window, t + 1 - window + window // 2

@@ -45,6 +45,8 @@ MORE: Final = 3.0
 SAME_MIX: Final = 0.3
 """Share of the excess that must be left when each channel and route is held against its own past."""
 CLIENT_RISE: Final = 0.2
+NEW_USE: Final = 10
+"""Requests of a client on a route below which it has no past there."""
 CHANGES_S: Final = 600.0
 _KNOWN_BINS: Final = 30
 _FAILURES: Final[dict[str, Failure]] = {
@@ -138,29 +140,37 @@ class Engine:
         return self._tell(seen, case, explanation, fired, going_on, usual)
 
     def _client(self, seen: _Seen, r: Raised, others: Sequence[Raised]) -> Incident | None:
-        """One client whose own requests are wrong from some moment on, with no other like it and not many more of them than before."""
+        """One client whose own requests are wrong from some moment on, with no other like it and not many more of them than before. What it
+        has hardly ever asked for, it asks for the first time; what has always been refused is what it is used to.
+        """
         table = seen.coarse
         (name,) = r.sli.values
         keys = table.is_("system", CLIENT) & table.is_("operation", name)
-        within = np.zeros(table.bins, bool)
-        within[r.begin : r.end] = True
-        now, _, _ = table.per_key(within)
-        n1, wrong = float(now[N][keys].sum()), float(now[CALLER][keys].sum())
+        within, before = np.zeros(table.bins, bool), np.zeros(table.bins, bool)
+        within[r.begin : r.end], before[: r.begin] = True, True
+        (now, *_), (past, *_) = table.per_key(within), table.per_key(before)
         known = r.begin - int(table.at[table.rows_of(keys)].min())
-        more = n1 / max(1, r.end - r.begin) > MORE * r.past.requests / max(1, known)
+        more = float(now[N][keys].sum()) / max(1, r.end - r.begin) > MORE * r.past.requests / max(1, known)
         alone = r.excess >= 0.8 * sum(o.excess for o in others if o.begin < r.end and o.end > r.begin)
-        if more or not alone or r.excess < CLIENT_RISE * n1 or r.past.requests < KNOWN:
+        group, routes = table.groups("route", of=keys)
+        counts = (now[N], now[CALLER], past[N], past[CALLER])
+        n, bad, n0, bad0 = (np.bincount(group[keys], x[keys], len(routes)) for x in counts)
+        usual = n * (bad0 + 0.1) / np.maximum(n0 + 10, 1)
+        new = (n0 < NEW_USE) & np.array([route in seen.evidence.map.routes for (route,) in routes], bool)
+        excess = float(np.maximum(0.0, np.where(new, 0.0, bad - usual)).sum())
+        n1, wrong = float(n[~new].sum()), float(bad[~new].sum())
+        if more or not alone or excess < CLIENT_RISE * n1 or excess < SAME_MIX * r.excess or r.past.requests < KNOWN or known < _KNOWN_BINS:
             return None
         p = statistics.rise(wrong, n1, r.past.bad, r.past.requests)
         clock = Clock(seen.fine, table, r.begin, r.end)
         moment = clock.moment(clock.table.is_("system", CLIENT) & clock.table.is_("operation", name), clock.table.counters[CALLER])
-        felt = mistakes(table, keys, now, min(1.0, r.excess / max(wrong, 1.0)))
+        felt = mistakes(table, keys, now, min(1.0, excess / max(wrong, 1.0)))
         culprit = Culprit(
             rank=1, kind="client", system=CLIENT, operation=name, failure="refused", score=1 - p, coverage=1.0,
-            lift=round(r.excess / max(0.1, r.past.bad / r.past.requests * n1), 2), p=p, onset=_onset(moment),
+            lift=round(excess / max(0.1, float(usual[~new].sum())), 2), p=p, onset=_onset(moment),
             scope=({"channel": tuple(sorted(felt.hit.get("channel", ())))},),
         )  # fmt: skip
-        inputs = {"coverage": 1.0, "margin": 1.0, "bad": round(r.excess, 3), "order_agrees": 1.0, "loss": 0.0, "residual": 0.0}
+        inputs = {"coverage": 1.0, "margin": 1.0, "bad": round(excess, 3), "order_agrees": 1.0, "loss": 0.0, "residual": 0.0}
         sure = round(self.calibration.of(sureness.raw(inputs)), 4)
         return Incident(
             state="open" if r.going_on else "recovered", verdict=sureness.verdict(sure), confidence=sure,

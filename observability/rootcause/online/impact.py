@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -11,11 +12,16 @@ from observability.rootcause.online.candidates import Candidate, Case
 from observability.rootcause.online.table import CALLER, LATE, N, Table
 from observability.rootcause.spans import Flags, Floats
 
-ATTRIBUTES = ("channel", "route", "api_version", "store")
+ATTRIBUTES: Final = ("channel", "route", "api_version", "store")
+THEIRS: Final = 0.2
+"""Share of what is bad somewhere that the culprits are blamed for; what has less is bad for some other reason."""
 
 
 def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> Impact:
     keys = case.whole & case.hit
+    named = [m.keys for c in culprits if c.kind != "unknown" for one in (c, *c.explains) for m in (one, *one.members)]
+    theirs = np.logical_or.reduce(named) & case.hit if named else keys
+    blame = case.blamed1 if named else case.bad
     hit: dict[str, dict[str, int]] = {}
     of: dict[str, dict[str, int]] = {}
     for attribute in ATTRIBUTES:
@@ -23,7 +29,8 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
         n1, n0, b1, b0 = (np.bincount(codes[keys], x[keys], len(names)) for x in (case.now[0], case.past[0], case.bad, case.bad_past))
         usual = n1 * (b0 + 0.1) / (n0 + 10)
         excess = b1 - usual
-        worse = np.flatnonzero((excess >= 0.5) & (excess > 2 * np.sqrt(usual)) & (excess >= 0.02 * n1))
+        put = np.bincount(codes[theirs], blame[theirs], len(names))
+        worse = np.flatnonzero((excess >= 0.5) & (excess > 2 * np.sqrt(usual)) & (excess >= 0.02 * n1) & (put >= THEIRS * excess))
         chosen = sorted((-round(float(excess[i])), names[i], round(float(n1[i]))) for i in worse.tolist() if names[i])
         if chosen:
             hit[attribute] = {name: -bad for bad, name, _ in chosen}

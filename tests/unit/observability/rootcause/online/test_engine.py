@@ -289,6 +289,57 @@ def test_a_client_that_is_as_wrong_as_ever_or_was_never_right_is_not_told() -> N
     assert looked(made) == []
 
 
+def asking(made: Made, route: str, *, used: int, wrong: float) -> Made:
+    """A client that has read prices for a quarter of an hour, and another route for some seconds; there so many are wrong."""
+    for second in range(NOW - 900, NOW, 10):
+        made.count(second, Where("client", "shop-app", "web", "GET /prices"), n=10)
+        if second >= NOW - used:
+            made.count(second, Where("client", "shop-app", "web", route), n=10, caller=round(wrong * 10))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("route", "used", "told"),
+    [
+        ("POST /orders", 120, False),  # it has never ordered before: nobody knows what is usual
+        ("POST /orders", 900, False),  # as ever
+        ("GET /no-such-thing", 120, True),  # of no route there is: it cannot have meant that
+    ],
+)
+def test_what_a_client_asks_for_the_first_time_has_not_become_worse(route: str, used: int, told: bool) -> None:
+    found = looked(asking(Made(), route, used=used, wrong=0.8))
+    assert [named(i) for i in found] == ([[("client", "client", "shop-app", "refused")]] if told else [])
+
+
+def test_whoever_is_new_has_no_past_to_be_held_against() -> None:
+    made = Made()
+    for second in range(NOW - 240, NOW, 10):
+        made.count(second, Where("client", "shop-app", "web", "GET /prices"), n=10, caller=8 if second >= NOW - 100 else 0)
+    assert looked(made) == []
+
+
+def test_a_burst_of_requests_for_nothing_that_keeps_the_gateway_busy_blames_no_system() -> None:
+    made = Made(load=lambda second, channel, route: 1.0)
+    for second in range(NOW - 60, NOW, 10):
+        made.count(second, Where("client", "bot", "web", "GET /no-such-thing"), n=500, caller=500)
+        for channel in CHANNELS:
+            for route in ("GET /prices", "GET /inventory", "GET /orders"):
+                made.count(second, Where("", "", channel, route, "2026-01", "017"), n=8, late=8)
+                made.count(second, Where("gateway", "worker", channel, route, "2026-01", "017"), n=8, blamed=8000)
+    (incident,) = looked(made)
+    assert [(c.system, c.operation) for c in incident.culprits] == [("gateway", "worker")]
+
+
+def test_who_is_late_for_another_reason_than_the_culprit_is_not_hit_by_it() -> None:
+    made = Made(since(120, "erp.GetPrices", upstream_error=1.0))
+    for second in range(NOW - 120, NOW, 10):
+        made.count(second, Where("", "", "kiosk", "GET /orders", "2026-01", "017"), n=10, late=6, blamed=6000)
+    for second in range(NOW - 900, NOW - 120, 10):
+        made.count(second, Where("", "", "kiosk", "GET /orders", "2026-01", "017"), n=10)
+    (incident,) = looked(made)
+    assert {"web", "store"} == set(incident.impact.hit["channel"])
+
+
 def test_a_storm_of_wrong_requests_and_mistakes_of_many_clients_are_not() -> None:
     assert looked(mistaken(Made(), {"web": "bot"}, 9)) == []
     assert looked(mistaken(Made(), {"web": "shop-app", "store": "till-app"}, 1)) == []
