@@ -18,12 +18,13 @@ import shutil
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import msgspec
@@ -139,15 +140,17 @@ async def running(
     root: Path | None = None,
     skus: int = 20_000,
     publish: bool = False,
+    systems: Mapping[str, object] = MappingProxyType({}),
 ) -> AsyncIterator[Live]:
     """`work`: also the background loops (files, events, due processes). `now`: another clock for the product. `root`: of another estate
-    than the reference one. `publish`: also what the tills are told, which asks the systems for all that they sell.
+    than the reference one. `publish`: also what the tills are told, which asks the systems for all that they sell. `systems`: those that
+    run elsewhere, as a sandbox describes them.
     """
     checked = await asyncio.to_thread(check, root) if root else await asyncio.to_thread(reference)
     checked = replace(checked, estate=change(checked.estate if publish else nothing_published(checked.estate)))
     sandbox = await start_sandbox(folder / "sandbox", seed, skus=skus)
     try:
-        environment = sandbox_environment(sandbox.describe())
+        environment = sandbox_environment(sandbox.describe() | systems)
         async with product(checked, folder / "data", environment=environment, now=now) as built, _served(built, work, http) as base:
             keys = await demo_keys(built)
             # A context of its own: the one httpx makes reads the world's certificates, which takes longer than most tests.

@@ -1,18 +1,23 @@
-"""Live: real gateways under load, their systems broken by the sandbox's control endpoint, and what `why` says of it and when.
+"""Live: real gateways under load, their systems broken by the sandbox's control endpoint or killed, and what `why` says of it and when.
 
-.venv/bin/python -m tests.flows.why_live [KIND ...]        # prints the table; all kinds without arguments
+.venv/bin/python -m tests.flows.why_live                             # all kinds, then the table
+.venv/bin/python -m tests.flows.why_live --kinds "429,stale GetStock"  # those with these words in their names
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import json
 import random
+import signal
 import sys
 import tempfile
+from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -29,7 +34,7 @@ WARM = 25.0
 """Seconds of better days."""
 LIMIT = 60.0
 """Seconds from the fault to the verdict."""
-AT_ONCE = 3
+AT_ONCE = 2
 """Gateways side by side."""
 ASKS: dict[str, tuple[str, ...]] = {
     "web": ("inventory", "product", "price", "order"),
@@ -42,7 +47,9 @@ ASKS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """`system`, `operation`: what has to be named, no system: nobody; `channels`: who has to be hit, at least and at most."""
+    """`system`, `operation`: what has to be named, no system: nobody; `channels`: who has to be hit, at least and at most. Without rules
+    the system is a process of its own and is killed.
+    """
 
     name: str
     rules: tuple[Rule, ...]
@@ -63,12 +70,15 @@ def _oms(kind: Kind, operation: str, seconds: float = 0.0) -> Rule:
     return Rule(system="oms", kind=kind, operation=operation, seconds=seconds)
 
 
+_ERP = _asking("inventory", "product", "price")
+
+
 _OF = {"GetStock": "inventory", "GetMaterials": "product", "GetPrices": "price"}
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
-        Case("refuse whole erp", (_erp("refuse", "*"),), "erp", "", _asking("inventory", "product", "price")),
-        Case("hang whole erp", (_erp("hang", "*"),), "erp", "", _asking("inventory", "product", "price")),
+        Case("refuse whole erp", (_erp("refuse", "*"),), "erp", "", _ERP),
+        Case("hang whole erp", (_erp("hang", "*"),), "erp", "", _ERP),
         *(
             Case(f"{kind} {operation}", (_erp(kind, operation, seconds),), "erp", operation, _asking(_OF[operation]))
             for kind, operation, seconds in (
@@ -89,9 +99,13 @@ CASES: dict[str, Case] = {
         Case("error one store", (_erp("error", "GetStock", store="0002"),), "erp", "GetStock", _asking("inventory")),
         Case("error one in four", (_erp("error", "GetPrices", share=0.25),), "", "", frozenset()),  # three attempts: 1 in 64 is felt
         Case("error three in four", (_erp("error", "GetPrices", share=0.75),), "erp", "GetPrices", _asking("price")),
-        Case("error createOrder", (_oms("error", "createOrder"),), "oms", "createOrder", _asking("order")),
-        Case("hang createOrder", (_oms("hang", "createOrder"),), "oms", "createOrder", _asking("order")),
+        *(
+            Case(f"{kind} createOrder", (_oms(kind, "createOrder", seconds),), "oms", "createOrder", _asking("order"))
+            for kind, seconds in (("error", 0.0), ("hang", 0.0), ("slow", 1.5), ("lost_answer", 0.0))
+        ),
         Case("refuse whole oms", (_oms("refuse", "*"),), "oms", "createOrder", _asking("order")),  # nothing else of it is asked
+        Case("kill erp", (), "erp", "", _ERP),
+        Case("kill oms", (), "oms", "createOrder", _asking("order")),
     )
 }
 
@@ -193,15 +207,35 @@ def hit(incident: dict[str, Any]) -> frozenset[str]:
     return frozenset(incident["incident"]["impact"]["hit"].get("channel", {}))
 
 
+@asynccontextmanager
+async def apart(folder: Path, system: str) -> AsyncIterator[tuple[dict[str, object], Process]]:
+    """A system as a process of its own: how it is described, and the process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sandbox", "--root", str(folder), "--skus", str(SKUS), "--json", "--with-parent"), stdin=PIPE, stdout=PIPE
+    )
+    try:
+        assert process.stdout is not None
+        yield {system: json.loads(await process.stdout.readline())[system]}, process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
 async def tried(
     case: Case, folder: Path, *, warm: float = WARM, limit: float = LIMIT, then: Callable[[Live], Awaitable[None]] | None = None
 ) -> Verdict:
     """One gateway from its start to the verdict; `then` is called while it is broken."""
     verdict = Verdict(case)
-    async with running(folder, change=no_limits, skus=SKUS, work=True) as live, load(live, answers=verdict.answers):
+    async with AsyncExitStack() as stack:
+        elsewhere, process = ({}, None) if case.rules else await stack.enter_async_context(apart(folder / "apart", case.system))
+        live = await stack.enter_async_context(running(folder, change=no_limits, skus=SKUS, work=True, systems=elsewhere))
+        await stack.enter_async_context(load(live, answers=verdict.answers))
         await asyncio.sleep(warm)
         verdict.before = "; ".join(i["incident"]["sentence"] for i in await open_incidents(live))
         live.sandbox.faults.add(*case.rules)
+        if process is not None:
+            process.send_signal(signal.SIGKILL)
         began = monotonic()
 
         async def right() -> bool:
@@ -228,37 +262,53 @@ async def all_of(
     folder: Path,
     told: Callable[[Verdict], None] = lambda verdict: None,
     then: Mapping[str, Callable[[Live], Awaitable[None]]] = MappingProxyType({}),
+    at_once: int = AT_ONCE,
 ) -> list[Verdict]:
     """Some gateways at a time. `then`: by name of the case, see `tried`."""
-    found: list[Verdict] = []
-    for start in range(0, len(cases), AT_ONCE):
-        group = {case.name: (case, folder / case.name.replace(" ", "-")) for case in cases[start : start + AT_ONCE]}
-        for _, own in group.values():
-            own.mkdir(parents=True)
-        verdicts = await asyncio.gather(*(tried(case, own, then=then.get(name)) for name, (case, own) in group.items()))
-        for verdict in verdicts:
-            told(verdict)
-        found += verdicts
-    return found
+    room = asyncio.Semaphore(at_once)
+
+    async def one(case: Case) -> Verdict:
+        own = folder / case.name.replace(" ", "-")
+        own.mkdir(parents=True)
+        async with room:
+            verdict = await tried(case, own, then=then.get(case.name))
+        told(verdict)
+        return verdict
+
+    return await asyncio.gather(*map(one, cases))
 
 
 def line(verdict: Verdict) -> str:
     seconds = f"{verdict.seconds:5.1f} s" if verdict.seconds else "  none "
     channels = ",".join(sorted(verdict.channels)) + ("" if verdict.channels == verdict.case.channels else " (not as asked)")
     before = f" BEFORE: {verdict.before}" if verdict.before else ""
-    return f"{verdict.case.name:22} {seconds}  {verdict.named or '-':18} {verdict.sentence or '-'}  [{channels}]{before}"
+    right = "right" if verdict.right else "WRONG"
+    before += "" if verdict.right else f" ANSWERS: {dict(sorted(verdict.answers.items()))}"
+    return f"{right} {verdict.case.name:22} {seconds}  {verdict.named or '-':18} {verdict.sentence or '-'}  [{channels}]{before}"
 
 
-async def main(wanted: Sequence[str]) -> int:
+async def main(arguments: Sequence[str]) -> int:
     from observability.logs import configure
 
+    parser = argparse.ArgumentParser(prog="python -m tests.flows.why_live", description=__doc__.partition("\n")[0])
+    parser.add_argument("--kinds", default="", metavar="WORD,...", help=f"of: {', '.join(CASES)}")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help=f"gateways side by side (default {AT_ONCE})")
+    asked = parser.parse_args(arguments)
     configure(level="error")
+    wanted = [word.strip() for word in asked.kinds.split(",") if word.strip()]
     cases = [case for name, case in CASES.items() if not wanted or any(word in name for word in wanted)]
+    began, done = monotonic(), 0
+
+    def told(verdict: Verdict) -> None:
+        nonlocal done
+        done += 1
+        print(f"{done} of {len(cases)} after {monotonic() - began:.0f} s: {line(verdict)}", file=sys.stderr, flush=True)  # noqa: T201 - progress
+
     with tempfile.TemporaryDirectory() as folder:
-        verdicts = await all_of(cases, Path(folder), lambda verdict: print(line(verdict), flush=True))  # noqa: T201 - the table that was asked for
-    right = [v for v in verdicts if v.right]
-    print(f"{len(right)} of {len(verdicts)} named rightly within {LIMIT:.0f} s")  # noqa: T201 - its last line
-    return len(right) != len(verdicts)
+        verdicts = await all_of(cases, Path(folder), told, at_once=asked.at_once)
+    right = sum(v.right for v in verdicts)
+    print(*map(line, verdicts), f"{right} of {len(verdicts)} named rightly within {LIMIT:.0f} s", sep="\n")  # noqa: T201 - what was asked for
+    return right != len(verdicts)
 
 
 if __name__ == "__main__":
