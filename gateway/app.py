@@ -22,7 +22,7 @@ from gateway.edge import problems, reading
 from gateway.edge import request as edge
 from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
-from gateway.edge.peer import Proxies, certificate_of
+from gateway.edge.peer import CRITICAL, Proxies, certificate_of
 from gateway.edge.pressure import HOLD, Paced
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
@@ -238,6 +238,8 @@ class Flights:
     ) -> None:
         try:
             answer = await _answer(self._door, endpoint, values, scope, receive, flight)
+            if self._door.critical(endpoint.route, flight.channel):
+                scope.setdefault("state", {})[CRITICAL] = True
         except TillgateError as exc:
             refused = problem(exc)
         except Exception as exc:  # noqa: BLE001 - a mistake of ours is logged, and answered without its text
@@ -246,6 +248,10 @@ class Flights:
             await _send(answer, send)
             return
         await refused.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
+
+    def until_read(self) -> float:
+        """See gateway.edge.pressure.Pressure."""
+        return self._door.pressure.until_read()
 
     def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
         """A GET or HEAD without a body, as it stands in an HTTP/1.1 message, answered from stored bytes with the fields `added`; counted

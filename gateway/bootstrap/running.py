@@ -146,6 +146,10 @@ class Product:
         """See gateway.app.Flights: it waits for nothing, so that the generation that began it has ended it."""
         return self.current.app.at_once(head, target, fields, peer, added)
 
+    def until_read(self) -> float:
+        """See gateway.edge.pressure.Pressure."""
+        return self.current.app.until_read()
+
     async def ready(self) -> dict[str, str]:
         if not self.accepting:
             raise StoreUnavailable(reason="shutting down")

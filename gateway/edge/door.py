@@ -151,10 +151,13 @@ class Door:
         error = self.pressure.shed(self._importance.of(route, principal.channel), principal.channel, principal.name)
         return (error, principal) if error else None
 
+    def critical(self, route: str, channel: str) -> bool:
+        return not self._importance.of(route, channel)
+
     def pause(self, route: str, principal: Principal) -> float:
         """Seconds for which who was answered at once need not be listened to, since others have too little of the loop's time."""
         rest = self.pressure.rest
-        return rest * PAUSE if rest and self._importance.of(route, principal.channel) else 0.0
+        return rest * PAUSE if rest and not self.critical(route, principal.channel) else 0.0
 
     def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was

@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 CERTIFICATE = "peer_cert"
 """In the `state` of an ASGI scope: the certificate (DER) of the caller, or None."""
+CRITICAL = "critical"
+"""In the same place, of a request that was."""
 _MOST_HOPS = 32
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -10,8 +10,9 @@ find out by probing, or from a long average that drifts, what would be normal. W
 at work adds to every other. An idle loop is late by nothing, so nothing has to be probed, and a limit that is not used does not grow.
 
 A limit alone fills the loop whatever it is: whoever ends makes room for the next, and what waits for a loop that has no time left waits for
-everybody. So while critical requests come, few others are at work at once, and they are begun one after the other, as far apart as leaves
-the loop some time. Whose turn it is among them goes by weight: the least important wait longest, and none waits for ever.
+everybody. So while critical requests come, few others are at work at once, and they are begun one after the other, one in a round of the
+loop, as far apart as leaves it some time; and the connections of others are read one after the other too. Whose turn it is among those who
+wait goes by weight: the least important wait longest, and none waits for ever.
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ GAIN = 0.005
 """Seconds that a rest grows with each look at a loop which is busy all the time instead of never."""
 SLACK = 0.005
 """Seconds by which who is begun late may make up for it."""
+SPACE = 0.0004
+"""Seconds between two reads from connections while critical requests come, but for the connections of these: a thousand who ask in the same
+moment would fill a round of the loop by being told to go.
+"""
 
 HOLD = 2.0
 """Seconds for which who was refused, and comes back before he was asked to, waits at most."""
@@ -146,6 +151,10 @@ class Pressure:
         """Seconds from the begin of one request to that of the next, of those that are not critical."""
         self._next = 0.0
         """When another of them may be begun."""
+        self._begun = False
+        """In this round of the loop one of them was."""
+        self._listened = 0.0
+        """When a connection of others was, or is to be, read from."""
         self._wake: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = self._looked = self._used = 0.0
@@ -215,6 +224,14 @@ class Pressure:
         self.refused[priority] += 1
         return Overloaded(policy=priority.name.lower(), retry_after=random.uniform(1, 2 + 2 * priority))  # noqa: S311 - spreads callers
 
+    def until_read(self) -> float:
+        """Seconds after which a connection is to be read from that brought nothing critical last time; each call takes such a turn."""
+        if not self._guarding:
+            return 0.0
+        now = self._clock()
+        self._listened = max(self._listened + SPACE, now)
+        return self._listened - now
+
     def put_down(self) -> None:
         self.busy -= 1
         self._call()
@@ -233,7 +250,7 @@ class Pressure:
         if not priority:
             return self.busy < max(self.limit, CRITICAL)
         if self._guarding:
-            return self.busy < FEW and self._clock() >= self._next
+            return self.busy < FEW and not self._begun and self._clock() >= self._next
         return self.busy < self.limit
 
     @property
@@ -249,6 +266,9 @@ class Pressure:
         if self._timer is None:
             self._looked, self._used = self._clock(), time.process_time()
             self._watch()
+        if priority and not self._begun and self._guarding:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._turn_of_the_loop)
         if priority and self.rest:
             self._next = max(self._next, self._clock() - SLACK) + self.rest
 
@@ -267,6 +287,10 @@ class Pressure:
                 turn.given.set_result(None)
         if self._turns and self._wake is None and (left := self._next - self._clock()) > 0:
             self._wake = asyncio.get_running_loop().call_later(left, self._woken)
+
+    def _turn_of_the_loop(self) -> None:
+        self._begun = False
+        self._call()
 
     def _woken(self) -> None:
         self._wake = None

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from contracts import errors
 from contracts.errors import CallerError, TillgateError
 from gateway.edge import problems
-from gateway.edge.peer import CERTIFICATE
+from gateway.edge.peer import CERTIFICATE, CRITICAL
 from gateway.edge.pressure import Paced
 from gateway.edge.reading import RequestTooSlow
 from observability import get_logger
@@ -31,6 +31,8 @@ PIPELINE = 16
 """Requests that may wait behind the one at work on their connection; after those the connection is closed. Of what came in one piece, as
 many are answered before others have their turn.
 """
+MOMENT = 0.0005
+"""Seconds; the loop's timers know nothing shorter."""
 log = get_logger(__name__)
 
 AtOnce = Callable[[bool, bytes, Sequence[tuple[bytes, bytes]], str, bytes], bytes | None]
@@ -71,6 +73,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._most, self.limit_concurrency = self.limit_concurrency, None
         self._in_head = self._completed = self._deaf = False
         self._at_once: AtOnce | None = getattr(self.config.app, "at_once", None)
+        self._until_read: Callable[[], float] | None = getattr(self.config.app, "until_read", None)
+        self._critical = False
+        """Its last request was: it is read from whatever others want."""
         self._idle_since: float | None = None
         """No request is under way since then (the loop's clock)."""
         self._answered = 0
@@ -149,11 +154,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._left += data
             self.flow.pause_reading()
             return
+        left = 0.0
         if self._calm:
             left, self._calm = self._calm - self.loop.time(), 0.0
-            if left > 0 and data.startswith((b"GET ", b"HEAD ")):  # a change on the same connection does not wait
-                self._left, self._holding, self._idle_since = data, self.loop.call_later(left, self._listen), None
-                return
+            if not data.startswith((b"GET ", b"HEAD ")):  # a change on the same connection does not wait
+                left = 0.0
+        elif self._until_read is not None and not self._critical:
+            left = self._until_read()
+        if left > MOMENT:
+            self._left, self._holding, self._idle_since = data, self.loop.call_later(left, self._listen), None
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         self._completed = False
         self._answered = 0
         super().data_received(data)
@@ -227,9 +240,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _listen(self) -> None:
         data, self._left, self._holding = self._left, b"", None
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and not self._deaf:
             self.flow.resume_reading()
-            self.data_received(data)
+            self._read(data)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -252,6 +265,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """As uvicorn's, but for the timer of an idle connection: it outlives requests, and looks itself how long there was none."""
         self.server_state.total_requests += 1
+        if self._working is not None:
+            self._critical = CRITICAL in self._working[0].scope["state"]
         if self.transport.is_closing():
             self._flush()
             return

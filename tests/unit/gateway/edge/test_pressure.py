@@ -10,7 +10,23 @@ import pytest
 
 from contracts.call import Priority
 from contracts.errors import Overloaded
-from gateway.edge.pressure import BURST, BUSY, FEW, LEAST, REST, SHARES, SLACK, TARGET, TICK, WAITS, WEIGHTS, Held, Importance, Pressure
+from gateway.edge.pressure import (
+    BURST,
+    BUSY,
+    FEW,
+    LEAST,
+    REST,
+    SHARES,
+    SLACK,
+    SPACE,
+    TARGET,
+    TICK,
+    WAITS,
+    WEIGHTS,
+    Held,
+    Importance,
+    Pressure,
+)
 from gateway.edge.pressure import CRITICAL as AT_WORK
 
 CRITICAL, HIGH, NORMAL, LOW = Priority
@@ -213,14 +229,48 @@ async def test_while_critical_requests_come_few_others_are_at_work_and_they_are_
     begun = 0
     for _ in range(1000):
         now += 0.001
+        await asyncio.sleep(0)
         if place := pressure.enter_now(NORMAL):
             begun += 1
             place.leave()
     assert begun == pytest.approx(100, abs=1 + SLACK / pressure.rest)
     pressure.rest, pressure._next = 0.0, 0.0
     pressure.limit = float(LEAST)
+    await asyncio.sleep(0)
     assert len(fill(pressure, NORMAL)) == FEW - 1
     assert len(fill(pressure)) == AT_WORK - FEW
+
+
+async def test_a_round_of_the_loop_begins_one_of_the_others_and_any_that_is_critical() -> None:
+    pressure = guarded(Pressure(100, 10))
+    begun = 0
+
+    async def come() -> None:
+        nonlocal begun
+        (await pressure.enter(NORMAL, "web", "a", later())).leave()
+        begun += 1
+
+    tasks = [asyncio.create_task(come()) for _ in range(4)]
+    for _ in range(20):
+        before = begun
+        await asyncio.sleep(0)
+        assert begun - before <= 1
+        place = pressure.enter_now(CRITICAL)
+        assert place
+        place.leave()
+    assert all(task.done() for task in tasks)
+
+
+async def test_connections_of_others_are_read_one_after_the_other_while_critical_requests_come() -> None:
+    now = 100.0
+    pressure = guarded(Pressure(100, 10, clock=lambda: now))
+    assert [pressure.until_read() for _ in range(3)] == pytest.approx([0, SPACE, 2 * SPACE])
+    now += 2 * SPACE
+    assert pressure.until_read() == pytest.approx(SPACE)
+    now += 1
+    assert pressure.until_read() == 0, "what was not used is not saved up"
+    for unguarded in (Pressure(100, 10), Pressure(100, 0)):
+        assert [unguarded.until_read() for _ in range(3)] == [0, 0, 0]
 
 
 async def test_in_line_each_priority_has_its_share_of_the_turns_and_none_starves() -> None:
