@@ -159,6 +159,25 @@ class Ring:
         """Who was seen to reach whom by the kept flights that began since then, each with the weight of those it stands for."""
         return await self._read(lambda: self._edges(since))
 
+    def flights(self, since: datetime, until: datetime) -> Iterator[list[Span]]:
+        """The spans of each kept flight that began in this span of time, in the order in which they were written. Blocks; not for the event
+        loop.
+        """
+        self.flush()
+        columns = "rowid, spans, (select bytes from dictionary)"
+        query = f"select {columns} from flight where rowid > ? and start >= ? and start < ? order by rowid limit ?"  # noqa: S608  # fixed words
+        begin, end = _nanoseconds(since), _nanoseconds(until)
+        for segment in reversed(self._segments()):
+            if _written(segment) < since.timestamp():
+                continue
+            last, more = 0, True
+            while more:
+                more = False
+                for row, blob, dictionary in list(self._rows(segment, query, (last, begin, end, GROUP))):
+                    last, more = row, True
+                    if (spans := self._spans(blob, dictionary)) is not None:
+                        yield spans
+
     # ---- the writer's thread ------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
@@ -299,11 +318,16 @@ class Ring:
         found: list[Span] = []
         for segment in self._segments():
             for blob, dictionary in self._rows(segment, query, (wanted,)):
-                try:
-                    found += _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
-                except (zlib.error, msgspec.DecodeError):
-                    self.unreadable += 1
+                found += self._spans(blob, dictionary) or ()
         return found
+
+    def _spans(self, blob: bytes, dictionary: bytes) -> list[Span] | None:
+        """None: they are damaged, which is counted."""
+        try:
+            return _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
+        except (zlib.error, msgspec.DecodeError):
+            self.unreadable += 1
+            return None
 
     def _edges(self, since: datetime) -> Seen:
         self.flush()
@@ -320,10 +344,7 @@ class Ring:
                 oldest = min(oldest, start)
                 if kind == "request":
                     requests[name] += weight
-                try:
-                    spans = _DECODE.decode(zlib.decompressobj(zdict=dictionary).decompress(blob, 16 << 20))
-                except (zlib.error, msgspec.DecodeError):
-                    self.unreadable += 1
+                if (spans := self._spans(blob, dictionary)) is None:
                     continue
                 for system, operation, carrier in {m for span in spans if (m := met(span))}:
                     counts[name, system, operation, carrier] += weight

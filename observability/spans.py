@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from opentelemetry.sdk.resources import Resource
@@ -285,6 +286,50 @@ def resource(version: str, instance: str) -> Resource:
 _SCOPE: Final = InstrumentationScope("tillgate")
 _FLAGS: Final = TraceFlags(SAMPLED)
 _STATUS: Final = {"": Status(StatusCode.UNSET), "error": Status(StatusCode.ERROR)}
+
+
+_KIND_NUMBERS: Final[dict[Kind, int]] = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
+
+
+def otlp(spans: Sequence[Span], service: str = "tillgate") -> dict[str, Any]:
+    """An export request as OTLP/JSON writes it (OTLP 1.x, JSON Protobuf encoding): ids in hex, 64 bit integers as strings."""
+    return {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": [_attribute(names.SERVICE_NAME, service)]},
+                "scopeSpans": [{"scope": {"name": "tillgate"}, "spans": [_otlp_span(span) for span in spans]}],
+            }
+        ]
+    }
+
+
+def _otlp_span(span: Span) -> dict[str, Any]:
+    links = [{"traceId": x.trace_id, "spanId": x.span_id, "attributes": [_attribute(names.LINK, x.kind)]} for x in span.links]
+    return {
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        **({"parentSpanId": span.parent_id} if span.parent_id else {}),
+        "name": span.name,
+        "kind": _KIND_NUMBERS[span.kind],
+        "startTimeUnixNano": str(span.start),
+        "endTimeUnixNano": str(span.end),
+        "attributes": [_attribute(key, value) for key, value in span.attributes.items()],
+        **({"links": links} if links else {}),
+        "status": {"code": 2} if span.status == "error" else {},
+    }
+
+
+def _attribute(key: str, value: Value) -> dict[str, Any]:
+    match value:
+        case bool():
+            written: dict[str, Any] = {"boolValue": value}
+        case int():
+            written = {"intValue": str(value)}
+        case float():
+            written = {"doubleValue": value}
+        case _:
+            written = {"stringValue": value}
+    return {"key": key, "value": written}
 
 
 def readable(span: Span, of: Resource) -> ReadableSpan:

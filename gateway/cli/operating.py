@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import rich_click as click
 
 from contracts.books import Books, Process
 from contracts.errors import NotFound
+from contracts.policy import Duration
 from gateway.bootstrap import trace_folder
 from gateway.cli.clients import in_books
 from gateway.cli.settings import Settings
@@ -21,7 +23,7 @@ from gateway.services.clock import utc_now
 from gateway.services.order_decisions import OrderDecisions
 from observability.logs import configure
 from observability.ring import Ring
-from observability.spans import Span
+from observability.spans import Span, otlp
 from observability.vocabulary import ERROR_DETAIL
 
 _BAR = 36
@@ -57,6 +59,22 @@ def drawn(spans: list[Span]) -> str:
         lines.append(f"{label:46.46} {bar[:_BAR]:{_BAR}} {span.milliseconds:9.2f} ms{trouble}")
     said = {detail: span.name for span in spans if (detail := span.text(ERROR_DETAIL))}
     return "\n".join([*lines, *(printable(f"{name}: {detail}") for detail, name in said.items())])
+
+
+@click.command("spans")
+@click.option("--since", default="1h", show_default=True, help="How far back: 30m, 2h, 1d; as far as flights are kept.")
+@click.pass_obj
+def spans(settings: Settings, since: str) -> None:
+    """The kept flights of the data folder as OTLP JSON lines, one flight a line: what `tillgate causes` and trace stores read."""
+    try:
+        begin = utc_now() - timedelta(seconds=Duration.parse(since))
+    except (ValueError, OverflowError) as exc:
+        raise click.BadParameter(f"expected a duration such as 30m, 2h or 1d, got {since!r}", param_hint="--since") from exc
+    ring = Ring(trace_folder(settings.books))
+    for flight in ring.flights(begin, utc_now()):
+        click.echo(msgspec.json.encode(otlp(flight)))
+    if ring.unreadable:
+        click.echo(f"{ring.unreadable} flights or files of them could not be read", err=True)
 
 
 @click.group("orders", invoke_without_command=True)
@@ -127,4 +145,4 @@ def bench(name: str, arguments: tuple[str, ...]) -> None:
     sys.exit(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=folder, check=False).returncode)  # noqa: S603 - our own module
 
 
-COMMANDS: list[click.Command] = [trace, orders, bench]
+COMMANDS: list[click.Command] = [trace, spans, orders, bench]

@@ -23,6 +23,7 @@ from gateway.services import incidents as service
 from gateway.services.clock import utc_now
 from gateway.services.incidents import IncidentDetail, Incidents, IncidentView, Watch, Window
 from observability.logs import configure
+from observability.rootcause.felt import base, felt
 from observability.rootcause.model import Culprit, Incident, WhyNot
 
 OPEN, WRONG = 3, 2
@@ -201,8 +202,8 @@ def _impact(said: Incident) -> Iterator[str]:
     impact = said.impact
     if impact.requests:
         orders = f", {impact.orders} orders" if impact.orders else ""
-        bad = f"{impact.failed} failed and {impact.late} late of {impact.requests} requests" if impact.failed or impact.late else ""
-        yield f"hit: {bad or f'{impact.requests} requests, of which none failed'}{orders}"
+        hit = " and ".join(f"{n} {word}" for n, word in felt(said))
+        yield f"hit: {hit} of {impact.requests} {base(said)}{orders}"
     for attribute, values in impact.hit.items():
         of = impact.of.get(attribute, {})
         shown = sorted(values.items(), key=lambda v: (-v[1], v[0]))[:8]

@@ -94,18 +94,19 @@ MINUTES: Final = 60
 
 
 class Pulse(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one channel or system; `n` and `bad` (failed or late) by minute, the oldest first."""
+    """Of one channel or system; `n`, `bad` (failed or late) and `degraded` (less than was asked for) by minute, the oldest first."""
 
     name: str
     n: tuple[int, ...]
     bad: tuple[int, ...]
+    degraded: tuple[int, ...] = ()
     p95_ms: float = 0.0
     """Of the last five minutes; 0: nothing ended in them."""
 
     @property
-    def lately(self) -> tuple[int, int]:
-        """Bad ones and all of the last five minutes."""
-        return sum(self.bad[-5:]), sum(self.n[-5:])
+    def lately(self) -> tuple[int, int, int]:
+        """Bad, degraded and all of the last five minutes."""
+        return sum(self.bad[-5:]), sum(self.degraded[-5:]), sum(self.n[-5:])
 
 
 class FlightFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from observability import vocabulary as names
 from observability.console.waterfall import depths
+from observability.rootcause.felt import bad
 from observability.rootcause.model import Culprit, Incident, WhyNot
 from observability.spans import Span
 
@@ -50,11 +51,11 @@ def attributes(incident: Incident) -> tuple[list[Attribute], int]:
     found = []
     for name, values in impact.hit.items():
         bases = impact.of.get(name, {})
-        all_bad = max(sum(values.values()), min(impact.failed + impact.late, impact.requests))
+        all_bad = max(sum(values.values()), min(bad(incident), impact.requests))
         all_good = max(0, impact.requests - all_bad)
-        for value, bad in values.items():
-            good = max(0, bases.get(value, bad) - bad)
-            found.append(Attribute(name=name, value=value, bad=bad, all_bad=all_bad, good=good, all_good=max(all_good, good)))
+        for value, hit in values.items():
+            good = max(0, bases.get(value, hit) - hit)
+            found.append(Attribute(name=name, value=value, bad=hit, all_bad=all_bad, good=good, all_good=max(all_good, good)))
     found = [a for a in found if min(a.bad_share, a.good_share) < 1.0]
     found.sort(key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
     return found[:VALUES], max(0, len(found) - VALUES)

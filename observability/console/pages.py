@@ -31,6 +31,7 @@ from observability.console.data import (
 )
 from observability.console.waterfall import waterfall
 from observability.dependencies import Seen
+from observability.rootcause import felt
 from observability.rootcause.model import DependencyMap, Incident
 from observability.spans import FlightSummary, Span
 
@@ -398,6 +399,8 @@ def _environment(telemetry: bool = False) -> Environment:
         rate=_rate,
         named=drawing.named,
         why_not=incident_parts.why_not,
+        felt=felt.felt,
+        felt_base=felt.base,
         minute=_minute,
     )
     return env

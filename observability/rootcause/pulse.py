@@ -13,15 +13,18 @@ MINUTES: Final = 60
 """That are looked at, to now."""
 MOST: Final = 60
 """Channels or systems."""
-_CALLER, _LATE = COUNTERS.index("caller"), COUNTERS.index("late")
+_CALLER, _LATE, _DEGRADED = (COUNTERS.index(name) for name in ("caller", "late", "degraded"))
 
 
 class Counted(NamedTuple):
-    """Of one channel or system: requests, and those that failed or were late, by minute, the oldest first."""
+    """Of one channel or system: requests, those that failed or were late, and those that got less than they asked for, by minute, the
+    oldest first.
+    """
 
     name: str
     n: tuple[int, ...]
     bad: tuple[int, ...]
+    degraded: tuple[int, ...]
 
 
 def by_channel(rows: Rows, now: float) -> list[Counted]:
@@ -51,12 +54,10 @@ def _pulses(rows: Rows, now: float, name: Callable[[Where], str]) -> list[Counte
 
     counts = summed(0)
     troubles = summed(*(column for column in range(1, _LATE + 1) if column != _CALLER))
-    found = [
-        Counted(
-            name=each,
-            n=tuple(counts[at * MINUTES : (at + 1) * MINUTES]),
-            bad=tuple(min(b, n) for b, n in zip(troubles[at * MINUTES : (at + 1) * MINUTES], counts[at * MINUTES :], strict=False)),
-        )
-        for each, at in codes.items()
-    ]
+    lesser = summed(_DEGRADED)
+
+    def of(values: list[int], at: int) -> tuple[int, ...]:
+        return tuple(min(value, n) for value, n in zip(values[at : at + MINUTES], counts[at : at + MINUTES], strict=True))
+
+    found = [Counted(each, of(counts, at), of(troubles, at), of(lesser, at)) for each, at in ((e, c * MINUTES) for e, c in codes.items())]
     return sorted(found, key=lambda p: (-sum(p.bad[-5:]), -sum(p.n), p.name))[:MOST]

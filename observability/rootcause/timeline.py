@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec.structs import replace
 
+from observability.rootcause.felt import felt
 from observability.rootcause.model import CLIENT, COUNTERS, Evidence, GuardChange, Incident, Timeline, TimelineMark, TimelineRow
 
 BEFORE_S: Final = 600
@@ -16,7 +17,7 @@ STEPS: Final = 120
 ROWS: Final = 4
 MARKS: Final = 40
 _N: Final = COUNTERS.index("n")
-_CALLER, _LATE = COUNTERS.index("caller"), COUNTERS.index("late")
+_CALLER, _LATE, _DEGRADED = (COUNTERS.index(name) for name in ("caller", "late", "degraded"))
 _BAD: Final = tuple(i for i in range(1, _LATE + 1) if i != _CALLER)
 
 
@@ -37,7 +38,8 @@ def timeline(incident: Incident, evidence: Evidence) -> Timeline:
     rows = evidence.coarse
     routes, channels = incident.impact.hit.get("route"), incident.impact.hit.get("channel")
     clients = {c.operation for c in incident.culprits if c.system == CLIENT}
-    bad_columns = (_CALLER,) if clients else _BAD
+    less = any(word == "degraded" for _, word in felt(incident))
+    bad_columns = (_CALLER,) if clients else (*_BAD, _DEGRADED) if less else _BAD
     wanted = {
         index: (key.channel, key.route)
         for index, key in enumerate(rows.keys)

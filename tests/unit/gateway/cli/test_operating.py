@@ -19,6 +19,7 @@ from gateway.bootstrap import open_books, trace_folder
 from gateway.cli import main
 from observability import Recorder, Step, step
 from observability.ring import Ring
+from observability.rootcause.spans import read as read_spans
 from tests.conformance.store.make import NOW, batch, order, process, sale, seen
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -112,3 +113,14 @@ def test_a_trace_is_drawn_with_its_steps_and_what_failed(tmp_path: Path, capsys:
     spans = json.loads(said(tmp_path, capsys, "trace", trace_id, "--json"))
     assert len(spans) == sum("█" in line for line in drawn.splitlines())
     assert "call erp.GetPrices: reason: " in drawn
+
+    exported = [json.loads(line) for line in said(tmp_path, capsys, "spans", "--since", "5m").splitlines()]
+    (first, *_) = exported[0]["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (first["traceId"], first["name"], first["kind"], first["status"]) == (trace_id, "GET /prices", 2, {"code": 2})
+    (tmp_path / "spans.jsonl").write_text("\n".join(json.dumps(line) for line in exported))
+    read = read_spans([str(tmp_path / "spans.jsonl")])
+    assert len(read) == len(spans)
+    assert sorted(read.operations) == sorted({span["name"] for span in spans})
+    with pytest.raises(SystemExit):
+        said(tmp_path, capsys, "spans", "--since", "soon")
+    assert "expected a duration such as 30m, 2h or 1d, got 'soon'" in capsys.readouterr().err

@@ -319,7 +319,7 @@ def pulse(name: str, trouble: float, seed: int) -> Pulse:
     dice = Random(seed)
     n = tuple(dice.randint(400, 600) for _ in range(MINUTES))
     bad = tuple(int(x * (trouble if i > 44 else 0.003)) for i, x in enumerate(n))
-    return Pulse(name=name, n=n, bad=bad, p95_ms=dice.uniform(80, 900))
+    return Pulse(name=name, n=n, bad=bad, degraded=tuple(x // 9 * seed for x in n), p95_ms=dice.uniform(80, 900))
 
 
 def pages(text: str = "") -> dict[str, str]:
