@@ -36,8 +36,8 @@ class Proposal:
     """Values that were seen, by operation and path."""
     ready: Mapping[str, str] = field(default_factory=dict)
     """Mappings that need no draft, by operation: of a standard."""
-    receipts: bool = True
-    """Whether files of it can hold receipts, which are all that is booked from files."""
+    feeds: str = "sale.feed"
+    """What files of it bring; empty for what nothing is booked from."""
 
 
 def setting(system: str, what: str) -> str:

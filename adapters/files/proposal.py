@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from adapters.files import inference, layout
 from adapters.files.formats.columns import encoding_of
 from adapters.files.formats.reading import parsing
 from adapters.files.parsing import Refuse
-from adapters.files.standards import recognised
+from adapters.files.standards import moved, recognised
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
@@ -72,6 +72,8 @@ def propose(system: str, given: Path) -> Proposal:
     raw = sample.read_bytes()
     if not raw.strip():
         raise _finding(sample, 1, "the sample is empty")
+    if (sums := moved(raw, _pattern(sample.name))) is not None:
+        return replace(_of_standard(system, sample, raw, *sums), feeds="movement.feed")
     if (inferred := _partner(sample, raw)) is not None:
         return _of_text(system, sample, raw, *inferred)
     if (standard := recognised(raw, _pattern(sample.name))) is not None:
@@ -154,7 +156,7 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
         *_proven(made, raw, sample.name),
     ]
     if made.edi:
-        questions.append(f"{name}: only sales are booked from files (sale.feed); a message that is no receipt has nothing to feed yet")
+        questions.append(f"{name}: is it of sales, or of what moves stock (--capability sale.feed, movement.feed)? Nothing else is booked")
     message = Message(f"{system}.{name}", made.message.form, made.message.root, made.message.source)
     seen: dict[tuple[str, ...], list[str]] = {}
     with suppress(Refuse):
@@ -169,7 +171,7 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
         [Offer(name, lambda: Exchange(name, None, message))],
         questions=questions,
         samples=samples,
-        receipts=not made.edi,
+        feeds="" if made.edi else "sale.feed",
     )
 
 

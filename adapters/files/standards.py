@@ -16,6 +16,8 @@ from mappings.language.toml_text import toml_string
 _SHIPPED: Final = Path(__file__).resolve().parents[2]
 _ROOTS: Final = {"POSLog": ("pos", "poslog"), "NAXML-POSJournal": ("journals", "naxml")}
 """Document element -> folder and name."""
+_SUMS: Final = {"edifact_slsrpt": "edifact_slsrpt", "x12_852": "x12_852_sold"}
+"""Messages of what was sold without receipts -> mapping to movements of stock."""
 HEAD: Final = 65_536
 """Bytes of a file that tell what it is."""
 
@@ -42,7 +44,19 @@ def recognised(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
     if found is None:
         return None
     folder, name = found
-    text = (_SHIPPED / "contracts/systems" / folder / f"{name}.toml").read_text(encoding="utf-8")
+    return name, *_texts(folder, name, name, pattern)
+
+
+def moved(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
+    """The same of an interchange that begins with sums of sales."""
+    path = shipped(raw)
+    if path is None or path.stem not in _SUMS:
+        return None
+    return path.stem, *_texts("edi", path.stem, _SUMS[path.stem], pattern)
+
+
+def _texts(folder: str, layout: str, mapping: str, pattern: str) -> tuple[str, str]:
+    text = (_SHIPPED / "contracts/systems" / folder / f"{layout}.toml").read_text(encoding="utf-8")
     text = re.sub(r"(?m)^name  .*$", lambda _: f"name        = {toml_string(pattern)}", text, count=1)
     text = re.sub(r"(?m)^agree .*\n", "", text)
-    return name, text, (_SHIPPED / "mappings" / folder / f"{name}.toml").read_text(encoding="utf-8")
+    return text, (_SHIPPED / "mappings" / folder / f"{mapping}.toml").read_text(encoding="utf-8")

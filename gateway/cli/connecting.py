@@ -193,7 +193,7 @@ def _plan(name: str, owner: str, proposal: Proposal, asked: Mapping[str, str], b
         raise Findings(findings=(Finding(proposal.main, 1, "the contract describes no operation", "is it the right file?"),))
     chosen: list[Chosen] = []
     unsure: list[tuple[str, list[Ranked]]] = []
-    unasked = UNASKED if proposal.protocol != "files" else ("sale.feed",) if proposal.receipts else ()
+    unasked = UNASKED if proposal.protocol != "files" else (proposal.feeds,) if proposal.feeds else ()
     wanted = asked or dict.fromkeys(unasked, "")
     taken: dict[str, int] = {}
     for capability, named in wanted.items():
@@ -240,7 +240,7 @@ def _drafted(
         if (ready := proposal.ready.get(operation)) is not None:
             said = re.findall(r'(?m)^(\w+) *= "(.*)"', ready.partition("[fields]")[2].partition("[drops]")[0])
             lines = [Line(path, expression, 1, certain=True) for path, expression in said]
-            made.answer = Draft("PosSale", full, lines, [], [], ready)
+            made.answer = Draft(CAPABILITIES[capability].answer.__name__, full, lines, [], [], ready)
         else:
             samples = proposal.samples.get(operation)
             made.answer = draft_answer(capability, full, exchange.answer, intro=intro, samples=samples)

@@ -39,7 +39,7 @@ def of_file(file: FileView, now: datetime) -> Said:
             )
         case "refused":
             told.append(f"It was refused on {_at(file.finished_at or file.first_seen)}: {_sentence(file.reason)}")
-            told.append("Nothing of it is booked." if not file.booked else f"{_count(file.booked, 'sale')} of it were booked before.")
+            told.append("Nothing of it is booked." if not file.booked else f"{_count(file.booked, 'transaction')} of it were booked before.")
             advice.append(
                 f"Have the store send a corrected file, or, when the reason is mended here (layout, mapping), try this one again:"
                 f" tillgate files retry {file.digest[:12]}"
@@ -131,7 +131,7 @@ def _running(file: FileView, now: datetime) -> str:
 
 
 def _booked(file: FileView) -> str:
-    parts = [f"{_count(file.booked, 'sale')} of it {'is' if file.booked == 1 else 'are'} booked"]
+    parts = [f"{_count(file.booked, 'transaction')} of it {'is' if file.booked == 1 else 'are'} booked"]
     if file.repeated:
         parts.append(f"{file.repeated} were booked before with the same content")
     return f"It was read on {_at(file.finished_at or file.first_seen)}: {', '.join(parts)}."

@@ -141,10 +141,10 @@ def test_an_interchange_is_no_receipt_and_column_names_alone_show_nothing(tmp_pa
         "SE*5*0001~\nGE*1*7~\nIEA*1*000000007~\n",
         encoding="utf-8",
     )
-    assert not propose("po", order).receipts
+    assert propose("po", order).feeds == ""
     table = tmp_path / "sales.csv"
     table.write_text("store;till;date;sku;total\n", encoding="utf-8")
     with pytest.raises(Findings, match="column names and no row below them"):
         propose("tills", table)
     table.write_text("store;till;date;sku;total\n0001;1;2026-03-11;10000001;2.59\n", encoding="utf-8")
-    assert propose("tills", table).receipts
+    assert propose("tills", table).feeds == "sale.feed"
