@@ -24,6 +24,7 @@ _KNOWN: Final = 20
 _DEEP: Final = 12
 _SURE: Final = 0.001
 _MOST_SETS: Final = 200
+_RARELY: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -81,15 +82,21 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     spans, services = s.spans, len(s.spans.services)
     nodes, before = len(s.nodes), baseline[s.trace]
     usual = _usual_callee(s, nodes, before)
-    missed = _missed(s, nodes, before)
+    door = _doors(s)
+    missed, gone = _missed(s, nodes, before, door)
     remote = s.callee >= 0
     way = s.call & remote
     silent = s.call & ~remote
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
-    refused = _refused(s, before, np.where(remote, s.callee, absent))
+    refused = _refused(s, before, np.where(remote, s.callee, absent), door, gone)
     missed = np.where(missed >= 0, missed, refused)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
-    peer = (silent | (missed >= 0)) & (absent >= 0) & (absent != spans.service)
+    enters = door == np.arange(len(spans))
+    seen = np.zeros(services, bool)
+    seen[spans.service[enters & ~s.call]] = True
+    hidden = way & ~seen[s.callee] & (missed < 0)  # it leaves nothing but its own calls: the rest of a call to it is its work
+    absent = np.where(hidden, s.callee, absent)
+    peer = (silent | hidden | (missed >= 0)) & (absent >= 0) & (absent != spans.service)
     callers = np.zeros(services + 1, bool)
     callers[spans.service[way]] = True
     pauses = s.pauses
@@ -98,12 +105,12 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     told = ~s.call[pauses.caller] & ~callers[spans.service[pauses.caller]] & ((before_ < services) | (after < services))
     rows = np.flatnonzero(told & ~peer[pauses.caller])
     base = services + 1
-    places, around = compact((s.node[pauses.caller[rows]] * base + before_[rows]) * base + after[rows])
+    places, around = statistics.compact((s.node[pauses.caller[rows]] * base + before_[rows]) * base + after[rows])
     first_way, first_peer, first_around = nodes, nodes + services * services, nodes + services * services + nodes * services
     code = s.node.astype(np.int64)
     code = np.where(way, first_way + spans.service * services + s.callee, code)
     code = np.where(peer, first_peer + s.node * services + absent, code)
-    found, index = compact(np.concatenate((code, first_around + around)))
+    found, index = statistics.compact(np.concatenate((code, first_around + around)))
     kind = (found >= first_way).astype(np.int64) + (found >= first_peer) + (found >= first_around)
     offset = found - np.array([0, first_way, first_peer, first_around])[kind]
     of_node = np.array([service for service, _ in s.nodes] or [0])
@@ -117,25 +124,11 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     service = np.where(kind == OWN, of_node[np.minimum(found, nodes - 1)], offset % max(services, 1))
     service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
     previous = np.where((previous < services) & (previous != service), previous, -1)
-    own = np.where(peer, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
+    own = np.where(peer & ~hidden, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
     return Parts(
         index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
         np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, kind, service, caller, previous, node,
     )  # fmt: skip
-
-
-def compact(code: Ints) -> tuple[Ints, Ints]:
-    """np.unique with inverse, by a table where that is small."""
-    if not len(code):
-        return code, code
-    space = int(code.max()) + 1
-    if space > 100_000_000:
-        found, index = np.unique(code, return_inverse=True)
-        return found, index
-    present = np.zeros(space, bool)
-    present[code] = True
-    number = np.cumsum(present) - 1
-    return np.flatnonzero(present), number[code]
 
 
 def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
@@ -152,59 +145,82 @@ def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
     return usual
 
 
-def _missed(s: Structure, nodes: int, before: Flags) -> Ints:
-    """Per span, the service it must have called in vain; -1 when none.
+def _doors(s: Structure) -> Ints:
+    """Per span, the one by which its request entered its service."""
+    inner = s.parent >= 0
+    inner[inner] = s.spans.service[s.parent[inner]] == s.spans.service[inner]
+    door = np.where(inner, s.parent, np.arange(len(s.parent)))
+    for _ in range(_DEEP):
+        above = door[door]
+        if np.array_equal(above, door):
+            break
+        door = above
+    return door
 
-    A service has fallen silent when its callers go on and under half of the calls that their number lets expect arrive. Whoever stops
-    after a silent service misses the later ones too: of each operation the earliest silent callee counts.
+
+def _missed(s: Structure, nodes: int, before: Flags, door: Ints) -> tuple[Ints, Flags]:
+    """Per span, the service it must have called in vain, -1 when none; and per service, whether it has fallen silent.
+
+    A service has fallen silent when its callers go on and under half of the calls that they try arrive. Tried was what has left a call
+    without an answer, and, where calls leave no spans, what a caller was still there for: who stops before it is to blame itself. Whoever
+    stops after a silent service misses the later ones too: of each operation the earliest silent callee counts.
     """
     spans, services = s.spans, max(len(s.spans.services), 1)
-    missed = np.full(len(spans), -1, np.int64)
+    missed, nobody = np.full(len(spans), -1, np.int64), np.zeros(services, bool)
     child = np.flatnonzero(s.parent >= 0)
     child = child[spans.service[child] != spans.service[s.parent[child]]]
     if not len(child):
-        return missed
-    reached, first = np.unique(s.parent[child] * services + spans.service[child], return_index=True)
+        return missed, nobody
+    unit = np.where(s.blurred[s.parent[child]], door[s.parent[child]], s.parent[child])
+    reached, first = np.unique(unit * services + spans.service[child], return_index=True)
     caller, callee = reached // services, reached % services
-    pairs, pair = np.unique(s.node[caller] * services + callee, return_inverse=True)
+    pairs, pair = statistics.compact(s.node[caller] * services + callee)
     was = before[caller]
     of, of_now = (statistics.totals(s.node[rows], None, nodes) for rows in (before, ~before))
-    ratio = statistics.totals(pair, was, len(pairs)) / np.maximum(of[pairs // services], 1)
-    expected = ratio * of_now[pairs // services]
+    node, target = pairs // services, pairs % services
+    ratio = statistics.totals(pair, was, len(pairs)) / np.maximum(of[node], 1)
     came = statistics.totals(pair, ~was, len(pairs))
-    target = pairs % services
-    usual = ratio >= 0.3
-    tried, answered, tried_before, answered_before = (
-        statistics.totals(target[usual], of_pair[usual], services)
-        for of_pair in (of_now[pairs // services], came, of[pairs // services], ratio * of[pairs // services])
-    )
-    silent = (tried >= 5) & (answered * tried_before < 0.5 * answered_before * tried)
-    for service in np.flatnonzero(silent).tolist():
-        missing = (
-            tried[service] - answered[service],
-            tried[service],
-            tried_before[service] - answered_before[service],
-            tried_before[service],
-        )
-        silent[service] = statistics.rise(*missing) <= _SURE
-    chosen = np.flatnonzero(silent[target] & (ratio >= 0.3) & (of[pairs // services] >= 20) & (came < 0.5 * expected))
-    if not len(chosen):
-        return missed
+    tried_now, tried_before, came_before = of_now[node].copy(), of[node].copy(), ratio * of[node]
+    short = np.flatnonzero((ratio >= 0.3) & (of[node] >= _KNOWN) & (came < 0.5 * ratio * of_now[node]))
+    if not len(short):
+        return missed, nobody
     offset = (spans.start[child[first]] - spans.start[caller]).astype(np.float64)
     when = statistics.totals(pair[was], offset[was], len(pairs)) / np.maximum(statistics.totals(pair[was], None, len(pairs)), 1)
-    earliest: dict[int, int] = {}
-    for index in chosen[np.argsort(when[chosen], kind="stable")]:
-        earliest.setdefault(int(pairs[index]) // services, int(index))
-    for node, index in sorted(earliest.items()):
-        rows = np.flatnonzero((s.node == node) & ~before)
+    unanswered = np.zeros(len(spans), np.int64)
+    alone = s.blurred & (s.callee < 0)
+    np.add.at(unanswered, door[alone], 1)
+    calling = np.zeros(services, bool)
+    calling[spans.service[s.blurred]] = True
+    without: dict[int, Ints] = {}
+    for index in short.tolist():
+        rows = np.flatnonzero(s.node == node[index])
         code = rows * services + target[index]
-        at = np.minimum(np.searchsorted(reached, code), len(reached) - 1)
-        that_far = s.call[rows] | (s.duration[rows] * 1_000 >= 0.8 * when[index])
-        missed[rows[(reached[at] != code) & that_far]] = target[index]
-    return missed
+        found = reached[np.minimum(np.searchsorted(reached, code), len(reached) - 1)] == code
+        if calling[spans.service[rows[0]]] and not s.call[rows[0]]:
+            tried = unanswered[rows] > (float(np.median(unanswered[rows[found]])) if found.any() else 0.0)
+        else:
+            tried = s.call[rows] | (s.duration[rows] * 1_000 >= 0.8 * when[index])
+        vain = rows[~found & tried]
+        without[index] = vain[~before[vain]]
+        tried_now[index], tried_before[index] = came[index] + len(without[index]), came_before[index] + before[vain].sum()
+    usual = ratio >= 0.3
+    all_now, all_before, answered, answered_before = (
+        statistics.totals(target[usual], x[usual], services) for x in (tried_now, tried_before, came, came_before)
+    )
+    silent: Flags = (all_now >= 5) & (answered * all_before < 0.5 * answered_before * all_now)
+    for service in np.flatnonzero(silent).tolist():
+        tries, tries_before = all_now[service], all_before[service]
+        silent[service] = statistics.rise(tries - answered[service], tries, tries_before - answered_before[service], tries_before) <= _SURE
+    earliest: dict[int, int] = {}
+    for index in short[np.lexsort((came[short] / np.maximum(tried_now[short], 1), when[short]))].tolist():
+        if silent[target[index]] and came[index] < 0.5 * tried_now[index]:
+            earliest.setdefault(int(node[index]), index)
+    for index in earliest.values():
+        missed[without[index]] = target[index]
+    return missed, silent
 
 
-def _refused(s: Structure, before: Flags, called: Ints) -> Ints:
+def _refused(s: Structure, before: Flags, called: Ints, door: Ints, gone: Flags) -> Ints:
     """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
     whom it calls.
 
@@ -219,22 +235,19 @@ def _refused(s: Structure, before: Flags, called: Ints) -> Ints:
     told = leaf & ~s.call & (spans.status == FAILED) & (spans.peer >= 0) & (spans.peer != spans.service)
     refused[told] = np.where(sick[spans.peer[told]], spans.peer[told], -1)
     if not (spans.status != NO_STATUS).any():
-        _rerouted(s, before, sick, refused)
+        _rerouted(s, before, sick, refused, door, gone)
     return refused
 
 
-def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints) -> None:
+def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: Ints, gone: Flags) -> None:
     """Fills in, per span that enters a service: who is to blame for its calling others than it used to. In place.
 
-    Sets of services called, of one operation, are compared by how frequent they are. One that became frequent came from the likest that
-    became rare. Was a service called again, it is that one. Is one missing, it is that one if it was found sick or half of its calls are
-    gone; else the one called last.
+    Sets of services called, of one operation, with the number of unanswered calls, are compared by how frequent they are. One that
+    became frequent came from the likest that became rare. Was a service called again, it is that one. Is one missing, it is that one if it
+    was found sick, or silent though called; else the one called last.
     """
     spans, services = s.spans, len(s.spans.services)
     inner = (s.parent >= 0) & (spans.service == spans.service[s.parent])
-    entry = np.where(inner, s.parent, np.arange(len(spans)))
-    for _ in range(_DEEP):
-        entry = entry[entry]
     child = np.flatnonzero((s.parent >= 0) & ~inner)
     caller = entry[s.parent[child]]
     pairs, first, times = np.unique(caller * services + spans.service[child], return_index=True, return_counts=True)
@@ -244,6 +257,9 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints) -> None:
     mixed *= np.where(times > 1, np.uint64(0xBF58476D1CE4E5B9), np.uint64(1))
     kind = s.node.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
     np.add.at(kind, door, mixed)
+    alone = np.bincount(s.parent[s.parent >= 0], minlength=len(spans)) == 0
+    unanswered = np.minimum(np.bincount(entry[alone & inner], minlength=len(spans)), _DEEP)
+    kind += unanswered.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     doors = np.flatnonzero(entry == np.arange(len(spans)))
     _, example, group = np.unique(kind[doors], return_index=True, return_inverse=True)
     was, node = before[doors], s.node[doors[example]]
@@ -259,8 +275,8 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints) -> None:
     usual = before[door]
     when = statistics.totals(callee[usual], offset[usual], services) / np.maximum(statistics.totals(callee[usual], None, services), 1)
     calls0, calls1 = (statistics.totals(callee[w], None, services) for w in (usual, ~usual))
-    all0, all1 = max(int(was.sum()), 1), max(int((~was).sum()), 1)
-    gone = (calls0 >= _KNOWN) & (calls1 / all1 < 0.5 * calls0 / all0)
+    fell = np.divide(calls1 * int(was.sum()), calls0 * max(int((~was).sum()), 1), out=np.ones(services), where=calls0 >= _KNOWN)
+    left = np.divide(n1 * of0, n0 * of1, out=np.ones(len(n0)), where=n0 * of1 > 0)
     for index in order:
         if change[index] < 0.01 or n1[index] < 5 or of0[index] < _KNOWN:
             continue
@@ -268,21 +284,22 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints) -> None:
             continue
         mine = calls[index]
         from_ = [i for i in order if node[i] == node[index] and change[i] <= -0.25 * change[index]]
-        near = min(from_, key=lambda i: (sum(abs(calls[i].get(x, 0) - mine.get(x, 0)) for x in {*calls[i], *mine}), change[i]), default=-1)
+        tried = {i: int(unanswered[doors[example[i]]]) for i in (index, *from_)}
+        apart = {i: sum(abs(calls[i].get(x, 0) - mine.get(x, 0)) for x in {*calls[i], *mine}) for i in from_}
+        near = min(from_, key=lambda i: (apart[i] + 0.5 * abs(tried[i] - tried[index]) + 2 * left[i], change[i]), default=-1)
         if near < 0:
             continue
         again = [x for x in mine if mine[x] > calls[near].get(x, 0) > 0]
-        missing = [x for x in calls[near] if x not in mine]
+        missing = sorted((x for x in calls[near] if x not in mine), key=lambda x: fell[x])
         to_blame = (
-            [x for x in missing if sick[x]]
-            or [x for x in missing if gone[x]]
+            [x for x in missing if sick[x] or gone[x] or (tried[index] and fell[x] < 0.5)]
             or again
+            or (missing[:1] if tried[index] > tried[near] else [])
             or sorted(mine, key=lambda x: -when[x])[:1] * bool(missing)
         )
         if to_blame:
             rows = doors[group == index]
             refused[rows[~before[rows]]] = min(to_blame, key=lambda x: when[x])
-    alone = np.bincount(s.parent[s.parent >= 0], minlength=len(spans)) == 0
     refused[:] = np.where(alone, refused[entry], refused)  # and so did whatever else was done there
 
 
@@ -298,7 +315,7 @@ def _sick(s: Structure, before: Flags, called: Ints) -> Flags:
     calling = np.flatnonzero(s.call & (called >= 0))
     row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
     sick = np.zeros(services, bool)
-    found, which = compact(s.node[row] * services + target)
+    found, which = statistics.compact(s.node[row] * services + target)
     b1, n1, b0, n0 = (statistics.totals(which[rows], None, len(found)) for w in (~before[row], before[row]) for rows in (w & odd[row], w))
     for index in np.flatnonzero((b1 >= 3) & (b1 / np.maximum(n1, 1) >= b0 / np.maximum(n0, 1) + 0.1)).tolist():
         sick[found[index] % services] |= statistics.rise(b1[index], n1[index], b0[index], n0[index]) <= _SURE
@@ -426,8 +443,10 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     short &= less[s.node]
     child = np.flatnonzero(s.parent >= 0)
     called = statistics.totals(s.parent[child], None, len(short))
-    fewest = np.full(len(s.nodes), np.iinfo(np.int64).max)
-    np.minimum.at(fewest, s.node[before], called[before])
+    counts = statistics.totals(s.node[before] * 16 + np.minimum(called[before], 15).astype(np.int64), None, len(s.nodes) * 16).reshape(
+        -1, 16
+    )
+    fewest = (np.cumsum(counts, axis=1) <= _RARELY * counts.sum(axis=1)[:, None]).sum(axis=1)
     stopped = enough[s.node] & (called < fewest[s.node]) & ~p.in_vain
     stopped &= _rose(s, stopped, incident, baseline)[s.node]
     odd: Flags = short | p.in_vain | (stopped & (called == 0))
@@ -495,13 +514,13 @@ def _excess(p: Parts, before: Flags, window: Flags) -> Floats:
 def _met(s: Structure, p: Parts, traces: Flags, weight: Floats) -> Floats:
     """Per part, how many of the requests met it."""
     rows = np.flatnonzero(traces[s.trace[p.span]])
-    code, _ = compact(s.trace[p.span[rows]] * len(p) + p.part[rows])
+    code, _ = statistics.compact(s.trace[p.span[rows]] * len(p) + p.part[rows])
     return statistics.totals(code % len(p), weight[code // len(p)], len(p)) if len(p) else np.zeros(0)
 
 
 def _rows(trace: Ints, part: Ints, amount: Floats, parts: int) -> tuple[Ints, Ints, Floats]:
     """Sums per (trace, part)."""
-    code, index = compact(trace * parts + part)
+    code, index = statistics.compact(trace * parts + part)
     return code // max(parts, 1), code % max(parts, 1), statistics.totals(index, amount, len(code))
 
 

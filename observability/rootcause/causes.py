@@ -24,6 +24,7 @@ Window = tuple[int, int]
 _FEW: Final = 20
 _NO_BASELINE: Final = 0.6
 """Confidence at most, when the window is only compared with itself."""
+_CLOSE: Final = 90_000_000_000
 _HOUR: Final = 3_600_000_000_000
 
 
@@ -123,6 +124,10 @@ def _baseline(loaded: Loaded, incident: Window, baselines: Sequence[Window], now
     chosen = (began < incident[0]) & (began >= incident[0] - _HOUR)
     if not chosen.any():
         chosen = began < incident[0]
+    if chosen.any():  # when it began is known by the minute: the last of them may have been bad already
+        close = incident[0] - min(_CLOSE, (incident[0] - int(began[chosen].min())) // 3)
+        if int((early := chosen & (began < close)).sum()) >= 5 * _FEW:
+            chosen = early
     if int(chosen.sum()) < _FEW and int((after := began >= incident[1]).sum()) >= _FEW:
         warnings.append("too little before the incident: what came after it is the baseline")
         chosen |= after

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from observability.rootcause import statistics
-from observability.rootcause.blame import AROUND, OWN, PEER, WAY, Blame, Parts, compact
+from observability.rootcause.blame import AROUND, OWN, PEER, WAY, Blame, Parts
 from observability.rootcause.spans import Flags, Floats, Ints
 from observability.rootcause.structure import Structure
 
@@ -181,7 +181,7 @@ class Explainer:
         excess = self.excess()
         smooth = 0.5 if self.blame.mode == "requests" else max(float(a0.sum()) / max(self.n0, 1.0) * 0.05, 1e-6)
         lift = ((a1 + smooth) / (met + 1)) / ((a0 + smooth) / (before + 1))
-        pair, pair_of = compact(trace * count + group)
+        pair, pair_of = statistics.compact(trace * count + group)
         per = statistics.totals(pair_of, amount, len(pair))
         which, whose = pair % max(count, 1), pair // max(count, 1)
         both = np.minimum(self.blame.slower, self.failing)

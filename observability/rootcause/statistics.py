@@ -18,6 +18,20 @@ def totals(group: Ints, weight: Floats | Ints | Flags | None, groups: int) -> Fl
     return np.bincount(group, weight, groups).astype(np.float64)
 
 
+def compact(code: Ints) -> tuple[Ints, Ints]:
+    """np.unique with inverse, by a table where that is small."""
+    if not len(code):
+        return code, code
+    space = int(code.max()) + 1
+    if space > 100_000_000:
+        found, index = np.unique(code, return_inverse=True)
+        return found, index
+    present = np.zeros(space, bool)
+    present[code] = True
+    number = np.cumsum(present) - 1
+    return np.flatnonzero(present), number[code]
+
+
 def rise(bad: float, of: float, bad_before: float, of_before: float, dispersion: float = 1.0) -> float:
     """One-sided P that the share of bad ones did not rise: likelihood ratio G with the sign of the change; the exact hypergeometric tail
     where an expected count is under 5.

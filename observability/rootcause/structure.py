@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 
 from observability.rootcause.spans import CLIENT, INTERNAL, PRODUCER, UNKNOWN, Flags, Floats, Ints, Spans
-from observability.rootcause.statistics import totals
+from observability.rootcause.statistics import compact, totals
 
 SEEN: Final = 5
 """An edge of calls is known from so many calls on."""
+_MIXED: Final = 0.02
 _LONGEST: Final = 3_600_000_000
 """Microseconds: longer durations do not count as more."""
 
@@ -33,7 +34,8 @@ class Pauses:
 class Structure:
     """Per span, in the order of `spans`. Times in microseconds.
 
-    `parent` is -1 for roots. `node` numbers (service, operation) pairs. `callee` is the service called last, -1 when none.
+    `parent` is -1 for roots. `node` numbers (service, operation) pairs; what enters a service and its calls are told apart where they bear
+    one name. `callee` is the service called last, -1 when none.
     """
 
     spans: Spans
@@ -53,6 +55,8 @@ class Structure:
     callee: Ints
     call: Flags
     """The span is nothing but a call: its exclusive time belongs to the way."""
+    blurred: Flags
+    """The span lies inside its service and bears the name of what it lies in: whom it calls only its child tells."""
     orphans: float
     joined: int
     skewed: int
@@ -75,8 +79,6 @@ def structure(spans: Spans) -> Structure:
     joined = _join(spans, parent, orphan, trace, shift)
     if joined:
         root = _roots(parent)
-    base = int(spans.operation.max()) + 1 if count else 1
-    pairs, node = np.unique(spans.service * base + spans.operation, return_inverse=True)
     children = np.flatnonzero(parent >= 0)
     covered, pauses = _covered(spans, parent, children, shift)
     exclusive = np.maximum(duration - covered, 0.0)
@@ -84,11 +86,12 @@ def structure(spans: Spans) -> Structure:
     callee = np.full(count, -1, np.int64)
     last = remote[np.argsort(spans.start[remote] + spans.duration[remote], kind="stable")]
     callee[parent[last]] = spans.service[last]
-    call = _calls(spans, parent, children, remote, callee, node, len(pairs))
+    node, nodes, blurred = _nodes(spans, parent, children, callee)
+    call = _calls(spans, parent, children, remote, callee, node, len(nodes))
     main, began = _requests(spans, parent, trace)
     return Structure(
-        spans, parent, trace, main, began, exclusive, pauses, duration, node, [(int(p) // base, int(p) % base) for p in pairs],
-        callee, call, float(orphan.mean()) if count else 0.0, joined, skewed,
+        spans, parent, trace, main, began, exclusive, pauses, duration, node, nodes, callee, call, blurred,
+        float(orphan.mean()) if count else 0.0, joined, skewed,
     )  # fmt: skip
 
 
@@ -247,6 +250,23 @@ def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[F
         np.concatenate((child, np.full(int(last.sum()), -1))),
         np.concatenate((np.maximum(begin - so_far, 0.0), np.maximum((limit[order] - furthest)[last], 0.0))),
     )
+
+
+def _nodes(spans: Spans, parent: Ints, children: Ints, callee: Ints) -> tuple[Ints, list[tuple[int, int]], Flags]:
+    """Node per span, service and operation per node, and which spans are blurred: those inside a service whose name what enters it has too
+    (or that all have no name), told apart by whom they call.
+    """
+    services, base = len(spans.services) + 1, len(spans.operations) + 1
+    found, node = compact(spans.service * base + spans.operation)
+    inner = np.zeros(len(spans), bool)
+    inner[children] = spans.service[parent[children]] == spans.service[children]
+    known = (parent >= 0) | (spans.parent_key == 0)
+    share = totals(node[known], inner[known], len(found)) / np.maximum(totals(node[known], None, len(found)), 1)
+    blurred = inner & ((share > _MIXED) & (share < 1 - _MIXED))[node]
+    if blurred.any():
+        several, node = compact((node * 2 + blurred) * services + np.where(blurred, callee + 1, 0))
+        found = found[several // (2 * services)]
+    return node, [(p // base, p % base) for p in found.tolist()], blurred
 
 
 def _calls(spans: Spans, parent: Ints, children: Ints, remote: Ints, callee: Ints, node: Ints, nodes: int) -> Flags:
