@@ -39,7 +39,9 @@ def of_file(file: FileView, now: datetime) -> Said:
             )
         case "refused":
             told.append(f"It was refused on {_at(file.finished_at or file.first_seen)}: {_sentence(file.reason)}")
-            told.append("Nothing of it is booked." if not file.booked else f"{_count(file.booked, 'transaction')} of it were booked before.")
+            told.append(
+                "Nothing of it is booked." if not file.booked else f"{_count(file.booked, 'transaction')} of it were booked before."
+            )
             advice.append(
                 f"Have the store send a corrected file, or, when the reason is mended here (layout, mapping), try this one again:"
                 f" tillgate files retry {file.digest[:12]}"
