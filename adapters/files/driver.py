@@ -225,13 +225,16 @@ class FileFeed:
         with self.inbox.open(file) as source:
             batch: list[T] = []
             for unit in parser.units(source, name, file.facts):
-                if unit.position <= after:
+                if (last := unit.position) <= after:
                     continue
-                batch.append(convert(unit))
-                if len(batch) >= size:
+                if unit.made:
+                    batch += _made(unit)[after - last :]
+                else:
+                    batch.append(convert(unit))
+                while len(batch) >= size:
                     reading.share = source.tell() / file.size
-                    yield batch
-                    batch = []
+                    yield batch[:size]
+                    del batch[:size]
             if not self.inbox.unchanged(source, file):
                 raise Changed(name)
             reading.ending = parser.ending
@@ -359,6 +362,11 @@ class FileFeed:
         if self._pool is None:
             raise RuntimeError(f"feed {self.name} is not started")
         return self._pool
+
+
+def _made(unit: Unit) -> list[Any]:
+    """With their positions, as whoever reads a file with `written` takes them."""
+    return [*enumerate(unit.made, unit.position - len(unit.made) + 1)]
 
 
 async def _nothing() -> AsyncIterator[list[Any]]:

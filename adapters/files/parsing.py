@@ -46,8 +46,9 @@ class Unit:
     """What must stand before and behind its bytes, so that they are read as they were in the file: headers, or the elements around."""
     text: str = ""
     """All of it, where it is wanted for learning from."""
-    made: PreparedSale | None = None
-    """What it is booked as, where it was written as earlier ones were: then there is neither a row nor anything wrong."""
+    made: Sequence[PreparedSale] = ()
+    """What it and those right before it are booked as, where they were written as earlier ones were: then there is neither a row nor
+    anything wrong, and `line` is that of the first."""
 
     @property
     def bad(self) -> BadRecord | None:

@@ -148,13 +148,12 @@ class _Row:
 
 
 class Shape:
-    """`match` takes a text from one place to another; `make` takes its groups, and answers None for what has to be read exactly."""
+    """`match` takes a text from a place on; `make` takes its groups, and answers None for what has to be read exactly."""
 
     __slots__ = ("hits", "make", "match", "rows", "slots")
 
-    def __init__(self, pattern: str, make: Callable[..., PreparedSale | None], slots: Mapping[str, int], *, whole: bool) -> None:
-        compiled = re.compile(pattern, re.MULTILINE)
-        self.match = compiled.fullmatch if whole else compiled.match
+    def __init__(self, pattern: str, make: Callable[..., PreparedSale | None], slots: Mapping[str, int]) -> None:
+        self.match = re.compile(pattern, re.MULTILINE).match
         self.make, self.slots, self.rows = make, slots, sum(slots.values())
         self.hits = 0
 
@@ -209,17 +208,49 @@ class Written:
         """Other headers stand around the transactions from here on."""
         self._tally()
         self._shapes, self._seen, self._looks = {}, dict[str, int](), 0
+        self._steady: Shape | None = None
+        """How the last two were written."""
+        self._last: Shape | None = None
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
-    def take(self, text: str, at: int, end: int, rows: int) -> PreparedSale | None:
-        """The transaction that stands there, its last line end included."""
-        shapes = self._shapes.get(rows)
-        if shapes is not None:
+    def take(self, text: str, at: int, most: int, room: int) -> tuple[list[PreparedSale], int, int]:
+        """Those that stand there one behind the other, at most `room`, each of at most `most` characters with its last line end; where
+        they end, and how many rows they are."""
+        sales: list[PreparedSale] = []
+        rows = 0
+        while True:
+            if (shape := self._steady) is not None:
+                match, make, before = shape.match, shape.make, len(sales)
+                try:
+                    while len(sales) < room and (found := match(text, at)) is not None and (end := found.end()) - at <= most:
+                        if (made := make(*found.groups())) is None:
+                            break
+                        sales.append(made)
+                        at = end
+                except _FOREIGN:
+                    pass
+                shape.hits += len(sales) - before
+                rows += (len(sales) - before) * shape.rows
+            if len(sales) >= room or (other := self._other(text, at, most)) is None:
+                return sales, at, rows
+            made, shape, at = other
+            sales.append(made)
+            rows += shape.rows
+
+    def _other(self, text: str, at: int, most: int) -> tuple[PreparedSale, Shape, int] | None:
+        """One that is written otherwise than the one before it."""
+        following = text.find(self.mark, at)
+        if following < 0:
+            return None
+        self._steady = None
+        if following - at < most and (shapes := self._shapes.get(text.count("\n", at, following + 1))) is not None:
             for shape in shapes:
-                found = shape.match(text, at, end)
-                if found is not None:
-                    return self._made(shapes, shape, found)
+                if (found := shape.match(text, at)) is not None:
+                    if (made := self._made(shapes, shape, found)) is None:
+                        return None
+                    self._steady, self._last = shape if shape is self._last else None, shape
+                    return made, shape, following + 1
         return None
 
     def take_element(self, text: str, at: int, most: int) -> tuple[PreparedSale, int, int] | None:
@@ -321,7 +352,7 @@ class Written:
         slots: dict[str, int] = {}
         for each in rows:
             slots[each.record.name] = slots.get(each.record.name, 0) + 1
-        shape = Shape(pattern, make, slots, whole=not self._elements)
+        shape = Shape(pattern, make, slots)
         before, whole = list(self._sums), text if self._elements else f"{text}\n"
         found = shape.match(whole)
         made = shape.make(*found.groups()) if found is not None else None

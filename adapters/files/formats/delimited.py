@@ -19,6 +19,8 @@ from adapters.files.values import Memo, Wrong, reader, shown
 from adapters.files.written import Written
 
 BLOCK: Final = 262_144
+ROOM: Final = 1000
+"""Transactions that are taken from their text at once."""
 MOST_JOINED: Final = 100
 """Lines of one row whose quoted text holds line ends."""
 _CONTROLS: Final = bytes([*range(9), 11, 12, *range(14, 32), 127])
@@ -254,7 +256,7 @@ class RowParser:
             for part in parts if stretch is not None or written is None else self._pieces(parts[0], written, plain=clean and not crlf):
                 if part.__class__ is tuple:
                     made, count = part
-                    position = ledger.pass_over()
+                    position = ledger.pass_over(len(made))
                     self._allowed, self._last = plan.between, transaction
                     if position == self._skim:
                         self._plan = plan.proof
@@ -320,33 +322,35 @@ class RowParser:
         ledger.end({**self._headers, **self._ends}, self._damage)
 
     def _pieces(self, text: str, written: Written, *, plain: bool) -> Iterator[Any]:
-        """A block in pieces: text whose rows are looked at one by one, or a sale with the number of its rows."""
+        """A block in pieces: text whose rows are looked at one by one, or sales with the number of their rows."""
         mark, transaction = written.mark, self._plan.layout.transaction.name
         most = self._plan.layout.file.max_record // 4
-        at = -1 if text.startswith(mark[1:]) else text.find(mark)
-        following = text.find(mark, at + 1)
-        if not plain or not self._plan.whole or following < 0:
+        start = 0 if text.startswith(mark[1:]) else text.find(mark) + 1 or -1
+        if not plain or not self._plan.whole or start < 0:
             yield text
             return
-        if at >= 0:
-            yield text[:at]
-        while following >= 0 and self._plan.whole:
-            count = text.count("\n", at + 1, following + 1)
-            self._piece = ""
-            if following - at <= most and self._row is None and self._wrong is None and not self._rest and transaction in self._allowed:
-                if (made := written.take(text, at + 1, following + 1, count)) is not None:
-                    yield made, count
-                    at, following = following, text.find(mark, following + 1)
+        if start:
+            yield text[: start - 1]
+        while self._plan.whole:
+            begins = text.startswith(mark[1:], start)
+            quick = begins and self._row is None and self._wrong is None and not self._rest and transaction in self._allowed
+            if quick:
+                units, skim = self._ledger.ending.units, self._skim
+                room = skim - units if skim is not None and skim > units else ROOM
+                sales, end, rows = written.take(text, start, most, room)
+                if sales:
+                    yield sales, rows
+                    start = end
                     continue
-                piece = text[at + 1 : following]
-                if written.wants(piece, count):
-                    self._piece = piece
-            else:
-                piece = text[at + 1 : following]
+            following = text.find(mark, start)
+            if following < 0:
+                break
+            piece = text[start:following]
+            self._piece = piece if quick and len(piece) <= most and written.wants(piece, piece.count("\n") + 1) else ""
             yield piece
-            at, following = following, text.find(mark, following + 1)
+            start = following + 1
         self._piece = ""
-        yield text[at + 1 :]
+        yield text[start:]
 
     # ---- blocks and rows ------------------------------------------------------------------------------------------
 

@@ -210,7 +210,7 @@ class XmlParser:
             made, end, rows = taken
             self._rows += rows
             line = self._line + 1 + text.count("\n", at, start) + text.count("\n", start, text.index(">", start))
-            unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name, made=made)
+            unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name, made=(made,))
             self._passed(text, at, end)
             return unit
         try:

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from contracts.arrival import Numbering, Window
-from contracts.books import PreparedSale
 from contracts.canonical.location import Location
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadRecord
@@ -59,11 +58,6 @@ class Record(Protocol):
     @property
     def text(self) -> str:
         """All of it, where it is wanted for learning from."""
-        ...
-
-    @property
-    def made(self) -> PreparedSale | None:
-        """What it is booked as, where it was written as earlier ones were: then there is neither a row nor anything wrong."""
         ...
 
 

@@ -63,8 +63,6 @@ class Reader:
             self._count(kind, path, value)
 
     def __call__(self, record: Record) -> Read:
-        if record.made is not None:
-            return record.position, record.made
         if record.bad is not None:
             return record.position, self._aside(record, record.bad)
         drifted = self.drifted
