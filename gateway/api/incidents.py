@@ -1,4 +1,6 @@
-"""The admin API of incidents: what is and was broken, what a window looked like in which nobody noticed anything, and labels by people."""
+"""The admin API of incidents: what is and was broken, what a window looked like in which nobody noticed anything, labels by people, and
+the map that all of it stands on.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from gateway.api.clients import actor
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.services import incidents as service
 from gateway.services.clock import utc_now
-from gateway.services.incidents import IncidentDetail, Incidents, Window
+from gateway.services.incidents import EstateMap, IncidentDetail, Incidents, Window
 from gateway.services.services import Services
 
 IncidentId = Annotated[str, Meta(pattern=r"^INC-[0-9]{8}-[0-9]{4,9}$(?!\n)", examples=["INC-20260311-0007"])]
@@ -33,6 +35,10 @@ class IncidentsParameters(Noun, frozen=True, kw_only=True):
 class WindowParameters(Noun, frozen=True, kw_only=True):
     begin: Annotated[Instant, Meta(description="Within the last 90 minutes")]
     end: Annotated[Instant, Meta(description="At most 60 minutes later; left out: now")] | None = None
+
+
+class MapParameters(Noun, frozen=True, kw_only=True):
+    since: Annotated[Instant, Meta(description="Also what the flights kept since then say of it")] | None = None
 
 
 class NewLabel(Noun, frozen=True, kw_only=True):
@@ -72,6 +78,13 @@ async def label_incident(ask: Ask[NoParameters, NewLabel], services: Services) -
 async def explain_window(ask: Ask[WindowParameters, None], services: Services) -> Outcome:
     _of_all_stores(ask)
     return Outcome(Window(incident=await services.detective.explain(ask.parameters.begin, ask.parameters.end)))
+
+
+async def get_map(ask: Ask[MapParameters, None], services: Services) -> Outcome:
+    _of_all_stores(ask)
+    since = ask.parameters.since
+    declared = services.detective.witness.estate.map
+    return Outcome(EstateMap(declared=declared, seen=await services.detective.seen(since) if since else None))
 
 
 _INCIDENT: dict[str, Any] = {"tag": "Incidents", "path_parameters": {"id": IncidentId}}
@@ -125,6 +138,17 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         handle=explain_window,
         parameters=WindowParameters,
         errors=(InvalidRequest,),
+        tag="Incidents",
+    ),
+    Endpoint(
+        method="GET",
+        path="/admin/map",
+        name="getMap",
+        summary="The declared dependencies, and whom the kept flights of this gateway were seen to reach",
+        scope="admin:read",
+        answer=EstateMap,
+        handle=get_map,
+        parameters=MapParameters,
         tag="Incidents",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import rich_click as click
@@ -13,9 +13,11 @@ from contracts.policy import Duration
 from contracts.suggestion import nearest
 from gateway.bootstrap import check, trace_folder
 from gateway.bootstrap.dependency import dependency_map
+from gateway.cli.clients import Gateway, needed, through
 from gateway.cli.settings import Settings
 from gateway.cli.terminal import printable
 from gateway.services.clock import utc_now
+from gateway.services.incidents import EstateMap
 from observability.dependencies import Seen, differences, document, fallen, losses, mermaid
 from observability.ring import Ring
 from observability.rootcause.model import DependencyMap
@@ -26,15 +28,21 @@ _FELT = {"fails": "FAILS", "degraded": "degraded", "none": "not at all"}
 @click.command("estate")
 @click.option("--format", "form", type=click.Choice(["table", "mermaid", "json"]), default="table", show_default=True)
 @click.option("--down", metavar="SYSTEM", default="", help="What callers feel while this system does not answer.")
-@click.option("--observed", is_flag=True, help="Compare with the kept flights of the data folder.")
+@click.option("--observed", is_flag=True, help="Compare with the kept flights of the data folder, or of the gateway asked.")
 @click.option("--since", default="7d", show_default=True, help="How far back --observed looks, as far as flights are kept.")
+@through
 @click.pass_obj
-def estate_map(settings: Settings, form: str, down: str, observed: bool, since: str) -> None:
+def estate_map(settings: Settings, form: str, down: str, observed: bool, since: str, url: str | None, key: str | None) -> None:
     """Which route needs which system, whom to call, and what is lost with it."""
-    declared = dependency_map(check(settings.estate).estate)
+    begin = _begin(since) if observed else None
+    if url:
+        known = asyncio.run(_asked(Gateway(settings, url, needed(key)), begin))
+    else:
+        seen = asyncio.run(Ring(trace_folder(settings.books)).edges(begin)) if begin else None
+        known = EstateMap(declared=dependency_map(check(settings.estate).estate), seen=seen)
+    declared, seen = known.declared, known.seen
     if down and down not in declared.systems:
         raise click.ClickException(f"no system {down!r}; {nearest(down, declared.systems)}")
-    seen = _seen(settings, since) if observed else None
     if form == "mermaid":
         click.echo(mermaid(declared, down=down, seen=seen), nl=False)
     elif form == "json":
@@ -44,12 +52,18 @@ def estate_map(settings: Settings, form: str, down: str, observed: bool, since: 
             click.echo(printable(line))
 
 
-def _seen(settings: Settings, since: str) -> Seen:
+def _begin(since: str) -> datetime:
     try:
-        back = Duration.parse(since)
-    except ValueError as exc:
+        return utc_now() - timedelta(seconds=Duration.parse(since))
+    except (ValueError, OverflowError) as exc:
         raise click.ClickException(f"--since: {exc}") from exc
-    return asyncio.run(Ring(trace_folder(settings.books)).edges(utc_now() - timedelta(seconds=back)))
+
+
+async def _asked(gateway: Gateway, since: datetime | None) -> EstateMap:
+    query = {"since": f"{since:%Y-%m-%dT%H:%M:%SZ}"} if since else {}
+    async for page in gateway.pages("/admin/map", query, EstateMap):
+        return page
+    raise click.ClickException("the gateway said nothing")
 
 
 def _table(declared: DependencyMap, down: str) -> Iterator[str]:

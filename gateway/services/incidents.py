@@ -24,9 +24,10 @@ from gateway.services.clock import Now
 from gateway.services.evidence import Witness
 from gateway.services.trail import entry_of, tell
 from observability import Recorder, get_logger
+from observability.dependencies import Seen
 from observability.ring import Ring
 from observability.rings import COARSE
-from observability.rootcause.model import CLIENT, COUNTERS, Culprit, Evidence, Incident
+from observability.rootcause.model import CLIENT, COUNTERS, Culprit, DependencyMap, Evidence, Incident
 from observability.rootcause.timeline import with_timeline
 from observability.spans import Span
 
@@ -132,6 +133,14 @@ class Window(Noun, frozen=True, kw_only=True):
     """What was seen in a span of time; not an incident, so it has no id."""
 
     incident: Incident
+
+
+class EstateMap(Noun, frozen=True, kw_only=True):
+    """The dependencies as a gateway serves them."""
+
+    declared: DependencyMap
+    seen: Seen | None = None
+    """By the flights that it kept, if that was asked for."""
 
 
 def require_window(begin: datetime, end: datetime | None, now: datetime) -> None:
@@ -280,6 +289,10 @@ class Detective:
             return await asyncio.get_running_loop().run_in_executor(self._asked, look)
         finally:
             self._asking -= 1
+
+    async def seen(self, since: datetime) -> Seen:
+        """Who reached whom, as far as flights are kept."""
+        return await self._ring.edges(since)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -72,7 +72,7 @@ SCOPED = {
 OF_ALL_STORES = {
     "GET /admin/webhooks/{name}/dead-letters",
     *(f"POST /admin/webhooks/{{name}}{rest}" for rest in ("", "/secrets", "/test", "/replay")),
-    *("GET /admin/incidents", "GET /admin/incidents/{id}", "GET /admin/windows"),
+    *("GET /admin/incidents", "GET /admin/incidents/{id}", "GET /admin/windows", "GET /admin/map"),
 }
 """Shut to whoever is bound to stores: a receiver is told of all of them, and so is an incident."""
 SESSIONS = "/console"
