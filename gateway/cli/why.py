@@ -25,21 +25,12 @@ from gateway.services.incidents import IncidentDetail, Incidents, IncidentView, 
 from observability.logs import configure
 from observability.rootcause.felt import base, felt
 from observability.rootcause.model import Culprit, Incident, WhyNot
+from observability.rootcause.online.sentence import why_not
 
 OPEN, WRONG = 3, 2
 """Exit codes: an incident is open; the command could not be carried out. 0: nothing is broken."""
 _SPAN = re.compile(r"([0-9]{1,5})(s|m|h|d)")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_REASONS = {
-    "explained_by": "explained by {by}",
-    "started_later": "started {by_s:.0f} s later",
-    "normal_for_load": "usual for this load",
-    "too_few_requests": "too few requests to tell",
-    "only_retries": "only retries of the same calls",
-    "only_waiting": "only waited for others",
-    "no_path": "no path to what was hit",
-    "caller_fault": "the callers' own mistakes",
-}
 
 
 class _Span(click.ParamType[timedelta]):
@@ -243,7 +234,7 @@ def _name(c: Culprit | WhyNot) -> str:
 
 def _reason(other: WhyNot, culprits: Sequence[Culprit]) -> str:
     by = next((_name(c) for c in culprits if c.rank == other.by), f"rank {other.by}")
-    return _REASONS[other.reason].format(by=by, by_s=other.by_s)
+    return why_not(other, by)
 
 
 def _at(at: datetime | None) -> str:

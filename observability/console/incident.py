@@ -11,7 +11,7 @@ import msgspec
 from observability import vocabulary as names
 from observability.console.waterfall import depths
 from observability.rootcause.felt import bad
-from observability.rootcause.model import Culprit, Incident, WhyNot
+from observability.rootcause.model import Culprit, Incident
 from observability.spans import Span
 
 VALUES: Final = 20
@@ -59,23 +59,6 @@ def attributes(incident: Incident) -> tuple[list[Attribute], int]:
     found = [a for a in found if min(a.bad_share, a.good_share) < 1.0]
     found.sort(key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
     return found[:VALUES], max(0, len(found) - VALUES)
-
-
-_REASONS: Final = {
-    "explained_by": "what it shows is explained by rank {by}",
-    "started_later": "it started {seconds} later",
-    "normal_for_load": "normal for the load at that time",
-    "too_few_requests": "too few requests to say",
-    "only_retries": "only retries of what had failed elsewhere",
-    "only_waiting": "it only waited for others",
-    "no_path": "nothing that was hit depends on it",
-    "caller_fault": "the callers' own mistakes",
-}
-
-
-def why_not(one: WhyNot) -> str:
-    seconds = f"{one.by_s:.0f} s" if one.by_s < 120 else f"{one.by_s / 60:.0f} min"
-    return _REASONS[one.reason].format(by=one.by or "1", seconds=seconds if one.by_s else "")
 
 
 # ---- traces, step by step --------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from observability.console.waterfall import waterfall
 from observability.dependencies import Seen
 from observability.rootcause import felt
 from observability.rootcause.model import DependencyMap, Incident
+from observability.rootcause.online.sentence import why_not
 from observability.spans import FlightSummary, Span
 
 BASE: Final = "/console"
@@ -398,7 +399,7 @@ def _environment(telemetry: bool = False) -> Environment:
         bad_shares=_bad_shares,
         rate=_rate,
         named=drawing.named,
-        why_not=incident_parts.why_not,
+        why_not=why_not,
         felt=felt.felt,
         felt_base=felt.base,
         minute=_minute,

@@ -38,7 +38,7 @@ def impact(case: Case, estate: DependencyMap, culprits: Sequence[Candidate]) -> 
     store, _ = case.table.column("store")
     asking = np.unique(store[keys & (case.now[0] > 0) & ~case.table.is_("store", "")])
     failed1, late1 = float(case.failed[keys].sum()), float(case.now[LATE][keys].sum())
-    share = case.excess / max(1.0, failed1 + late1)
+    share = min(1.0, case.excess / max(1.0, failed1 + late1))
     return Impact(
         requests=round(float(case.now[0][keys].sum())),
         failed=round(failed1 * share),

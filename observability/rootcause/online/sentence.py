@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from observability.rootcause.model import CLIENT, GATEWAY, Culprit, Impact, Onset
+from observability.rootcause.model import CLIENT, GATEWAY, Culprit, Impact, Onset, WhyNot, WhyNotReason
 
 _SAID: Final = {
     "down": "down",
@@ -23,6 +23,16 @@ _SAID: Final = {
     "mixed": "in trouble",
 }
 _OF_FEEDS: Final = {"late": "files are late", "missing": "files are missing", "refused": "files are refused"}
+_REASONS: Final[dict[WhyNotReason, str]] = {
+    "explained_by": "explained by {by}",
+    "started_later": "started {later} later",
+    "normal_for_load": "normal for the load at that time",
+    "too_few_requests": "too few requests to tell",
+    "only_retries": "only retries of what had failed elsewhere",
+    "only_waiting": "only waited for others",
+    "no_path": "nothing that was hit depends on it",
+    "caller_fault": "the callers' own mistakes",
+}
 _SHOWN: Final = 3
 
 
@@ -37,6 +47,12 @@ def sentence(culprits: Sequence[Culprit], confidence: float, onset: Onset, candi
         return f"Requests fail or are late {when}, cause not known{could}"
     base = f" ({felt.failed} of {felt.requests})" if felt is not None else ""
     return f"{'; '.join(_said(c) for c in named)}{base} {when}, {round(confidence * 100)} % sure"
+
+
+def why_not(one: WhyNot, by: str = "") -> str:
+    """Why it is not the one. `by`: what explains it, if its rank does not say enough."""
+    later = f"{one.by_s:.0f} s" if one.by_s < 120 else f"{one.by_s / 60:.0f} min"
+    return _REASONS[one.reason].format(by=by or f"rank {one.by or 1}", later=later if one.by_s else "").replace("  ", " ")
 
 
 def title(kind: str, system: str, operation: str, shared: str = "", members: Sequence[str] = ()) -> str:
