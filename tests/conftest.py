@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until everything is imported
     hypothesis.settings.load_profile("deep" if config.getoption("deep") else "tillgate")
     sys.addaudithook(loopback_only)
 
@@ -44,6 +45,7 @@ def pytest_collection_finish() -> None:
     """What was imported stays: looking through it again and again would be a tenth of the whole run."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)
 
 
