@@ -66,7 +66,7 @@ class FileRule(Entry, frozen=True, kw_only=True):
     root: str = ""
     declaration: Literal["believe", "ignore"] = "believe"
     namespaces: Literal["any"] | tuple[str, ...] = "any"
-    extensions: Literal["keep", "drop"] = "drop"
+    extensions: Literal["report", "drop"] = "report"
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
     control: Literal["refuse", "report"] = "refuse"
 

@@ -18,6 +18,7 @@ from contracts.errors import BadRecord
 MOST_RAW: Final = 1_048_576
 """Bytes of a bad transaction that are kept for quarantine; more is cut."""
 MOST_FINDINGS: Final = 50
+MOST_EXTENSIONS: Final = 100
 
 
 class Refuse(Exception):
@@ -67,6 +68,8 @@ class Ending:
     rows: int = 0
     reasons: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+    """Elements of vendors' own that were passed over: their names, with their namespaces."""
     store: str = ""
     business_date: str = ""
 

@@ -529,7 +529,7 @@ def _written(sample: Path, head: dict[str, object], kinds: Sequence[_Kind]) -> s
     ]
     out += [f"{key:11} = {inline(value)}" for key, value in head.items()]
     if head["format"] == "xml":
-        out.append('extensions  = "drop"')
+        out.append('extensions  = "report"')
         out.append("max_record  = 4_194_304")
     out.append('incomplete  = "refuse_file"')
     if head["format"] != "xml":

@@ -33,6 +33,7 @@ FindingKind = Literal[
     "day_far",
     "day_closed",
     "day_reopened",
+    "extension",
 ]
 FindingState = Literal["open", "noted", "closed"]
 

@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO, Final
 
 from lxml import etree
@@ -13,7 +14,7 @@ from lxml import etree
 from adapters.files.formats.regular import MAX_SPACES, Cut, Grammar, Marked, NotRegular, Shapes, marked, sign
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record, Step, steps
-from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
+from adapters.files.parsing import MOST_EXTENSIONS, MOST_RAW, Ledger, Refuse, Unit
 from adapters.files.values import Memo, Wrong, reader
 from adapters.files.written import Written
 
@@ -28,6 +29,8 @@ _MARKS: Final = {
 }  # fmt: skip
 _BEGINS: Final = {b"<\0?\0": "utf-16-le", b"\0<\0?": "utf-16-be"}
 _KNOWN: Final = ("utf-8", "ascii", "iso8859", "cp125", "cp437", "cp85", "koi8", "shift_jis", "euc", "gb", "big5", "mac")
+
+MOST_TAGS: Final = 4096
 
 Element = Any
 Kids = dict[str, list[Element]]
@@ -56,6 +59,13 @@ class Names(dict[Any, str]):
         return name
 
 
+def _spoken(layout: Layout) -> frozenset[str]:
+    """Every name that a path of the layout goes by."""
+    paths = [step for record in layout.records.values() for step in record.steps]
+    paths += [step for record in layout.records.values() for f in record.fields if f.path for step in steps(f.path)]
+    return frozenset(name for step in paths for name in step.names)
+
+
 class Plan:
     """A layout, made ready to read elements. Readers share it, one after the other what was learned."""
 
@@ -75,6 +85,7 @@ class Plan:
         self.end = re.compile(rf"</(?:[^\s<>/:]+:)?(?:{'|'.join(map(re.escape, self.names[-1]))})[ \t\r\n]*>").search
         self.grammar = Grammar(layout)
         self.positions = {r.name: [at for at, f in enumerate(r.fields) if f.read == "position"] for r in layout.records.values()}
+        self.spoken = _spoken(layout) if layout.file.extensions == "report" else None
         self._learned: list[dict[object, Shapes]] = []
 
     def borrow(self) -> dict[object, Shapes]:
@@ -99,6 +110,7 @@ class XmlParser:
         self._names = Names(plan.allowed)
         self._readers = plan.readers
         self._kids: dict[Element, Kids] = {}
+        self._tags: set[str] = set()
         self._too_deep = etree.XPath("boolean(" + "/".join(["*"] * plan.layout.file.max_depth) + ")")
         self._parser = etree.XMLPullParser(
             events=("end",), tag=[f"{{*}}{name}" for name in plan.names[-1]], encoding="utf-8", resolve_entities=False, no_network=True,
@@ -389,6 +401,8 @@ class XmlParser:
         try:
             if self._too_deep(element):
                 raise Wrong("", f"at most {self._layout.file.max_depth} levels of elements", "more", line)
+            if self._plan.spoken is not None and not (tags := {e.tag for e in element.iter("*")}) <= self._tags:
+                self._noticed(element, tags, self._plan.spoken)
             rows_before = self._rows
             row = self._read(self._layout.transaction, element)
             if self._rows - rows_before > self._layout.file.max_records:
@@ -398,6 +412,24 @@ class XmlParser:
             return Unit(self._ledger.count(None), line, None, wrong, raw, self._name, around)
         self._agree(row, line)
         return self._judged(row, line, raw, around)
+
+    def _noticed(self, element: Element, tags: set[str], spoken: frozenset[str]) -> None:
+        """What a vendor has added: elements of another namespace than the transaction's that no path names, and that stand in none of
+        their kind. Their tags are looked at once in a file; what is read from its text is written as something that was looked at.
+        """
+        own, allowed = element.tag.rpartition("}")[0], self._plan.allowed
+
+        def theirs(tag: str) -> bool:
+            space, _, name = tag.rpartition("}")
+            return space[1:] not in allowed if allowed is not None else space not in ("", own) and name not in spoken
+
+        for tag in sorted(tags - self._tags):
+            outermost = theirs(tag) and not all(theirs(each.getparent().tag) for each in islice(element.iter(tag), MOST_EXTENSIONS))
+            if outermost and len(self.ending.extensions) < MOST_EXTENSIONS:
+                space, _, name = tag.rpartition("}")
+                self.ending.extensions.append(f"{name[:100]} of {space[1:200] or 'no namespace'}")
+            if len(self._tags) < MOST_TAGS:
+                self._tags.add(tag)
 
     def _skimmed(self, element: Element, line: int) -> None:
         top = self._layout.transaction

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Literal, cast
 
 from adapters.files.inbox.storage import BLOCK
-from adapters.files.parsing import Ending, Parser, Refuse, Unit
+from adapters.files.parsing import MOST_EXTENSIONS, Ending, Parser, Refuse, Unit
 
 Packing = Literal["", "gzip", "zip"]
 
@@ -265,6 +265,7 @@ def _together(ended: list[tuple[str, Ending]]) -> Ending:
         whole.set_aside += each.set_aside
         whole.rows += each.rows
         whole.reasons += [f"{member}: {reason}" for reason in each.reasons]
+        whole.extensions = [*dict.fromkeys(whole.extensions + each.extensions)][:MOST_EXTENSIONS]
         for finding in each.findings:
             whole.find(f"{member}: {finding}")
     for name in ("store", "business_date"):

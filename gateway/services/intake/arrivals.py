@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
@@ -127,6 +127,27 @@ class Arrivals:
         )
         if await self._books.findings.record([finding], self._now()):
             log.warning("file came again", feed=self._feed, file=file.name, first=record.name, state=record.state)
+
+    async def extended(self, record: FileRecord, names: Sequence[str]) -> None:
+        """What a vendor writes beyond the layout: told once for the feed and each name. May be repeated. Raises StoreUnavailable."""
+        found = [
+            Finding(
+                kind="extension",
+                subject=subject,
+                feed=self._feed,
+                detail=f"{record.name} holds {name}, an element of its vendor's own that the layout does not read",
+                state="noted",
+                store=record.store,
+                file=record.name,
+                digest=record.digest,
+            )
+            for name in names
+            if ("extension", subject := f"{self._feed}/{name}") not in self._said
+        ]
+        if found:
+            if await self._books.findings.record(found, self._now()):
+                log.warning("elements of the vendor's own", feed=self._feed, file=record.name, names=list(names)[:20])
+            self._remember(found)
 
     # ---- days ------------------------------------------------------------------------------------------------------
 

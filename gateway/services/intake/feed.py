@@ -78,6 +78,10 @@ class Ending(Protocol):
     def reasons(self) -> list[str]: ...
     @property
     def findings(self) -> list[str]: ...
+    @property
+    def extensions(self) -> list[str]:
+        """Names of what a vendor has added, and nobody reads."""
+        ...
 
 
 class Reading(Protocol[T]):

@@ -48,6 +48,7 @@ class _Counts:
     """By the books, of those: they do not know how it stood in the file."""
     drift: int = 0
     findings: list[str] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
 
 
 class _Stopped(Exception):
@@ -280,6 +281,9 @@ class Intake:
             if counts.refused or record.quarantined:
                 await self._originals(file, record)
             hop.set(records_ok=counts.booked + counts.repeated, records_quarantined=counts.quarantined)
+        for name in counts.extensions:
+            read.drift("element", name)
+        await self._arrivals.extended(record, counts.extensions)
         counts.drift = read.drifted
 
     async def _originals(self, file: File, record: FileRecord) -> None:
@@ -339,7 +343,7 @@ class Intake:
     def _conclude(self, file: File, ending: Ending, counts: _Counts) -> None:
         if ending.reasons:  # only when the file was begun by a worker that had proven it: the content is the same
             raise BadFile(file=file.name, reason="; ".join(ending.reasons))
-        counts.findings = list(ending.findings)
+        counts.findings, counts.extensions = list(ending.findings), list(ending.extensions)
 
     async def _commit(self, record: FileRecord, batch: list[Read], counts: _Counts) -> None:
         """One store transaction: sales, stock, events, quarantine and the position reached."""

@@ -50,14 +50,14 @@ class Reader:
             now,
             provenance=(origin,),
             zone_of=zones.of,
-            drift=self._drift,
+            drift=self.drift,
             location_of=zones.location,
             parameters=feed.parameters,
         )
         self._read = mapping.row_reader(self._context)
         self.written = feed.written(mapping, zones.of)
 
-    def _drift(self, kind: str, path: str, value: str) -> None:
+    def drift(self, kind: str, path: str, value: str = "") -> None:
         self.drifted += 1
         if self._count is not None:
             self._count(kind, path, value)

@@ -9,6 +9,7 @@ from adapters.files.formats.xml import Plan, XmlParser
 from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Ending, Refuse, Unit
 
+POSLOG = (Path(__file__).parents[5] / "contracts/systems/pos/poslog.toml").read_text("utf-8")
 FACTS = {"store": "0002", "business_date": "20260311", "file_no": "00001"}
 SALE = (
     "<Transaction{flags}><RetailStoreID>0002</RetailStoreID><WorkstationID>001</WorkstationID><SequenceNumber>{no}</SequenceNumber>"
@@ -127,6 +128,17 @@ def test_a_skimming_pass_sees_what_refuses_the_file_and_reads_no_rows(poslog: La
     assert (second.row, second.wrong) == (None, None)
     with pytest.raises(Refuse, match="0009"):
         next(units)
+
+
+def test_what_a_vendor_has_added_is_told_once_by_its_outermost_name(poslog: Layout) -> None:
+    own = '<a:Own xmlns:a="urn:acs"><a:Deep/><a:Quantity>1</a:Quantity></a:Own><a:Quantity xmlns:a="urn:acs">1</a:Quantity><ReceiptText/>'
+    body = HEAD + sale(1) + sale(2, inside=own) * 2 + sale(3, inside='<b:More xmlns:b="urn:b"/>') + "</POSLog>"
+    assert read(poslog, body)[1].extensions == ["Own of urn:acs", "More of urn:b"]
+    declared = parse(POSLOG.replace('= "any"', '= ["http://www.nrf-arts.org/IXRetail/namespace/"]'), "f", "poslog")
+    assert read(declared, body)[1].extensions == ["Own of urn:acs", "Quantity of urn:acs", "More of urn:b"]
+    assert read(parse(POSLOG.replace('= "report"', '= "drop"'), "f", "poslog"), body)[1].extensions == []
+    many = "".join(f'<a:N{n} xmlns:a="urn:{n}"/>' for n in range(200))
+    assert len(read(poslog, HEAD + sale(1, inside=many) + "</POSLog>")[1].extensions) == 100
 
 
 def test_elements_in_foreign_namespaces_are_not_ours_where_namespaces_are_declared(poslog: Layout) -> None:

@@ -332,6 +332,17 @@ async def test_tolerance_of_days_is_declared_and_of_the_stores_clock(watch: Any)
     assert [kind for kind, _ in await strict.found()] == ["day_far"]
 
 
+async def test_what_a_vendor_has_added_is_noted_once_for_the_feed_however_many_files_hold_it(watch: Any) -> None:
+    looking = watch()
+    for name in ("A", "B"):
+        record = await looking.drop("2026-03-12 06:00", name)
+        for arrivals in (looking.arrivals, Arrivals(FEED, looking.rules, looking.books, Everywhere(), lambda: looking.now)):
+            await arrivals.extended(record, ["Own of urn:acs", "More of urn:b"])
+    told = "A holds {} of urn:{}, an element of its vendor's own that the layout does not read"
+    found = [(f.kind, f.state, f.detail) for f in reversed(await looking.books.findings.list(100))]
+    assert found == [("extension", "noted", told.format("Own", "acs")), ("extension", "noted", told.format("More", "b"))]
+
+
 @pytest.mark.parametrize("closed", [{"days": ["mon"]}, {"closed": ["2026-03-11"]}, {"store": {"0017": {"closed": ["2026-03-11"]}}}])
 async def test_sales_of_a_day_on_which_the_store_is_closed_are_noted(watch: Any, closed: dict[str, Any]) -> None:
     booked = Booked(watch(window=closed))
