@@ -134,7 +134,8 @@ def _at(settings: Settings, url: str | None, key: str | None, job: Callable[[Des
     return at_desk(settings, url, key, lambda gateway: gateway, _in_books, job)
 
 
-def _fits(value: str, kind: object, where: str, expected: str) -> None:
+def fits(value: str, kind: object, where: str, expected: str) -> None:
+    """Raises BadParameter, in words instead of a pattern."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -143,7 +144,7 @@ def _fits(value: str, kind: object, where: str, expected: str) -> None:
 
 def _locations(stores: Sequence[str]) -> tuple[str, ...]:
     for store in stores:
-        _fits(store, LocationId, "--store", "a location such as 0017")
+        fits(store, LocationId, "--store", "a location such as 0017")
     return tuple(stores)
 
 
@@ -161,7 +162,7 @@ def _fingerprints(given: Sequence[str]) -> tuple[str, ...]:
             except ValueError:  # also UnicodeDecodeError
                 raise click.BadParameter(f"{each}: expected a certificate in PEM", param_hint="--certificate") from None
         else:
-            _fits(each, Fingerprint, "--certificate", "a PEM file or a fingerprint (x5t#S256)")
+            fits(each, Fingerprint, "--certificate", "a PEM file or a fingerprint (x5t#S256)")
             found.append(each)
     return tuple(found)
 
@@ -202,7 +203,7 @@ def add(
     key: str | None,
 ) -> None:
     """Add a client and show its key: once, now."""
-    _fits(name, Key, "NAME", "2 to 256 letters, digits, _ and -")
+    fits(name, Key, "NAME", "2 to 256 letters, digits, _ and -")
     wanted = NewClient(
         name=name,
         channel=channel,

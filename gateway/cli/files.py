@@ -361,7 +361,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--file", "digest", default=None, help="Digest, the beginning of it, or name.")
-@click.option("--status", type=click.Choice([*get_args(RecordStatus), "all"]), default="open", show_default=True)
+@click.option("--state", "status", type=click.Choice([*get_args(RecordStatus), "all"]), default="open", show_default=True)
 @click.option("--feed", default=None)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @_JSON

@@ -16,18 +16,20 @@ from contracts.webhooks import (
     DeadLetter,
     DeadLetters,
     IssuedSecret,
+    Name,
     NewWebhook,
     Replay,
     Replayed,
     Resend,
     SecretRotation,
+    Url,
     WebhookChange,
     Webhooks,
     WebhookTested,
     WebhookView,
 )
 from gateway.bootstrap import open_webhook_desk
-from gateway.cli.clients import Gateway, at_desk, through
+from gateway.cli.clients import Gateway, at_desk, fits, through
 from gateway.cli.settings import Settings
 from gateway.cli.terminal import printable
 from gateway.services.clients import Actor
@@ -132,6 +134,8 @@ def add(
     settings: Settings, name: str, webhook_url: str, types: tuple[str, ...], api_version: str, url: str | None, key: str | None
 ) -> None:
     """Add a receiver and show its secret: once, now."""
+    fits(name, Name, "NAME", "2 to 64 letters, digits, _ and -")
+    fits(webhook_url, Url, "URL", "an address such as https://shop.example.com/hooks/tillgate")
     try:
         wanted = msgspec.convert({"name": name, "url": webhook_url, "types": types, "apiVersion": api_version}, NewWebhook)
     except msgspec.ValidationError as exc:

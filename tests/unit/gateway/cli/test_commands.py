@@ -78,6 +78,19 @@ def test_a_command_that_is_none_is_refused_with_the_way_to_help(call: Call) -> N
     assert "No such command" in said.err
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "expected"),
+    [
+        ("x", "https://example.com/h", "expected 2 to 64 letters, digits, _ and -, got 'x'"),
+        ("pager", "h", "expected an address such as https://shop.example.com/hooks/tillgate, got 'h'"),
+    ],
+)
+def test_a_receiver_that_cannot_be_says_what_was_expected(call: Call, name: str, url: str, expected: str) -> None:
+    said = call("webhook", "add", name, url)
+    assert said.code == 2
+    assert expected in said.err
+
+
 # ---- check, new ----------------------------------------------------------------------------------------------------
 
 
