@@ -182,6 +182,7 @@ async def foundation(
         audit = Audit(books.audit, books.clients, now)
         await stack.enter_async_context(audit.kept())
         witness = Witness(books, recorder, GuardLog(now), now)
+        witness.history = cells.history
         detective = Detective(
             books,
             witness,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Protocol
 
 from msgspec.structs import replace
@@ -20,6 +20,9 @@ from observability.rootcause.online.edges import undeclared
 
 MOST: Final = 500
 """Of each kind of evidence."""
+WEEK: Final = timedelta(days=7)
+WEEK_BIN: Final = 300
+"""Seconds of the bins of a week ago."""
 PAGES: Final = 8
 """Of so many entries of the audit log."""
 SAME_RELOAD: Final = timedelta(minutes=5)
@@ -122,6 +125,9 @@ class Witness:
         self._books, self._recorder, self.guards, self._now = books, recorder, guards, now
         self.estate = Estate()
         """Of whichever estate answers now."""
+        self.history: Callable[[int, int], Awaitable[Rows]] | None = None
+        """What was counted between two moments of long ago; None: it is not kept."""
+        self._week: tuple[int, Rows | None] = (0, None)
         self._edges: tuple[float, DependencyMap, tuple[tuple[str, str], ...]] = (0.0, self.estate.map, ())
 
     async def beside(self) -> Evidence:
@@ -135,7 +141,19 @@ class Witness:
             feeds=tuple(sorted([*await self._feeds(now), *_stale(estate), *await self._lagging(now, estate)], key=_order)[:MOST]),
             changes=tuple(await self._changes(now, estate)),
             guards=self.guards.read(),
+            week=await self._week_ago(now),
         )
+
+    async def _week_ago(self, now: datetime) -> Rows | None:
+        """These minutes a week ago, read once in five; nothing of it when an incident was open then."""
+        at = int((now - WEEK).timestamp()) // WEEK_BIN * WEEK_BIN
+        if self.history is not None and self._week[0] != at:
+            begin, end = at - 2 * WEEK_BIN, at + 2 * WEEK_BIN
+            known = await self._books.incidents.list(MOST, since=datetime.fromtimestamp(begin, UTC))
+            wrong = len(known) == MOST or any(i.opened_at.timestamp() - 2 * WEEK_BIN < end for i in known)
+            rows = None if wrong else await self.history(begin, end)
+            self._week = (at, rows if rows is not None and rows.bin else None)
+        return self._week[1]
 
     def counted(self, beside: Evidence) -> Evidence:
         """With the counts of this moment. Not for the event loop."""

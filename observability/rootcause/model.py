@@ -169,6 +169,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Earliest and slowest of a cell."""
     twins: dict[tuple[str, str, str], str] = {}
     """(route, channel, store) -> trace id of the last good one that is kept."""
+    week: Rows | None = None
+    """These minutes a week ago, in bins of any width, if nothing was wrong then; None: not known."""
 
 
 # ---- the answer ----------------------------------------------------------------------------------------------------------

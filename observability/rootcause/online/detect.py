@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -152,12 +153,19 @@ def _merged(slis: list[Sli], n: Floats, bad: Floats) -> Series:
     return Series(list(first), one_n, one_bad)
 
 
-def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
-    """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all."""
+def in_all(found: Series) -> dict[Sli, Past]:
+    """What there was in all, slice by slice."""
+    return {s: Past(n, bad) for s, n, bad in zip(found.slis, found.n.sum(axis=1).tolist(), found.bad.sum(axis=1).tolist(), strict=True)}
+
+
+def raised(found: Series, before: Mapping[Sli, Past], week: Mapping[Sli, Past] = MappingProxyType({})) -> list[Raised]:
+    """All that was raised at some time, in order of its begin. `before`: the past of slices that have been raised since before it all.
+    `week`: how it was a week ago, where that is known; what was as bad then is no news.
+    """
     worth = np.flatnonzero(found.bad.sum(axis=1) >= 2)
     if not len(worth):
         return []
-    walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, found.n.T)
+    walk = _Walk([found.slis[i] for i in worth], found.n[worth].T, found.bad[worth].T, before, found.n.T, week)
     for t in range(found.n.shape[1]):
         walk.step(t)
     return sorted(walk.close(), key=lambda r: (r.begin, r.sli))
@@ -166,7 +174,9 @@ def raised(found: Series, before: Mapping[Sli, Past]) -> list[Raised]:
 class _Walk:
     """Through the bins in order of time; what was raised is no part of anybody's past."""
 
-    def __init__(self, slis: list[Sli], n: Floats, bad: Floats, before: Mapping[Sli, Past], every: Floats) -> None:
+    def __init__(
+        self, slis: list[Sli], n: Floats, bad: Floats, before: Mapping[Sli, Past], every: Floats, week: Mapping[Sli, Past]
+    ) -> None:
         """`every`: requests of all slices there are, also of those with nothing bad; bins x slices, as `n` and `bad`."""
         count, bins = len(slis), len(n)
         self.slis, self.n, self.bad, self.every = slis, np.ascontiguousarray(n), np.ascontiguousarray(bad), every
@@ -174,6 +184,8 @@ class _Walk:
         known = [before.get(s) for s in slis]
         self.prior_n = np.array([k.requests if k else _PRIOR[0] for k in known])
         self.prior_bad = np.array([k.bad if k else _PRIOR[1] for k in known])
+        weeks = [then if (then := week.get(s)) and then.requests >= KNOWN else Past(1.0, 0.0) for s in slis]
+        self.week_n, self.week_bad = np.array([w.requests for w in weeks]), np.array([w.bad for w in weeks])
         square = np.divide(self.bad**2, self.n, out=np.zeros_like(self.bad), where=self.n > 0)
         self.steps = (self.n, self.bad, square, (self.n > 0).astype(float))
         self.clean = tuple(np.zeros((bins + 1, count)) for _ in self.steps)
@@ -196,7 +208,14 @@ class _Walk:
             self._fire(t)
 
     def _past(self, at: int, of: Ints | slice = slice(None)) -> tuple[Floats, Floats]:
-        return self.clean[0][at, of] + self.prior_n[of], self.clean[1][at, of] + self.prior_bad[of]
+        """Requests and bad ones of the clean bins before, or of a week ago if more of those were bad."""
+        n, bad = self.clean[0][at, of] + self.prior_n[of], self.clean[1][at, of] + self.prior_bad[of]
+        then = self.week_bad[of] * n > bad * self.week_n[of]
+        return np.where(then, self.week_n[of], n), np.where(then, self.week_bad[of], bad)
+
+    def _past_of(self, at: int, i: int) -> tuple[float, float]:
+        n, bad = self._past(at, slice(i, i + 1))
+        return float(n[0]), float(bad[0])
 
     def _dispersion(self, at: int, i: int) -> float:
         n, bad, square, bins = (float(total[at, i]) for total in self.clean)
@@ -221,7 +240,7 @@ class _Walk:
                 i, bad, of, mean = int(some[k]), float(b1[k]), float(n1[k]), float(usual[k])
                 if bad * math.log(mean / bad) + bad - mean > (NEAR if of >= FEW else FEW_NEAR):
                     continue
-                if n0[k] - self.prior_n[i] < KNOWN and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
+                if n0[k] < KNOWN + self.prior_n[i] and self.prior_n[i] <= _PRIOR[0] and bad < 0.5 * of:
                     continue
                 p = statistics.rise(bad, of, float(b0[k]), float(n0[k]), self._dispersion(begin, i))
                 if of >= FEW or p <= FEW_P:
@@ -233,7 +252,8 @@ class _Walk:
             if window == 1:
                 sure_now.add(i)
                 previous = int(self.before_sure[i])
-                jump = self.bad[t, i] / self.n[t, i] - float(np.divide(*self._past(t, np.array([i]))[::-1])[0])
+                before, wrong = self._past_of(t, i)
+                jump = self.bad[t, i] / self.n[t, i] - wrong / before
                 if previous >= 0 or (p <= FAST_P and jump >= FAST_RISE):
                     self._raise(t, i, previous if previous >= 0 else t, window)
             elif self._halves(t, i, window):
@@ -256,7 +276,7 @@ class _Walk:
 
     def _halves(self, t: int, i: int, window: int) -> bool:
         begin, middle = t + 1 - window, t + 1 - window + window // 2
-        n0, b0 = self.clean[0][begin, i] + self.prior_n[i], self.clean[1][begin, i] + self.prior_bad[i]
+        n0, b0 = self._past_of(begin, i)
         for low, high in ((begin, middle), (middle, t + 1)):
             n, bad = self.all_n[high, i] - self.all_n[low, i], self.all_bad[high, i] - self.all_bad[low, i]
             if n <= 0 or bad - n * b0 / n0 < RISE * n or bad < 2 * n * b0 / n0:
@@ -266,8 +286,8 @@ class _Walk:
     def _raise(self, t: int, i: int, first: int, window: int) -> None:
         """From the bin on that splits the window best into usual and worse; none of those is past any more."""
         low = max(0, first - 1)
-        usual = (self.clean[1][low, i] + self.prior_bad[i]) / (self.clean[0][low, i] + self.prior_n[i])
-        begin = t - _farthest(self.n[low : t + 1, i][::-1], self.bad[low : t + 1, i][::-1], usual)
+        n0, b0 = self._past_of(low, i)
+        begin = t - _farthest(self.n[low : t + 1, i][::-1], self.bad[low : t + 1, i][::-1], b0 / n0)
         for total in self.clean:
             total[begin + 1 : t + 2, i] = total[begin, i]
         self.on[i], self.begin[i], self.fired[i] = True, begin, t
@@ -303,7 +323,7 @@ class _Walk:
 
     def _end(self, i: int, end: int, going_on: bool) -> None:
         at = int(self.begin[i])
-        n0, b0 = float(self.clean[0][at, i] + self.prior_n[i]), float(self.clean[1][at, i] + self.prior_bad[i])
+        n0, b0 = self._past_of(at, i)
         excess = self.all_bad[end, i] - self.all_bad[at, i] - (self.all_n[end, i] - self.all_n[at, i]) * b0 / n0
         self.found.append(Raised(self.slis[i], at, int(self.fired[i]), end, going_on, Past(n0, b0), float(excess), self.hold[i] == HOLD))
         self.on[i] = False
@@ -312,8 +332,8 @@ class _Walk:
         """What is not over for long enough yet has lasted until where worse and usual are split best; good bins after it are no part."""
         for i in np.flatnonzero(self.on).tolist():
             begin = int(self.begin[i])
-            n0, b0 = self._past(begin, np.array([i]))
-            self._end(i, begin + 1 + _farthest(self.n[begin:, i], self.bad[begin:, i], float(b0[0] / n0[0])), True)
+            n0, b0 = self._past_of(begin, i)
+            self._end(i, begin + 1 + _farthest(self.n[begin:, i], self.bad[begin:, i], b0 / n0), True)
         return self.found
 
 

@@ -21,13 +21,14 @@ from observability.rootcause.model import (
     Incident,
     Kind,
     Onset,
+    Rows,
     Where,
     WhyNot,
 )
 from observability.rootcause.online import confidence as sureness
 from observability.rootcause.online.candidates import Candidate, Case, Span
 from observability.rootcause.online.confidence import Calibration
-from observability.rootcause.online.detect import KNOWN, Past, Raised, Sli, raised, series
+from observability.rootcause.online.detect import KNOWN, Past, Raised, Sli, in_all, raised, series
 from observability.rootcause.online.explain import Explanation, explain
 from observability.rootcause.online.feeds import announced, feeds
 from observability.rootcause.online.impact import impact, mistakes
@@ -45,6 +46,8 @@ MORE: Final = 3.0
 SAME_MIX: Final = 0.3
 """Share of the excess that must be left when each channel and route is held against its own past."""
 CLIENT_RISE: Final = 0.2
+WIDE: Final = 300
+"""Seconds of a bin of last week."""
 NEW_USE: Final = 10
 """Requests of a client on a route below which it has no past there."""
 CHANGES_S: Final = 600.0
@@ -68,11 +71,14 @@ class Engine:
         """`calibration`: None is the shipped table."""
         self.calibration = sureness.shipped() if calibration is None else calibration
         self._past: dict[Sli, Past] = {}
+        self._week: tuple[Rows | None, dict[Sli, Past]] = (None, {})
 
     def look(self, evidence: Evidence) -> list[Incident]:
         """What is wrong now, and what was until a few minutes ago; in order of onset."""
         seen = _Seen(evidence)
-        found = raised(series(seen.coarse, evidence.map), self._past)
+        if self._week[0] is not (rows := evidence.week):
+            self._week = (rows, in_all(series(Table(rows, WIDE, max(rows.bin, default=0) + WIDE), evidence.map)) if rows else {})
+        found = raised(series(seen.coarse, evidence.map), self._past, self._week[1])
         self._past = {r.sli: r.past for r in found if r.going_on}
         told: list[tuple[list[Raised], Incident]] = []
         recent = [r for r in found if r.going_on or r.end > seen.coarse.bins - RECENT]

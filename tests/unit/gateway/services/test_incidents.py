@@ -1,6 +1,7 @@
 """The life of incidents over scripted looks: the books are real, only what the engine says is written here."""
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from gateway.services.evidence import Estate, GuardLog, Watched, Witness
 from gateway.services.incidents import MOST_ASKED, Detective, view
 from observability import Recorder, Step, step
 from observability.ring import Ring
-from observability.rootcause.model import COUNTERS, Change, Culprit, DependencyMap, Evidence, Impact, Incident, Onset
+from observability.rootcause.model import COUNTERS, Change, Culprit, DependencyMap, Evidence, Impact, Incident, Onset, Rows
 
 NOON = datetime(2026, 3, 11, 12, tzinfo=UTC)
 
@@ -322,6 +323,25 @@ async def test_edges_that_nobody_declared_stand_on_the_incident(case: Case) -> N
     case.calls(good=9)
     (record,) = await case.look(seen_now("erp.GetStock", at=case.clock.now), seconds=20)
     assert view(record).incident.undeclared == (("GET /inventory", "erp.GetStock"),)
+
+
+async def test_a_week_ago_is_evidence_read_once_in_five_minutes_unless_something_was_wrong_then(case: Case) -> None:
+    asked: list[tuple[int, int]] = []
+    rows = Rows((), array("q"), array("q", [1]), ())
+
+    async def history(since: int, before: int) -> Rows:
+        asked.append((since, before))
+        return rows
+
+    witness = case.detective.witness
+    witness.history = history
+    case.clock.now = datetime.fromtimestamp(case.clock.now.timestamp() // 300 * 300 + 60, UTC)
+    for _ in range(2):
+        assert (await witness.beside()).week is rows
+    assert asked == [(int(case.clock.now.timestamp()) - 60 - 7 * 86_400 - 600, int(case.clock.now.timestamp()) - 60 - 7 * 86_400 + 600)]
+    await case.look(seen_now("erp.GetStock", at=case.clock.now))
+    case.clock.after(7 * 86_400)
+    assert (await witness.beside()).week is None
 
 
 async def test_what_nobody_says_more_of_was_over_when_its_last_bad_calls_were(case: Case) -> None:

@@ -237,6 +237,26 @@ def test_evidence_is_the_earliest_median_and_worst_trace_with_a_healthy_twin() -
 # ---- never an incident -----------------------------------------------------------------------------------------------------
 
 
+def test_what_was_as_bad_a_week_ago_is_no_news_and_what_is_worse_is() -> None:
+    def week(share: float) -> Counts:
+        made = Counts()
+        for bin_ in (0, 300):
+            for channel in CHANNELS:
+                where = Where("erp", "GetPrices", channel, "GET /prices", "2026-01", "017")
+                bad = int(200 * share)
+                made.add(NOW - 604_800 + bin_, where, n=200, late=bad, blamed=1000 * bad)
+                for store in STORES:
+                    for version in VERSIONS:
+                        whole = Where("", "", channel, "GET /prices", version, store)
+                        made.add(NOW - 604_800 + bin_, whole, n=200, late=bad, blamed=0)
+        return made
+
+    made = Made(since(120, "erp.GetPrices", late=0.4))
+    assert [named(i) for i in looked(made)] == [[("operation", "erp", "GetPrices", "slow")]]
+    assert looked(made, week=week(0.4).rows()) == []
+    assert [named(i) for i in looked(made, week=week(0.1).rows())] == [[("operation", "erp", "GetPrices", "slow")]]
+
+
 @pytest.mark.parametrize("factor", [5.0, 0.1])
 def test_five_times_the_load_and_a_tenth_of_it_are_no_incident(factor: float) -> None:
     assert looked(Made(load=lambda second, channel, route: factor if second >= NOW - 600 else 1.0)) == []
