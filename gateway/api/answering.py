@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from itertools import product
 from typing import Any
 
 from contracts.canonical.answers import Missing
-from contracts.errors import InvalidRequest
+from contracts.errors import InvalidRequest, NotFound
 from contracts.ports import Answer, SkuAt
 from observability import current
 
 MAX_PAIRS = 500
 
 
-def missing(answer: Answer[Any]) -> tuple[Missing, ...]:
-    """Gaps without naming systems. A part that is missing makes the answer a degraded one."""
+def missing(answer: Answer[Any], asked: Iterable[str] = (), said: Container[str] = ()) -> tuple[Missing, ...]:
+    """Gaps without naming systems, which make the answer a degraded one; and what of `asked` no system knows: it is neither in a gap nor in
+    what is `said`.
+    """
     if answer.gaps and (flight := current()):
         flight.degraded("partial")
-    return tuple(Missing(code=gap.code, keys=gap.keys) for gap in answer.gaps)
+    untold = {key for gap in answer.gaps for key in gap.keys}
+    unknown = tuple(key for key in dict.fromkeys(asked) if key not in said and key not in untold)
+    gaps = tuple(Missing(code=gap.code, keys=gap.keys) for gap in answer.gaps)
+    return (*gaps, Missing(code=NotFound.code, keys=unknown)) if unknown else gaps
+
+
+def at(sku: str, location: str) -> str:
+    """A pair as it is named among what is missing."""
+    return f"{sku}/{location}"
 
 
 def pairs(skus: tuple[str, ...], locations: tuple[str, ...]) -> list[SkuAt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contracts.canonical.answers import Inventory, InventoryParameters
-from gateway.api.answering import missing, pairs
+from gateway.api.answering import at, missing, pairs
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
 from gateway.services.availability import SUBTRACTED
 from gateway.services.services import Services
@@ -11,8 +11,10 @@ from gateway.services.services import Services
 
 async def list_inventory(ask: Ask[InventoryParameters, None], services: Services) -> Outcome:
     wanted = ask.parameters
-    answer = await services.availability.read(pairs(wanted.sku, wanted.location), ask.call, explain=wanted.explain)
-    return Outcome(Inventory(items=answer.items, missing=missing(answer)), sources=answer.sources)
+    asked = pairs(wanted.sku, wanted.location)
+    answer = await services.availability.read(asked, ask.call, explain=wanted.explain)
+    gone = missing(answer, (at(p.sku, p.location_id) for p in asked), {at(x.sku, x.location_id) for x in answer.items})
+    return Outcome(Inventory(items=answer.items, missing=gone), sources=answer.sources)
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (

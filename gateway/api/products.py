@@ -24,7 +24,8 @@ async def list_products(ask: Ask[ProductParameters, None], services: Services) -
     wanted = ask.parameters
     if wanted.sku:
         answer = await services.catalogue.products(wanted.sku, ask.call)
-        return Outcome(Products(items=answer.items, missing=missing(answer)), sources=answer.sources)
+        gone = missing(answer, wanted.sku, {p.sku for p in answer.items})
+        return Outcome(Products(items=answer.items, missing=gone), sources=answer.sources)
     position = wanted.cursor
     # Some systems continue at the row they are given, others behind it: one more is asked for, and the known one left out.
     most = wanted.limit + (position is not None)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from contracts.canonical.base import Provenance
+from contracts.errors import NotFound
 from contracts.policy import Freshness
 from contracts.versions import Version, VersionHistory
 from gateway.edge import compression, personal, problems
@@ -127,7 +128,7 @@ class Representation:
             entity.fresh_until = oldest + timedelta(seconds=policy.max_age)
             if outcome.until is not None:
                 entity.fresh_until = min(entity.fresh_until, outcome.until)
-        if stale or getattr(outcome.value, "missing", None):
+        if stale or any(part.code != NotFound.code for part in getattr(outcome.value, "missing", ())):  # that there is none is an answer
             return
         entity.kept = not entity.cache_status
         if endpoint.cache:

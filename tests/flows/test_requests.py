@@ -76,11 +76,19 @@ async def test_commas_and_repeats_are_the_same_list(live: Live) -> None:
     assert [[i["sku"] for i in answer["items"]] for answer in both] == [["10000001", "10000002"]] * 2
 
 
-async def test_what_no_system_knows_is_404_or_absent(live: Live) -> None:
+async def test_what_no_system_knows_is_404_or_named_as_missing_and_may_be_kept(live: Live) -> None:
     for path in ("/products/99999999", "/locations/7777", "/customers/9999999", "/orders/ord_nothing", "/reservations/nothing"):
         answer = await live.http.get(path, headers=live.auth())
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
-    assert (await live.http.get(f"/prices?sku=99999999&location={LOCATION}", headers=live.auth())).json() == {"items": []}
+    for path, key in (
+        (f"/prices?location={LOCATION}&", "99999999/0001"),
+        (f"/inventory?location={LOCATION}&", "99999999/0001"),
+        ("/products?", "99999999"),
+    ):
+        answer = await live.http.get(f"{path}sku=99999999,{SKU}", headers=live.auth())
+        assert answer.json()["missing"] == [{"code": "not_found", "keys": [key]}]
+        assert {item["sku"] for item in answer.json()["items"]} == {SKU}
+        assert "max-age" in answer.headers["cache-control"]
 
 
 @pytest.mark.parametrize(
