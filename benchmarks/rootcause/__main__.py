@@ -11,25 +11,24 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from benchmarks.rootcause import faults, others
+from benchmarks.rootcause import faults, foreign_trial, others, scale
 from benchmarks.rootcause.calibrate import learned
 from benchmarks.rootcause.failing import failing
-from benchmarks.rootcause.report import lines, shown, tables
+from benchmarks.rootcause.report import PAGE, lines, print_into, shown, tables
 from benchmarks.rootcause.trial import DAMAGES, Outcome, tried
 from observability.rootcause.online.confidence import SHIPPED, Calibration, shipped
 
 FULL, SHORT = 50, 4
 """Estates, with twelve cases each."""
-PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "root-cause-benchmark.md"
-_BEGIN, _END = "<!-- results: written by a command -->", "<!-- end of results -->"
 
 
 def main(arguments: Sequence[str]) -> int:
+    for option, other in (("--foreign", foreign_trial.main), ("--scale", scale.main)):
+        if option in arguments:
+            return other([a for a in arguments if a != option])
     asked = parse(arguments)
     estates = asked.estates or (SHORT if asked.short else FULL)
     damages = DAMAGES if asked.damage == "all" else () if asked.damage == "none" else (asked.damage,)
@@ -64,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench rootcause", description=__doc__)
+    parser.add_argument("--foreign", action="store_true", help="`tillgate causes` on estates of other makers instead (--foreign --help)")
+    parser.add_argument("--scale", action="store_true", help="what `tillgate causes` costs on a million spans instead (--scale --help)")
     parser.add_argument("--json", action="store_true", help="a line for each gate")
     parser.add_argument("--short", action="store_true", help=f"{SHORT} estates, without high load")
     parser.add_argument("--part", choices=["development", "held_out"], default="held_out", help="whose seeds and pairs of fault and system")
@@ -103,10 +104,7 @@ def publish(outcomes: Sequence[Outcome], part: str, estates: int, known: Calibra
     first = min(o.case.seed for o in outcomes)
     sure = f"confidence learned {known.date} from {known.cases} answers" if known.raw else "confidence as computed, not yet calibrated"
     said = f"{datetime.now(UTC):%Y-%m-%d}, part {part}, {estates} estates from seed {first}, {len(outcomes)} runs; {sure}."
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    block = f"{_BEGIN}\n\n{said}\n\n{shown(tables(outcomes), markdown=True)}\n\n{_END}"
-    PAGE.write_text(before + block + after, encoding="utf-8")
+    print_into(PAGE, "results", f"{said}\n\n{shown(tables(outcomes), markdown=True)}")
 
 
 if __name__ == "__main__":

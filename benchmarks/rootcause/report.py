@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
-from benchmarks.rootcause import spans
+from benchmarks.rootcause import cost, spans
 from benchmarks.rootcause.baselines import METHODS
 from benchmarks.rootcause.faults import BLIND, CONTROLS, LOADS, NAMES, PARTIAL
 from benchmarks.rootcause.metrics import (
@@ -30,6 +31,7 @@ from benchmarks.rootcause.metrics import (
 from benchmarks.rootcause.scopes import METHODS as SCOPES
 from benchmarks.rootcause.trial import Outcome
 
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "root-cause-benchmark.md"
 Row = tuple[str, ...]
 
 
@@ -97,6 +99,7 @@ def lines(outcomes: Sequence[Outcome]) -> list[Line]:
         Line("onset error, s", "gate", _middle(score.onset_errors()), math.nan, "<=20"),
         Line("calibration error", "gate", ece(pairs), math.nan, "<=0.10"),
         Line("answer, s", "gate", _middle(score.cpu()), math.nan, "<=0.3"),
+        Line("look over 3,100 slices, s of CPU", "gate", cost.look(), math.nan, "<=0.3"),
     ]
     found += [Line(f"AC@1 lost: {name}", "gate", max(0.0, loss), math.nan, "<=0.05") for name, _, _, loss in _native_losses(outcomes)]
     if (same := _same_first(plain)) is not None:
@@ -123,6 +126,13 @@ def shown(found: Iterable[Table], *, markdown: bool = False) -> str:
         body = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table.rows]
         parts.append("\n".join((table.title, *(f"  {row}" for row in body))))
     return "\n\n".join(parts)
+
+
+def print_into(page: Path, what: str, text: str) -> None:
+    """Replaces what stands between the marks for `what`."""
+    begin, end = f"<!-- {what}: written by a command -->", f"<!-- end of {what} -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 def _gates(outcomes: Sequence[Outcome]) -> Table:

@@ -514,7 +514,8 @@ def _excess(p: Parts, before: Flags, window: Flags) -> Floats:
 def _met(s: Structure, p: Parts, traces: Flags, weight: Floats) -> Floats:
     """Per part, how many of the requests met it."""
     rows = np.flatnonzero(traces[s.trace[p.span]])
-    code, _ = statistics.compact(s.trace[p.span[rows]] * len(p) + p.part[rows])
+    code = np.sort(s.trace[p.span[rows]] * len(p) + p.part[rows])
+    code = code[np.diff(code, prepend=-1) > 0]
     return statistics.totals(code % len(p), weight[code // len(p)], len(p)) if len(p) else np.zeros(0)
 
 

@@ -25,6 +25,7 @@ _FEW: Final = 20
 _NO_BASELINE: Final = 0.6
 """Confidence at most, when the window is only compared with itself."""
 _CLOSE: Final = 90_000_000_000
+_SUREST: Final = 0.99
 _HOUR: Final = 3_600_000_000_000
 
 
@@ -184,7 +185,7 @@ def _confidence(loaded: Loaded, explainer: Explainer, found: Explanation) -> tup
         "indirect": float(amount[pauses].sum()) / max(float(amount.sum()), 1e-9),
         "hit": float(hit.sum()),
     }
-    return sureness.shipped().of(sureness.raw(inputs)), {key: round(value, 4) for key, value in inputs.items()}
+    return min(_SUREST, sureness.shipped().of(sureness.raw(inputs))), {key: round(value, 4) for key, value in inputs.items()}
 
 
 def _verdict(confidence: float, found: Explanation, b: Blame) -> str:

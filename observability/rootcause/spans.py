@@ -65,6 +65,8 @@ class Spans:
 
     key: NDArray[np.uint64]
     parent_key: NDArray[np.uint64]
+    parent: Ints
+    """Row of the parent."""
     trace: Ints
     service: Ints
     operation: Ints
@@ -492,9 +494,7 @@ def _spans(columns: _Columns, renames: names.Renames) -> Spans:
         keys, parents = keys ^ salt, np.where(parents == 0, np.uint64(0), parents ^ salt)
     else:
         trace = np.full(len(keys), -1, np.int64)
-    order = np.argsort(keys)
-    at = np.minimum(np.searchsorted(keys, parents, sorter=order), max(len(keys) - 1, 0))
-    above = np.where((keys[order[at]] == parents) & (parents != 0), order[at], -1) if len(keys) else np.zeros(0, np.int64)
+    above = _parents(keys, parents)
     known = names.services(columns.services.list(), renames, columns.peers.list(), calls=_calls(columns, above))
     service_of, operation_of = _Names(columns.troubles), _Names(columns.troubles)
     written, operations = columns.services.list(), columns.operations.list()
@@ -511,7 +511,7 @@ def _spans(columns: _Columns, renames: names.Renames) -> Spans:
     peer_raw = _ints(columns.peer)
     start, duration, units = _times(columns, above)
     spans = Spans(
-        keys, parents, trace, to_service[service_raw] if len(service_raw) else service_raw, operation, start,
+        keys, parents, above, trace, to_service[service_raw] if len(service_raw) else service_raw, operation, start,
         duration, np.frombuffer(columns.status, np.int8) if len(keys) else np.zeros(0, np.int8),
         np.frombuffer(columns.kind, np.int8) if len(keys) else np.zeros(0, np.int8),
         np.where(peer_raw < 0, -1, to_peer[np.maximum(peer_raw, 0)]) if len(keys) else peer_raw,
@@ -521,6 +521,18 @@ def _spans(columns: _Columns, renames: names.Renames) -> Spans:
         units, columns.troubles,
     )  # fmt: skip
     return _clean(spans)
+
+
+def _parents(keys: NDArray[np.uint64], parents: NDArray[np.uint64]) -> Ints:
+    """Row of each span's parent, -1 when it has none or that is not here; of several with one key the first."""
+    found = np.full(len(keys), -1, np.int64)
+    named = np.flatnonzero(parents != 0)
+    if len(named):
+        order, wanted = np.argsort(keys, kind="stable"), named[np.argsort(parents[named])]  # sorted, they are found much faster
+        ordered = keys[order]
+        at = np.minimum(np.searchsorted(ordered, parents[wanted]), len(keys) - 1)
+        found[wanted] = np.where(ordered[at] == parents[wanted], order[at], -1)
+    return found
 
 
 def _ints(column: array[int]) -> Ints:
@@ -604,9 +616,10 @@ def _clean(spans: Spans) -> Spans:
     """Without negative durations, and only the first span of each id."""
     keep = spans.duration >= 0
     spans.troubles.negative += int(len(spans) - keep.sum())
-    order = np.argsort(spans.key, kind="stable")
     again = np.zeros(len(spans), bool)
-    again[order[1:]] = spans.key[order[1:]] == spans.key[order[:-1]]
+    order = np.argsort(spans.key, kind="stable")
+    ordered = spans.key[order]
+    again[order[1:]] = ordered[1:] == ordered[:-1]
     spans.troubles.duplicates = int((again & keep).sum())
     keep &= ~again
     return spans if keep.all() else select(spans, keep)
@@ -614,11 +627,18 @@ def _clean(spans: Spans) -> Spans:
 
 def select(spans: Spans, keep: Flags) -> Spans:
     """The rows that `keep` marks."""
+    row = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)
     columns = {
         name: getattr(spans, name)[keep]
         for name in ("key", "parent_key", "trace", "service", "operation", "start", "duration", "status", "kind", "peer", "weight")
     }
     attributes = {key: (column[keep], values) for key, (column, values) in spans.attributes.items()}
     return Spans(
-        **columns, services=spans.services, operations=spans.operations, attributes=attributes, units=spans.units, troubles=spans.troubles
+        **columns,
+        parent=row[spans.parent[keep]],
+        services=spans.services,
+        operations=spans.operations,
+        attributes=attributes,
+        units=spans.units,
+        troubles=spans.troubles,
     )

@@ -13,6 +13,11 @@ BUCKETS: Final = 112
 """Logarithmic buckets of durations, factor 2^(1/4), from 1 us to beyond 120 s."""
 
 
+_STEPS: Final = 12
+_PLAIN: Final = 10.0
+"""So much likelier (logarithm) is no chance."""
+
+
 def totals(group: Ints, weight: Floats | Ints | Flags | None, groups: int) -> Floats:
     """Per group number below `groups`, the sum of its weights (None: how many there are)."""
     return np.bincount(group, weight, groups).astype(np.float64)
@@ -23,7 +28,7 @@ def compact(code: Ints) -> tuple[Ints, Ints]:
     if not len(code):
         return code, code
     space = int(code.max()) + 1
-    if space > 100_000_000:
+    if space > max(8 * len(code), 1_000_000):
         found, index = np.unique(code, return_inverse=True)
         return found, index
     present = np.zeros(space, bool)
@@ -108,19 +113,34 @@ def onset(at: Floats, bad: Flags, weight: Floats, begin: float, end: float, hint
     n = np.cumsum(totals(second, weight[inside], seconds))
     if b[-1] <= 0 or b[-1] >= n[-1]:
         return None
+    found = _step(b, n, np.zeros(1) if hint is None else np.abs(begin + 1 + np.arange(seconds - 1) - hint) / 60.0)
+    earlier = found
+    for _ in range(_STEPS):  # what grows does so step by step, and began with the first of them
+        if earlier is None or found is None or earlier[0] < 2:
+            break
+        until = earlier[0] + 1
+        earlier = _step(b[:until], n[:until], np.zeros(1))
+        if earlier is None or earlier[3] < _PLAIN or earlier[4] < 0.05 * found[4]:
+            break
+        found = (*earlier[:4], found[4])
+    return None if found is None else (begin + found[0] + 1.0, begin + found[1] + 1.0, begin + found[2] + 1.0)
+
+
+def _step(b: Floats, n: Floats, prior: Floats) -> tuple[int, int, int, float, float] | None:
+    """Where the running sums `b` of `n` turn steeper: the last second before it, its 95 % band, by how much that is likelier than no turn
+    (logarithm), and how far the share rises.
+    """
     before_b, before_n = b[:-1], n[:-1]
     after_b, after_n = b[-1] - before_b, n[-1] - before_n
     score = _likelihood(before_b, before_n) + _likelihood(after_b, after_n)
-    later = np.divide(after_b, after_n, out=np.zeros_like(after_b), where=after_n > 0)
-    earlier = np.divide(before_b, before_n, out=np.zeros_like(before_b), where=before_n > 0)
-    score = np.where(later > earlier, score, -np.inf)
-    if not np.isfinite(score).any():
+    rise = np.divide(after_b, after_n, out=np.zeros_like(after_b), where=after_n > 0)
+    rise -= np.divide(before_b, before_n, out=np.zeros_like(before_b), where=before_n > 0)
+    score = np.where(rise > 0, score, -np.inf) - prior
+    if not len(score) or not np.isfinite(score).any():
         return None
-    if hint is not None:
-        score = score - np.abs(begin + 1 + np.arange(len(score)) - hint) / 60.0
     best = int(np.argmax(score))
     band = np.flatnonzero(score >= score[best] - 1.92)
-    return begin + best + 1.0, begin + float(band[0]) + 1.0, begin + float(band[-1]) + 1.0
+    return best, int(band[0]), int(band[-1]), float(score[best] - _likelihood(b[-1:], n[-1:])[0]), float(rise[best])
 
 
 def _likelihood(bad: Floats, of: Floats) -> Floats:

@@ -70,8 +70,8 @@ class Structure:
 def structure(spans: Spans) -> Structure:
     """Linear in the number of spans but for three sorts."""
     count = len(spans)
-    parent, orphan = _parents(spans)
-    parent = _without_cycles(parent)
+    orphan = (spans.parent < 0) & (spans.parent_key != 0)
+    parent = _without_cycles(spans.parent)
     root = _roots(parent)
     duration = np.minimum(spans.duration // 1_000, _LONGEST).astype(np.float64)
     trace = _numbered(spans.trace if count and spans.trace[0] >= 0 else root)
@@ -93,18 +93,6 @@ def structure(spans: Spans) -> Structure:
         spans, parent, trace, main, began, exclusive, pauses, duration, node, nodes, callee, call, blurred,
         float(orphan.mean()) if count else 0.0, joined, skewed,
     )  # fmt: skip
-
-
-def _parents(spans: Spans) -> tuple[Ints, Flags]:
-    """Row of each span's parent, and whether a parent was named that is not here."""
-    count = len(spans)
-    if not count:
-        return np.zeros(0, np.int64), np.zeros(0, bool)
-    order = np.argsort(spans.key)
-    keys = spans.key[order]
-    at = np.minimum(np.searchsorted(keys, spans.parent_key), count - 1)
-    found = (keys[at] == spans.parent_key) & (spans.parent_key != 0)
-    return np.where(found, order[at], -1), ~found & (spans.parent_key != 0)
 
 
 def _without_cycles(parent: Ints) -> Ints:
@@ -232,7 +220,7 @@ def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[F
     begin = (spans.start[children] - shift[children] - spans.start[above]) // 1_000
     end = np.clip(begin + np.minimum(spans.duration[children] // 1_000, _LONGEST), 0, limit)
     begin = np.clip(begin, 0, limit)
-    order = np.lexsort((begin, above))
+    order = np.argsort(above << 32 | begin, kind="stable")
     child, above, begin, end = children[order], above[order], begin[order].astype(np.float64), end[order].astype(np.float64)
     first = np.diff(above, prepend=-1) != 0
     lifted = end + np.cumsum(first) * (float(end.max()) + 1.0)
