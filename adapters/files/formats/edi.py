@@ -466,9 +466,10 @@ class EdiParser:
         plan = self._plan
         self._began, self._given, self._head_wrong, self._opening = self._number, 0, None, self._open[-1]
         self._ids, self._ends, self._here, self._held = {}, {}, None, None
+        self._before = dict(self._counts)
         if self._message is not None:
             self._message.begin()
-            self._before, self._aside = dict(self._counts), self.ending.set_aside
+            self._aside = self.ending.set_aside
         if not plan.top.fits(elements, syntax):
             at = next(iter(plan.top.tests))[0]
             other = elements[at].split(syntax.component or "\0")[0][:20] if at < len(elements) else ""
@@ -635,7 +636,8 @@ class EdiParser:
             if kind.options:  # what stands below an undeclared loop belongs to it, not to the one before
                 self._here = Frame(kind, [*([None] * len(kind.record.fields)), *kind.empty()], here, self._number, wanted=False)
             return
-        if damaged is None and not known and self._plan.layout.unknown == "skip" and _TAG.fullmatch(tag):
+        lost = tag == self._plan.transaction.tag and not known
+        if damaged is None and not known and not lost and self._plan.layout.unknown == "skip" and _TAG.fullmatch(tag):
             return
         if damaged is not None:
             damaged.field = f"{tag[:3]} ({self._where()})"
@@ -644,11 +646,11 @@ class EdiParser:
         expected = list(dict.fromkeys(t for f in _path(self._here) for t, ways in f.kind.options.items() if _may_come(f, ways)))
         may = ", ".join(expected[:12]) + (", …" if len(expected) > 12 else "")
         got = (
-            f"{tag}, which {'cannot stand here' if known else 'the layout does not declare'}"
+            f"{tag}, which {'cannot stand here' if known or lost else 'the layout does not declare'}"
             if _TAG.fullmatch(tag)
             else f"{shown(tag)}, which is no segment"
         )
-        if known and len(elements) > 1:
+        if (known or lost) and len(elements) > 1:
             got = f"{tag} {shown(elements[1][:20])}, which cannot stand here"
         self._spoil(Wrong(f"{tag[:3]} ({self._where()})", may or "the end of the message", got))
 
@@ -687,6 +689,10 @@ class EdiParser:
                 for child in top.kind.after:
                     if not top.row[child.index]:
                         self._envelope(f"segment {self._number}: the message ends without {child.name}")
+                for lead in (*self._plan.ancestors[1:], self._plan.transaction):
+                    if lead.record.needed and self._counts[lead.name] == self._before[lead.name] and self._head_wrong is None:
+                        self._envelope(f"segment {self._number}: the message ends without {lead.name}")
+                        break
             if self._message is not None and not got:
                 counts = {n: c - self._before.get(n, 0) for n, c in self._counts.items()}
                 reasons, findings = self._message.file(self._ends, counts, self.ending.set_aside - self._aside)

@@ -478,6 +478,20 @@ def test_what_does_not_hold_around_loops_refuses_the_file(text: str, reason: str
     assert reason in " | ".join(ending.reasons)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("LOC+162", "LOC+7", "the message ends without LOC"),
+        ("LOC+162", "XYZ+162", "got LIN '1', which cannot stand here"),
+    ],
+    ids=["a loop of another kind around the lines", "no loop around them"],
+)
+def test_lines_that_stand_where_nobody_looks_are_no_quiet_message(old: str, new: str, says: str) -> None:
+    units, ending = read(SALES.replace(old, new), sales())
+    assert all(unit.row is None for unit, _ in units)
+    assert says in " | ".join([*ending.reasons, *(str(unit.bad) for unit, _ in units)])
+
+
 def test_a_date_says_its_own_form() -> None:
     def read_date(text: str) -> Any:
         (unit, _) = read(SALES.replace("137:20260708:102", text), sales())[0]
