@@ -16,6 +16,8 @@ from observability.spans import Span
 
 VALUES: Final = 20
 """Of all attributes."""
+ALL: Final = 0.99
+"""Share of those who have a value from which on all have it: figures in excess of the usual are rounded."""
 STEPS: Final = 60
 """Rows of the comparison."""
 SPANS: Final = 400
@@ -56,7 +58,7 @@ def attributes(incident: Incident) -> tuple[list[Attribute], int]:
         for value, hit in values.items():
             good = max(0, bases.get(value, hit) - hit)
             found.append(Attribute(name=name, value=value, bad=hit, all_bad=all_bad, good=good, all_good=max(all_good, good)))
-    found = [a for a in found if min(a.bad_share, a.good_share) < 1.0]
+    found = [a for a in found if min(a.bad_share, a.good_share) < ALL]
     found.sort(key=lambda a: (a.good_share - a.bad_share, a.name, a.value))
     return found[:VALUES], max(0, len(found) - VALUES)
 
