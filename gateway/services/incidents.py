@@ -27,7 +27,7 @@ from observability import Recorder, get_logger
 from observability.dependencies import Seen
 from observability.ring import Ring
 from observability.rings import COARSE
-from observability.rootcause.model import CLIENT, COUNTERS, Culprit, DependencyMap, Evidence, Incident
+from observability.rootcause.model import CLIENT, COUNTERS, Culprit, DependencyMap, Evidence, Incident, Onset
 from observability.rootcause.timeline import with_timeline
 from observability.spans import Span
 
@@ -160,8 +160,26 @@ def view(record: IncidentRecord) -> IncidentView:
         ended_at=record.ended_at,
         into=record.into or None,
         revision=record.revision,
-        incident=msgspec.json.decode(record.body, type=Incident),
+        incident=_published(record),
     )
+
+
+def _published(record: IncidentRecord) -> Incident:
+    """As it was written; of one in a form of another release, what the book itself knows."""
+    try:
+        return msgspec.json.decode(record.body, type=Incident)
+    except msgspec.DecodeError:
+        return Incident(
+            id=record.id,
+            state="open" if record.state == "open" else "recovered",
+            verdict=record.verdict,
+            confidence=0.0,
+            sentence=f"{', '.join(record.subjects) or 'Something'}: written by another release, which can tell it",
+            onset=Onset(at=record.opened_at, low=record.opened_at, high=record.opened_at),
+            detected_at=record.opened_at,
+            answered_at=record.opened_at,
+            recovered_at=record.ended_at or msgspec.UNSET,
+        )
 
 
 async def detail(books: Books, id: str) -> IncidentDetail:

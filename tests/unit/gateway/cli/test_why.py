@@ -47,7 +47,7 @@ def incident() -> Incident:
     )  # fmt: skip
 
 
-async def written(data: Path, *, over: bool) -> None:
+async def written(data: Path, *, over: bool, body: bytes | None = None) -> None:
     said = incident()
     now = datetime.now(UTC)
     record = IncidentRecord(
@@ -58,7 +58,7 @@ async def written(data: Path, *, over: bool) -> None:
         changed_at=now,
         ended_at=now if over else None,
         subjects=("erp.GetStock",),
-        body=msgspec.json.encode(said),
+        body=body or msgspec.json.encode(said),
     )
     line = Said(at=AT, revision=1, state="open", verdict="cause", confidence=0.93, sentence=said.sentence)
     async with open_books(ROOT, data, {}) as books:
@@ -102,6 +102,13 @@ def test_sentence_comes_first_then_culprits_impact_with_bases_why_not_changes_an
         "",
         "From the books; no gateway was asked (--url).",
     ]
+
+
+def test_what_another_release_wrote_is_told_as_far_as_the_book_knows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(written(tmp_path, over=False, body=b'{"verdict": "beyond doubt"}'))
+    code, said = why(tmp_path, capsys)
+    assert code == 3
+    assert said.startswith(f"{NUMBER}  open\nerp.GetStock: written by another release, which can tell it\n")
 
 
 def test_what_is_over_is_told_when_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
