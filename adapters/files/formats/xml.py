@@ -447,7 +447,7 @@ class XmlParser:
 
     def _syntax(self, error: etree.XMLSyntaxError) -> str:
         """Lines that the message itself speaks of are those that the parser has seen, and are left out."""
-        said = re.sub(r",? line \d+(?:, column \d+)?", "", error.msg or "not well-formed")
+        said = re.sub(r",? line \d+(?:, column \d+)?", "", " ".join((error.msg or "not well-formed").split()))
         return f"line {(error.lineno or 0) + self._skipped}: {said}"[:300]
 
     # ---- elements -------------------------------------------------------------------------------------------------

@@ -479,17 +479,17 @@ def test_what_does_not_hold_around_loops_refuses_the_file(text: str, reason: str
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("text", "says"),
     [
-        ("LOC+162", "LOC+7", "the message ends without LOC"),
-        ("LOC+162", "XYZ+162", "got LIN '1', which cannot stand here"),
+        (SALES.replace("LOC+162", "LOC+7"), "the message ends without LOC"),
+        (SALES[: SALES.index("LOC+")] + SALES[SALES.index("LIN+1") :], "got LIN '1', which cannot stand here"),
     ],
-    ids=["a loop of another kind around the lines", "no loop around them"],
+    ids=["in a loop of another kind", "in none"],
 )
-def test_lines_that_stand_where_nobody_looks_are_no_quiet_message(old: str, new: str, says: str) -> None:
-    units, ending = read(SALES.replace(old, new), sales())
-    assert all(unit.row is None for unit, _ in units)
-    assert says in " | ".join([*ending.reasons, *(str(unit.bad) for unit, _ in units)])
+def test_lines_that_stand_where_nobody_looks_are_no_quiet_message(text: str, says: str) -> None:
+    units, ending = read(text, sales())
+    assert all(unit.row is None for unit in units)
+    assert says in " | ".join([*ending.reasons, *(str(unit.bad) for unit in units)])
 
 
 def test_a_date_says_its_own_form() -> None:
