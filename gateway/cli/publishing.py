@@ -16,6 +16,7 @@ from contracts.versions import HISTORY
 from contracts.versions.compatibility import EVERYWHERE, Break, breaks, event_breaks
 from gateway import estate
 from gateway.api import ADMIN, ENDPOINTS
+from gateway.api.admin import CONTROLS
 from gateway.cli import generating
 from gateway.cli.settings import Settings
 from gateway.cli.versions import at_hand
@@ -34,8 +35,10 @@ def generated(title: str) -> Mapping[str, bytes]:
     found = {
         f"contracts/published/openapi-{v.date}.json": _pretty(openapi.document(ENDPOINTS, HISTORY, v.date, title)) for v in HISTORY.versions
     }
-    admin = openapi.document(ADMIN, HISTORY, HISTORY.newest.date, "Tillgate for operators")
-    admin["info"]["description"] = "Clients, their keys, the audit log, files and quarantine. Channels never meet it."
+    admin = openapi.document(ADMIN, HISTORY, HISTORY.newest.date, "Tillgate for operators", CONTROLS)
+    admin["info"]["description"] = (
+        "Clients, their keys, the audit log, files and quarantine, incidents, webhooks, and the gateway itself. Channels never meet it."
+    )
     found["contracts/published/openapi-admin.json"] = _pretty(admin)
     found["contracts/published/problems.json"] = _pretty(problems.catalogue())
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))

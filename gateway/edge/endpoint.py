@@ -129,3 +129,25 @@ class Endpoint(Generic[P, B, S]):
 
 
 AnyEndpoint = Endpoint[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A route to one gateway itself: without versions and Idempotency-Key, and its handler answers, perhaps with a stream."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    name: str
+    summary: str
+    scope: str
+    answer: Any
+    """A type that msgspec has a schema of."""
+    parameters: type[msgspec.Struct]
+    tag: str = "Gateway"
+    path_parameters: dict[str, Any] = field(default_factory=dict)
+    errors: tuple[type[TillgateError], ...] = ()
+    media_type: str = "application/json"
+
+    @property
+    def route(self) -> str:
+        return f"{self.method} {self.path}"

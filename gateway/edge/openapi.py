@@ -13,7 +13,7 @@ from contracts.errors import TillgateError
 from contracts.events import DATA
 from contracts.versions import Change, VersionHistory
 from gateway.edge import deadline, personal, preconditions, problems, protocol, reading, selection
-from gateway.edge.endpoint import AnyEndpoint
+from gateway.edge.endpoint import AnyEndpoint, Control
 from gateway.edge.idempotency import KEY
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.schemas import REF, component_schemas, tidy
@@ -42,10 +42,23 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
 )
 
 
-def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version: str, title: str) -> dict[str, Any]:
+_OF_A_CONTROL: tuple[type[TillgateError], ...] = (
+    errors.InvalidRequest,
+    errors.Unauthenticated,
+    errors.Forbidden,
+    errors.QuotaExceeded,
+    errors.TillgateError,
+    errors.StoreUnavailable,
+)
+
+
+def document(
+    endpoints: Iterable[AnyEndpoint], history: VersionHistory, version: str, title: str, controls: Iterable[Control] = ()
+) -> dict[str, Any]:
     """JSON-ready and stable: the same input gives the same document."""
-    endpoints = tuple(endpoints)
+    endpoints, controls = tuple(endpoints), tuple(controls)
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
+    kinds += [k for c in controls for k in (c.answer, c.parameters)]
     schemas = component_schemas(kinds, history, version)
     for name in _used([{"$ref": REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
         _fit(schemas[name])
@@ -53,6 +66,8 @@ def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version:
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, history, version, schemas)
+    for control in controls:
+        paths.setdefault(control.path, {})[control.method.lower()] = _control(control, history, version, schemas)
     used = _used(paths, schemas)
     this = history.by_date[version]
     return {
@@ -65,7 +80,7 @@ def document(endpoints: Iterable[AnyEndpoint], history: VersionHistory, version:
         },
         "servers": [{"url": "/"}],
         "security": [{"apiKey": []}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(e.tag for e in endpoints)],
+        "tags": [{"name": tag} for tag in dict.fromkeys([e.tag for e in endpoints] + [c.tag for c in controls])],
         "paths": paths,
         "components": {
             "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer tg_…`"}},
@@ -176,7 +191,30 @@ def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, sch
     return found
 
 
+def _control(control: Control, history: VersionHistory, version: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([control.answer], ref_template=REF)
+    tidy(schema)
+    return {
+        "operationId": control.name,
+        "summary": control.summary,
+        "description": f"Scope: `{control.scope}` ({SCOPES[control.scope]}).",
+        "tags": [control.tag],
+        "parameters": list(_own_parameters(control, history, version, schemas)),
+        "responses": {
+            "200": {"description": "Done", "content": {control.media_type: {"schema": schema}}},
+            **_problems((*_OF_A_CONTROL, *control.errors)),
+        },
+    }
+
+
 def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    yield from _own_parameters(endpoint, history, version, schemas)
+    yield from _beside(endpoint, version, schemas)
+
+
+def _own_parameters(
+    endpoint: AnyEndpoint | Control, history: VersionHistory, version: str, schemas: dict[str, Any]
+) -> Iterable[dict[str, Any]]:
     for name, kind in endpoint.path_parameters.items():
         schema = msgspec.json.schema(kind)
         tidy(schema)
@@ -191,6 +229,9 @@ def _parameters(endpoint: AnyEndpoint, history: VersionHistory, version: str, sc
             **({"style": "form", "explode": True} if schema.get("type") == "array" else {}),
             **_example(schema),
         }
+
+
+def _beside(endpoint: AnyEndpoint, version: str, schemas: dict[str, Any]) -> Iterable[dict[str, Any]]:
     if errors.PreconditionFailed in endpoint.errors:
         yield {
             "name": "If-Match",
@@ -306,18 +347,21 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
         kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType, reading.RequestTooSlow]
     if endpoint.idempotent_key:
         kinds += [errors.IdempotencyKeyMissing, errors.IdempotencyKeyReused, errors.RequestInProgress]
-    by_status: dict[int, list[str]] = {}
+    return found | _problems(kinds)
+
+
+def _problems(kinds: Iterable[type[TillgateError]]) -> dict[str, Any]:
+    by_status: dict[int, dict[str, None]] = {}
     for kind in kinds:
-        by_status.setdefault(kind.status, [])
-        if kind.code not in by_status[kind.status]:
-            by_status[kind.status].append(kind.code)
-    for status, codes in sorted(by_status.items()):
-        found[str(status)] = {
+        by_status.setdefault(kind.status, {})[kind.code] = None
+    return {
+        str(status): {
             "description": ", ".join(f"`{c}`" for c in codes),
             **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
             "content": {problems.MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}},
         }
-    return found
+        for status, codes in sorted(by_status.items())
+    }
 
 
 def _used(paths: Any, schemas: dict[str, Any]) -> set[str]:

@@ -3,8 +3,9 @@
 `python -m tests.flows.crash_child ESTATE INBOX` reads jobs as JSON lines and answers each: `{"ended": 0 | -9, "at": "…", "calls": n}`.
 A *call to the outside* is a file-system call, a statement for the store, or something sent to or received from a server; with `database`
 a change that SQLite makes to its files. With `bound` the process kills itself without warning before that call; `later` sets its clock
-on, so that the claims of a dead one have ended. Without `reads` those calls are not counted that only look: what is outside is the same
-before them and before the next one.
+on, so that the claims of a dead one have ended. Without `all` those calls are not counted that leave what is outside as it is, so that a
+death before them is a death before the next one: those that only look, those of SQLite until they are committed (its commits are counted
+in their place), and those that only a power cut would tell.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ FILES = frozenset({
     "open", "stat", "lstat", "rename", "replace", "link", "unlink", "remove", "mkdir", "rmdir", "scandir", "listdir", "fsync",
     "fdatasync", "truncate", "ftruncate", "utime", "chmod", "write", "read", "close", "fstat", "symlink", "readlink",
 })  # fmt: skip
-READS = frozenset({
+UNSEEN = frozenset({
     "stat", "lstat", "fstat", "scandir", "listdir", "readlink", "read", "readinto", "readline", "recv", "recv_into", "recvfrom",
+    "execute", "executemany", "fsync", "fdatasync",
 })  # fmt: skip
 OF_THE_LOOP = frozenset({"_write_to_self", "_read_from_self", "_process_self_data", "__init__"})
 LIMIT = 60.0
@@ -87,15 +89,21 @@ class Watched:
     def __init__(self, bound: int, tell: int) -> None:
         self._bound, self._tell, self._reached, self._lock = bound, tell, 0, threading.Lock()
 
-    def python(self, *, reads: bool) -> None:
+    def python(self, *, every: bool) -> None:
         """Counts what Python calls."""
+        if not every:
+            apsw.connection_hooks.append(lambda connection: connection.set_commit_hook(self.commit))
 
         def count(frame: FrameType, event: str, argument: object) -> None:
-            if event == "c_call" and (kind := outside(frame, argument)) and (reads or kind.partition(" ")[2] not in READS):
+            if event == "c_call" and (kind := outside(frame, argument)) and (every or kind.partition(" ")[2] not in UNSEEN):
                 self.point(kind)
 
         threading.setprofile(count)
         sys.setprofile(count)
+
+    def commit(self) -> bool:
+        self.point("store commit")
+        return False
 
     def database(self) -> None:
         """Counts what SQLite does to its files."""
@@ -176,7 +184,7 @@ def child(inbox: Path, read: list[Feed], job: dict[str, Any], tell: int) -> int:
     os.dup2(2, 1)  # answers are the parent's to give
     if job["bound"]:
         watched = Watched(job["bound"], tell)
-        watched.database() if job["database"] else watched.python(reads=job["reads"])
+        watched.database() if job["database"] else watched.python(every=job["all"])
     try:
         asyncio.run(work(inbox, read, job))
     except BaseException:

@@ -174,6 +174,7 @@ async def test_reloads_and_recordings_are_in_the_log_with_who_asked(live: Live) 
     log = (await live.http.get("/admin/audit", headers=live.auth("operator"))).json()["items"]
     assert [(e["actor"], e["what"], e["subject"]) for e in reversed(log) if e["actor"] != "tillgate"] == [
         ("demo-operator", "estate.reload", "estate"),
+        ("demo-operator", "estate.reloaded", "estate"),
         ("demo-operator", "recording.begun", "erp"),
         ("127.0.0.1", "denied", "demo-web"),
     ]

@@ -281,13 +281,13 @@ class Proof:
         self._scratch, self._inbox, self._amqp, self._stores, self._worker = scratch, inbox, amqp, stores, worker
         self.heard = Heard(amqp)
 
-    async def ends(self, bound: int, *, database: bool, reads: bool) -> tuple[str, dict[str, Any]]:
+    async def ends(self, bound: int, *, database: bool, all_: bool) -> tuple[str, dict[str, Any]]:
         """What killed the worker at `bound` (empty: it came to its end before), and what is found when the next one has finished."""
         folder = self._scratch / "run"
         folder.mkdir()
         shutil.copytree(self._inbox, folder / "inbox")
         store = await self._stores.fresh(folder)
-        job = {"store": store, "broker": self._amqp, "exchange": EXCHANGE, "database": database, "reads": reads}
+        job = {"store": store, "broker": self._amqp, "exchange": EXCHANGE, "database": database, "all": all_}
         died = await asyncio.to_thread(self._worker.run, **job, bound=bound, later=0)
         assert died["ended"] in (0, -signal.SIGKILL), died["at"]
         killed = died["ended"] != 0
@@ -298,18 +298,18 @@ class Proof:
         shutil.rmtree(folder)
         return (died["at"] if killed else ""), found
 
-    async def holds(self, *, database: bool = False, every: int = 1, reads: bool = False) -> Counter[str]:
-        """Kinds of the points, with how many of each. `database`: those of SQLite's own files. `every`: 1 for each of them. `reads`: also
-        before calls that only look, where whatever is outside is as it is before the next one.
+    async def holds(self, *, database: bool = False, every: int = 1, all_: bool = False) -> Counter[str]:
+        """Kinds of the points, with how many of each. `database`: those of SQLite's own files. `every`: 1 for each of them. `all_`: also
+        before calls that leave what is outside as it is.
         """
-        at, expected = await self.ends(0, database=False, reads=reads)
+        at, expected = await self.ends(0, database=False, all_=all_)
         assert not at
         assert expected["sales"]
         assert expected["quarantined"]
         assert expected["waiting"] == 0
         points: Counter[str] = Counter()
         for bound in count(every, every):
-            at, found = await self.ends(bound, database=database, reads=reads)
+            at, found = await self.ends(bound, database=database, all_=all_)
             if not at:
                 break
             points[at] += 1
@@ -340,11 +340,11 @@ def figures(engine: str, points: Counter[str]) -> str:
 async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
     estate: Path, inbox: Path, amqp_url: str, tmp_path: Path, record_property: Callable[[str, object], None], deep: bool
 ) -> None:
-    """Before every call of the worker that changes something; in a nightly run also before those that only look, and before every change
-    that SQLite makes to its files.
+    """Before every call of the worker that changes something; in a nightly run also before all others, and before every change that
+    SQLite makes to its files.
     """
     async with sqlite_stores(tmp_path) as stores, proof(estate, inbox, amqp_url, stores, tmp_path) as proven:
-        points = await proven.holds(reads=deep)
+        points = await proven.holds(all_=deep)
         inside = await proven.holds(database=True) if deep else Counter[str]()
     record_property("figures", figures("SQLite", points + inside))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "store", "network"}
@@ -364,6 +364,6 @@ async def test_on_postgresql_a_worker_killed_before_any_call_loses_nothing_and_b
 ) -> None:
     """Before every call in a nightly run, before every fourth that changes something in a usual one: a usual run has to end."""
     async with postgres_stores(fresh_postgres_dsn) as stores, proof(estate, inbox, amqp_url, stores, tmp_path) as proven:
-        points = await proven.holds(every=1 if deep else 4, reads=deep)
+        points = await proven.holds(every=1 if deep else 4, all_=deep)
     record_property("figures", figures("PostgreSQL", points))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "network"}
