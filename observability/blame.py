@@ -206,7 +206,7 @@ class Blame:
                 continue
             counters = _ONE.copy()
             if (failure := hop.failure) is not None:
-                if failure == "rejected":  # what failed before a breaker cut the attempts short tells more
+                if failure == "rejected" or (failure == "timeout" and hop.kind is Step.CALL):  # what failed before that tells more
                     tried = [x for each in tree.below(hop) if each.kind is Step.ATTEMPT and (x := each.failure) is not None]
                     failure = tried[0] if tried else failure
                 counters[_CLASS[failure]] = 1

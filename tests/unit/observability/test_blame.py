@@ -276,6 +276,12 @@ def test_a_call_whose_attempts_a_breaker_cut_short_failed_as_they_did(blame: Bla
     blame.rings.turn(int(AT) + 1)
     cell = rows(blame.rings.seen(AT + 1).coarse)[Where(*ERP, "web", "GET /stock", "v", "17")]
     assert (cell["upstream_error"], "rejected" in cell) == (1, False)
+    tries = [hop(Step.ATTEMPT, n, n + 0.1, ERP, "503", attempt=n + 1) for n in range(3)]
+    call = hop(Step.CALL, 0, 3, ERP, "timeout.deadline")  # it was tried for as long as there was time
+    blame.count(flown(3.0, (call, tries), error="timeout.deadline"), AT + 2)
+    blame.rings.turn(int(AT) + 3)
+    cell = rows(blame.rings.seen(AT + 3).coarse)[Where(*ERP, "web", "GET /stock", "v", "17")]
+    assert (cell["upstream_error"], "timeout" in cell) == (2, False)
 
 
 def test_requests_of_a_client_are_counted_beside_its_mistakes_and_those_over_its_quota_are_neither(blame: Blame) -> None:
