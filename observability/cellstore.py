@@ -35,6 +35,8 @@ OVERLAP: Final = 1_000
 """Numbers that are looked at again: a transaction that was given a lower one may end later."""
 LARGEST: Final = 64 << 20
 """Bytes of one body when unpacked."""
+LOADED_S: Final = 600
+"""Seconds of which cells are read at a time."""
 SLICE: Final = 48
 """Blobs that are merged at a time; a few MB each at most in practice."""
 SLICES: Final = 60
@@ -199,12 +201,13 @@ class CellStore:
         self.recorder.rings.fresh = Fresh()
         now = int(time())
         for width in (MINUTE, COARSE):
-            blobs = await self.book.read(width, now - HELD_S, now + 1)
-            await self._in_thread(self._count, blobs)
-            if width == COARSE:
-                self._know(blobs, 0)
-                if blobs:  # somebody was here before, and what was under way then was not counted
-                    self.recorder.lose("restarts")
+            for since in range(now - HELD_S, now + 1, LOADED_S):
+                blobs = await self.book.read(width, since, min(since + LOADED_S, now + 1))
+                await self._in_thread(self._count, blobs)
+                if width == COARSE:
+                    self._know(blobs, 0)
+        if self._known:  # somebody was here before, and what was under way then was not counted
+            self.recorder.lose("restarts")
         newest: dict[str, CellBlob] = {blob.source: blob for blob in await self.book.read(BASELINE, now - 3_600, now + 1)}
         await self._in_thread(self._learn, list(newest.values()))
 

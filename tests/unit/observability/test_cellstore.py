@@ -15,7 +15,7 @@ from adapters.store.driver import cell_file
 from contracts.books.cells import CellBlob, CellBook
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
-from observability.cellstore import BASELINE, CellStore
+from observability.cellstore import BASELINE, SLICE, CellStore, _Body, _packed
 from observability.rings import Fresh
 from observability.rootcause.model import COUNTERS, Rows, Where
 
@@ -96,6 +96,36 @@ async def test_bins_get_wider_with_age_and_lose_nothing_but_the_stores_in_the_en
         after = sums(await store.history(began, began + 3_600))
         assert sum(before.values()) == sum(after.values()) == 2 * 720
         assert {where.store for where, _, _ in after} == {""}
+
+
+class Watched:
+    """A book that knows how much was read at once."""
+
+    def __init__(self, book: CellBook) -> None:
+        self._book, self.most = book, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    async def read(self, *what: Any, **more: Any) -> Sequence[CellBlob]:
+        found = await self._book.read(*what, **more)
+        self.most = max(self.most, len(found))
+        return found
+
+
+async def test_old_cells_are_merged_a_few_at_a_time_however_many_there_are(tmp_path: Path) -> None:
+    now = int(time()) // 3_600 * 3_600
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+        body = _packed(_Body([(("", "", "web", "GET /stock", "v", "17"), 3)], []))
+        blobs = [CellBlob(width=10, begin=now - 7_200 + 10 * (n // 3), source=f"s{n % 3}", body=body) for n in range(10 * SLICE)]
+        await book.add(blobs)
+        watched: Any = Watched(book)
+        await CellStore(Recorder(), watched).tidy(now)
+        assert watched.most == SLICE
+        assert not await book.read(10, 0, now)
+        wider = await book.read(60, 0, now)
+        assert len(wider) == len({b.begin for b in wider}) == -(-10 * SLICE // 18)
+        assert sum((await CellStore(Recorder(), book).history(0, now)).counters[0]) == 3 * len(blobs)
 
 
 async def test_a_damaged_blob_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
