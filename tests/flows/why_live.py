@@ -101,7 +101,7 @@ CASES: dict[str, Case] = {
         Case("error three in four", (_erp("error", "GetPrices", share=0.75),), "erp", "GetPrices", _asking("price")),
         *(
             Case(f"{kind} createOrder", (_oms(kind, "createOrder", seconds),), "oms", "createOrder", _asking("order"))
-            for kind, seconds in (("error", 0.0), ("hang", 0.0), ("slow", 2.9), ("lost_answer", 0.0))
+            for kind, seconds in (("error", 0.0), ("hang", 0.0), ("slow", 3.5), ("lost_answer", 0.0))
         ),
         Case("refuse whole oms", (_oms("refuse", "*"),), "oms", "createOrder", _asking("order")),  # nothing else of it is asked
         Case("kill erp", (), "erp", "", _ERP),
