@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -58,6 +58,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"expected a time zone such as Europe/Berlin, got {self.zone!r}") from error
         for day in (*self.closed, *(day for hours in self.store.values() for day in hours.closed)):
             date.fromisoformat(day)
+        for store, own in {"": _AS_ALL, **self.store}.items():
+            slot = self._slot(own, date(2026, 1, 1), UTC)
+            if slot is not None and slot.late > slot.until:
+                whose, due, until = f"store {store}: " if store else "", own.by or self.by, own.until or self.until or "a day after opens"
+                late = f"by {due} with its grace, {slot.late:%H:%M}{' of the next day' if slot.late.day > slot.opens.day else ''}"
+                raise ValueError(
+                    f"{whose}until {until} comes before {late}: no file would be late, only missing; a later until, or less grace"
+                )
 
     def open(self, store: str, day: date) -> bool:
         """Whether it is a business day of the store."""
@@ -67,9 +75,10 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def slot(self, store: str, day: date, zone: ZoneInfo) -> Slot | None:
         """When the file of a business day is expected; None for a day on which the store is closed, or where none is expected."""
-        own = self.store.get(store, _AS_ALL)
-        due = own.by or self.by
-        if due is None or not self.open(store, day):
+        return self._slot(self.store.get(store, _AS_ALL), day, zone) if self.open(store, day) else None
+
+    def _slot(self, own: Hours, day: date, zone: tzinfo) -> Slot | None:
+        if (due := own.by or self.by) is None:
             return None
         opens = datetime.combine(day + timedelta(self.after), _time(own.opens or self.opens), zone)
         by = _behind(opens, due)

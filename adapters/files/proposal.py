@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -97,6 +97,7 @@ def propose(system: str, given: Path) -> Proposal:
     message = Message(feed, made.message.form, made.message.root, made.message.source)
     seen = {(*_at(kinds, k), column): values[:200] for k in kinds for column, values in k.columns.items()}
     offer = Offer(name, lambda: Exchange(name, None, message))
+    questions += _commas(seen)
     return Proposal("files", {f"{name}.toml": text.encode()}, f"{name}.toml", [offer], questions=questions, samples={name: seen})
 
 
@@ -164,6 +165,7 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
             if unit.row is not None:
                 _collect(made.message.root, unit.row, (), seen)
     samples = {name: {path: values[:200] for path, values in seen.items()}}
+    questions += _commas(seen)
     return Proposal(
         "files",
         {f"{name}.toml": text.encode()},
@@ -173,6 +175,15 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
         samples=samples,
         feeds="" if made.edi else "sale.feed",
     )
+
+
+def _commas(seen: Mapping[tuple[str, ...], Sequence[str]]) -> Iterator[str]:
+    """About numbers that a layout cannot read as such."""
+    for path, values in seen.items():
+        real = [value for value in values if value]
+        if any("," in value for value in real) and all(re.fullmatch(r"-?\d{1,12}(,\d{1,6})?", value) for value in real):
+            field = path[-1]
+            yield f"{field} has a decimal comma, as in {real[0]}? The layout keeps it a text: write {field} | number(',') in the mapping"
 
 
 def _collect(record: Record, row: Sequence[Any], path: tuple[str, ...], seen: dict[tuple[str, ...], list[str]]) -> None:
@@ -507,11 +518,10 @@ def _typed(name: str, values: Sequence[str]) -> str:
                     return f'type = "{kind}", format = "{written}"' + (', zone = "store"' if kind == "datetime" else "")
             except ValueError:
                 continue
-    if real and all(re.fullmatch(r"-?\d{1,12}\.\d{1,6}", v) for v in real):
-        signed = ', sign = "leading"'
-        return f'type = "decimal", digits = 18{signed}'
-    if real and not _NAMES.search(name) and all(re.fullmatch(r"0|[1-9]\d{0,9}", v) for v in real):
-        return 'type = "integer", digits = 12'
+    if any("." in v for v in real) and all(re.fullmatch(r"-?\d{1,12}(\.\d{1,6})?", v) for v in real):
+        return 'type = "decimal", digits = 18, sign = "leading"'
+    if real and not _NAMES.search(name) and all(re.fullmatch(r"0|-?[1-9]\d{0,9}", v) for v in real):
+        return 'type = "integer", digits = 12' + (', sign = "leading"' if any(v[0] == "-" for v in real) else "")
     return f'type = "string"{personal}'
 
 

@@ -148,3 +148,13 @@ def test_an_interchange_is_no_receipt_and_column_names_alone_show_nothing(tmp_pa
         propose("tills", table)
     table.write_text("store;till;date;sku;total\n0001;1;2026-03-11;10000001;2.59\n", encoding="utf-8")
     assert propose("tills", table).feeds == "sale.feed"
+
+
+def test_what_is_brought_back_is_a_negative_number_and_a_decimal_comma_is_asked_about(tmp_path: Path) -> None:
+    table = tmp_path / "sales.csv"
+    table.write_text("store;date;sku;qty;price;amount\n0001;2026-03-11;A1;2;3.79;7,58\n0001;2026-03-11;A2;-1;4;-1,20\n", encoding="utf-8")
+    found = propose("tills", table)
+    text = found.files[found.main].decode()
+    assert '{ name = "qty", type = "integer", digits = 12, sign = "leading", column = "qty" }' in text
+    assert '{ name = "price", type = "decimal", digits = 18, sign = "leading", column = "price" }' in text
+    assert any("amount has a decimal comma, as in 7,58" in question for question in found.questions)

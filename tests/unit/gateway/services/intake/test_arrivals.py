@@ -379,3 +379,23 @@ async def test_file_that_brings_nothing_new_reopens_no_day(watch: Any) -> None:
     await booked.file("2026-03-11 21:00", "A", sale(1))
     await booked.file("2026-03-12 09:00", "B", sale(1))
     assert await booked.found() == []
+
+
+@pytest.mark.parametrize(
+    ("window", "says"),
+    [
+        ({"opens": "20:00", "by": "23:00", "grace": "2h", "until": "00:30"}, "by 23:00 with its grace, 01:00 of the next day"),
+        (
+            {"opens": "20:00", "by": "23:00", "until": "23:30", "store": {"0017": {"until": "22:00"}}, "grace": "45m"},
+            "until 23:30 comes before by",
+        ),
+        ({"opens": "06:00", "by": "05:00", "grace": "3h"}, "until a day after opens comes before by 05:00"),
+        (
+            {"by": "20:00", "until": "21:00", "grace": "30m", "store": {"0017": {"by": "20:45"}}},
+            "store 0017: until 21:00 comes before by 20:45",
+        ),
+    ],
+)
+def test_a_window_in_which_no_file_could_be_late_is_refused(window: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        options("in", {"window": window})
