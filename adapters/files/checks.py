@@ -88,8 +88,13 @@ class Checks:
     @property
     def summed(self) -> list[FieldRule | None]:
         """The field of each sum."""
+        return [self._layout.records[name].fields[at] if at >= 0 else None for name, at in self.summing]
+
+    @property
+    def summing(self) -> list[tuple[str, int]]:
+        """Record of each sum, and the place of its field there."""
         names = [(self._of_file[number].equals[at].sum or "").rpartition(".") for number, at in self._places]
-        return [self._layout.records[record].field(field) for record, _, field in names]
+        return [(name, -1 if (at := self._layout.records[name].at(field)) is None else at) for name, _, field in names]
 
     def file(self, ends: Mapping[str, Row], counts: Mapping[str, int], set_aside: int) -> tuple[list[str], list[str]]:
         """What the file's own totals say: reasons to refuse it, and findings. `ends`: rows of headers and trailers by record."""

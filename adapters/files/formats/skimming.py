@@ -30,6 +30,15 @@ class Stretch:
     sums: list[Decimal]
 
 
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A field that is added up; without `find` nothing is."""
+
+    find: Callable[[str], list[str]] | None
+    digits: int
+    decimals: int
+
+
 class Skim:
     """Looks over rows without reading them. It may take a file for good only where reading it would: a total over transactions that cannot
     be read proves nothing, so that only those that can be read have to be added up right.
@@ -49,6 +58,10 @@ class Skim:
         self._others = [name for name, r in layout.records.items() if r.rule.role in ("file_header", "file_trailer")]
         self._find: Callable[[str], list[Any]] | None = None
         self._add: Callable[[list[Any]], list[Decimal]] = lambda found: []
+        self._odd: list[Callable[[str], object]] = []
+        """Find a row with a code that the sums ask for."""
+        self._plain: list[_Column] | None = None
+        """What is added up where there is none."""
         checks = Checks(layout)
         if (needed := checks.needed()) is None:
             raise _Unfit
@@ -66,11 +79,28 @@ class Skim:
         if not self._fixed and any(f"\n{name}\n" in rows for name in self._counted):
             return None
         try:
-            sums = self._add(self._find(rows)) if self._find is not None else []
+            sums = self._added(rows)
+            if sums is None:
+                sums = self._add(self._find(rows)) if self._find is not None else []
         except (Wrong, TypeError):  # a value that is none, or a row without the one it hangs under
             return None
         counts = {name: rows.count(f"\n{name}{self._end}") for name in self._counted}
         return Stretch(text[1:start], text[stop + 1 : -1], rows.count("\n") - 1, counts, sums)
+
+    def _added(self, rows: str) -> list[Decimal] | None:
+        """Where no row has a code that the sums ask for, and all numbers are plain digits."""
+        if self._plain is None or any(odd(rows) for odd in self._odd):
+            return None
+        sums = []
+        for column in self._plain:
+            found = column.find(rows) if column.find is not None else []
+            if self._fixed:
+                found = [*map(str.strip, found)]
+            joined = "".join(found)
+            if found and not (joined.isdigit() and joined.isascii() and all(found) and max(map(len, found)) <= column.digits):
+                return None
+            sums.append(Decimal(sum(map(int, found))).scaleb(-column.decimals))
+        return sums
 
     def _compile(self, layout: Layout, checks: Checks, needed: Mapping[str, set[str]]) -> None:
         """`needed`: fields by record. One pattern finds the rows of these records, one function goes through what it found."""
@@ -100,6 +130,40 @@ class Skim:
         made = ", ".join(f"D({name}).scaleb({-digits})" for name, digits in sums.items())
         self._add = function("add", f"def add(found):\n{start}{loop}    return [{made}]\n", {**names, "D": Decimal})
 
+        self._columns(layout, checks, needed, variables)
+
+    def _columns(self, layout: Layout, checks: Checks, needed: Mapping[str, set[str]], variables: Mapping[str, str]) -> None:
+        """What the sums are without any code, if they can be told then."""
+        plain, body, names = list[_Column](), list[str](), dict[str, Any]()
+        for name, fields in needed.items():
+            record = layout.records[name]
+            held = []
+            for at, f in enumerate(record.fields):
+                if f.name in fields and f.type not in ("integer", "decimal"):
+                    try:
+                        names[f"b{len(names)}"] = self._value(f)("")
+                    except Wrong:
+                        return
+                    held.append(f"{at}: b{len(names) - 1}")
+                    self._odd.append(re.compile(rf"\n{self._pattern(layout, record, [(at, f)], filled=True)}").search)
+            body += [f"    {variables[name]} = {{{', '.join(held)}}}"]
+            body += [f"    {line}" for line in checks.adding(name, variables, lambda at, cell: "1")]
+        sums = [f"s{place}" for place in range(len(checks.summed))]
+        start = f"    {' = '.join(sums)} = 0\n" if sums else ""
+        body += [f"    return [{', '.join(sums)}]", ""]
+        try:
+            counted = function("counted", "def counted():\n" + start + "\n".join(body), names)()
+        except LookupError:  # a number is asked for
+            return
+        for (name, at), counts in zip(checks.summing, counted, strict=True):
+            record = layout.records[name]
+            f = record.fields[at]
+            if f.type != "decimal" or f.decimals is None or f.pad or not f.digits:
+                return
+            pattern = re.compile(rf"\n{self._pattern(layout, record, [(at, f)], named=False)}")
+            plain.append(_Column(pattern.findall if counts else None, f.digits, f.decimals))
+        self._plain = plain
+
     @staticmethod
     def _code(record: Record, numbers: Mapping[int, str], at: int, cell: str) -> str:
         """Plain digits are counted as they stand, without their point; everything else is looked at."""
@@ -119,21 +183,32 @@ class Skim:
         read, digits = self._value(f), f.decimals or 0
         return lambda raw: Decimal(read(raw) or 0).scaleb(digits)
 
-    def _pattern(self, layout: Layout, record: Record, wanted: list[tuple[int, FieldRule]]) -> str:
-        made = f"({re.escape(record.name)})"
+    def _pattern(
+        self, layout: Layout, record: Record, wanted: list[tuple[int, FieldRule]], *, named: bool = True, filled: bool = False
+    ) -> str:
+        """Of a row with groups for its name, if `named`, and these fields. `filled`: without groups, of a row where they are not blank."""
+        name = re.escape(record.name)
+        made = f"({name})" if named and not filled else name
         if self._fixed:
             at = layout.file.record_type.width or 0
             for _, f in wanted:
                 start, width = (f.start or 1) - 1, f.width or 0
                 if start < at:  # columns that overlap, or stand in another order
                     raise _Unfit
-                made += f"[^\\n]{{0,{start - at}}}+([^\\n]{{0,{width}}}+)"
+                made += (
+                    f"[^\\n]{{{start - at}}}[^\\n]{{0,{width - 1}}}[^ \\n]" if filled
+                    else f"[^\\n]{{0,{start - at}}}+([^\\n]{{0,{width}}}+)"
+                )  # fmt: skip
                 at = start + width
             return made
-        cell, reached = f"[^{re.escape(self._end)}\\n]*+", 0
-        made += f"(?=[{re.escape(self._end)}\\n])"
+        end = re.escape(self._end)
+        cell, reached = f"[^{end}\\n]*+", 0
+        made += f"(?=[{end}\\n])"
         for at, _ in wanted:
-            made += f"(?:{re.escape(self._end)}{cell}){{0,{at - reached}}}+(?:{re.escape(self._end)}({cell}))?+"
+            made += (
+                f"(?:{end}{cell}){{{at - reached}}}{end}[^{end}\\n]" if filled
+                else f"(?:{end}{cell}){{0,{at - reached}}}+(?:{end}({cell}))?+"
+            )  # fmt: skip
             reached = at + 1
         return made
 

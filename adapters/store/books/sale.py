@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
-from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -291,11 +290,11 @@ async def _insert(
         number for (number,) in await tx.query_each("insert into sale_chunk (body) values ($1) returning id", [(c,) for c in work.chunks])
     ]
     places = [(chunk, place) for chunk in chunks for place in range(SALES)]
-    booked = [(reference(*place), sale) for place, sale in zip(places, work.sales, strict=False)]
+    booked = [*zip([reference(chunk, 0) + place for chunk in chunks for place in range(SALES)], work.sales, strict=False)]
     rows = [
-        (tills[sale.till], sale.sequence, digest, *place)
-        for sale, digest, place in zip(work.sales, work.digests, places, strict=False)
-    ]  # fmt: skip
+        (day, sale.sequence, digest, chunk, place)
+        for (day, sale), digest, (chunk, place) in zip(_each_day(work.sales, tills), work.digests, places, strict=False)
+    ]
     if await insert(tx, "sale (till_day, sequence, digest, chunk, place)", rows, "on conflict do nothing") == len(rows):
         return booked, []
     stand = await tx.query_each("select chunk, place from sale where till_day = $1 and sequence = $2", [row[:2] for row in rows])
@@ -313,6 +312,15 @@ async def _insert(
         if number not in fresh
     ]
     return [each for each in booked if each[0] in fresh], known
+
+
+def _each_day(sales: Iterable[PreparedSale], tills: Mapping[Till, int]) -> Iterator[tuple[int, PreparedSale]]:
+    """With the number of its till's day: neighbours have one, and often the same tuple."""
+    last, day = None, 0
+    for sale in sales:
+        if (till := sale.till) is not last:
+            last, day = till, tills[till]
+        yield day, sale
 
 
 async def _conflicts(
@@ -336,27 +344,28 @@ async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Ma
     movements: list[Row] = []
     sold: list[tuple[int, str]] = []
     links: list[Row] = []
-    changed: dict[tuple[str, str], int] = {}
+    changed: dict[str, dict[str, int]] = {}
     units_of: dict[str, str] = {}
-    totals: dict[str, tuple[int, int, int]] = {}
-    for till, group in groupby([each for each in new if each[1].counted], lambda each: each[1].till):
-        till_day, store, prefix = tills[till], till[0], "/".join(till)
-        sales, cents, gone = totals.get(store, (0, 0, 0))
-        for number, sale in group:
-            sequence = sale.sequence
-            for sku, moved in sale.moves.items():
-                movements.append((till_day, sku, sequence, moved))
-                pair = sku, store
-                changed[pair] = changed.get(pair, 0) + moved
-                gone += moved
-            if sale.measures:
-                units_of.update(sale.measures)
-            key = f"{prefix}/{sequence}"
-            sold.append((number, key))
-            if sale.links:
-                links += [(target, type_, key) for target, type_ in sale.links]
-            sales, cents = sales + 1, cents + sale.cents
-        totals[store] = sales, cents, gone
+    totals: dict[str, list[int]] = {}
+    last = None
+    for number, sale in new:
+        if not sale.counted:
+            continue
+        if (till := sale.till) is not last:
+            last, till_day, store, prefix = till, tills[till], till[0], "/".join(till)
+            gone, total = changed.setdefault(store, {}), totals.setdefault(store, [0, 0])
+        sequence = sale.sequence
+        for sku, moved in sale.moves.items():
+            movements.append((till_day, sku, sequence, moved))
+            gone[sku] = gone.get(sku, 0) + moved
+        if sale.measures:
+            units_of.update(sale.measures)
+        key = f"{prefix}/{sequence}"
+        sold.append((number, key))
+        if sale.links:
+            links += [(target, type_, key) for target, type_ in sale.links]
+        total[0] += 1
+        total[1] += sale.cents
     movements.sort(key=itemgetter(1))  # neighbours share pages
     await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", movements)
     await tx.execute_each("insert into sale_link (target, type, source) values ($1, $2, $3) on conflict do nothing", links)
@@ -364,11 +373,11 @@ async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Ma
         "insert into store_total (store, sales, cents, millionths) values ($1, $2, $3, $4) on conflict (store) do update"
         " set sales = store_total.sales + excluded.sales, cents = store_total.cents + excluded.cents,"
         " millionths = store_total.millionths + excluded.millionths",
-        [(store, *totals[store]) for store in sorted(totals)],
+        [(store, *totals[store], sum(changed[store].values())) for store in sorted(totals)],
     )
-    stock = [(f"{sku}@{store}", -moved, units_of.get(sku, "EA")) for (sku, store), moved in changed.items()]
+    stock = [(f"{sku}@{store}", -moved, units_of.get(sku, "EA")) for store, gone in changed.items() for sku, moved in gone.items()]
     await outbox.append_bundle(tx, outbox.Bundle(sold, stock), now)
-    await touched(tx, digest, ((tills[sale.till], sale.sequence) for _, sale in new), now)
+    await touched(tx, digest, ((day, sale.sequence) for day, sale in _each_day([sale for _, sale in new], tills)), now)
 
 
 async def _quarantine(tx: Transaction, batch: SaleBatch, name: str, records: list[Quarantined], now: datetime) -> int:

@@ -347,12 +347,13 @@ class Intake:
 
     async def _commit(self, record: FileRecord, batch: list[Read], counts: _Counts) -> None:
         """One store transaction: sales, stock, events, quarantine and the position reached."""
-        places = [(at, found) for at, found in batch if isinstance(found, PosSale | PreparedSale)]
-        sales = [found for _, found in places]
-        bad = [found for _, found in batch if isinstance(found, Quarantined)]
-        moved = [(at, found) for at, found in batch if isinstance(found, StockMovement)]
+        sold = [each for each in batch if isinstance(each[1], PreparedSale) or isinstance(each[1], PosSale)]  # noqa: SIM101 - most are the first
+        places, sales = [at for at, _ in sold], [sale for _, sale in sold]
+        others = [each for each in batch if not isinstance(each[1], PreparedSale)] if len(sold) < len(batch) else []
+        bad = [found for _, found in others if isinstance(found, Quarantined)]
+        moved = [(at, found) for at, found in others if isinstance(found, StockMovement)]
         await self._arrivals.read(record, sales)
-        whole = SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad, [at for at, _ in places], moved)
+        whole = SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad, places, moved)
         result = await self._books.sales.commit(whole, self._now())
         counts.refused += result.quarantined - len(bad)
         counts.booked += result.booked
