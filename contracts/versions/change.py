@@ -127,3 +127,6 @@ class Version:
     deprecated: datetime | None = None
     sunset: datetime | None = None
     """From this moment on the version is answered with 410."""
+
+    def retired(self, at: datetime) -> bool:
+        return self.sunset is not None and at >= self.sunset

@@ -80,7 +80,7 @@ class Adoption:
 def state(version: Version, history: VersionHistory, now: datetime) -> State:
     if version is history.newest:
         return "current"
-    if version.sunset and now >= version.sunset:
+    if version.retired(now):
         return "retired"
     return "deprecated" if version.deprecated and now >= version.deprecated else "supported"
 

@@ -44,7 +44,7 @@ class LifeCycle:
             brown_out = self._brown_out(version.date, now) if version.date in self._brown_outs else None
             extra.update(self._announced(version, brown_out))
             newest = self._history.newest.date
-            if version.sunset and now >= version.sunset:
+            if version.sunset and version.retired(now):
                 raise errors.RetiredVersion(version=version.date, sunset=version.sunset.date().isoformat(), newest=newest)
             if brown_out and brown_out[0].start <= now:
                 end = brown_out[0].end

@@ -255,7 +255,7 @@ def _lint_versions(estate: Estate, source: Source) -> Iterator[Finding]:
         if one.since and first.start < version.deprecated:
             hint = f"it may begin on {version.deprecated:%Y-%m-%d}"
             yield source.finding(at, f"{who}: {first} is before its deprecation, nobody was told", hint)
-        if version.sunset and first.start >= version.sunset:
+        if version.sunset and version.retired(first.start):
             yield source.finding(at, f"{who}: {first} is after its sunset, it is off by then", f"before {version.sunset:%Y-%m-%d %H:%M}")
         for other in known:
             if other.version == one.version and (shared := overlap(one, other, one.since or version.deprecated)):
