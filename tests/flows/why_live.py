@@ -34,7 +34,7 @@ WARM = 25.0
 """Seconds of better days."""
 LIMIT = 60.0
 """Seconds from the fault to the verdict."""
-AT_ONCE = 2
+AT_ONCE = 3
 """Gateways side by side."""
 ASKS: dict[str, tuple[str, ...]] = {
     "web": ("inventory", "product", "price", "order"),
