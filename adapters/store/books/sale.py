@@ -347,13 +347,13 @@ async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Ma
     changed: dict[str, dict[str, int]] = {}
     units_of: dict[str, str] = {}
     totals: dict[str, list[int]] = {}
-    last = None
+    last, till_day, prefix, gone, total = None, 0, "", dict[str, int](), list[int]()
     for number, sale in new:
         if not sale.counted:
             continue
         if (till := sale.till) is not last:
-            last, till_day, store, prefix = till, tills[till], till[0], "/".join(till)
-            gone, total = changed.setdefault(store, {}), totals.setdefault(store, [0, 0])
+            last, till_day, prefix = till, tills[till], "/".join(till)
+            gone, total = changed.setdefault(till[0], {}), totals.setdefault(till[0], [0, 0])
         sequence = sale.sequence
         for sku, moved in sale.moves.items():
             movements.append((till_day, sku, sequence, moved))

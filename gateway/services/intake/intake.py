@@ -347,7 +347,7 @@ class Intake:
 
     async def _commit(self, record: FileRecord, batch: list[Read], counts: _Counts) -> None:
         """One store transaction: sales, stock, events, quarantine and the position reached."""
-        sold = [each for each in batch if isinstance(each[1], PreparedSale) or isinstance(each[1], PosSale)]  # noqa: SIM101 - most are the first
+        sold = [(at, found) for at, found in batch if isinstance(found, PreparedSale) or isinstance(found, PosSale)]  # noqa: SIM101 - most are the first
         places, sales = [at for at, _ in sold], [sale for _, sale in sold]
         others = [each for each in batch if not isinstance(each[1], PreparedSale)] if len(sold) < len(batch) else []
         bad = [found for _, found in others if isinstance(found, Quarantined)]
