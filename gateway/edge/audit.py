@@ -18,12 +18,18 @@ log = get_logger(__name__)
 
 FLUSH_SECONDS = 60.0
 MOST_DENIED = 200
-"""Different denied attempts that are told apart between two flushes; what comes on top is counted by its code alone."""
+"""Different denied attempts that are told apart between two flushes. When there are more, the network with the most of them is told in
+one line, then the next; only where each network has one is a further one counted by its code alone.
+"""
 MOST_CLAIMS = 10
-"""Different names or prefixes that one address is told apart by: who tries keys hides nobody else."""
+"""Different attempts that one network is told apart by, at most: who tries keys hides nobody else."""
 MOST_KEYS = 10_000
 """Keys whose last use waits for the next flush."""
 OTHER = "other"
+
+
+_Attempt = tuple[str, str, str, str]
+"""Code, whom it claimed to be, network and route."""
 
 
 class Audit:
@@ -33,9 +39,11 @@ class Audit:
 
     def __init__(self, book: AuditBook, clients: ClientBook, now: Now) -> None:
         self._book, self._clients, self._now = book, clients, now
-        self._denied: dict[tuple[str, str, str, str], tuple[datetime, int]] = {}
-        self._claims: dict[str, int] = {}
-        """By address: how many different ones it has come with."""
+        self._denied: dict[_Attempt, tuple[datetime, int]] = {}
+        self._lines: dict[str, int] = {}
+        """By network: how many different attempts are told of it."""
+        self._folded: set[str] = set()
+        """Networks that are told in one line of each code."""
         self._used: dict[str, datetime] = {}
         self._flushing = asyncio.Lock()
 
@@ -47,18 +55,38 @@ class Audit:
 
     def denied(self, code: str, claimed: str, address: str, route: str) -> None:
         """`claimed`: the client or the prefix of the key, never more of a credential; empty if there was none."""
-        network = of_network(address)[:64]
-        key = (code, claimed, network, route)
-        if key not in self._denied:
-            if self._claims.get(network, 0) >= MOST_CLAIMS:
-                key = (code, OTHER, network, route)
-            if key not in self._denied:
-                if len(self._denied) >= MOST_DENIED:
-                    key = (code, OTHER, OTHER, OTHER)
-                else:
-                    self._claims[network] = self._claims.get(network, 0) + 1
-        first, count = self._denied.get(key) or (self._now(), 0)
-        self._denied[key] = (first, count + 1)
+        self._count(self._told((code, claimed, of_network(address)[:64], route)), self._now(), 1)
+
+    def _count(self, attempt: _Attempt, at: datetime, times: int) -> None:
+        first, count = self._denied.get(attempt, (at, 0))
+        self._denied[attempt] = (min(first, at), count + times)
+
+    def _told(self, attempt: _Attempt) -> _Attempt:
+        """As what it is counted."""
+        code, _, network, _ = attempt
+        if attempt in self._denied:
+            return attempt
+        if network in self._folded or self._lines.get(network, 0) >= MOST_CLAIMS:
+            attempt = (code, OTHER, network, OTHER)
+        if attempt not in self._denied:
+            if len(self._denied) >= MOST_DENIED and not self._fold():
+                return (code, OTHER, OTHER, OTHER)
+            if network in self._folded:
+                return (code, OTHER, network, OTHER)
+            self._lines[network] = self._lines.get(network, 0) + 1
+        return attempt
+
+    def _fold(self) -> bool:
+        """Makes room, if there is a network with more than its share."""
+        full = len(self._denied)
+        while len(self._denied) == full:
+            network = max(self._lines, key=self._lines.__getitem__, default="")
+            if self._lines.pop(network, 0) < 2:
+                return False
+            self._folded.add(network)
+            for attempt in [a for a in self._denied if a[2] == network]:
+                self._count((attempt[0], OTHER, network, OTHER), *self._denied.pop(attempt))
+        return True
 
     def used(self, prefix: str) -> None:
         """A key with this prefix has just opened the door."""
@@ -75,7 +103,7 @@ class Audit:
     async def flush(self) -> None:
         """Writes what was counted until now. Raises StoreUnavailable; then it is counted on and written later."""
         async with self._flushing:
-            denied, self._denied, self._claims = self._denied, {}, {}
+            denied, self._denied, self._lines, self._folded = self._denied, {}, {}, set()
             used, self._used = self._used, {}
             try:
                 if denied:
@@ -97,9 +125,8 @@ class Audit:
                 if used:
                     await self._clients.used(used)
             except TillgateError:
-                for key, (first, count) in denied.items():
-                    at = key if key in self._denied or len(self._denied) < MOST_DENIED else (key[0], OTHER, OTHER, OTHER)
-                    self._denied[at] = (first, count + self._denied.get(at, (first, 0))[1])
+                for attempt, (first, count) in denied.items():
+                    self._count(self._told(attempt), first, count)
                 self._used = {**used, **self._used}
                 raise
 

@@ -58,6 +58,20 @@ async def test_who_tries_many_keys_is_one_line_and_hides_nobody(books: Books, au
     assert found["192.0.2.8", "shop", "unauthenticated"] == 1
 
 
+async def test_networks_that_try_many_keys_are_told_in_a_line_each_as_soon_as_others_need_the_room(books: Books, audit: Audit) -> None:
+    for n in range(MOST_DENIED):
+        for claim in range(MOST_CLAIMS):
+            audit.denied("unauthenticated", f"key{claim}", f"192.0.2.{n % 20}", f"GET /{n % 7}")
+    for n in range(100):
+        audit.denied("forbidden", f"shop{n}", f"198.51.100.{n}", "GET /orders")
+    await audit.flush()
+    found = await denied(books)
+    assert len(found) <= MOST_DENIED
+    assert sum(found.values()) == MOST_DENIED * MOST_CLAIMS + 100
+    assert all(found[f"198.51.100.{n}", f"shop{n}", "forbidden"] == 1 for n in range(100))
+    assert {actor for actor, _, _ in found} == {f"192.0.2.{n}" for n in range(20)} | {f"198.51.100.{n}" for n in range(100)}
+
+
 async def test_flood_of_addresses_is_bounded_and_every_attempt_is_counted(books: Books, audit: Audit) -> None:
     for n in range(3000):
         audit.denied("unauthenticated", "", f"10.0.{n // 250}.{n % 250}", "GET /products")
