@@ -11,7 +11,7 @@ from contracts.canonical.answers import NoParameters
 from contracts.canonical.base import LocationId
 from contracts.errors import NotFound, StateConflict
 from gateway.api.clients import actor
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome, Subject
 from gateway.services.dispatches import DispatchDesk, DispatchKey, cursor_behind
 from gateway.services.services import Services
 
@@ -48,64 +48,54 @@ async def give_up(ask: Ask[NoParameters, DispatchEnd], services: Services) -> Ou
     return Outcome(await _desk(ask, services).give_up(_key(ask), ask.body))
 
 
-_PATH = "/admin/dispatches/{feed}/{store}/{number}"
-_READ: dict[str, Any] = {
-    "tag": "Files for the tills",
-    "scope": "admin:read",
-    "path_parameters": {"feed": FeedName, "store": LocationId, "number": Number},
-    "parameters": NoParameters,
-    "errors": (NotFound,),
-}
-_CHANGE: dict[str, Any] = {**_READ, "scope": "admin:write", "idempotent_key": True, "errors": (NotFound, StateConflict)}
+_DISPATCHES = Subject("Files for the tills", "/admin/dispatches", {"feed": FeedName, "store": LocationId, "number": Number})
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/admin/dispatches",
-        name="listDispatches",
-        summary="Files that the tills were sent, newest first, and how they were answered",
-        scope="admin:read",
-        answer=Dispatches,
-        handle=list_dispatches,
+    _DISPATCHES(
+        "GET",
+        "",
+        "listDispatches",
+        "Files that the tills were sent, newest first, and how they were answered",
+        Dispatches,
+        list_dispatches,
         parameters=DispatchesParameters,
-        tag="Files for the tills",
     ),
-    Endpoint(
-        method="GET",
-        path=_PATH,
-        name="getDispatch",
-        summary="One file, and what the tills refused of it",
-        answer=DispatchView,
-        handle=get_dispatch,
-        **_READ,
+    _DISPATCHES(
+        "GET",
+        "/{feed}/{store}/{number}",
+        "getDispatch",
+        "One file, and what the tills refused of it",
+        DispatchView,
+        get_dispatch,
+        errors=(NotFound,),
     ),
-    Endpoint(
-        method="GET",
-        path=f"{_PATH}/content",
-        name="getDispatchContent",
-        summary="The bytes of a file, the same however often it was written",
-        answer=DispatchContent,
-        handle=get_content,
-        **_READ,
+    _DISPATCHES(
+        "GET",
+        "/{feed}/{store}/{number}/content",
+        "getDispatchContent",
+        "The bytes of a file, the same however often it was written",
+        DispatchContent,
+        get_content,
+        errors=(NotFound,),
     ),
-    Endpoint(
-        method="POST",
-        path=f"{_PATH}/resend",
-        name="resendDispatch",
-        summary="Without an answer: the same file once more. Answered: what was refused of it is told again with the next number",
-        answer=DispatchView,
-        handle=resend,
-        **_CHANGE,
+    _DISPATCHES(
+        "POST",
+        "/{feed}/{store}/{number}/resend",
+        "resendDispatch",
+        "Without an answer: the same file once more. Answered: what was refused of it is told again with the next number",
+        DispatchView,
+        resend,
+        errors=(NotFound, StateConflict),
     ),
-    Endpoint(
-        method="POST",
-        path=f"{_PATH}/give-up",
-        name="giveUpDispatch",
-        summary="Wait no longer for an answer: what the file says is told again with the next number",
-        answer=DispatchView,
-        handle=give_up,
+    _DISPATCHES(
+        "POST",
+        "/{feed}/{store}/{number}/give-up",
+        "giveUpDispatch",
+        "Wait no longer for an answer: what the file says is told again with the next number",
+        DispatchView,
+        give_up,
         body=DispatchEnd,
+        errors=(NotFound, StateConflict),
         example=DispatchEnd(reason="The store's server was replaced"),
-        **_CHANGE,
     ),
 )

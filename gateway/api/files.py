@@ -30,7 +30,7 @@ from contracts.admin import (
 from contracts.canonical.answers import NoParameters
 from contracts.errors import InvalidBody, NotFound, StateConflict, UpstreamError
 from gateway.api.clients import actor
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome, Subject
 from gateway.services.intake.review import FileDesk
 from gateway.services.services import Services
 
@@ -92,133 +92,117 @@ async def dismiss_record(ask: Ask[NoParameters, Dismissal], services: Services) 
     return Outcome(await _desk(ask, services).dismiss(int(ask.path["id"]), ask.body))
 
 
-_FILES: dict[str, Any] = {"tag": "Files", "scope": "admin:read"}
-_FILE: dict[str, Any] = {**_FILES, "path_parameters": {"digest": Digest}}
-_RECORD: dict[str, Any] = {"tag": "Quarantine", "scope": "admin:read", "path_parameters": {"id": RecordId}}
-_CHANGE: dict[str, Any] = {"scope": "admin:write", "parameters": NoParameters, "idempotent_key": True}
+_FILES = Subject("Files", "/admin", {"digest": Digest})
+_RECORDS = Subject("Quarantine", "/admin/records", {"id": RecordId})
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/admin/files",
-        name="listFiles",
-        summary="Files that were taken, newest first, with the progress of those that are read now",
-        answer=Files,
-        handle=list_files,
+    _FILES(
+        "GET",
+        "/files",
+        "listFiles",
+        "Files that were taken, newest first, with the progress of those that are read now",
+        Files,
+        list_files,
         parameters=FilesParameters,
-        **_FILES,
     ),
-    Endpoint(
-        method="GET",
-        path="/admin/files/{digest}",
-        name="getFile",
-        summary="One file: what happened to it in sentences, and the records that were set aside",
-        answer=FileDetail,
-        handle=get_file,
-        parameters=NoParameters,
+    _FILES(
+        "GET",
+        "/files/{digest}",
+        "getFile",
+        "One file: what happened to it in sentences, and the records that were set aside",
+        FileDetail,
+        get_file,
         errors=(NotFound, StateConflict),
-        **_FILE,
     ),
-    Endpoint(
-        method="GET",
-        path="/admin/explanations",
-        name="explainFile",
-        summary="Why a file of this name is where it is, or is not there",
-        answer=Explanation,
-        handle=explain_file,
+    _FILES(
+        "GET",
+        "/explanations",
+        "explainFile",
+        "Why a file of this name is where it is, or is not there",
+        Explanation,
+        explain_file,
         parameters=ExplainParameters,
-        **_FILES,
     ),
-    Endpoint(
-        method="GET",
-        path="/admin/findings",
-        name="listFindings",
-        summary="What is late, missing, early or left out, without being an error",
-        answer=Findings,
-        handle=list_findings,
+    _FILES(
+        "GET",
+        "/findings",
+        "listFindings",
+        "What is late, missing, early or left out, without being an error",
+        Findings,
+        list_findings,
         parameters=FindingsParameters,
-        **_FILES,
     ),
-    Endpoint(
-        method="POST",
-        path="/admin/files/{digest}/retry",
-        name="retryFile",
-        summary="A refused file goes back to the inbox, a claim is taken from a dead worker, open records of a done file are read again",
-        answer=Retried,
-        handle=retry_file,
+    _FILES(
+        "POST",
+        "/files/{digest}/retry",
+        "retryFile",
+        "A refused file goes back to the inbox, a claim is taken from a dead worker, open records of a done file are read again",
+        Retried,
+        retry_file,
         body=FileRetry,
         errors=(NotFound, StateConflict, UpstreamError),
         example=FileRetry(fence=1),
-        **{**_FILE, **_CHANGE},
     ),
-    Endpoint(
-        method="POST",
-        path="/admin/files/{digest}/give-up",
-        name="giveUpFile",
-        summary="A refused file will not be needed any more, and may be removed when its time is over",
-        answer=FileView,
-        handle=give_up_file,
+    _FILES(
+        "POST",
+        "/files/{digest}/give-up",
+        "giveUpFile",
+        "A refused file will not be needed any more, and may be removed when its time is over",
+        FileView,
+        give_up_file,
         body=GivingUp,
         errors=(NotFound, StateConflict),
         example=GivingUp(reason="The till was broken; the store rang the sales again"),
-        **{**_FILE, **_CHANGE},
     ),
-    Endpoint(
-        method="GET",
-        path="/admin/records",
-        name="listRecords",
-        summary="Records that were set aside, in the order in which they came",
-        answer=Records,
-        handle=list_records,
+    _RECORDS(
+        "GET",
+        "",
+        "listRecords",
+        "Records that were set aside, in the order in which they came",
+        Records,
+        list_records,
         parameters=RecordsParameters,
-        tag="Quarantine",
-        scope="admin:read",
     ),
-    Endpoint(
-        method="GET",
-        path="/admin/records/{id}",
-        name="getRecord",
-        summary="One record: its text, its fields, and what booking it would do now",
-        answer=RecordDetail,
-        handle=get_record,
-        parameters=NoParameters,
+    _RECORDS(
+        "GET",
+        "/{id}",
+        "getRecord",
+        "One record: its text, its fields, and what booking it would do now",
+        RecordDetail,
+        get_record,
         errors=(NotFound, StateConflict),
-        **_RECORD,
     ),
-    Endpoint(
-        method="POST",
-        path="/admin/records/{id}",
-        name="editRecord",
-        summary="Another text for the record, or the one it came with; nothing is booked by it",
-        answer=RecordDetail,
-        handle=edit_record,
+    _RECORDS(
+        "POST",
+        "/{id}",
+        "editRecord",
+        "Another text for the record, or the one it came with; nothing is booked by it",
+        RecordDetail,
+        edit_record,
         body=Edit,
         errors=(NotFound, StateConflict, InvalidBody),
         example=Edit(version=0, text="TH;001;000002;S;…"),
-        **{**_RECORD, **_CHANGE},
     ),
-    Endpoint(
-        method="POST",
-        path="/admin/records/{id}/book",
-        name="bookRecord",
-        summary="Book the record as it stands, with its stock and events",
-        answer=RecordView,
-        handle=book_record,
+    _RECORDS(
+        "POST",
+        "/{id}/book",
+        "bookRecord",
+        "Book the record as it stands, with its stock and events",
+        RecordView,
+        book_record,
         body=Booking,
         errors=(NotFound, StateConflict, InvalidBody),
         example=Booking(version=1, reason="The store confirmed the article"),
-        **{**_RECORD, **_CHANGE},
     ),
-    Endpoint(
-        method="POST",
-        path="/admin/records/{id}/dismiss",
-        name="dismissRecord",
-        summary="The record will never be booked",
-        answer=RecordView,
-        handle=dismiss_record,
+    _RECORDS(
+        "POST",
+        "/{id}/dismiss",
+        "dismissRecord",
+        "The record will never be booked",
+        RecordView,
+        dismiss_record,
         body=Dismissal,
         errors=(NotFound, StateConflict),
         example=Dismissal(version=0, reason="Rung again by hand"),
-        **{**_RECORD, **_CHANGE},
     ),
 )

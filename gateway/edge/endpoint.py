@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from contracts.call import Call
+from contracts.canonical.answers import NoParameters
 from contracts.canonical.base import Provenance
 from contracts.errors import TillgateError
 from contracts.quota import RouteClass
@@ -129,6 +130,36 @@ class Endpoint(Generic[P, B, S]):
 
 
 AnyEndpoint = Endpoint[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Routes of the admin API about one thing: what is read takes `admin:read`, anything else `admin:write` and an Idempotency-Key."""
+
+    tag: str
+    path: str
+    path_parameters: dict[str, Any]
+
+    def __call__(
+        self,
+        method: Method,
+        below: str,
+        name: str,
+        summary: str,
+        answer: type[msgspec.Struct],
+        handle: Callable[[Ask[Any, Any], Any], Awaitable[Outcome]],
+        **more: Any,
+    ) -> AnyEndpoint:
+        """`more`: what else an endpoint says; without parameters it takes none."""
+        path, reads = self.path + below, method == "GET"
+        shared = {
+            "scope": "admin:read" if reads else "admin:write",
+            "parameters": NoParameters,
+            "path_parameters": {name: kind for name, kind in self.path_parameters.items() if f"{{{name}}}" in path},
+            "idempotent_key": not reads,
+            "tag": self.tag,
+        }
+        return Endpoint(method=method, path=path, name=name, summary=summary, answer=answer, handle=handle, **{**shared, **more})
 
 
 @dataclass(frozen=True)
