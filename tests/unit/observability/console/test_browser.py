@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from observability.console.pages import CONTENT_SECURITY_POLICY, asset
+from observability.console.pages import CONTENT_SECURITY_POLICY, asset, render_map
 from tests.unit.observability.console.sample import pages
+from tests.unit.observability.console.troubles import SIGNED_IN, estate, incident
 
 pytestmark = pytest.mark.browser
 
@@ -111,6 +113,23 @@ def test_parts_refresh_in_place_keep_the_focus_and_say_when_they_are_not_fresh(b
     page.click("#pause")
     assert page.get_attribute("#pause", "aria-pressed") == "true"
     page.close()
+
+
+def test_what_breaks_meanwhile_is_said_in_the_head_of_a_page_that_is_otherwise_still(browser: Browser, site: Site) -> None:
+    site.pages["still"] = render_map(estate(), viewer=SIGNED_IN)
+    page = browser.new_page()
+    page.clock.install()
+    page.goto(site.url + "still")
+    assert page.inner_text("#broken") == ""
+    site.pages["still"] = render_map(estate(), viewer=replace(SIGNED_IN, open=(incident(),)))
+    page.clock.run_for(16_100)
+    page.wait_for_selector("#broken >> text=open incident")
+    assert page.title().startswith("(1) ")
+    page.focus("#broken a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/incidents/INC-20260311-0007")
+    page.close()
+    del site.pages["still"]
 
 
 def test_a_bar_leads_to_its_details_by_keyboard(browser: Browser, site: Site) -> None:
