@@ -13,20 +13,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
 from adapters.files.checks import Checks
-from adapters.files.formats.regular import VALUES, Marked, NotRegular, sign
+from adapters.files.formats.regular import Marked, NotRegular
 from adapters.files.generated import function
-from adapters.files.layout import FieldRule, Layout, Record
+from adapters.files.layout import FieldRule, Layout
+from adapters.files.learning.cells import ANY, CANONICAL, ISO_MOMENT, MARK, MOMENT, PLAIN_PATTERN, Cell, Row, Unfit, lengths
+from adapters.files.learning.documents import (
+    Tills,
+    allowed_text,
+    at_place,
+    counted_text,
+    encoded,
+    parted,
+    plain,
+    put,
+    surely,
+    type_at,
+)
+from adapters.files.learning.elements import any_text, marked_pattern, nested, together
+from adapters.files.learning.equations import Linear, Numbers, Unknown
 from adapters.files.values import Memo, Wrong, reader
 from contracts.books import PreparedSale
-from contracts.canonical.base import Sku
 from contracts.canonical.sale import PosSale
 from mappings.language import CompiledMapping, runtime
 from mappings.language.expression import Arithmetic, Call, Choice, Compare, Const, Logic, Node, Path, nodes
@@ -64,87 +76,9 @@ _FREE: Final[Mapping[str, frozenset[str]]] = {
     "tax": frozenset({"amount", "taxable_amount"}),
 }
 """Fields of a sale that decide nothing about the rest of it: whatever their types allow may stand there."""
-_MARK: Final = "\ue000"
 _DIGITS: Final = re.compile(r"[0-9]+ *")
-_MOMENT: Final = "([0-9]{10})([0-5][0-9])([0-5][0-9])"
-_ISO_MOMENT: Final = "([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}):([0-5][0-9]):([0-5][0-9])"
-_ANY: Final = r"[^\s<>&\"\'\]\x00-\x1f\ufffe\uffff]"
 _OFFSET: Final = re.compile(r"Z|[+-][0-9]{2}:[0-9]{2}|")
-_CANONICAL: Final = "(?:0|[1-9]"
-_LONGEST: Final = 64
-_PLAIN_PATTERN: Final = re.compile(r"(?:\\d|[0-9]|\{[0-9]+(?:,[0-9]+)?\}|\|)+").fullmatch
 _FOREIGN: Final = (Wrong, runtime.Bad, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-
-_UNITS: Final = [Decimal(1).scaleb(-digits) for digits in range(13)]
-
-_encode = msgspec.json.Encoder().encode
-
-
-_SKU: Final = next(meta.pattern for meta in get_args(Sku) if isinstance(meta, msgspec.Meta))
-"""Any text that begins with a letter or digit and holds those, `-` and `_` alone is one."""
-
-
-class Unfit(Exception):
-    """A mapping, a layout or a transaction that patterns cannot describe."""
-
-
-@dataclass(eq=False, slots=True)
-class _Cell:
-    """One cell of a transaction. `name`: of its group, where its text may change."""
-
-    rule: FieldRule
-    record: str
-    text: str
-    row: int
-    core: str = ""
-    name: str = ""
-    mark: str = ""
-    """Of an element's text or an attribute: several fields may be read of one."""
-    whole: bool = False
-    """Its digits are asked as a number."""
-    uses: list[tuple[tuple[str | int, ...], str, str]] = field(default_factory=list)
-    """Where its value goes in the sale, in which form, and what is called with it."""
-
-    @property
-    def canonical(self) -> bool:
-        """Whether one number has one text in its group."""
-        return self.core.startswith(_CANONICAL)
-
-    @property
-    def grouped(self) -> str:
-        if self.rule.type != "datetime":
-            return f"({self.core})"
-        return _MOMENT if self.rule.format != "iso" else _ISO_MOMENT + re.escape(self.text[19:])
-
-    @property
-    def decimals(self) -> int:
-        """Of a number: the layout's, or those that are written."""
-        if self.rule.type != "decimal":
-            return 0
-        return self.rule.decimals if self.rule.decimals is not None else len(self.text.partition(".")[2])
-
-    @property
-    def number(self) -> int:
-        """Without its point."""
-        return int(self.text.replace(".", ""))
-
-    @property
-    def said(self) -> Any:
-        """Value of a text that stays as it is."""
-        return reader(self.rule)[0](self.text)
-
-    @property
-    def groups(self) -> str:
-        return f"{self.name}, {self.name}m, {self.name}s" if self.rule.type == "datetime" else self.name
-
-
-@dataclass(eq=False, slots=True)
-class _Row:
-    record: Record
-    cells: dict[str, _Cell]
-    above: _Row | None
-    ordinal: int
-    below: list[_Row] = field(default_factory=list)
 
 
 class Shape:
@@ -314,14 +248,14 @@ class Written:
                 log.exception("transactions of this kind are read one by one", layout=self.layout.file.name)
 
     def _learn(self, text: str, row: tuple[Any, ...], sale: PosSale) -> None:
-        if not _plain(sale) or _MARK in text:
+        if not plain(sale) or MARK in text:
             raise Unfit
         lines, marked = text.split("\n"), None
         if self._elements:
             if self.marked is None or "&" in text:
                 raise Unfit
             marked = self.marked(text)
-            rows = self._nested(marked)
+            rows = nested(marked, self.layout.transaction)
         else:
             rows = self._rows(lines)
         cells = [cell for each in rows for cell in each.cells.values()]
@@ -330,14 +264,14 @@ class Written:
                 cell.core = self._core(cell)
             if marked is not None and marked.values.get(cell.mark) != cell.text:
                 cell.core = ""
-        head, tail = _parted(sale)
+        head, tail = parted(sale)
         document = msgspec.json.decode(head + b"}")
-        _together(cells)
+        together(cells)
         while not self._placed(rows, document, sale):
-            _together(cells)
+            together(cells)
         for cell in cells:
             if cell.core and not cell.uses and cell.mark and sum(other.mark == cell.mark for other in cells) == 1:
-                cell.core = _any_text(cell) or cell.core
+                cell.core = any_text(cell) or cell.core
         places = [*marked.values] if marked is not None else []
         free = [cell for cell in cells if cell.core]
         for n, cell in enumerate(free):
@@ -346,7 +280,7 @@ class Written:
         source, scope = self._source(free, sale, document, head, tail, equations, sums)
         make = function("make", source, scope)
         if marked is not None:
-            pattern = _marked_pattern(marked, cells)
+            pattern = marked_pattern(marked, cells)
         else:
             pattern = "".join(self._pattern(each, line) for each, line in zip(rows, lines, strict=True))
         slots: dict[str, int] = {}
@@ -361,33 +295,10 @@ class Written:
             self._shapes.setdefault(0 if self._elements else len(rows), []).insert(0, shape)
             self._looks = 0
 
-    def _nested(self, marked: Marked) -> list[_Row]:
-        """The rows of a transaction's elements, each before those below it."""
-        made: list[_Row] = []
-
-        def add(record: Record, raw: tuple[Any, ...], above: _Row | None, ordinal: int) -> _Row:
-            row = _Row(record, {}, above, ordinal)
-            made.append(row)
-            for f, said in zip(record.fields, raw, strict=False):
-                mark = said if isinstance(said, str) and said.startswith(_MARK) else ""
-                value = marked.values[mark] if mark else said if isinstance(said, str) else ""
-                if _MARK in value:
-                    raise Unfit
-                if mark.startswith(f"{_MARK}t"):
-                    value = value.strip()
-                row.cells[f.name] = _Cell(f, record.name, (sign(value) or "") if f.read == "sign" else value, len(made), mark=mark)
-            for child, found in zip(record.children, raw[len(record.fields) :], strict=True):
-                for n, each in enumerate(found if child.repeated else [] if found is None else [found]):
-                    row.below.append(add(child, each, row, n))
-            return row
-
-        add(self.layout.transaction, marked.raw, None, 0)
-        return made
-
-    def _rows(self, lines: Sequence[str]) -> list[_Row]:
+    def _rows(self, lines: Sequence[str]) -> list[Row]:
         """The rows of a transaction that could be read, below each other."""
-        made: list[_Row] = []
-        last: dict[str, _Row] = {}
+        made: list[Row] = []
+        last: dict[str, Row] = {}
         for number, line in enumerate(lines):
             cells = [line] if self._fixed else line.split(self.layout.file.delimiter)
             name = line[: self.layout.file.record_type.width or 0] if self._fixed else cells[0]
@@ -396,9 +307,9 @@ class Written:
                 raise Unfit
             above = last[record.parent.name] if record.parent is not None and number else None
             ordinal = sum(r.record is record for r in above.below) if above is not None else 0
-            row = _Row(record, {}, above, ordinal)
+            row = Row(record, {}, above, ordinal)
             for at, f in enumerate(record.fields):
-                row.cells[f.name] = _Cell(
+                row.cells[f.name] = Cell(
                     f, name, self._text(f, line) if self._fixed else cells[at + 1] if at + 1 < len(cells) else "", number
                 )
             if above is not None:
@@ -415,7 +326,7 @@ class Written:
         text = line[start : start + (f.width or 0)]
         return text.strip() if f.type in ("integer", "decimal") else text.rstrip()
 
-    def _core(self, cell: _Cell) -> str:
+    def _core(self, cell: Cell) -> str:
         """Pattern of the texts that may stand in place of this one: each is read without fault. Empty where only this one may."""
         f, core = cell.rule, ""
         width = f.width or 1000 if self._fixed else 1000
@@ -425,8 +336,8 @@ class Written:
         zeros = "0*" if self._fixed and not (f.type == "integer" and f.pad) else ""
         match f.type:
             case "string":
-                low, high = _lengths(f)
-                if f.pattern and _PLAIN_PATTERN(f.pattern) and re.fullmatch(f.pattern, cell.text):
+                low, high = lengths(f)
+                if f.pattern and PLAIN_PATTERN(f.pattern) and re.fullmatch(f.pattern, cell.text):
                     core = f"(?:{f.pattern})".replace(r"\d", "[0-9]")
                 elif f.pattern:
                     core = ""  # what it takes is not known here
@@ -446,15 +357,15 @@ class Written:
                 if (before := most - cell.decimals) > 0:
                     core = rf"(?:0|[1-9][0-9]{{0,{before - 1}}})" + (rf"\.[0-9]{{{cell.decimals}}}" if cell.decimals else "")
             case "datetime" if f.format == "%Y%m%d%H%M%S":
-                core = _MOMENT.replace("(", "").replace(")", "")
+                core = MOMENT.replace("(", "").replace(")", "")
             case "datetime" if f.format == "iso" and self._elements and _OFFSET.fullmatch(cell.text[19:]):
-                core = _ISO_MOMENT.replace("(", "").replace(")", "") + re.escape(cell.text[19:])
-        fits = core and re.fullmatch(f"{zeros if core.startswith(_CANONICAL) else ''}{core}", cell.text)
-        return core if fits else _any_text(cell) if cell.mark else ""
+                core = ISO_MOMENT.replace("(", "").replace(")", "") + re.escape(cell.text[19:])
+        fits = core and re.fullmatch(f"{zeros if core.startswith(CANONICAL) else ''}{core}", cell.text)
+        return core if fits else any_text(cell) if cell.mark else ""
 
     # ---- where values go ------------------------------------------------------------------------------------------
 
-    def _placed(self, rows: list[_Row], document: Any, sale: PosSale) -> bool:
+    def _placed(self, rows: list[Row], document: Any, sale: PosSale) -> bool:
         """Notes where the changing cells go. False: one of them may not change after all, and everything is to be asked again."""
         for row in rows:
             for cell in row.cells.values():
@@ -470,7 +381,7 @@ class Written:
             cell.core = ""
         return not wrong
 
-    def _follow(self, group: Group, row: _Row, target: tuple[str | int, ...]) -> None:
+    def _follow(self, group: Group, row: Row, target: tuple[str | int, ...]) -> None:
         for name, rule in group.rules.items():
             place = (*target, name)
             form, cell, called = self._form(rule.node, row)
@@ -495,7 +406,7 @@ class Written:
                             self._follow(inner, each, (*target, name, filled))
                             filled += 1
 
-    def _applies(self, rule: Rule | None, row: _Row) -> bool:
+    def _applies(self, rule: Rule | None, row: Row) -> bool:
         """Whether a part of the sale is said, for every text that the cells may have. Raises Unfit where that is not known."""
         if rule is None:
             return True
@@ -504,7 +415,7 @@ class Written:
             raise Unfit
         return holds
 
-    def _form(self, node: Node, row: _Row) -> tuple[str, _Cell | None, str]:
+    def _form(self, node: Node, row: Row) -> tuple[str, Cell | None, str]:
         """How a value is made of one changing cell; no cell where it is made of none. Raises _Stays."""
         match node:
             case Path():
@@ -537,13 +448,13 @@ class Written:
             raise _Stays(held)
         return "", None, ""
 
-    def _changing(self, node: Node, row: _Row) -> list[_Cell]:
+    def _changing(self, node: Node, row: Row) -> list[Cell]:
         found = [self._cell(n, row) for n in nodes(node) if isinstance(n, Path)]
         return [cell for cell in found if cell is not None and cell.core]
 
-    def _cell(self, path: Path, row: _Row) -> _Cell | None:
+    def _cell(self, path: Path, row: Row) -> Cell | None:
         """None for what is the same for all transactions of a file, or not there. Raises Unfit."""
-        here: _Row = row
+        here: Row = row
         if path.anchor not in ("", "this", "parent", "parameters"):
             raise Unfit
         if path.anchor == "parameters":
@@ -566,7 +477,7 @@ class Written:
             here = below
         raise Unfit
 
-    def _holds(self, node: Node, row: _Row) -> bool | None:
+    def _holds(self, node: Node, row: Row) -> bool | None:
         """Whether a condition holds for every text that the cells may have; None where that is not known."""
         match node:
             case Logic(operator="not", parts=(one,)):
@@ -597,26 +508,26 @@ class Written:
                     return node.steps[-1] in cell.text
         return None
 
-    def _said(self, path: Path, row: _Row) -> str | None:
+    def _said(self, path: Path, row: Row) -> str | None:
         """The code in a cell that stays as it is."""
         cell = self._cell(path, row)
         return cell.said if cell is not None and not cell.core and cell.rule.type == "enum" else None
 
     # ---- what is written there ------------------------------------------------------------------------------------
 
-    def _fits(self, cell: _Cell, document: Any, sale: PosSale) -> bool:
+    def _fits(self, cell: Cell, document: Any, sale: PosSale) -> bool:
         """Whether the document holds what the cell says wherever its value goes, and its types allow whatever else may stand there."""
         f = cell.rule
         for place, form, _ in cell.uses:
             try:
-                found = _at(document, place)
+                found = at_place(document, place)
             except (KeyError, IndexError):  # left out as the value that it has anyway
                 found = None
                 if form != "time_quality":
                     return False
             match form:
                 case "copy" if f.type == "integer":
-                    kind = _type_at(place)
+                    kind = type_at(place)
                     limits = (
                         isinstance(kind, msgspec.inspect.IntType)
                         and (kind.ge or 0) <= 0
@@ -625,9 +536,9 @@ class Written:
                     if not limits or found != int(cell.text):
                         return False
                 case "copy" | "stripped" if f.type == "string":
-                    if cell.core.startswith(_ANY):
+                    if cell.core.startswith(ANY):
                         return False  # it may not stand in a document as it is
-                    kind = _type_at(place)
+                    kind = type_at(place)
                     if not isinstance(kind, msgspec.inspect.StrType) or found != (
                         runtime.strip_zeros(cell.text) if form == "stripped" else cell.text
                     ):
@@ -652,18 +563,18 @@ class Written:
         return True
 
     def _source(
-        self, cells: list[_Cell], sale: PosSale, document: Any, head: bytes, tail: bytes, equations: list[str], sums: list[str]
+        self, cells: list[Cell], sale: PosSale, document: Any, head: bytes, tail: bytes, equations: list[str], sums: list[str]
     ) -> tuple[str, dict[str, Any]]:
         """Source of the function that makes a sale of the groups, and the names in it."""
-        names: dict[str, Any] = {"P": PreparedSale, "S": self._sums, "T": tail, "NONE": {}, "int": int, "till": _Tills(sale)}
+        names: dict[str, Any] = {"P": PreparedSale, "S": self._sums, "T": tail, "NONE": {}, "int": int, "till": Tills(sale)}
         lines: list[str] = []
         codes: dict[str, str] = {}
         moved: dict[tuple[str | int, ...], str] = {}
         skus: dict[tuple[str | int, ...], str] = {}
 
         def held(place: tuple[str | int, ...], code: str, *, quoted: bool) -> None:
-            mark = f"{_MARK}{len(codes)}{_MARK}"
-            _put(document, place, mark)
+            mark = f"{MARK}{len(codes)}{MARK}"
+            put(document, place, mark)
             codes[f"{mark}" if quoted else f'"{mark}"'] = f"{{{code}}}"
 
         for cell in cells:
@@ -679,10 +590,10 @@ class Written:
                         cell.whole = cell.whole or bool(f.pad)
                         held(place, f"n{name}" if f.pad else name, quoted=False)
                     case "copy" | "stripped":
-                        code, kind = name, _type_at(place)
-                        if not _surely(f, kind) or (form == "stripped" and not cell.core.startswith("[0-9]{")):
+                        code, kind = name, type_at(place)
+                        if not surely(f, kind) or (form == "stripped" and not cell.core.startswith("[0-9]{")):
                             code = f"t{name}_{n}"
-                            names[f"m{name}_{n}"] = Memo(_allowed(f, kind, stripped=form == "stripped"))
+                            names[f"m{name}_{n}"] = Memo(allowed_text(f, kind, stripped=form == "stripped"))
                             lines.append(f"    {code} = m{name}_{n}[{name}]")
                         elif form == "stripped":
                             code, names["ZERO"] = f"t{name}", "0"
@@ -691,7 +602,7 @@ class Written:
                         if place[0] == "lines" and place[-1] == "item_id":
                             skus[place[:2]] = code
                     case "quantity":
-                        names[f"m{name}"] = Memo(_counted(f, called))
+                        names[f"m{name}"] = Memo(counted_text(f, called))
                         if f"    q{name}, u{name} = m{name}[{name}]" not in lines:
                             lines.append(f"    q{name}, u{name} = m{name}[{name}]")
                         held((*place, "value"), f"q{name}", quoted=True)
@@ -704,13 +615,13 @@ class Written:
                     case "time_quality" if all(other != "local_datetime" for _, other, _ in cell.uses):
                         names[f"o{name}"] = self._hours_of(sale, cell)
                         lines.append(f"    o{name}[{name}]")
-        body = _encode(document).decode()[:-1]
+        body = encoded(document).decode()[:-1]
         template = body.replace("{", "{{").replace("}", "}}")
         for mark, code in codes.items():
             if template.count(mark) != 1:
                 raise Unfit
             template = template.replace(mark, code)
-        if _MARK in template or _MARK in head.decode():
+        if MARK in template or MARK in head.decode():
             raise Unfit
         by = {place: cell for cell in cells for place, _, _ in cell.uses}
         grand, sequence, till = by.get(("totals", "grand")), by.get(("key", "sequence_number")), by.get(("key", "workstation_id"))
@@ -763,7 +674,7 @@ class Written:
                 lines.append(f"    measures = {{**measures, {sku}: {unit!r}}}")
         return "moves"
 
-    def _hours_of(self, sale: PosSale, cell: _Cell) -> Memo:
+    def _hours_of(self, sale: PosSale, cell: Cell) -> Memo:
         zone, read = self._zone_of(sale.key.store_number), reader(cell.rule)[0]
         ends = [f":00:00{cell.text[19:]}", f":59:59{cell.text[19:]}"] if cell.rule.format == "iso" else ["0000", "5959"]
 
@@ -772,7 +683,7 @@ class Written:
             first, last = [read(f"{text}{end}") for end in ends]
             if first.tzinfo is None and not runtime.even_hour(zone, first.toordinal(), first.hour):
                 raise ValueError
-            said, then = [_encode(runtime.local_datetime(at, zone)).decode()[1:-1] for at in (first, last)]
+            said, then = [encoded(runtime.local_datetime(at, zone)).decode()[1:-1] for at in (first, last)]
             before, behind = said[:14], said[19:]
             if (said, then) != (f"{before}00:00{behind}", f"{before}59:59{behind}"):
                 raise ValueError
@@ -782,10 +693,10 @@ class Written:
 
     # ---- equations ------------------------------------------------------------------------------------------------
 
-    def _equations(self, rows: list[_Row], row: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    def _equations(self, rows: list[Row], row: tuple[Any, ...]) -> tuple[list[str], list[str]]:
         """The layout's equations over the changing cells, by asking them of numbers that are not known yet: what does not hold, and what
         is added to the file's sums."""
-        differs: list[_Linear] = []
+        differs: list[Linear] = []
         tuples = {id(rows[0]): list(row)}
         for each in rows[1:]:
             held = tuples[id(each.above)][each.record.index]
@@ -797,7 +708,7 @@ class Written:
                 cell = each.cells[f.name]
                 if cell.core:
                     made[at] = (
-                        _Linear(differs, {cell.name: Decimal(1).scaleb(-cell.decimals)}) if f.type in ("integer", "decimal") else _Unknown()
+                        Linear(differs, {cell.name: Decimal(1).scaleb(-cell.decimals)}) if f.type in ("integer", "decimal") else Unknown()
                     )
             for child in each.record.children:
                 below = [tuples[id(r)] for r in each.below if r.record is child]
@@ -806,20 +717,20 @@ class Written:
                 else:
                     made[child.index] = below[0] if below else None
         whole = tuples[id(rows[0])]
-        asked, parts = self._checks.compiled(_Number(differs))
+        asked, parts = self._checks.compiled(Numbers(differs))
         if asked(tuple(whole)) is not None:
             raise Unfit
         cells = {cell.name: cell for each in rows for cell in each.cells.values() if cell.core}
         equations = [code for code in (each.code(cells) for each in differs) if code]
         sums: list[str] = []
         for at, (total, rule) in enumerate(zip(parts(tuple(whole)), self._checks.summed, strict=True)):
-            if code := (_Linear(differs, {}) + total).sum(cells, (rule.decimals if rule is not None else 0) or 0):
+            if code := (Linear(differs, {}) + total).sum(cells, (rule.decimals if rule is not None else 0) or 0):
                 sums.append(f"S[{at}] += {code}")
         return equations, sums
 
     # ---- patterns -------------------------------------------------------------------------------------------------
 
-    def _pattern(self, row: _Row, line: str) -> str:
+    def _pattern(self, row: Row, line: str) -> str:
         if not self._fixed:
             delimiter = self.layout.file.delimiter
             own = line.split(delimiter)
@@ -862,247 +773,12 @@ class Written:
         return f"(?=[^\\n]{{0,{end}}} *\\n)" + "".join(made) + (" *" if not free else "") + "\\n"
 
 
-def _any_text(cell: _Cell) -> str:
-    """Pattern of whatever may stand there, where nothing is made of it. Empty where the layout asks more than a length."""
-    low, high = _lengths(cell.rule)
-    if cell.rule.type != "string" or cell.rule.pattern or low > 1:
-        return ""
-    core = rf"{_ANY}(?:[^<>&\"\'\]\x00-\x1f\ufffe\uffff]{{0,{high - 2}}}{_ANY})?" if high > 1 else _ANY
-    return core if re.fullmatch(core, cell.text) else ""
-
-
-def _together(cells: list[_Cell]) -> None:
-    """Fields that are read of one text change together, or not at all; which way an amount goes does not change with it."""
-    for mark in {cell.mark for cell in cells if cell.mark}:
-        of = [cell for cell in cells if cell.mark == mark and cell.rule.read != "sign"]
-        if len({(cell.core, cell.rule.type) for cell in of}) > 1:
-            for cell in of:
-                cell.core = ""
-
-
-def _marked_pattern(marked: Marked, cells: list[_Cell]) -> str:
-    """Its markup as it stands, the texts in it as the cells say; what no field is read of may be any text without entities."""
-    grouped = {cell.mark: cell.grouped for cell in cells if cell.core}
-    read = {cell.mark for cell in cells}
-    parts, marks = list(marked.parts), iter(marked.values)
-    for at, part in enumerate(parts):
-        if part in VALUES:
-            mark = next(marks)
-            quote = part[0] if part[0] != "(" else ""
-            own = grouped.get(mark) or (re.escape(marked.values[mark]) if mark in read else "")
-            parts[at] = f"{quote}{own}{quote}" if own else part.replace("([^", "(?:[^&", 1)
-    return "".join(parts)
-
-
 class _Stays(Exception):
     """These cells may not change."""
 
-    def __init__(self, cells: list[_Cell]) -> None:
+    def __init__(self, cells: list[Cell]) -> None:
         super().__init__()
         self.cells = cells
-
-
-class _Unknown:
-    """A value that nobody may ask for."""
-
-    def __eq__(self, other: object) -> bool:
-        raise Unfit
-
-    def __bool__(self) -> bool:
-        raise Unfit
-
-    __hash__ = None  # type: ignore[assignment]  # as above
-
-
-class _Linear(_Unknown):
-    """A number that is made of cells. Asked whether two of them differ, it notes the question and says no."""
-
-    def __init__(self, differs: list[_Linear], terms: Mapping[str, Decimal], constant: Decimal = Decimal(0)) -> None:
-        self._differs, self.terms, self.constant = differs, terms, constant
-
-    def _plus(self, other: Any, sign: int) -> _Linear:
-        if not isinstance(other, _Linear):
-            return _Linear(self._differs, self.terms, self.constant + sign * Decimal(other))
-        terms = dict(self.terms)
-        for name, factor in other.terms.items():
-            terms[name] = terms.get(name, Decimal(0)) + sign * factor
-        return _Linear(self._differs, terms, self.constant + sign * other.constant)
-
-    def __add__(self, other: Any) -> _Linear:
-        return self._plus(other, 1)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> _Linear:
-        return self._plus(other, -1)
-
-    def __rsub__(self, other: Any) -> _Linear:
-        return _Linear(self._differs, {}, Decimal(other)) - self
-
-    def __ne__(self, other: object) -> bool:
-        self._differs.append(self - other)
-        return False
-
-    def code(self, cells: Mapping[str, _Cell]) -> str:
-        """Condition under which it is not nothing."""
-        if sorted(self.terms.values()) in ([-one, one] for one in _UNITS) and not self.constant:
-            left, right = self.terms
-            if cells[left].canonical and cells[right].canonical:
-                return f"{left} != {right}"
-        digits = max([-min(_exponent(v), 0) for v in (*self.terms.values(), self.constant)], default=0)
-        code = self.sum(cells, digits)
-        if not any(self.terms.values()):
-            if self.constant:
-                raise Unfit
-            return ""
-        return f"{code} != 0"
-
-    def sum(self, cells: Mapping[str, _Cell], digits: int) -> str:
-        """In units of so many decimals."""
-        made = []
-        for name, factor in self.terms.items():
-            if scaled := _integer(factor.scaleb(digits)):
-                cells[name].whole = True
-                made.append(f"n{name}" if scaled == 1 else f"{scaled} * n{name}")
-        if constant := _integer(self.constant.scaleb(digits)):
-            made.append(str(constant))
-        return " + ".join(made).replace("+ -1 * ", "- ").replace("+ -", "- ")
-
-
-class _Number:
-    """What the generated equations turn values into numbers with."""
-
-    def __init__(self, differs: list[_Linear]) -> None:
-        self._differs = differs
-
-    def __getitem__(self, value: Any) -> _Linear:
-        return value if isinstance(value, _Linear) else _Linear(self._differs, {}, Decimal(value or 0))
-
-
-def _exponent(value: Decimal) -> int:
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int):
-        raise Unfit
-    return exponent
-
-
-def _integer(value: Decimal) -> int:
-    if value != (whole := int(value)):
-        raise Unfit
-    return whole
-
-
-class _Tills(dict[str, tuple[str, str, str]]):
-    """Store, workstation and day by workstation, each once."""
-
-    def __init__(self, sale: PosSale) -> None:
-        super().__init__()
-        self._key = sale.key
-
-    def __missing__(self, workstation: str) -> tuple[str, str, str]:
-        if len(self) > MOST_SEEN:
-            self.clear()
-        found = self[workstation] = (self._key.store_number, workstation, self._key.business_date)
-        return found
-
-
-def _plain(sale: PosSale) -> bool:
-    """Nothing returned, voided or linked: what decides about the whole is as in any other such sale."""
-    if sale.transaction_type != "sale" or not sale.counts_as_sale or sale.links or sale.totals is None:
-        return False
-    return all(
-        line.line_type == "sale" and line.item_type == "stock" and not line.voided and line.voids_line is None for line in sale.lines
-    )
-
-
-def _parted(sale: PosSale) -> tuple[bytes, bytes]:
-    """The document up to its provenance, and the rest."""
-    body = _encode(sale)
-    cut = body.rindex(b',"provenance":[') if sale.provenance else -1
-    return body[:cut], body[cut:]
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
-def _at(document: Any, place: tuple[str | int, ...]) -> Any:
-    for step in place:
-        document = document[_camel(step) if isinstance(step, str) else step]
-    return document
-
-
-def _put(document: Any, place: tuple[str | int, ...], value: Any) -> None:
-    last = place[-1]
-    _at(document, place[:-1])[_camel(last) if isinstance(last, str) else last] = value
-
-
-def _type_at(place: tuple[str | int, ...]) -> Any:
-    """Type of a field, without the absence that it may allow."""
-    return _type_of(tuple(step for step in place if isinstance(step, str)))
-
-
-@lru_cache(256)
-def _type_of(names: tuple[str, ...]) -> Any:
-    kind: Any = msgspec.inspect.type_info(PosSale)
-    for step in names:
-        kind = _bare(kind)
-        if isinstance(kind, msgspec.inspect.VarTupleType):
-            kind = _bare(kind.item_type)
-        kind = next(f.type for f in kind.fields if f.name == step)
-    return _bare(kind)
-
-
-def _bare(kind: Any) -> Any:
-    while isinstance(kind, msgspec.inspect.Metadata | msgspec.inspect.UnionType):
-        if isinstance(kind, msgspec.inspect.Metadata):
-            kind = kind.type
-        else:
-            (kind,) = (t for t in kind.types if not isinstance(t, msgspec.inspect.NoneType))
-    return kind
-
-
-def _surely(f: FieldRule, kind: Any) -> bool:
-    """Whether the layout's limits alone keep the type's."""
-    if f.pattern:
-        return bool(_PLAIN_PATTERN(f.pattern)) and f.min is f.max is kind.pattern is kind.min_length is kind.max_length is None
-    low, high = _lengths(f)
-    return kind.pattern in (None, _SKU) and (kind.min_length or 0) <= low and (kind.max_length or high) >= high
-
-
-def _lengths(f: FieldRule) -> tuple[int, int]:
-    """Of the texts that the pattern of a string takes."""
-    return max(f.min or 0, 1), min(f.max or _LONGEST, f.width or _LONGEST, _LONGEST)
-
-
-def _allowed(f: FieldRule, kind: Any, *, stripped: bool) -> Callable[[str | None], str]:
-    read, _ = reader(f)
-    matches = re.compile(kind.pattern).search if kind.pattern else None
-
-    def allowed(text: str | None) -> str:
-        value = read(text)
-        if stripped:
-            value = runtime.strip_zeros(value)
-        if not (kind.min_length or 0) <= len(value) <= (kind.max_length or 1000) or (matches is not None and matches(value) is None):
-            raise ValueError
-        return str(value)
-
-    return allowed
-
-
-def _counted(f: FieldRule, unit: str) -> Callable[[str | None], tuple[str, int]]:
-    read, _ = reader(f)
-
-    def counted(text: str | None) -> tuple[str, int]:
-        """As the sale says it, and in millionths."""
-        value = runtime.quantity(read(text), unit).value
-        moved = Decimal(value).scaleb(6)
-        if moved != (whole := int(moved)) or whole >= 10**15:
-            raise ValueError
-        return value, whole
-
-    return counted
 
 
 def written(layout: Layout, mapping: CompiledMapping, zone_of: Callable[[str], Any]) -> Written | None:
