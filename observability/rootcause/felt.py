@@ -15,10 +15,16 @@ def felt(incident: Incident) -> tuple[tuple[int, str], ...]:
     yet carried out, an answer in part, stock that stands still. At least one figure.
     """
     impact = incident.impact
-    beyond = _hit(incident) - impact.failed - impact.late
     word = "told old figures" if any(c.failure == "stale" for c in incident.culprits) else "degraded"
-    found = [(impact.failed, "failed"), (impact.late, "late"), (beyond if beyond > max(1, _BLUR * _hit(incident)) else 0, word)]
+    found = [(impact.failed, "failed"), (impact.late, "late"), (impact.degraded or beyond(incident), word)]
     return tuple((n, name) for n, name in found if n) or ((0, "failed"),)
+
+
+def beyond(incident: Incident) -> int:
+    """Who was hit and neither failed nor was late."""
+    hit = _hit(incident)
+    left = hit - incident.impact.failed - incident.impact.late
+    return left if left > max(1, _BLUR * hit) else 0
 
 
 def bad(incident: Incident) -> int:

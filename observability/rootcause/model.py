@@ -242,6 +242,8 @@ class Impact(msgspec.Struct, frozen=True, kw_only=True):
     requests: int = 0
     failed: int = 0
     late: int = 0
+    degraded: int = 0
+    """Got less than they asked for: older, in part, or recorded and not carried out yet."""
     orders: int = 0
     stores: int = 0
     """That asked for anything on what was hit."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec.structs import replace
 
-from observability.rootcause.felt import felt
+from observability.rootcause.felt import beyond, felt
 from observability.rootcause.model import CLIENT, COUNTERS, Evidence, GuardChange, Incident, Timeline, TimelineMark, TimelineRow
 
 BEFORE_S: Final = 600
@@ -22,8 +22,9 @@ _BAD: Final = tuple(i for i in range(1, _LATE + 1) if i != _CALLER)
 
 
 def with_timeline(incident: Incident, evidence: Evidence) -> Incident:
-    """The incident with what the evidence shows of its time, and the edges that nobody declared."""
-    return replace(incident, timeline=timeline(incident, evidence), undeclared=evidence.edges[:MARKS])
+    """The incident with what the evidence shows of its time, the edges that nobody declared, and who got less than they asked for."""
+    impact = replace(incident.impact, degraded=beyond(incident))
+    return replace(incident, impact=impact, timeline=timeline(incident, evidence), undeclared=evidence.edges[:MARKS])
 
 
 def timeline(incident: Incident, evidence: Evidence) -> Timeline:
