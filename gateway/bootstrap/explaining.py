@@ -21,7 +21,6 @@ from gateway.services.incidents import require_window
 from observability import Recorder
 from observability.cellstore import CellStore
 from observability.rootcause.model import Incident
-from observability.rootcause.timeline import with_timeline
 
 
 async def explain_window(
@@ -40,6 +39,8 @@ async def explain_window(
         beside = await witness.beside()
 
         def look() -> Incident:
+            from observability.rootcause.timeline import with_timeline  # the arithmetic is loaded where it is first needed
+
             evidence = witness.counted(beside)
             return with_timeline(engine().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
 

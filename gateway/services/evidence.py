@@ -16,7 +16,6 @@ from contracts.canonical.file import FindingKind
 from gateway.services.clock import Now
 from observability import Recorder
 from observability.rootcause.model import COUNTERS, Change, DependencyMap, Evidence, FeedTrouble, GuardChange, Losses, NotSeen, Rows
-from observability.rootcause.online.edges import undeclared
 
 MOST: Final = 500
 """Of each kind of evidence."""
@@ -166,6 +165,8 @@ class Witness:
     def _undeclared(self, beside: Evidence, rows: Rows) -> tuple[tuple[str, str], ...]:
         at, known, edges = self._edges
         if known is not beside.map or not at <= beside.now < at + EDGES_EVERY:
+            from observability.rootcause.online.edges import undeclared  # the arithmetic is loaded where it is first needed
+
             edges = undeclared(rows, beside.map)
             self._edges = (beside.now, beside.map, edges)
         return edges

@@ -28,7 +28,6 @@ from observability.dependencies import Seen
 from observability.ring import Ring
 from observability.rings import COARSE
 from observability.rootcause.model import CLIENT, COUNTERS, Culprit, DependencyMap, Evidence, Incident, Onset
-from observability.rootcause.timeline import with_timeline
 from observability.spans import Span
 
 log = get_logger(__name__)
@@ -301,6 +300,8 @@ class Detective:
             beside = await self.witness.beside()
 
             def look() -> Incident:
+                from observability.rootcause.timeline import with_timeline  # the arithmetic is loaded where it is first needed
+
                 evidence = self.witness.counted(beside)
                 return with_timeline(self._make().explain(evidence, begin.timestamp(), end.timestamp() if end else None), evidence)
 
@@ -316,6 +317,8 @@ class Detective:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _look(self, beside: Evidence) -> tuple[list[Incident], Evidence]:
+        from observability.rootcause.timeline import with_timeline
+
         self._engine = self._engine or self._make()
         evidence = self.witness.counted(beside)
         return [with_timeline(_reached(evidence, i), evidence) for i in self._engine.look(evidence)], evidence
