@@ -379,6 +379,8 @@ NAMES: Final = {
 BLIND: Final = frozenset({11})
 """With "200 with fault": kinds that transport does not show."""
 PARTIAL: Final = frozenset({5, 6, 7, 8})
+STATUS_ONLY: Final = frozenset({7, 15, "bad mapping", "breaker, stuck"})
+"""Kinds and variants whose calls are as many and as long as ever: only statuses tell."""
 _FIXED: Final = {
     "api version": "gateway",
     "one client": "client",

@@ -25,8 +25,8 @@ from observability.rootcause import causes, sureness
 from observability.rootcause.spans import moment, read
 
 ESTATES: Final = 3
-OTHERS: Final = 2
-"""Damages beside `stripped` that each case is tried with, in turn."""
+OTHERS: Final = 1
+"""Damages beside `stripped` that each case is tried with, drawn."""
 NAMING: Final = ("cause", "likely")
 Row = tuple[str, ...]
 

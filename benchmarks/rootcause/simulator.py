@@ -19,7 +19,7 @@ from observability.vocabulary import OUTCOME_OF, FailureClass, FlightKind, Outco
 
 BEGIN: Final = 1_780_000_020
 """Seconds since 1970 at which every simulation begins."""
-KEPT: Final = 12_000
+KEPT: Final = 16_000
 """Flights that are remembered whole, for those methods that need traces."""
 INTERVAL, GRACE = 60.0, 25.0
 """A file of each feed is due every minute."""

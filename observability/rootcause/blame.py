@@ -277,6 +277,7 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: In
     calls0, calls1 = (statistics.totals(callee[w], None, services) for w in (usual, ~usual))
     fell = np.divide(calls1 * int(was.sum()), calls0 * max(int((~was).sum()), 1), out=np.ones(services), where=calls0 >= _KNOWN)
     left = np.divide(n1 * of0, n0 * of1, out=np.ones(len(n0)), where=n0 * of1 > 0)
+    quick = _quick(s, before)
     for index in order:
         if change[index] < 0.01 or n1[index] < 5 or of0[index] < _KNOWN:
             continue
@@ -295,12 +296,36 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: In
             [x for x in missing if sick[x] or gone[x] or (tried[index] and fell[x] < 0.5)]
             or again
             or (missing[:1] if tried[index] > tried[near] else [])
+            or (_cut_short(s, quick, s.trace[doors[(group == index) & ~was]]) if missing else [])
             or sorted(mine, key=lambda x: -when[x])[:1] * bool(missing)
         )
         if to_blame:
             rows = doors[group == index]
             refused[rows[~before[rows]]] = min(to_blame, key=lambda x: when[x])
     refused[:] = np.where(alone, refused[entry], refused)  # and so did whatever else was done there
+
+
+def _quick(s: Structure, before: Flags) -> Ints:
+    """Spans of the incident that end earlier than nearly all of their operation did, of services where that has become frequent."""
+    histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
+    known = histogram.sum(axis=1) >= _KNOWN
+    early = s.duration < np.where(known, statistics.quantile(histogram, 0.005), 0.0)[s.node]
+    services = len(s.spans.services)
+    b1, n1 = (statistics.totals(s.spans.service[rows], None, services) for rows in (early & ~before, ~before))
+    return np.flatnonzero(early & ~before & (b1 >= np.maximum(5, 0.05 * n1))[s.spans.service])
+
+
+def _cut_short(s: Structure, quick: Ints, traces: Ints) -> list[int]:
+    """The service whose quick spans stand in a third of the traces at least and have none below them."""
+    chosen = np.zeros(s.traces, bool)
+    chosen[traces] = True
+    rows = quick[chosen[s.trace[quick]]]
+    above = np.zeros(len(s.parent), bool)
+    above[s.parent[rows[s.parent[rows] >= 0]]] = True
+    rows = rows[~above[rows] & (s.parent[rows] >= 0)]
+    pairs = np.unique(s.trace[rows] * len(s.spans.services) + s.spans.service[rows])
+    times = np.bincount(pairs % len(s.spans.services), minlength=1)
+    return [int(times.argmax())] if times.max() >= len(traces) / 3 else []
 
 
 def _sick(s: Structure, before: Flags, called: Ints) -> Flags:
@@ -461,6 +486,9 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
         odd[hit[hit >= 0]] = True
         stopped = np.zeros(len(short), bool)
         stopped[hit[(hit >= 0) & s.call[np.maximum(hit, 0)]]] = True
+    told = _last_word(s, odd & ~before, before, p.in_vain)
+    odd[told] = True
+    odd[s.parent[told]] = True
     middle = np.nan_to_num(statistics.quantile(histogram, 0.5))
     may = child[less[s.node[child]] & (s.duration < middle[s.node])[child]]
     for _ in range(_DEEP):  # below who ended early, whoever often does so now and was not slow either was the reason
@@ -469,6 +497,34 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
             break
         odd[reason] = True
     return odd
+
+
+def _last_word(s: Structure, odd: Flags, before: Flags, in_vain: Flags) -> Ints:
+    """Of the odd ones, the spans of the service that mostly was the last they called, although others used to come after it; unless they
+    called another one in vain.
+    """
+    services, door = len(s.spans.services), _doors(s)
+    odd = odd.copy()
+    odd[door[in_vain]] = False
+    remote = np.flatnonzero((s.parent >= 0) & (door == np.arange(len(door))))
+    if not len(remote):
+        return remote
+    last = np.full(len(odd), -1, np.int64)
+    order = remote[np.argsort(s.spans.start[remote] + s.spans.duration[remote], kind="stable")]
+    last[door[s.parent[order]]] = order
+    calling = np.flatnonzero(last >= 0)
+    pairs, pair = statistics.compact(s.node[calling] * services + s.spans.service[last[calling]])
+    node = pairs // services
+    (now, of_now), (was, of_was) = (
+        (
+            statistics.totals(pair[chosen[calling]], None, len(pairs)),
+            statistics.totals(s.node[calling[chosen[calling]]], None, len(s.nodes))[node],
+        )
+        for chosen in (odd, before)
+    )
+    share, usual = now / np.maximum(of_now, 1), was / np.maximum(of_was, 1)
+    telling = (now >= 5) & (share >= 0.7) & (share - usual >= 0.4) & (of_was >= _KNOWN)
+    return last[calling[telling[pair] & odd[calling]]]
 
 
 def _rose(s: Structure, marked: Flags, incident: Flags, baseline: Flags) -> Flags:
