@@ -266,17 +266,22 @@ class Written:
                 cell.core = ""
         head, tail = parted(sale)
         document = msgspec.json.decode(head + b"}")
-        together(cells)
-        while not self._placed(rows, document, sale):
-            together(cells)
-        for cell in cells:
-            if cell.core and not cell.uses and cell.mark and sum(other.mark == cell.mark for other in cells) == 1:
-                cell.core = any_text(cell) or cell.core
         places = [*marked.values] if marked is not None else []
-        free = [cell for cell in cells if cell.core]
-        for n, cell in enumerate(free):
-            cell.name = f"h{places.index(cell.mark) if marked is not None else n}"
-        equations, sums = self._equations(rows, row)
+        while True:
+            together(cells)
+            while not self._placed(rows, document, sale):
+                together(cells)
+            for cell in cells:
+                if cell.core and not cell.uses and cell.mark and sum(other.mark == cell.mark for other in cells) == 1:
+                    cell.core = any_text(cell) or cell.core
+            free = [cell for cell in cells if cell.core]
+            for n, cell in enumerate(free):
+                cell.name = f"h{places.index(cell.mark) if marked is not None else n}"
+            equations, sums, told = self._equations(rows, row)
+            if not told:
+                break
+            for cell in told:
+                cell.core = ""
         source, scope = self._source(free, sale, document, head, tail, equations, sums)
         make = function("make", source, scope)
         if marked is not None:
@@ -693,9 +698,9 @@ class Written:
 
     # ---- equations ------------------------------------------------------------------------------------------------
 
-    def _equations(self, rows: list[Row], row: tuple[Any, ...]) -> tuple[list[str], list[str]]:
-        """The layout's equations over the changing cells, by asking them of numbers that are not known yet: what does not hold, and what
-        is added to the file's sums."""
+    def _equations(self, rows: list[Row], row: tuple[Any, ...]) -> tuple[list[str], list[str], list[Cell]]:
+        """The layout's equations over the changing cells, by asking them of numbers that are not known yet: what does not hold, what is
+        added to the file's sums, and cells whose value an equation tells. Cells that must have one text are tied."""
         differs: list[Linear] = []
         tuples = {id(rows[0]): list(row)}
         for each in rows[1:]:
@@ -720,13 +725,22 @@ class Written:
         asked, parts = self._checks.compiled(Numbers(differs))
         if asked(tuple(whole)) is not None:
             raise Unfit
-        cells = {cell.name: cell for each in rows for cell in each.cells.values() if cell.core}
-        equations = [code for code in (each.code(cells) for each in differs) if code]
+        free = [cell for each in rows for cell in each.cells.values() if cell.core]
+        cells = {cell.name: cell for cell in free}
+        single = {name: cell for name, cell in cells.items() if sum(other.name == name for other in free) == 1}
+        told = [cells[name] for each in differs if len(each.terms) == 1 for name in each.terms]
+        tied: dict[str, str] = {}
+        while not told and (tie := next((t for t in (each.named(tied).tie(single) for each in differs) if t is not None), None)):
+            tied = {name: tie[0] if leader == tie[1] else leader for name, leader in tied.items()} | {tie[1]: tie[0]}
+        for cell in free:
+            cell.tied = cell.name in tied
+            cell.name = tied.get(cell.name, cell.name)
+        equations = [code for code in (each.named(tied).code(cells) for each in differs) if code]
         sums: list[str] = []
         for at, (total, rule) in enumerate(zip(parts(tuple(whole)), self._checks.summed, strict=True)):
-            if code := (Linear(differs, {}) + total).sum(cells, (rule.decimals if rule is not None else 0) or 0):
+            if code := (Linear(differs, {}) + total).named(tied).sum(cells, (rule.decimals if rule is not None else 0) or 0):
                 sums.append(f"S[{at}] += {code}")
-        return equations, sums
+        return equations, sums, told
 
     # ---- patterns -------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ class Cell:
     name: str = ""
     mark: str = ""
     """Of an element's text or an attribute: several fields may be read of one."""
+    tied: bool = False
+    """Its text is that of the earlier cell whose name it has."""
     whole: bool = False
     """Its digits are asked as a number."""
     uses: list[tuple[tuple[str | int, ...], str, str]] = field(default_factory=list)
@@ -46,8 +48,10 @@ class Cell:
 
     @property
     def grouped(self) -> str:
+        if self.tied:
+            return f"(?P={self.name})"
         if self.rule.type != "datetime":
-            return f"({self.core})"
+            return f"(?P<{self.name}>{self.core})"
         return MOMENT if self.rule.format != "iso" else ISO_MOMENT + re.escape(self.text[19:])
 
     @property

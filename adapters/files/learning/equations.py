@@ -52,6 +52,23 @@ class Linear(Unknown):
         self._differs.append(self - other)
         return False
 
+    def named(self, names: Mapping[str, str]) -> Linear:
+        """With other names for its cells; those that are added and taken away again are left out."""
+        made: dict[str, Decimal] = {}
+        for name, factor in self.terms.items():
+            name = names.get(name, name)
+            made[name] = made.get(name, Decimal(0)) + factor
+        return Linear(self._differs, {name: factor for name, factor in made.items() if factor}, self.constant)
+
+    def tie(self, cells: Mapping[str, Cell]) -> tuple[str, str] | None:
+        """The earlier and the later of two cells, where it says that they have one text."""
+        if self.constant or len(self.terms) != 2 or sum(self.terms.values()) or not cells.keys() >= self.terms.keys():
+            return None
+        first, second = sorted(self.terms, key=lambda name: int(name[1:]))
+        a, b = cells[first], cells[second]
+        same = a.canonical and a.core == b.core and a.decimals == b.decimals
+        return (first, second) if same and all(form in ("money", "unit_price") for cell in (a, b) for _, form, _ in cell.uses) else None
+
     def code(self, cells: Mapping[str, Cell]) -> str:
         """Condition under which it is not nothing."""
         if sorted(self.terms.values()) in ([-one, one] for one in _UNITS) and not self.constant:
