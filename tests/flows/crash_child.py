@@ -87,7 +87,8 @@ class Watched:
     """Counts, and kills at `bound`; before that it writes to `tell` where that was."""
 
     def __init__(self, bound: int, tell: int) -> None:
-        self._bound, self._tell, self._reached, self._lock = bound, tell, 0, threading.Lock()
+        self._bound, self._tell, self._reached = bound, tell, 0
+        self._lock = threading.RLock()  # a commit is met inside what Python calls
 
     def python(self, *, every: bool) -> None:
         """Counts what Python calls."""
