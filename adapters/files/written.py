@@ -349,7 +349,7 @@ class Written:
                 elif low == high and cell.text.isdigit():
                     core = f"[0-9]{{{low}}}"
                 elif low <= high:
-                    core = rf"[0-9A-Za-z][0-9A-Za-z_-]{{{low - 1},{high - 1}}}"
+                    core = rf"[0-9A-Za-z][0-9A-Za-z_-]{{{low - 1},{high - 1}}}+"
             case "integer" if f.digits and f.sign == "none":
                 if f.pad is None:
                     core = rf"(?:0|[1-9][0-9]{{0,{most - 1}}})" if not zeros or width <= most else ""
@@ -784,7 +784,7 @@ class Written:
                 made.append(re.escape(own_text))
                 end = max(end, start + len(own_text))
             at = start + width
-        return f"(?=[^\\n]{{0,{end}}} *\\n)" + "".join(made) + (" *" if not free else "") + "\\n"
+        return (f"(?=[^\\n]{{0,{end}}} *\\n)" if free else "") + "".join(made) + (" *" if not free else "") + "\\n"
 
 
 class _Stays(Exception):
