@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from contracts.arrival import Numbering, Slot, Window, business_date
+from contracts.arrival import Slot, Window, business_date
 from contracts.books import Arrival, Books, FileRecord, Finding, PreparedSale, TillDay
 from contracts.canonical.file import FindingKind
 from contracts.canonical.sale import PosSale
 from gateway.services.clock import Now, utc_now
-from gateway.services.intake.feed import File, StoreZones
+from gateway.services.intake.feed import File, Rules, StoreZones
 from observability import get_logger
 
 LOOK_BACK: Final = 3
@@ -30,21 +30,6 @@ _BEGIN: Final = b'"beginAt":"'
 """A quotation mark within a value has a backslash before it."""
 
 log = get_logger(__name__)
-
-
-class Rules(Protocol):
-    """What the estate declares of a feed's files."""
-
-    @property
-    def window(self) -> Window | None: ...
-    @property
-    def sequence(self) -> Numbering: ...
-    @property
-    def till_gaps(self) -> bool: ...
-    @property
-    def day_tolerance(self) -> int: ...
-    @property
-    def silent(self) -> float: ...
 
 
 class Arrivals:
