@@ -17,6 +17,8 @@ from gateway.cli import main
 from gateway.services.publication import Publication
 from tests.products import LOCATION, SKU, Live, own_estate, running
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def shop(folder: Path, *, work: bool = False, more: str = 'answer_within = "1h"') -> AsyncIterator[Live]:

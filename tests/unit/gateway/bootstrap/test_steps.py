@@ -13,6 +13,8 @@ from gateway.bootstrap import check
 from gateway.bootstrap.changing import study
 from tests.flows.test_carts import with_shop
 
+pytestmark = pytest.mark.slow
+
 NAME = "operation shop.placeOrder"
 
 

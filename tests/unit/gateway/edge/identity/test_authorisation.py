@@ -258,6 +258,7 @@ async def test_every_route_that_is_mounted_is_for_somebody(it: House) -> None:
     assert not {e.scope for e in (*ENDPOINTS, *ADMIN)} - SCOPES.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_route_opens_to_its_scope_and_to_nothing_else(it: House, kind: str) -> None:
     """In parallel by caller: every route x every set of scopes x bound or not, for one kind of credentials."""
