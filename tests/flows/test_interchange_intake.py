@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Self
-from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -252,9 +251,7 @@ async def test_a_sales_report_moves_stock_line_by_line_once_and_is_no_sale(repor
     again = await reports.dropped("b.edi", report(*SOLD, control=8))  # another interchange, the same report
     assert (again.state, again.booked, again.repeated) == ("done", 0, 3)
     events = await reports.books.outbox.due("w", utc_now(), 10, 10)
-    assert [(e.event.type, e.event.subject, e.event.data) for e in events] == [
-        ("io.tillgate.inventory.changed.v1", "4006381333931@0001", ANY)
-    ]
+    assert [(e.event.type, e.event.subject) for e in events] == [("io.tillgate.inventory.changed.v1", "4006381333931@0001")]
 
 
 async def test_another_report_under_the_same_number_is_a_conflict_that_shows_what_came(reports: Shop) -> None:
