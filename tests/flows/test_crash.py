@@ -1,5 +1,5 @@
-"""The crash proof of the file intake: a worker is killed before each of its calls that change what is outside, one run for each;
-whoever comes next brings books, folders and events to exactly what they are without a crash.
+"""The crash proof of the file intake: a worker is killed before each of its calls to the outside, one run for each; whoever comes next
+brings books, folders and events to exactly what they are without a crash.
 
 What a call to the outside is, and how the worker dies, stands in tests/flows/crash_child.py. The points are counted, none is left out:
 the bound is raised until a worker reaches its end.
@@ -340,11 +340,9 @@ def figures(engine: str, points: Counter[str]) -> str:
 async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
     estate: Path, inbox: Path, amqp_url: str, tmp_path: Path, record_property: Callable[[str, object], None], deep: bool
 ) -> None:
-    """Before every call of the worker that changes something; in a nightly run also before all others, and before every change that
-    SQLite makes to its files.
-    """
+    """Before every call of the worker itself; in a nightly run also before every change that SQLite makes to its files."""
     async with sqlite_stores(tmp_path) as stores, proof(estate, inbox, amqp_url, stores, tmp_path) as proven:
-        points = await proven.holds(all_=deep)
+        points = await proven.holds(all_=True)
         inside = await proven.holds(database=True) if deep else Counter[str]()
     record_property("figures", figures("SQLite", points + inside))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "store", "network"}
