@@ -99,11 +99,10 @@ def parts(s: Structure, baseline: Flags) -> Parts:
     peer = (silent | hidden | (missed >= 0)) & (absent >= 0) & (absent != spans.service)
     callers = np.zeros(services + 1, bool)
     callers[spans.service[way]] = True
-    pauses = s.pauses
+    pauses = s.pauses(~s.call & ~callers[spans.service] & ~peer)
     ends = (np.where(x >= 0, spans.service[x], services) for x in (pauses.before, pauses.after))
     before_, after = (np.where(end == spans.service[pauses.caller], services, end) for end in ends)
-    told = ~s.call[pauses.caller] & ~callers[spans.service[pauses.caller]] & ((before_ < services) | (after < services))
-    rows = np.flatnonzero(told & ~peer[pauses.caller])
+    rows = np.flatnonzero((before_ < services) | (after < services))
     base = services + 1
     places, around = statistics.compact((s.node[pauses.caller[rows]] * base + before_[rows]) * base + after[rows])
     first_way, first_peer, first_around = nodes, nodes + services * services, nodes + services * services + nodes * services

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,8 @@ class Structure:
     began: Ints
     """Per trace, nanoseconds since 1970."""
     exclusive: Floats
-    pauses: Pauses
+    pauses: Callable[[Flags], Pauses]
+    """Of the spans that are wanted: few need them, and there are as many as calls."""
     duration: Floats
     node: Ints
     nodes: list[tuple[int, int]]
@@ -210,11 +212,11 @@ def _join(spans: Spans, parent: Ints, orphan: Flags, trace: Ints, shift: Ints) -
     return joined
 
 
-def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[Floats, Pauses]:
+def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[Floats, Callable[[Flags], Pauses]]:
     """Microseconds of each span during which one of its children ran, and the pauses between them."""
     if not len(children):
         none = np.zeros(0, np.int64)
-        return np.zeros(len(spans)), Pauses(none, none, none, np.zeros(0))
+        return np.zeros(len(spans)), lambda wanted: Pauses(none, none, none, np.zeros(0))
     above = parent[children]
     limit = np.minimum(spans.duration[above] // 1_000, _LONGEST)
     begin = (spans.start[children] - shift[children] - spans.start[above]) // 1_000
@@ -226,18 +228,26 @@ def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[F
     lifted = end + np.cumsum(first) * (float(end.max()) + 1.0)
     running = np.maximum.accumulate(lifted)
     furthest = running - (lifted - end)  # group by group, the furthest end so far
-    ahead = child[np.maximum.accumulate(np.where(lifted >= running, np.arange(len(child)), 0))]
     so_far = np.concatenate(([0.0], furthest[:-1]))
     so_far[first] = 0.0
     covered = totals(above, np.maximum(end - np.maximum(begin, so_far), 0.0), len(spans))
-    previous = np.where(first, -1, np.concatenate((ahead[:1], ahead[:-1])))
-    last = np.concatenate((first[1:], [True]))
-    return covered, Pauses(
-        np.concatenate((above, above[last])),
-        np.concatenate((previous, ahead[last])),
-        np.concatenate((child, np.full(int(last.sum()), -1))),
-        np.concatenate((np.maximum(begin - so_far, 0.0), np.maximum((limit[order] - furthest)[last], 0.0))),
-    )
+    leads = lifted >= running
+
+    def pauses(wanted: Flags) -> Pauses:
+        last = np.flatnonzero(np.append(first[1:], True) & wanted[above])
+        some = np.flatnonzero(wanted[above])
+        ahead = np.maximum.accumulate(np.where(leads, np.arange(len(child)), 0)) if len(some) else some
+        return Pauses(
+            np.concatenate((above[some], above[last])),
+            np.concatenate((np.where(first[some], -1, child[ahead[some - 1]]), child[ahead[last]])),
+            np.concatenate((child[some], np.full(len(last), -1))),
+            np.concatenate((
+                np.maximum(begin[some] - so_far[some], 0.0),
+                np.maximum(np.minimum(spans.duration[above[last]] // 1_000, _LONGEST) - furthest[last], 0.0),
+            )),
+        )  # fmt: skip
+
+    return covered, pauses
 
 
 def _nodes(spans: Spans, parent: Ints, children: Ints, callee: Ints) -> tuple[Ints, list[tuple[int, int]], Flags]:

@@ -132,7 +132,8 @@ def test_exclusive_time_is_what_no_child_covers(tmp_path: Path) -> None:
     ]
     found = structure(read(tmp_path, *rows))
     assert found.exclusive[0] == 1000 - 500 - 100
-    assert sorted(zip(found.pauses.before.tolist(), found.pauses.after.tolist(), found.pauses.time.tolist(), strict=True)) == [
+    pauses = found.pauses(np.ones(len(found.duration), bool))
+    assert sorted(zip(pauses.before.tolist(), pauses.after.tolist(), pauses.time.tolist(), strict=True)) == [
         (-1, 1, 100.0),
         (1, 2, 0.0),
         (2, 3, 300.0),
