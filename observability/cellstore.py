@@ -16,6 +16,7 @@ import msgspec
 
 from contracts.books.cells import CellBlob, CellBook
 from contracts.errors import StoreUnavailable
+from observability.aside import give_way
 from observability.baseline import BUCKETS
 from observability.durations import Lasted
 from observability.logs import get_logger
@@ -103,7 +104,7 @@ class CellStore:
         self._latest = 0
         self._baseline: list[int] = []
         self._stop = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "cells")
+        self._thread = ThreadPoolExecutor(1, "cells", give_way)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:

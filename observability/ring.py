@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 import apsw
 import msgspec
 
+from observability.aside import give_way
 from observability.dependencies import Carrier, Edge, Seen
 from observability.flight import FlightRecord
 from observability.logs import get_logger
@@ -71,7 +72,7 @@ class Ring:
         self.written = self.dropped = self.failed = self.unreadable = 0
         self._queue: Queue[FlightRecord | Event | None] = Queue(queue)
         self._writer = Thread(target=self._write, name="trace-ring-writer", daemon=True)
-        self._readers = ThreadPoolExecutor(1, "trace-ring-reader")
+        self._readers = ThreadPoolExecutor(1, "trace-ring-reader", give_way)
         self._connection: apsw.Connection | None = None
         self._segment: Path | None = None
         self._opened = self._pruned = self._retry_at = 0.0
@@ -186,6 +187,7 @@ class Ring:
         self._writer.join(5)
 
     def _write(self) -> None:
+        give_way()
         running = True
         while running:
             group, waiting, running = self._group()

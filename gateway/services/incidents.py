@@ -24,6 +24,7 @@ from gateway.services.clock import Now
 from gateway.services.evidence import Witness
 from gateway.services.trail import entry_of, tell
 from observability import Recorder, get_logger
+from observability.aside import give_way
 from observability.dependencies import Seen
 from observability.ring import Ring
 from observability.rings import COARSE
@@ -239,8 +240,8 @@ class Detective:
         self._owner, self._now, self._every = owner, now, every
         self._kept, self._purge_at = (keep, keep_evidence), 0.0
         self._engine: Engine | None = None
-        self._thread = ThreadPoolExecutor(1, "root-cause")
-        self._asked = ThreadPoolExecutor(1, "explain")  # so that no look waits behind questions
+        self._thread = ThreadPoolExecutor(1, "root-cause", give_way)
+        self._asked = ThreadPoolExecutor(1, "explain", give_way)  # so that no look waits behind questions
         self._asking = 0
         self._quiet: dict[str, int] = {}
         self._tried: dict[str, float] = {}
