@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def seen(rings: Rings) -> tuple[Counter[tuple[Where, int, str]], Counter[tuple[W
     return over_time(coarse), over_time(fine, 1)
 
 
+@pytest.mark.slow
 @given(st.lists(counted, max_size=40), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_the_order_in_which_flights_end_does_not_matter(flights: list[tuple[int, Key, int | tuple[int, ...]]], random: Random) -> None:
@@ -64,6 +66,7 @@ def test_the_order_in_which_flights_end_does_not_matter(flights: list[tuple[int,
     assert seen(one)[0] == Counter({at: n for at, n in expected.items() if n})
 
 
+@pytest.mark.slow
 @given(st.lists(counted, max_size=40), st.lists(st.booleans(), min_size=40, max_size=40))
 @settings(max_examples=60, deadline=None)
 def test_several_processes_add_up_to_one(flights: list[tuple[int, Key, int | tuple[int, ...]]], mine: list[bool]) -> None:

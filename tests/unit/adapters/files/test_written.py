@@ -213,6 +213,7 @@ def spoiled(draw: st.DrawFn) -> list[list[str]]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(bad=spoiled(), form=st.sampled_from(["delimited", "fixed"]), tail=st.sampled_from(["\n", ""]))
 def test_any_transaction_behind_those_that_were_learned_is_what_reading_it_exactly_makes_of_it(
@@ -363,6 +364,7 @@ def spoiled_elements(draw: st.DrawFn) -> list[str]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(bad=spoiled_elements(), root=ROOTS)
 def test_any_transaction_of_xml_behind_those_that_were_learned_is_what_reading_it_exactly_makes_of_it(

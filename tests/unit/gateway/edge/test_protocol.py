@@ -20,6 +20,8 @@ from gateway.edge.pressure import REST
 from gateway.estate import EdgeTls, Estate
 from tests.products import SKU, Live, no_limits, running
 
+pytestmark = pytest.mark.slow
+
 
 def few(estate: Estate) -> Estate:
     return msgspec.structs.replace(no_limits(estate), edge=msgspec.structs.replace(estate.edge, max_connections=20, max_body_bytes=100_000))
@@ -95,7 +97,6 @@ class Hasty(protocol.BoundedProtocol):
     head_seconds = 0.3
 
 
-@pytest.mark.slow
 async def test_a_head_that_does_not_end_is_given_up_and_an_idle_connection_is_not(tmp_path: Path) -> None:
     async with running(tmp_path, http=Hasty) as live:
         answers = await asyncio.gather(
@@ -162,7 +163,6 @@ def asking(live: Live, target: str, method: str = "GET", more: str = "") -> byte
     return head.encode()
 
 
-@pytest.mark.slow
 async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_their_requests(live: Live) -> None:
     cached, other = f"/products/{SKU}", "/locations/0001"
     await said(live, asking(live, cached), seconds=0.5)
@@ -178,7 +178,6 @@ async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_the
     assert text.count(b"\r\ndate: ") == 7
 
 
-@pytest.mark.slow
 async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other(live: Live) -> None:
     cached = f"/products/{SKU}"
     for _ in range(2):
@@ -187,14 +186,12 @@ async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other
     assert protocol.PIPELINE <= text.count(b"HTTP/1.1 200 ") < 200
 
 
-@pytest.mark.slow
 class Impatient(protocol.BoundedProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.timeout_keep_alive = 1
 
 
-@pytest.mark.slow
 async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(tmp_path: Path) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         cached = f"/products/{SKU}"
@@ -205,7 +202,6 @@ async def test_an_idle_connection_ends_after_stored_answers_as_after_built_ones(
         assert asyncio.get_running_loop().time() - began < 30
 
 
-@pytest.mark.slow
 async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live) -> None:
     cached = f"/products/{SKU}"
     for _ in range(3):
@@ -247,7 +243,6 @@ async def test_what_others_may_read_in_another_way_is_refused_so_that_no_request
         refused(await said(live, head + auth + size + b"\r\nabcde\r\n0\r\n\r\n"), 400, "bad_request")
 
 
-@pytest.mark.slow
 async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing(tmp_path: Path) -> None:
     class Hurried(protocol.BoundedProtocol):
         write_seconds = 0.3
@@ -275,7 +270,6 @@ async def test_a_caller_who_does_not_read_loses_the_connection_and_holds_nothing
 
 
 @pytest.mark.parametrize("drop", [b"x", b"\r\n"], ids=["the rest of a body", "empty lines"])
-@pytest.mark.slow
 async def test_what_drops_in_after_the_answer_keeps_no_connection_open(tmp_path: Path, drop: bytes) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
@@ -295,7 +289,6 @@ async def test_what_drops_in_after_the_answer_keeps_no_connection_open(tmp_path:
         assert answer.count(b"HTTP/1.1 200 ") == 1
 
 
-@pytest.mark.slow
 async def test_a_connection_that_was_idle_serves_on_however_long_the_next_request_takes(tmp_path: Path) -> None:
     async with running(tmp_path, change=few, http=Impatient) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
@@ -337,7 +330,6 @@ async def test_a_wish_for_another_protocol_is_passed_over_without_a_word(live: L
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("proxies", [(), ("127.0.0.0/8",)], ids=["a caller", "a declared proxy"])
 async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connection_is_shared(
     tmp_path: Path, proxies: tuple[str, ...]
@@ -383,7 +375,6 @@ async def test_who_was_refused_is_not_listened_to_for_a_while_unless_the_connect
         writer.close()
 
 
-@pytest.mark.slow
 async def test_a_change_does_not_wait_on_the_connection_of_a_read_that_was_refused(tmp_path: Path) -> None:
     def full(estate: Estate) -> Estate:
         edge = msgspec.structs.replace(estate.edge, max_requests=10, max_waiting=0)
@@ -415,7 +406,6 @@ async def test_a_change_does_not_wait_on_the_connection_of_a_read_that_was_refus
         changes.close()
 
 
-@pytest.mark.slow
 async def test_who_is_not_critical_is_listened_to_more_seldom_while_the_loop_has_too_little_time(tmp_path: Path) -> None:
     async with running(tmp_path, change=no_limits) as live:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))

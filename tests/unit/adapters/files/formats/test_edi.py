@@ -424,6 +424,7 @@ def test_an_edifact_interchange_is_read_with_any_separators_and_line_ends(text: 
     assert rows(text, sales()) == rows(SALES, sales())
 
 
+@pytest.mark.slow
 def test_a_released_sign_is_text_and_stays_as_it_was_written() -> None:
     text = SALES.replace("RFF+SA:76", "RFF+SA:7?'6?+?:??x?y")
     for cut in range(len(text)):  # wherever a block ends

@@ -99,6 +99,7 @@ def test_a_line_that_breaks_in_a_file_is_lost_and_the_next_look_has_the_file(hos
         assert source.read() == body
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_left_after_the_declared_time(host: SftpHost, speak: Sftp) -> None:
     (host.root / "inbox/f").write_bytes(b"x" * 1000)
     stamp = speak.status(INBOX / "f").stamp

@@ -566,6 +566,7 @@ wheres = st.builds(
 cells = st.lists(st.tuples(st.integers(0, 120), wheres, st.lists(counts, min_size=len(COUNTERS), max_size=len(COUNTERS))), max_size=60)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cells, st.booleans(), st.sampled_from((0.0, 5.5, 3600.0)))
 def test_whatever_is_counted_there_is_an_answer_that_can_be_published(found: list, repeated: bool, later: float) -> None:  # type: ignore[type-arg]  # of a strategy
