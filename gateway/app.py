@@ -24,6 +24,7 @@ from gateway.edge.door import Door
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.peer import CRITICAL, Proxies, certificate_of
 from gateway.edge.pressure import HOLD, Paced
+from gateway.edge.stored import Fields
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
 
@@ -253,14 +254,14 @@ class Flights:
         """See gateway.edge.pressure.Pressure."""
         return self._door.pressure.until_read()
 
-    def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
+    def at_once(self, head: bool, target: bytes, fields: Fields, peer: str, added: bytes) -> bytes | None:
         """A GET or HEAD without a body, as it stands in an HTTP/1.1 message, answered from stored bytes with the fields `added`; counted
         and remembered like every other request. None: the application is to be called.
         """
         began = monotonic_ns()
         found = self._door.at_once(target, fields)
         if found is None:
-            return self._shed(head, target, fields, peer, added) if self._door.pressure.tight else None
+            return self._shed(head, target, fields.raw, peer, added) if self._door.pressure.tight else None
         kept, principal, version, unchanged, quota, headers = found
         flight, recorder = None, self._recorder
         if "traceparent" not in headers and not recorder.head_share:

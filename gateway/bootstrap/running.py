@@ -24,6 +24,7 @@ from gateway.bootstrap.systems import missing
 from gateway.bootstrap.watching import differences, watching
 from gateway.edge.pressure import Pressure
 from gateway.edge.protocol import GONE
+from gateway.edge.stored import Fields
 from gateway.edge.tls import ServerTls
 from gateway.estate import Estate
 from gateway.services.catalogue import Zones
@@ -142,7 +143,7 @@ class Product:
             if not generation.requests:
                 generation.idle.set()
 
-    def at_once(self, head: bool, target: bytes, fields: Sequence[tuple[bytes, bytes]], peer: str, added: bytes) -> bytes | None:
+    def at_once(self, head: bool, target: bytes, fields: Fields, peer: str, added: bytes) -> bytes | None:
         """See gateway.app.Flights: it waits for nothing, so that the generation that began it has ended it."""
         return self.current.app.at_once(head, target, fields, peer, added)
 

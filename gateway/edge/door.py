@@ -32,7 +32,7 @@ from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
 from gateway.edge.request import Answer, Request
-from gateway.edge.stored import AtOnce, Stored, Variant
+from gateway.edge.stored import AtOnce, Fields, Stored, Variant
 from gateway.edge.usage import Usage
 from gateway.services.clock import Now, utc_now
 from observability import FlightRecord, Step, step
@@ -159,7 +159,7 @@ class Door:
         rest = self.pressure.rest
         return rest * PAUSE if rest and not self.critical(route, principal.channel) else 0.0
 
-    def at_once(self, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> AtOnce | None:
+    def at_once(self, target: bytes, fields: Fields) -> AtOnce | None:
         """What a GET or HEAD without a body is answered from stored bytes. None: it goes the long way, which alone refuses; nothing was
         counted then, except what a refused quota does not count either.
         """
@@ -167,15 +167,13 @@ class Door:
             return None
         life_cycle: dict[str, str] = {}
         try:
-            headers = reading.fields(fields)
-            principal = self._authenticator.known(headers.get("authorization", ""))
-            if principal is None or not stored.READ_ELSEWHERE.isdisjoint(headers):
+            said = fields.said()
+            if said is None or (principal := self._authenticator.known(said.authorization, said.credentials)) is None:
                 return None
-            version = self._life_cycle.version(headers, principal, life_cycle)
-            tags = entity_tags(headers, "if-none-match")
+            version = self._life_cycle.version(said.headers, principal, life_cycle)
         except TillgateError:
             return None
-        variant = _variant(headers, principal, version.date)
+        variant = Variant(version.date, personal.SCOPE in principal.scopes, said.accept, said.encoding)
         kept = self._stored.get(target, variant)
         if kept is None or kept.life_cycle != life_cycle or kept.endpoint.scope not in principal.scopes:
             return None
@@ -186,8 +184,8 @@ class Door:
         if taken is None or taken.refusal:
             return None
         self._usage.seen(version.date, principal, kept.route, kept.used, kept.entity.selected)
-        unchanged = bool(tags) and matches_none(tags, kept.fields.get("etag", ""))
-        return AtOnce(kept, principal, version.date, unchanged, taken.fields, headers)
+        unchanged = bool(said.tags) and matches_none(said.tags, kept.fields.get("etag", ""))
+        return AtOnce(kept, principal, version.date, unchanged, taken.fields, said.headers)
 
     async def _answer(
         self,

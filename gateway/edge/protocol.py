@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import http
+import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
 import uvicorn
@@ -21,6 +22,7 @@ from gateway.edge import problems
 from gateway.edge.peer import CERTIFICATE, CRITICAL
 from gateway.edge.pressure import Paced
 from gateway.edge.reading import RequestTooSlow
+from gateway.edge.stored import Fields
 from observability import get_logger
 
 MAX_HEAD_BYTES = 32_768
@@ -33,9 +35,12 @@ many are answered before others have their turn.
 """
 MOMENT = 0.0005
 """Seconds; the loop's timers know nothing shorter."""
+LONGEST_REST = 2_048
+"""Bytes of a head behind its target that a connection remembers."""
+_TARGET = re.compile(rb"/[!-~]*")
 log = get_logger(__name__)
 
-AtOnce = Callable[[bool, bytes, Sequence[tuple[bytes, bytes]], str, bytes], bytes | None]
+AtOnce = Callable[[bool, bytes, Fields, str, bytes], bytes | None]
 """See gateway.app.Flights."""
 
 
@@ -82,6 +87,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """Of the piece that is being read: how many requests were answered at once."""
         self._whole = False
         """The request that is being read has its answer."""
+        self._between = True
+        """Nothing of another request was read yet."""
+        self._rest = b""
+        """Of the last head that came in one piece and was answered at once: all behind its target; `_fields` is what it says."""
+        self._fields = Fields(())
         self._calm = 0.0
         """Until then (the loop's clock) this caller's reads are left, so that others are listened to."""
         self._left = b""
@@ -167,9 +177,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._read(data)
 
     def _read(self, data: bytes) -> None:
+        if self._rest and data.endswith(self._rest) and self._read_again(data):
+            return
         self._completed = False
         self._answered = 0
+        alone = self._between
         super().data_received(data)
+        if alone and self._answered == 1:
+            self._remember(data)
         if self._in_head and self._timer is None and not self.transport.is_closing():  # most heads come whole, and need no timer
             self._begin()
         if self._in_head and not self._completed:  # a piece in which another request ends is not counted: it is one read at most
@@ -177,8 +192,27 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge())
 
+    def _remember(self, data: bytes) -> None:
+        """What was read of a piece that began with a request, if that one is all there is of it."""
+        rest = data[4 + len(self.url) :]
+        if len(rest) <= LONGEST_REST and rest.startswith(b" HTTP/1.1\r\n") and rest.find(b"\r\n\r\n") == len(rest) - 4:
+            self._rest = rest if data.startswith(b"GET " + self.url) else b""
+
+    def _read_again(self, data: bytes) -> bool:
+        """Callers send the same fields again and again: of a GET that differs from the last one in nothing but its target, only that is
+        read. Byte for byte equal to what the parser has taken for one whole head, nobody can read it otherwise.
+        """
+        target = data[4 : -len(self._rest)]
+        if not (self._between and data.startswith(b"GET ") and _TARGET.fullmatch(target)):
+            return False
+        if not self._ready() or not self._write_at_once(False, target):
+            return False
+        self.on_response_complete()
+        return True
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._between = False
         self._in_head, self._head, self._idle_since = True, 0, None
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -201,7 +235,7 @@ class BoundedProtocol(HttpToolsProtocol):
             names.count(b"host") != 1 if not old else b"transfer-encoding" in names
         ):  # RFC 9112 §3.2 and §6.1: whose request it is, where it ends
             raise RuntimeError("a head that others may read in another way")
-        if self._answer_at_once():
+        if b"content-length" not in names and b"transfer-encoding" not in names and self._answer_at_once():
             return
         if len(self.pipeline) >= PIPELINE:
             raise RuntimeError("a longer pipeline than is served")
@@ -211,30 +245,39 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answer_at_once(self) -> bool:
         """Where nothing is under way before it, a read without a body is answered here, if the application can say what without waiting."""
-        at_once, before, method = self._at_once, cast("RequestResponseCycle | None", self.cycle), self.parser.get_method()
+        method = self.parser.get_method()
         if (
-            at_once is None
-            or not self._accepting
+            not self._ready()
             or method not in (b"GET", b"HEAD")
             or self._answered >= PIPELINE
-            or (before is not None and not before.response_complete)
-            or self.flow.write_paused
             or self.parser.get_http_version() != "1.1"
             or not self.parser.should_keep_alive()
             or self.parser.should_upgrade()
         ):
             return False
+        self._fields, self._rest = Fields(self.headers), b""
+        if not self._write_at_once(method == b"HEAD", self.url):
+            return False
+        self._answered += 1
+        self._whole = True
+        return True
+
+    def _ready(self) -> bool:
+        before = cast("RequestResponseCycle | None", self.cycle)
+        return self._at_once is not None and self._accepting and (before is None or before.response_complete) and not self.flow.write_paused
+
+    def _write_at_once(self, head: bool, target: bytes) -> bool:
+        if self._at_once is None:
+            return False
         dated = self.server_state.default_headers
         if dated is not self._dated:
             self._dated, self._date = dated, b"".join([b"%s: %s\r\n" % each for each in dated])
         peer = self.client[0] if self.client else ""
-        answer = at_once(method == b"HEAD", self.url, self.headers, peer, self._date)
+        answer = self._at_once(head, target, self._fields, peer, self._date)
         if answer is None:
             return False
         if isinstance(answer, Paced) and not (isinstance(self.config, EdgeConfig) and self.config.exempt(peer)):
             self._calm = self.loop.time() + answer.hold  # a proxy's connection carries what others ask, too
-        self._answered += 1
-        self._whole = True
         self.transport.write(answer)
         return True
 
@@ -255,7 +298,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._unread = None
 
     def on_message_complete(self) -> None:
-        self._completed = True
+        self._completed = self._between = True
         if self._whole:
             self._whole = False
             self.on_response_complete()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from gateway.edge import reading
 from gateway.edge.endpoint import AnyEndpoint
+from gateway.edge.identity.authenticator import digest
 from gateway.edge.identity.principal import Principal
+from gateway.edge.preconditions import entity_tags
 from gateway.edge.representation import Entity, Representation
 from gateway.edge.request import Answer
 from observability import FlightRecord, Step
@@ -28,6 +31,39 @@ _FRAMED = ("content-type", "content-encoding")
 _UNFIT = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 _SECOND = timedelta(seconds=1)
 _NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Said(NamedTuple):
+    """What the header fields of a read mean to stored answers."""
+
+    headers: Mapping[str, str]
+    authorization: str
+    credentials: bytes
+    """See Authenticator.known."""
+    tags: tuple[str, ...]
+    """If-None-Match."""
+    accept: str
+    encoding: str
+
+
+class Fields:
+    """Header fields of a request, as they came. A connection whose next request has the same ones need not have them read again."""
+
+    __slots__ = ("_said", "raw")
+
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self.raw = raw
+        self._said: Said | None = None
+
+    def said(self) -> Said | None:
+        """None: somebody else must read them. Raises InvalidRequest."""
+        if self._said is None:
+            headers = reading.fields(self.raw)
+            if READ_ELSEWHERE.isdisjoint(headers):
+                authorization = headers.get("authorization", "")
+                accepted = headers.get("accept", ""), headers.get("accept-encoding", "")
+                self._said = Said(headers, authorization, digest(authorization), entity_tags(headers, "if-none-match"), *accepted)
+        return self._said
 
 
 class Variant(NamedTuple):

@@ -51,9 +51,11 @@ class Authenticator:
         self._known: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._asked: dict[bytes, asyncio.Task[None]] = {}
 
-    def known(self, authorization: str) -> Principal | None:
-        """Whom these credentials alone stand for, if that was found out a moment ago; else `principal` must be asked."""
-        at = _digest(authorization)
+    def known(self, authorization: str, at: bytes | None = None) -> Principal | None:
+        """Whom these credentials alone stand for, if that was found out a moment ago; else `principal` must be asked. `at`: their digest,
+        where it is known.
+        """
+        at = at or digest(authorization)
         entry = self._known.get(at)
         if entry is None or (left := entry[0] - self._clock()) <= 0:
             return None
@@ -115,13 +117,13 @@ class Authenticator:
         return Principal.of(client, "certificate")
 
     def _remember(self, authorization: str, principal: Principal, until: float) -> None:
-        at = _digest(authorization)
+        at = digest(authorization)
         self._known[at] = (until, principal)
         self._known.move_to_end(at)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
 
-def _digest(authorization: str) -> bytes:
+def digest(authorization: str) -> bytes:
     """Credentials themselves are not kept, and no comparison of them takes a time that tells something."""
     return hashlib.sha256(authorization.encode("utf-8", "surrogatepass")).digest()

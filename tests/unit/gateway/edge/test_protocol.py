@@ -8,15 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 import trustme
+import uvicorn
+from uvicorn.server import ServerState
 
 from contracts.call import Priority
 from gateway.edge import protocol
 from gateway.edge.pressure import REST
+from gateway.edge.stored import Fields
 from gateway.estate import EdgeTls, Estate
 from tests.products import SKU, Live, no_limits, running
 
@@ -178,6 +181,89 @@ async def test_stored_and_built_answers_of_one_pipeline_come_in_the_order_of_the
     assert text.count(b"\r\ndate: ") == 7
 
 
+async def test_the_same_fields_on_one_connection_are_read_once_and_mean_the_same_for_every_target(live: Live) -> None:
+    targets = [f"/products/{SKU}", f"/products/{SKU}?fields=sku", "/locations/0001", "/nothing", "/products/1%20", f"/products/{SKU}"]
+    alone = [await said(live, asking(live, target), seconds=0.3) for target in targets * 2][len(targets) :]
+    together = await one_by_one(live, *[asking(live, target) for target in targets])
+    assert [status_and_body(answer) for answer in together] == [status_and_body(answer) for answer in alone]
+    assert [answer[9:12] for answer in together] == [b"200", b"200", b"200", b"404", b"400", b"200"]
+    key = asking(live, targets[0])
+    assert [a[9:12] for a in await one_by_one(live, key, key.replace(b"Bearer tg_", b"Bearer tg-"), key)] == [b"200", b"401", b"200"]
+
+
+async def test_what_looks_like_the_same_request_again_within_another_is_read_as_what_it_is(live: Live) -> None:
+    cached = f"/products/{SKU}"
+    whole, bare = asking(live, cached), f"GET {cached} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode()
+    await one_by_one(live, whole, whole)
+    begun = whole.replace(b"Host: gateway\r\n", b"").removesuffix(b"\r\n") + b"X-Note: "
+    assert [a[9:12] for a in await one_by_one(live, (begun, bare), bare)] == [b"200", b"401"]  # the second has no credentials of its own
+    order = asking(live, "/orders", "POST", f"Content-Type: application/json\r\nContent-Length: {len(whole) + 8}\r\n")
+    answers = await one_by_one(live, whole, (order, b'{"a": 1 ', whole), whole)
+    assert [a[9:12] for a in answers] == [b"200", b"422", b"200"]
+
+
+class Ready:
+    """An application that has an answer to everything."""
+
+    accepting = True
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.asked_with_body: list[bytes] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        self.asked_with_body.append(scope["raw_path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    def at_once(self, head: bool, target: bytes, fields: Fields, peer: str, added: bytes) -> bytes:
+        self.asked.append(target)
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 24", b"Transfer-Encoding: chunked"])
+async def test_a_body_behind_a_head_that_came_before_is_no_request_of_its_own(framing: bytes) -> None:
+    app = Ready()
+    config = uvicorn.Config(cast("Any", app), lifespan="off", log_config=None)
+    config.load()
+    config.loaded_app = app
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: protocol.BoundedProtocol(config, state, {}), "127.0.0.1", 0)
+    async with server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        head, body = b"GET /a HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n", b"GET /hidden HTTP/1.1\r\n\r\n"
+        if b"chunked" in framing:
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        plain = b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n"
+        for piece in (plain, head, body, plain, head.replace(b"/a", b"/b"), body, head.replace(b"/a", b"/c"), body, plain):
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        writer.close()
+    assert (app.asked, app.asked_with_body) == ([b"/plain"] * 3, [b"/a", b"/b", b"/c"])
+
+
+async def one_by_one(live: Live, *requests: bytes | tuple[bytes, ...]) -> list[bytes]:
+    """Answers on one connection, each asked for when the one before is there; pieces of one request are sent one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(live.base.rpartition(":")[2]))
+    answers = []
+    for request in requests:
+        for piece in (request,) if isinstance(request, bytes) else request:
+            writer.write(piece)
+            await asyncio.sleep(0.05)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: (\d+)\r\n", head)
+        answers.append(head + await reader.readexactly(int(length[1]) if length else 0))
+    writer.close()
+    return answers
+
+
+def status_and_body(answer: bytes) -> tuple[bytes, bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head[9:12], re.sub(rb'"traceId":"[0-9a-f]+"', b"", body)
+
+
 async def test_a_flood_of_stored_answers_on_one_connection_is_cut_like_any_other(live: Live) -> None:
     cached = f"/products/{SKU}"
     for _ in range(2):
@@ -207,9 +293,9 @@ async def test_a_reloaded_estate_answers_from_no_bytes_of_the_old_one(live: Live
     for _ in range(3):
         await said(live, asking(live, cached), seconds=0.5)
     target, fields = cached.encode(), [(b"authorization", f"Bearer {live.keys['web']}".encode())]
-    assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is not None
+    assert live.product.at_once(False, target, Fields(fields), "127.0.0.1", b"") is not None
     assert (await live.product.reload()).applied
-    assert live.product.at_once(False, target, fields, "127.0.0.1", b"") is None
+    assert live.product.at_once(False, target, Fields(fields), "127.0.0.1", b"") is None
 
 
 AMBIGUOUS = (

@@ -17,7 +17,7 @@ from contracts.errors import NotFound
 from gateway.edge import deadline, stored
 from gateway.edge.brown_out import BrownOut
 from gateway.edge.endpoint import Ask, Outcome
-from gateway.edge.stored import Kept, Stored, Variant
+from gateway.edge.stored import Fields, Kept, Stored, Variant
 from observability import Step
 from tests.unit.gateway.edge.conftest import START, Bench, Thing, make
 
@@ -41,7 +41,7 @@ def at_once(bench: Bench, target: str = "/things/aa", method: str = "GET", **hea
     """As the protocol asks: the head of a message, and nothing that waits."""
     fields = {**bench.auth, **{k.replace("_", "-"): v for k, v in headers.items()}}
     raw = [(k.lower().encode(), v.encode("latin-1")) for k, v in fields.items() if v is not None]
-    written = bench.app.at_once(method == "HEAD", target.encode(), raw, "192.0.2.1", b"")
+    written = bench.app.at_once(method == "HEAD", target.encode(), Fields(raw), "192.0.2.1", b"")
     if written is None:
         return None
     head, _, body = written.partition(b"\r\n\r\n")
@@ -139,7 +139,7 @@ async def test_what_the_long_way_refuses_is_never_answered_from_bytes(
 
 async def test_a_repeated_field_a_body_or_an_upgrade_goes_the_long_way(primed: Bench) -> None:
     twice = [(b"authorization", primed.auth["Authorization"].encode())] * 2
-    assert primed.app.at_once(False, b"/things/aa", twice, "192.0.2.1", b"") is None
+    assert primed.app.at_once(False, b"/things/aa", Fields(twice), "192.0.2.1", b"") is None
     for field in ("Content_Length", "Transfer_Encoding", "Upgrade", "Expect", "Idempotency_Key"):
         assert at_once(primed, Accept="*/*", Accept_Encoding="gzip, deflate", **{field: "1"}) is None
 
