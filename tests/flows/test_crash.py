@@ -350,7 +350,7 @@ async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books
 
 @pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2_700)
 async def test_on_postgresql_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
     estate: Path,
     inbox: Path,
