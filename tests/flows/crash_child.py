@@ -108,7 +108,7 @@ class Watched:
 
     def database(self) -> None:
         """Counts what SQLite does to its files."""
-        Disk(self.point)
+        self._disk = Disk(self.point)  # SQLite forgets a file system that nobody holds
 
     def point(self, kind: str) -> None:
         with self._lock:

@@ -336,7 +336,7 @@ def figures(engine: str, points: Counter[str]) -> str:
 
 @pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1_800)
 async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books_nothing_twice(
     estate: Path, inbox: Path, amqp_url: str, tmp_path: Path, record_property: Callable[[str, object], None], deep: bool
 ) -> None:
@@ -346,6 +346,7 @@ async def test_on_sqlite_a_worker_killed_before_any_call_loses_nothing_and_books
         inside = await proven.holds(database=True) if deep else Counter[str]()
     record_property("figures", figures("SQLite", points + inside))
     assert {kind.partition(" ")[0] for kind in points} == {"file", "store", "network"}
+    assert not deep or {"database write", "database sync"} <= inside.keys()
 
 
 @pytest.mark.slow
