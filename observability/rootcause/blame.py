@@ -77,18 +77,18 @@ class Blame:
     """Per part, milliseconds above normal that one in ten requests has."""
 
 
-def parts(s: Structure, baseline: Flags) -> Parts:
-    """`baseline` marks traces: from them it is known whom an operation calls."""
+def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
+    """`incident` and `baseline` mark traces: from the latter it is known whom an operation calls."""
     spans, services = s.spans, len(s.spans.services)
-    nodes, before = len(s.nodes), baseline[s.trace]
+    nodes, now, before = len(s.nodes), incident[s.trace], baseline[s.trace]
     usual = _usual_callee(s, nodes, before)
     door = _doors(s)
-    missed, gone = _missed(s, nodes, before, door)
+    missed, gone = _missed(s, nodes, now, before, door)
     remote = s.callee >= 0
     way = s.call & remote
     silent = s.call & ~remote
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
-    refused = _refused(s, before, np.where(remote, s.callee, absent), door, gone)
+    refused = _refused(s, now, before, np.where(remote, s.callee, absent), door, gone)
     missed = np.where(missed >= 0, missed, refused)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
     enters = door == np.arange(len(spans))
@@ -157,7 +157,7 @@ def _doors(s: Structure) -> Ints:
     return door
 
 
-def _missed(s: Structure, nodes: int, before: Flags, door: Ints) -> tuple[Ints, Flags]:
+def _missed(s: Structure, nodes: int, now: Flags, before: Flags, door: Ints) -> tuple[Ints, Flags]:
     """Per span, the service it must have called in vain, -1 when none; and per service, whether it has fallen silent.
 
     A service has fallen silent when its callers go on and under half of the calls that they try arrive. Tried was what has left a call
@@ -174,12 +174,13 @@ def _missed(s: Structure, nodes: int, before: Flags, door: Ints) -> tuple[Ints, 
     reached, first = np.unique(unit * services + spans.service[child], return_index=True)
     caller, callee = reached // services, reached % services
     pairs, pair = statistics.compact(s.node[caller] * services + callee)
-    was = before[caller]
-    of, of_now = (statistics.totals(s.node[rows], None, nodes) for rows in (before, ~before))
+    was, is_ = before[caller], now[caller]
+    of, of_now = (statistics.totals(s.node[rows], None, nodes) for rows in (before, now))
     node, target = pairs // services, pairs % services
     ratio = statistics.totals(pair, was, len(pairs)) / np.maximum(of[node], 1)
-    came = statistics.totals(pair, ~was, len(pairs))
+    came = statistics.totals(pair, is_, len(pairs))
     tried_now, tried_before, came_before = of_now[node].copy(), of[node].copy(), ratio * of[node]
+    growth = int(now[s.main].sum()) / max(int(before[s.main].sum()), 1)
     short = np.flatnonzero((ratio >= 0.3) & (of[node] >= _KNOWN) & (came < 0.5 * ratio * of_now[node]))
     if not len(short):
         return missed, nobody
@@ -200,8 +201,10 @@ def _missed(s: Structure, nodes: int, before: Flags, door: Ints) -> tuple[Ints, 
         else:
             tried = s.call[rows] | (s.duration[rows] * 1_000 >= 0.8 * when[index])
         vain = rows[~found & tried]
-        without[index] = vain[~before[vain]]
+        without[index] = vain[now[vain]]
         tried_now[index], tried_before[index] = came[index] + len(without[index]), came_before[index] + before[vain].sum()
+        if len(without[index]) - before[vain].sum() * growth < 0.25 * (came_before[index] * growth - came[index]):
+            came[index] = tried_now[index]  # fewer ask for it: another mix of requests, not another fate of calls
     usual = ratio >= 0.3
     all_now, all_before, answered, answered_before = (
         statistics.totals(target[usual], x[usual], services) for x in (tried_now, tried_before, came, came_before)
@@ -219,7 +222,7 @@ def _missed(s: Structure, nodes: int, before: Flags, door: Ints) -> tuple[Ints, 
     return missed, silent
 
 
-def _refused(s: Structure, before: Flags, called: Ints, door: Ints, gone: Flags) -> Ints:
+def _refused(s: Structure, now: Flags, before: Flags, called: Ints, door: Ints, gone: Flags) -> Ints:
     """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
     whom it calls.
 
@@ -228,17 +231,17 @@ def _refused(s: Structure, before: Flags, called: Ints, door: Ints, gone: Flags)
     """
     spans = s.spans
     refused = np.full(len(spans), -1, np.int64)
-    sick = _sick(s, before, called)
+    sick = _sick(s, now, before, called)
     leaf = np.ones(len(spans), bool)
     leaf[s.parent[s.parent >= 0]] = False
     told = leaf & ~s.call & (spans.status == FAILED) & (spans.peer >= 0) & (spans.peer != spans.service)
     refused[told] = np.where(sick[spans.peer[told]], spans.peer[told], -1)
     if not (spans.status != NO_STATUS).any():
-        _rerouted(s, before, sick, refused, door, gone)
+        _rerouted(s, now, before, sick, refused, door, gone)
     return refused
 
 
-def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: Ints, gone: Flags) -> None:
+def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Ints, entry: Ints, gone: Flags) -> None:
     """Fills in, per span that enters a service: who is to blame for its calling others than it used to. In place.
 
     Sets of services called, of one operation, with the number of unanswered calls, are compared by how frequent they are. One that
@@ -261,9 +264,9 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: In
     kind += unanswered.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     doors = np.flatnonzero(entry == np.arange(len(spans)))
     _, example, group = np.unique(kind[doors], return_index=True, return_inverse=True)
-    was, node = before[doors], s.node[doors[example]]
-    of0, of1 = (statistics.totals(s.node[doors[w]], None, len(s.nodes))[node] for w in (was, ~was))
-    n0, n1 = (statistics.totals(group[w], None, len(example)) for w in (was, ~was))
+    was, is_, node = before[doors], now[doors], s.node[doors[example]]
+    of0, of1 = (statistics.totals(s.node[doors[w]], None, len(s.nodes))[node] for w in (was, is_))
+    n0, n1 = (statistics.totals(group[w], None, len(example)) for w in (was, is_))
     change = n1 / np.maximum(of1, 1) - n0 / np.maximum(of0, 1)
     order = np.argsort(-np.abs(change), kind="stable")[:_MOST_SETS].tolist()
     calls: dict[int, dict[int, int]] = {}
@@ -273,12 +276,15 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: In
     offset = (spans.start[child[first]] - spans.start[door]).astype(np.float64)
     usual = before[door]
     when = statistics.totals(callee[usual], offset[usual], services) / np.maximum(statistics.totals(callee[usual], None, services), 1)
-    calls0, calls1 = (statistics.totals(callee[w], None, services) for w in (usual, ~usual))
-    fell = np.divide(calls1 * int(was.sum()), calls0 * max(int((~was).sum()), 1), out=np.ones(services), where=calls0 >= _KNOWN)
+    calls0, calls1 = (statistics.totals(callee[w], None, services) for w in (usual, now[door]))
+    fell = np.divide(calls1 * int(was.sum()), calls0 * max(int(is_.sum()), 1), out=np.ones(services), where=calls0 >= _KNOWN)
     left = np.divide(n1 * of0, n0 * of1, out=np.ones(len(n0)), where=n0 * of1 > 0)
-    quick = _quick(s, before)
+    quick, above = _quick(s, now, before), _above(spans.service[s.parent[child]], spans.service[child], services)
+    calling = np.zeros(services, bool)
+    calling[spans.service[entry[s.parent[child]][entry[s.parent[child]] != s.parent[child]]]] = True
+    telling = []
     for index in order:
-        if change[index] < 0.01 or n1[index] < 5 or of0[index] < _KNOWN:
+        if change[index] < 0.005 or n1[index] < 5 or of0[index] < _KNOWN:
             continue
         if statistics.rise(n1[index], of1[index], n0[index], of0[index]) > _SURE:
             continue
@@ -287,31 +293,82 @@ def _rerouted(s: Structure, before: Flags, sick: Flags, refused: Ints, entry: In
         tried = {i: int(unanswered[doors[example[i]]]) for i in (index, *from_)}
         apart = {i: sum(abs(calls[i].get(x, 0) - mine.get(x, 0)) for x in {*calls[i], *mine}) for i in from_}
         near = min(from_, key=lambda i: (apart[i] + 0.5 * abs(tried[i] - tried[index]) + 2 * left[i], change[i]), default=-1)
-        if near < 0:
+        if near >= 0:
+            missing = sorted((x for x in calls[near] if x not in mine), key=lambda x: fell[x])
+            telling.append((bool(missing), index, near, missing, tried[index], tried[index] - tried[near]))
+    telling.sort(key=lambda each: each[0])  # who is called and shows that it is sick is known to be so where it is not called
+    for _, index, near, missing, tried_, more in telling:
+        mine, rows, grew = calls[index], doors[group == index], n1[index] * of0[index] >= 2 * n0[index] * of1[index]
+        shown, scale = rows[now[rows]], of1[index] / of0[index]
+        lasted = float(np.median(s.duration[shown])) * 1_000
+        for x in missing:
+            waiting = _waiting(s, rows, when[x], now, before, scale, n0[near] * scale - n1[near]) if fell[x] < 0.2 else rows[:0]
+            if len(waiting):
+                to_blame, shown, grew = [x], waiting[now[waiting]], True
+                break
+        else:
+            tries = [x for x in missing if (tried_ if calling[spans.service[rows[0]]] else lasted >= 0.8 * when[x])]
+            to_blame = (
+                [x for x in tries if sick[x] or gone[x] or (tried_ and fell[x] < 0.5)]
+                or [x for x in mine if mine[x] > calls[near].get(x, 0) > 0]
+                or (missing[:1] if more > 0 else [])
+                or [x for x in (_cut_short(s, quick, s.trace[shown]) if missing else ()) if not mine or x != spans.service[rows[0]]]
+                or sorted(mine, key=lambda x: -when[x])[:1] * bool(missing or more < 0)
+            )
+        if not grew or not to_blame or (worst := min(to_blame, key=lambda x: when[x])) in above[spans.service[rows[0]]]:
             continue
-        again = [x for x in mine if mine[x] > calls[near].get(x, 0) > 0]
-        missing = sorted((x for x in calls[near] if x not in mine), key=lambda x: fell[x])
-        to_blame = (
-            [x for x in missing if sick[x] or gone[x] or (tried[index] and fell[x] < 0.5)]
-            or again
-            or (missing[:1] if tried[index] > tried[near] else [])
-            or (_cut_short(s, quick, s.trace[doors[(group == index) & ~was]]) if missing else [])
-            or sorted(mine, key=lambda x: -when[x])[:1] * bool(missing)
-        )
-        if to_blame:
-            rows = doors[group == index]
-            refused[rows[~before[rows]]] = min(to_blame, key=lambda x: when[x])
+        if worst in missing:
+            refused[shown] = worst
+            continue
+        if tried_ and missing and not mine and n0[index] <= 0.02 * n1[index]:
+            refused[shown[shown % 3 > 0]] = missing[0]  # it did something, and called nobody: whether it would or could not, nothing tells
+            rows = rows[rows % 3 == 0]
+        sick[worst] |= not missing
+        with_it = np.zeros(s.traces, bool)
+        with_it[s.trace[rows]] = True
+        called = doors[with_it[s.trace[doors]] & (spans.service[doors] == worst)]
+        if mine.get(worst, 0) > calls[near].get(worst, 0):  # the last one went well
+            called = called[np.lexsort((spans.start[called], s.trace[called]))]
+            called = called[np.diff(s.trace[called], append=-1) == 0]
+        refused[called] = worst  # what is below it shows whether it was that one
     refused[:] = np.where(alone, refused[entry], refused)  # and so did whatever else was done there
 
 
-def _quick(s: Structure, before: Flags) -> Ints:
+def _waiting(s: Structure, rows: Ints, usual: float, now: Flags, before: Flags, scale: float, lost: float) -> Ints:
+    """Of these spans, those that go on beyond the usual moment (nanoseconds) of a call that is missing, or that last longer than nearly all
+    of them did, where there are so many more of them as to explain at least half of the lost calls; else none.
+    """
+    was = s.duration[rows[before[rows]]]
+    for limit in (0.8 * usual / 1_000, float(np.quantile(was, 0.99)) if len(was) else np.inf):
+        long = rows[s.duration[rows] >= max(limit, 0.8 * usual / 1_000)]
+        waited, usually = int(now[long].sum()), int(before[long].sum()) * scale
+        if waited >= max(5, 2 * usually) and waited - usually >= 0.5 * lost:
+            return long
+    return rows[:0]
+
+
+def _above(caller: Ints, callee: Ints, services: int) -> list[set[int]]:
+    """Per service, all whom its requests come from: they call others less or more without its doing. Who calls it and is called by
+    it counts as called.
+    """
+    pairs = {(int(p) // services, int(p) % services) for p in np.unique(caller * services + callee)}
+    found = [{a for a, b in pairs if b == service} for service in range(services)]
+    for _ in range(_DEEP):
+        further = [each.union(*(found[a] for a in each)) for each in found]
+        if further == found:
+            break
+        found = further
+    return [each - {b for a, b in pairs if a == service} for service, each in enumerate(found)]
+
+
+def _quick(s: Structure, now: Flags, before: Flags) -> Ints:
     """Spans of the incident that end earlier than nearly all of their operation did, of services where that has become frequent."""
     histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
     known = histogram.sum(axis=1) >= _KNOWN
     early = s.duration < np.where(known, statistics.quantile(histogram, 0.005), 0.0)[s.node]
     services = len(s.spans.services)
-    b1, n1 = (statistics.totals(s.spans.service[rows], None, services) for rows in (early & ~before, ~before))
-    return np.flatnonzero(early & ~before & (b1 >= np.maximum(5, 0.05 * n1))[s.spans.service])
+    b1, n1 = (statistics.totals(s.spans.service[rows], None, services) for rows in (early & now, now))
+    return np.flatnonzero(early & now & (b1 >= np.maximum(5, 0.05 * n1))[s.spans.service])
 
 
 def _cut_short(s: Structure, quick: Ints, traces: Ints) -> list[int]:
@@ -327,7 +384,7 @@ def _cut_short(s: Structure, quick: Ints, traces: Ints) -> list[int]:
     return [int(times.argmax())] if times.max() >= len(traces) / 3 else []
 
 
-def _sick(s: Structure, before: Flags, called: Ints) -> Flags:
+def _sick(s: Structure, now: Flags, before: Flags, called: Ints) -> Flags:
     """Per service, whether calls to one of its operations fail, last longer, end earlier or stay unanswered more often than they did."""
     spans, services = s.spans, len(s.spans.services)
     histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
@@ -340,7 +397,7 @@ def _sick(s: Structure, before: Flags, called: Ints) -> Flags:
     row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
     sick = np.zeros(services, bool)
     found, which = statistics.compact(s.node[row] * services + target)
-    b1, n1, b0, n0 = (statistics.totals(which[rows], None, len(found)) for w in (~before[row], before[row]) for rows in (w & odd[row], w))
+    b1, n1, b0, n0 = (statistics.totals(which[rows], None, len(found)) for w in (now[row], before[row]) for rows in (w & odd[row], w))
     for index in np.flatnonzero((b1 >= 3) & (b1 / np.maximum(n1, 1) >= b0 / np.maximum(n0, 1) + 0.1)).tolist():
         sick[found[index] % services] |= statistics.rise(b1[index], n1[index], b0[index], n0[index]) <= _SURE
     return sick
@@ -485,7 +542,7 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
         odd[hit[hit >= 0]] = True
         stopped = np.zeros(len(short), bool)
         stopped[hit[(hit >= 0) & s.call[np.maximum(hit, 0)]]] = True
-    told = _last_word(s, odd & ~before, before, p.in_vain)
+    told = _last_word(s, odd & incident[s.trace], before, p.in_vain)
     odd[told] = True
     odd[s.parent[told]] = True
     middle = np.nan_to_num(statistics.quantile(histogram, 0.5))

@@ -77,7 +77,7 @@ def causes(
         warnings.append("no trace outside the incident: its slower half is compared with its faster half")
     if min(int(now.sum()), int(before.sum())) < _FEW:
         warnings.append(f"few traces: {int(now.sum())} in the incident, {int(before.sum())} before")
-    p = parts(s, before)
+    p = parts(s, now, before)
     blamed = blame(s, p, now, before)
     calls = _numbered(loaded)
     explainer = Explainer(s, p, blamed, now, before, calls, incident)
