@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -150,3 +153,19 @@ def test_minutes_of_damage_find_nothing(deep: bool) -> None:
             raise AssertionError(f"{name}, seed {seed}: {raw[:400]!r}") from error
         rounds += 1
     assert rounds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_damage_that_follows_what_it_reaches_finds_nothing(deep: bool, tmp_path: Path) -> None:
+    """In a nightly run two minutes for each format, else a moment for one."""
+    for name in SEEDS if deep else ["edifact"]:
+        corpus = tmp_path / name.replace(" ", "-")
+        corpus.mkdir()
+        (corpus / "seed").write_bytes(SEEDS[name][1])
+        limits = [f"-max_total_time={120 if deep else 1}", "-max_len=20000", "-timeout=20", "-rss_limit_mb=1000"]
+        command = [sys.executable, "-m", "tests.unit.adapters.files.formats.guided", name, str(corpus), *limits]
+        ran = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False)
+        found = [(file.name, file.read_bytes()[:400]) for file in tmp_path.iterdir() if file.is_file()]  # libFuzzer leaves them there
+        assert ran.returncode == 0, f"{name}: {found}\n{ran.stderr[-4000:].decode('utf-8', 'replace')}"
+        assert len(list(corpus.iterdir())) > 1, f"{name}: nothing new was reached"
