@@ -33,16 +33,20 @@ _MINIMAL: Final = ("service", "span_id", "parent_id", "start", "duration")
 
 
 def ranked(flown: Sequence[Flown], since: float, until: float) -> dict[str, list[At]]:
-    """Damage -> whom `tillgate causes` ranks, best first."""
+    """Damage -> whom `tillgate causes` ranks, best first. A hint is wrong by a minute, or by half of what the flights of that side span."""
     requests = [f for f in flown if f.record.kind == "request"]
     chosen = [f for f in requests if f.at < since][-_MOST:] + [f for f in requests if f.at >= since][:_MOST]
+    if not chosen or chosen[0].at >= since:
+        return {}  # at a high load what was before is no longer kept
     spans = [span for each in chosen for span in _spans(each)]
     services = sorted({span["service"] for span in spans})
     found: dict[str, list[At]] = {}
     for damage in DAMAGES:
         r = random.Random(f"{damage} {since}")
         skew = {name: int(r.uniform(-2e6, 2e6)) for name in services}
-        hint = {"hint 60 s late": min(60.0, (until - since) / 2), "hint 60 s early": -60.0}.get(damage, 0.0)
+        hint = {"hint 60 s late": min(60.0, (chosen[-1].at - since) / 2), "hint 60 s early": -min(60.0, (since - chosen[0].at) / 2)}.get(
+            damage, 0.0
+        )
         window = int((BEGIN + since + hint) * 1e9), int((BEGIN + until) * 1e9)
         with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
             file.writelines(msgspec.json.encode(span) + b"\n" for span in _damaged(spans, damage, r, skew))

@@ -23,6 +23,7 @@ _KNOWN: Final = 20
 """Spans of an operation that show what is usual."""
 _DEEP: Final = 12
 _SURE: Final = 0.001
+_DOUBTFUL: Final = 0.01
 _MOST_SETS: Final = 200
 _RARELY: Final = 0.02
 
@@ -226,16 +227,32 @@ def _refused(s: Structure, now: Flags, before: Flags, called: Ints, door: Ints, 
     """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
     whom it calls.
 
-    A refusal that names its peer (an open circuit breaker) is no news of whoever refuses. Where no status tells, requests show it by
-    whom they call: those that call fewer services than they did, or one of them again.
+    A refusal that names its peer (an open circuit breaker) is no news of whoever refuses, unless calls of that kind which are made go as
+    well as ever. Where no status tells, requests show it by whom they call: those that call fewer services than they did, or one of them
+    again.
     """
-    spans = s.spans
+    spans, services = s.spans, len(s.spans.services)
     refused = np.full(len(spans), -1, np.int64)
-    sick = _sick(s, now, before, called)
+    odd = _odd(s, before)
+    child = np.flatnonzero(s.parent >= 0)
+    child = child[spans.service[child] != spans.service[s.parent[child]]]
+    calling = np.flatnonzero(s.call & (called >= 0))
+    row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
+    sick = _sick(s, now, before, odd, row, target)
     leaf = np.ones(len(spans), bool)
     leaf[s.parent[s.parent >= 0]] = False
     told = leaf & ~s.call & (spans.status == FAILED) & (spans.peer >= 0) & (spans.peer != spans.service)
-    refused[told] = np.where(sick[spans.peer[told]], spans.peer[told], -1)
+    if told.any():
+        order = np.append(s.node, -1)[s.parent] * services  # of the calls that belong together: what they are in
+        kinds, tries = np.unique(order[told] + spans.peer[told]), order[row] + target
+        at = np.minimum(np.searchsorted(kinds, tries), len(kinds) - 1)
+        counted = kinds[at] == tries
+        b1, n1, b0, n0 = (
+            statistics.totals(at[rows], None, len(kinds)) for w in (now[row], before[row]) for rows in (counted & w & odd[row], counted & w)
+        )
+        ill = [n == 0 or b >= 0.5 * n or statistics.rise(b, n, c, m) <= _DOUBTFUL for b, n, c, m in zip(b1, n1, b0, n0, strict=True)]
+        mine = np.searchsorted(kinds, order[told] + spans.peer[told])
+        refused[told] = np.where(np.array(ill)[mine] | sick[spans.peer[told]], spans.peer[told], -1)
     if not (spans.status != NO_STATUS).any():
         _rerouted(s, now, before, sick, refused, door, gone)
     return refused
@@ -384,17 +401,18 @@ def _cut_short(s: Structure, quick: Ints, traces: Ints) -> list[int]:
     return [int(times.argmax())] if times.max() >= len(traces) / 3 else []
 
 
-def _sick(s: Structure, now: Flags, before: Flags, called: Ints) -> Flags:
-    """Per service, whether calls to one of its operations fail, last longer, end earlier or stay unanswered more often than they did."""
-    spans, services = s.spans, len(s.spans.services)
+def _odd(s: Structure, before: Flags) -> Flags:
+    """Spans that fail, last longer or end earlier than nearly all of their operation did, or call and are not answered."""
     histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
     known = histogram.sum(axis=1) >= _KNOWN
     low, high = (np.where(known, statistics.quantile(histogram, q), usual) for q, usual in ((0.005, 0.0), (0.99, np.inf)))
-    odd = (spans.status == FAILED) | (s.duration < low[s.node]) | (s.duration > high[s.node]) | (s.call & (s.callee < 0) & (spans.peer < 0))
-    child = np.flatnonzero(s.parent >= 0)
-    child = child[spans.service[child] != spans.service[s.parent[child]]]
-    calling = np.flatnonzero(s.call & (called >= 0))
-    row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
+    odd: Flags = (s.spans.status == FAILED) | (s.duration < low[s.node]) | (s.duration > high[s.node])
+    return odd | (s.call & (s.callee < 0) & (s.spans.peer < 0))
+
+
+def _sick(s: Structure, now: Flags, before: Flags, odd: Flags, row: Ints, target: Ints) -> Flags:
+    """Per service, whether calls to one of its operations are odd more often than they were. `row`: calls; `target`: whom they call."""
+    services = len(s.spans.services)
     sick = np.zeros(services, bool)
     found, which = statistics.compact(s.node[row] * services + target)
     b1, n1, b0, n0 = (statistics.totals(which[rows], None, len(found)) for w in (now[row], before[row]) for rows in (w & odd[row], w))
