@@ -25,7 +25,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     multiple=True,
     required=True,
     metavar="FILE",
-    help="OTLP or flat JSON lines, also gzip; - is stdin.",
+    help="Spans as OTLP, Jaeger, Zipkin or flat JSON, or CSV, also gzip; a directory of such files; - is stdin.",
 )
 @click.option("--incident", metavar="FROM/TO", help="When it was bad: RFC 3339 times or epoch numbers.")
 @click.option("--detect", is_flag=True, help="Find the incidents too, instead of being given one.")

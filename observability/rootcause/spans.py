@@ -1,24 +1,23 @@
-"""Spans of other makers, read into columns: OTLP JSON lines or flat JSON lines, in any usual unit of time."""
+"""Spans of other makers, read into columns: members by any of their usual names, times in any usual unit."""
 
 from __future__ import annotations
 
-import gzip
+import binascii
 import hashlib
 import math
-import sys
-import zlib
+import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from observability.rootcause import names
+from observability.rootcause import forms, names
+from observability.rootcause.forms import Unreadable
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,21 +27,12 @@ Unit = Literal["s", "ms", "us", "ns"]
 NANOSECONDS: Final[dict[Unit, int]] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _ORDER: Final[tuple[Unit, ...]] = tuple(NANOSECONDS)
 _DECADE: Final = 10 * 365 * 86_400 * 1_000_000_000
-MAX_LINE: Final = 64 * 1024 * 1024
 MAX_SPANS: Final = 12_000_000
-_MOST_BLANK: Final = 1_000_000
 MAX_NAMES: Final = 100_000
 """Different services, operations or attribute values; what comes after them is `(other)`."""
 UNKNOWN, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 _KINDS: Final = {name: i for i, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))}
 NO_STATUS, GOOD, FAILED = range(3)
-
-
-class Unreadable(Exception):
-    """`file`, `line` and what was expected there."""
-
-    def __init__(self, file: str, line: int, expected: str, got: str) -> None:
-        super().__init__(f"{file}:{line}: expected {expected}, got {got[:200]}")
 
 
 @dataclass(slots=True)
@@ -91,98 +81,55 @@ class Spans:
 # ---- lines -------------------------------------------------------------------------------------------------------------
 
 
-class _Value(msgspec.Struct, rename="camel"):
-    string_value: str | None = None
-    int_value: int | str | None = None
-    double_value: float | str | None = None
-    bool_value: bool | None = None
-
-    def text(self) -> str:
-        for value in (self.string_value, self.int_value, self.double_value):
-            if value is not None:
-                return str(value)
-        return "" if self.bool_value is None else str(self.bool_value).lower()
-
-
-class _Attribute(msgspec.Struct):
-    key: str = ""
-    value: _Value = msgspec.field(default_factory=_Value)
-
-
-class _Status(msgspec.Struct):
-    code: int | str = 0
-
-
-class _Event(msgspec.Struct):
-    name: str = ""
-
-
-class _Span(msgspec.Struct, rename="camel"):
-    trace_id: str = ""
-    span_id: str = ""
-    parent_span_id: str | None = None
-    name: str = ""
-    kind: int | str = 0
-    start_time_unix_nano: int | str = 0
-    end_time_unix_nano: int | str = 0
-    status: _Status | None = None
-    attributes: list[_Attribute] = []
-    events: list[_Event] = []
-
-
-class _Scope(msgspec.Struct):
-    spans: list[_Span] = []
-
-
-class _Resource(msgspec.Struct):
-    attributes: list[_Attribute] = []
-
-
-class _ResourceSpans(msgspec.Struct, rename="camel"):
-    resource: _Resource | None = None
-    scope_spans: list[_Scope] = []
-
-
-class _Request(msgspec.Struct, rename="camel"):
-    resource_spans: list[_ResourceSpans]
-
-
 _MEMBERS: Final[dict[str, tuple[str, ...]]] = {
     "trace": ("traceid", "trace"),
-    "span": ("spanid", "id", "span"),
+    "span": ("spanid", "transactionid", "id", "span"),
     "parent": ("parentspanid", "parentid", "parentspan", "parent", "pid"),
-    "service": ("servicename", "service", "cmdbid", "podname", "application", "app"),
-    "name": ("operationname", "spanname", "name", "operation", "methodname", "interface", "url"),
+    "service": ("cmdbid", "servicename", "service", "podname", "application", "app"),
+    "name": ("operationname", "spanname", "transactionname", "name", "operation", "resourcename", "methodname", "interface", "url"),
     "start": ("starttimeunixnano", "startnanos", "startns", "starttimens", "starttimemicros", "starttimeus", "startus", "starttime",
-              "start", "starttimestamp", "timestampmicros", "timestamp", "starttimemillis", "starttimems", "startms", "time"),
+              "start", "starttimestamp", "timestampmicros", "timestampus", "timestamp", "starttimemillis", "starttimems", "startms",
+              "time"),
     "duration": ("duration", "durationnano", "durationnanos", "durationns", "durationmicros", "durationus", "durationmillis",
-                 "durationms", "durationseconds", "durations", "elapsedtime", "elapsed", "latency", "rt"),
+                 "durationms", "durationseconds", "durations", "spandurationus", "transactiondurationus", "elapsedtime", "elapsed",
+                 "latency", "rt"),
     "end": ("endtimeunixnano", "endnanos", "endtime", "end", "endtimestamp", "endtimemillis"),
-    "status": ("statuscode", "status", "success"),
+    "status": ("statuscode", "statusstatuscode", "status", "success", "eventoutcome"),
     "kind": ("spankind", "kind"),
 }  # fmt: skip
 """What foreign writers call the members of a flat span, without case and punctuation; the first one that is there counts."""
+_LASTING: Final = re.compile(r"([0-9.]+)\s*(ns|us|µs|μs|ms|s)")
 _UNITS: Final[tuple[tuple[str, Unit], ...]] = (
     ("durations", "s"), ("nano", "ns"), ("nanos", "ns"), ("ns", "ns"), ("micros", "us"), ("us", "us"), ("millis", "ms"), ("ms", "ms"),
     ("seconds", "s"),
 )  # fmt: skip
-_PUNCTUATION: Final = str.maketrans("", "", "_-. ")
+_HEADERS: Final = frozenset(n for member in ("span", "service") for n in _MEMBERS[member] if n not in ("id", "app", "application"))
+_PUNCTUATION: Final = str.maketrans("", "", "_-.@ ")
 _WORDS: Final = dict.fromkeys(("OK", "SUCCESS", "TRUE"), GOOD) | dict.fromkeys((
     "ERROR", "FAILED", "FAILURE", "FALSE", "EXCEPTION", "TIMEOUT", "UNKNOWN", "DEADLINE_EXCEEDED", "DEADLINEEXCEEDED",
     "RESOURCE_EXHAUSTED", "RESOURCEEXHAUSTED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "DATALOSS",
 ), FAILED)  # fmt: skip
 """Of statuses that are written as words, those of gRPC among them that blame a server."""
-_INNER: Final = ("attributes", "tags", "resource", "process", "localEndpoint")
+_INNER: Final = ("attributes", "tags", "resource", "process", "localEndpoint", "meta")
+_AROUND: Final = frozenset((*_INNER, "context", "custom", "fields"))
+"""Members that hold others whose names need no more words."""
 _NO_ERROR: Final = frozenset(("", "0", "false", "none", "null", "nan", "no"))
 _NO_PARENT: Final = frozenset(("", "root", "none", "null", "nan", "-1"))
-_PEERS: Final = ("service.peer.name", "peer.service", "server.address", "net.peer.name", "db.system.name", "db.system", "messaging.system")
+_PEERS: Final = (
+    "service.peer.name",
+    "peer.service",
+    "dsName",
+    "server.address",
+    "net.peer.name",
+    "db.system.name",
+    "db.system",
+    "messaging.system",
+)
 _PEER_KEYS: Final = frozenset(_PEERS)
 _CALLING: Final = frozenset((UNKNOWN, INTERNAL, CLIENT, PRODUCER))
 _CODES: Final = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code", "rpc.status_code", "rpc.response.status_code")
-_SAYING: Final = frozenset((*_CODES, "error", "error.type"))
+_SAYING: Final = frozenset((*_CODES, "error", "error.type", "otel.status_code"))
 _WEIGHT: Final = "tillgate.sample.weight"
-_decode_request = msgspec.json.Decoder(_Request).decode
-_decode_flat = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Names:
@@ -222,8 +169,8 @@ class _Columns:
         self.said = ["", ""]
         """Units of start and duration that the names of their members tell; "=": a duration is an end less a start."""
 
-    def otlp(self, line: bytes) -> None:
-        for resource in _decode_request(line).resource_spans:
+    def otlp(self, request: forms.Request) -> None:
+        for resource in request.resource_spans:
             of_resource = {a.key: a.value.text() for a in resource.resource.attributes} if resource.resource else {}
             service = of_resource.get("service.name", "")
             for scope in resource.scope_spans:
@@ -233,7 +180,8 @@ class _Columns:
                     status = _code(span.status.code if span.status else 0)
                     if status == NO_STATUS:
                         status = _said(own, span.events)
-                    self.add(span.trace_id, span.span_id, span.parent_span_id or "", service, span.name, start, end - start, status,
+                    trace, own_id, parent = map(_hex, (span.trace_id, span.span_id, span.parent_span_id or ""))
+                    self.add(trace, own_id, parent, service, span.name, start, end - start, status,
                              _kind(span.kind), {**of_resource, **own} if self.attributes else own)  # fmt: skip
 
     def flat(self, line: dict[str, Any]) -> None:
@@ -244,33 +192,52 @@ class _Columns:
             if len(self.shapes) < 1_000:
                 self.shapes[shape] = keys
         trace, span, parent, service, name, start, duration, end, status, kind = map(line.get, keys)
+        if span is None or start is None or isinstance(span, dict) or isinstance(start, dict):  # what names it lies deeper
+            line = dict(_flattened(line))
+            trace, span, parent, service, name, start, duration, end, status, kind = map(line.get, self._keys(tuple(line)))
         for key in _INNER:
             if key in line:
                 line = line | _inner(line[key])
         service = service if isinstance(service, str) else line.get("serviceName") or line.get("service.name") or service
+        if isinstance(other := line.get("remoteEndpoint"), dict) and other.get("serviceName"):
+            line = line | {"peer.service": other["serviceName"]}
         if span in (None, "", 0) and service is None:
-            raise ValueError("a span with span_id and service")
+            raise ValueError(f"a span with span_id and service; its members are {', '.join(line)[:160]}")
         if isinstance(start, str):
             self.as_text |= not start.strip().replace(".", "", 1).isdecimal()
             start = _moment(start)
-        if duration is None and end is not None and isinstance(start, int | float):
+        if end is not None and isinstance(start, int | float) and (duration is None or self.said[1] in ("", "=")):
             end = _moment(end) if isinstance(end, str) else end
-            duration = end - start if isinstance(end, int | float) else None
-            self.said[1] = "="
+            if isinstance(end, int | float):
+                duration = end - start
+                self.said[1] = "="
         elif isinstance(duration, str):
-            duration = float(duration)
+            duration = self._lasting(duration)
         if not isinstance(start, int | float) or not isinstance(duration, int | float):
-            raise ValueError("start and duration as numbers")
+            raise ValueError(f"start and duration as numbers; the span's members are {', '.join(line)[:160]}")
         if parent is None and "references" in line:
             parent = _referred(line["references"])
         code = _code(status)
         self.add(str(trace or ""), _id(span), "" if parent == span else _id(parent), str(service or ""), str(name or ""), start, duration,
-                 code if code != NO_STATUS else _said(line, ()), _kind(kind), line)  # fmt: skip
+                 code if code != NO_STATUS else _said(line, ()), _kind(line.get("span.kind") if kind is None else kind), line)  # fmt: skip
+
+    def _lasting(self, text: str) -> float:
+        """A number, or one with its unit."""
+        try:
+            return float(text)
+        except ValueError:
+            match = _LASTING.fullmatch(text.strip())
+            if match is None:
+                raise ValueError(f"a duration, got {text[:40]!r}") from None
+        self.said[1] = "ns"
+        return float(match[1]) * next(f for unit, f in NANOSECONDS.items() if unit == match[2].replace("µ", "u").replace("μ", "u"))
 
     def _keys(self, shape: tuple[str, ...]) -> tuple[str, ...]:
         plain: dict[str, str] = {}
         for key in shape:
             plain.setdefault(key.translate(_PUNCTUATION).casefold(), key)
+        if "cmdbid" in plain and "servicename" in plain:  # what runs, and what it does
+            plain.setdefault("operationname", plain["servicename"])
         found = {member: next((n for n in names if n in plain), "") for member, names in _MEMBERS.items()}
         for index, member in enumerate(("start", "duration")):
             unit = next((u for suffix, u in _UNITS if found[member].endswith(suffix) and found[member] != "elapsed"), "")
@@ -320,9 +287,30 @@ def _hash(identifier: str) -> int:
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "big")
 
 
+def _hex(identifier: str) -> str:
+    """Protocol Buffers' own JSON writes bytes in base64."""
+    if identifier.endswith("="):
+        try:
+            return binascii.a2b_base64(identifier).hex()
+        except binascii.Error:
+            pass
+    return identifier
+
+
 def _id(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else str(value)
     return "" if len(text) < 5 and text.casefold() in _NO_PARENT else text
+
+
+def _flattened(value: dict[str, Any], prefix: str = "", deep: int = 4) -> Iterable[tuple[str, Any]]:
+    """Members of members, their names joined by dots, without those that say nothing."""
+    for key, inner in value.items():
+        if isinstance(inner, dict) and deep:
+            yield from _flattened(inner, prefix if key in _AROUND else f"{prefix}{key}.", deep - 1)
+        elif isinstance(inner, list) and key in _AROUND:
+            yield from _inner(inner).items()
+        else:
+            yield f"{prefix}{key}", inner
 
 
 def _inner(value: Any) -> dict[str, Any]:
@@ -343,7 +331,7 @@ def _referred(value: Any) -> Any:
 def _kind(value: Any) -> int:
     if isinstance(value, int):
         return value if 0 <= value <= CONSUMER else UNKNOWN
-    return _KINDS.get(str(value).upper().removeprefix("SPAN_KIND_"), UNKNOWN)
+    return _KINDS.get(str(value).upper().removeprefix("SPAN_KIND_").removeprefix("SPANKIND."), UNKNOWN)
 
 
 def _code(value: Any) -> int:
@@ -370,7 +358,7 @@ def _code(value: Any) -> int:
     return (NO_STATUS, GOOD, FAILED)[value] if 0 <= value <= 2 else FAILED
 
 
-def _said(attributes: dict[str, Any], events: Iterable[_Event]) -> int:
+def _said(attributes: dict[str, Any], events: Iterable[forms.Event]) -> int:
     """What else a span says about its success, where it has no status."""
     if len(attributes) < 10 and not events and _SAYING.isdisjoint(attributes):
         return NO_STATUS
@@ -380,6 +368,8 @@ def _said(attributes: dict[str, Any], events: Iterable[_Event]) -> int:
         or any(e.name == "exception" for e in events)
     ):
         return FAILED
+    if (word := attributes.get("otel.status_code")) and (code := _code(word)) != NO_STATUS:
+        return code
     for key in _CODES:
         if (value := attributes.get(key)) not in (None, ""):
             text = str(value)
@@ -417,7 +407,7 @@ def moment(text: str) -> int:
         number = float(text)
     except ValueError:
         try:
-            found = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
+            found = datetime.fromisoformat(text.strip().replace("/", "-").replace(" ", "T", 1))
         except ValueError as exc:
             raise ValueError(f"expected an RFC 3339 time or an epoch number, got {text[:60]!r}") from exc
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
@@ -440,51 +430,25 @@ def unit_of(moment: float) -> Unit:
 
 
 def read(files: Sequence[str], *, attributes: Sequence[str] = (), renames: names.Renames = ()) -> Spans:
-    """All spans of the files (`-` is standard input; gzip is recognised by its first bytes). Raises Unreadable, OSError."""
+    """All spans of the files, or of those in a directory (`-` is standard input). Raises Unreadable, OSError."""
     columns = _Columns(attributes)
-    for file in files:
+    for file in forms.files(files):
         _file(file, columns)
     return _spans(columns, renames)
 
 
 def _file(file: str, columns: _Columns) -> None:
-    flat: bool | None = None
-    number = blank = 0
+    number = 0
     try:
-        for number, line in enumerate(_lines(file), 1):
-            if line.isspace() or not line:
-                blank += 1
-                if blank > _MOST_BLANK:
-                    raise Unreadable(file, number, "spans", f"{_MOST_BLANK} empty lines")
-                continue
+        for number, record in forms.records(file, _HEADERS):
             if len(columns.key) >= MAX_SPANS:
                 raise Unreadable(file, number, f"at most {MAX_SPANS} spans (some minutes, or a sample of traces, are enough)", "more")
-            if flat is None or flat is False:
-                if flat is None:
-                    flat = b"resourceSpans" not in line[:4096] and b"resource_spans" not in line[:4096]
-                if not flat:
-                    columns.otlp(line)
-                    continue
-            columns.flat(_decode_flat(line))
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as exc:
-        what = "one OTLP export request per line" if flat is False else "one span per line as a JSON object"
-        raise Unreadable(file, number, what, str(exc)) from exc
-    except (EOFError, zlib.error) as exc:
-        raise Unreadable(file, number, "a whole gzip file", str(exc)) from exc
-
-
-def _lines(file: str) -> Iterator[bytes]:
-    stream: BinaryIO = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 - closed below
-    try:
-        head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
-        source: BinaryIO = gzip.GzipFile(fileobj=stream) if head == b"\x1f\x8b" else stream  # type: ignore[assignment]  # reads the same way
-        while line := source.readline(MAX_LINE + 1):
-            if len(line) > MAX_LINE:
-                raise ValueError(f"a line of more than {MAX_LINE} bytes")
-            yield line
-    finally:
-        if file != "-":
-            stream.close()
+            if isinstance(record, forms.Request):
+                columns.otlp(record)
+            else:
+                columns.flat(record)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as exc:
+        raise Unreadable(file, number, "one span per line as a JSON object, OTLP, Jaeger or Zipkin JSON", str(exc)) from exc
 
 
 def _spans(columns: _Columns, renames: names.Renames) -> Spans:
@@ -494,6 +458,7 @@ def _spans(columns: _Columns, renames: names.Renames) -> Spans:
         keys, parents = keys ^ salt, np.where(parents == 0, np.uint64(0), parents ^ salt)
     else:
         trace = np.full(len(keys), -1, np.int64)
+    keys, parents = _apart(keys, parents, _ints(columns.service), np.frombuffer(columns.kind, np.int8))
     above = _parents(keys, parents)
     known = names.services(columns.services.list(), renames, columns.peers.list(), calls=_calls(columns, above))
     service_of, operation_of = _Names(columns.troubles), _Names(columns.troubles)
@@ -521,6 +486,32 @@ def _spans(columns: _Columns, renames: names.Renames) -> Spans:
         units, columns.troubles,
     )  # fmt: skip
     return _clean(spans)
+
+
+def _apart(
+    keys: NDArray[np.uint64], parents: NDArray[np.uint64], service: Ints, kind: NDArray[np.int8]
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Where a call and what it called share an id, as Zipkin's writers let them: the latter gets one of its own, below the call, and those
+    of its service that name the id as their parent are below it.
+    """
+    if not ((kind == CLIENT).any() and (kind == SERVER).any()):
+        return keys, parents
+    calls, served = np.flatnonzero(kind == CLIENT), np.flatnonzero(kind == SERVER)
+    order = calls[np.argsort(keys[calls], kind="stable")]
+    at = np.minimum(np.searchsorted(keys[order], keys[served]), len(order) - 1)
+    shared = served[(keys[order[at]] == keys[served]) & (service[order[at]] != service[served])]
+    if not len(shared):
+        return keys, parents
+    own, salt = keys.copy(), np.uint64(0xA0761D6478BD642F)
+    own[shared] = keys[shared] ^ salt
+    above = parents.copy()
+    above[shared] = keys[shared]
+    order = shared[np.argsort(keys[shared], kind="stable")]
+    at = np.minimum(np.searchsorted(keys[order], parents), len(order) - 1)
+    below = (keys[order[at]] == parents) & (service[order[at]] == service) & (parents != 0)
+    below[shared] = False
+    above[below] = parents[below] ^ salt
+    return own, above
 
 
 def _parents(keys: NDArray[np.uint64], parents: NDArray[np.uint64]) -> Ints:

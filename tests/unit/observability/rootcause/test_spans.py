@@ -181,7 +181,7 @@ def test_a_fragment_joins_the_only_span_that_can_have_called_it(tmp_path: Path) 
     [
         ("{", "s.jsonl:2: expected one span per line"),
         ('{"span_id": "b", "service": "x", "start": null, "duration": 1}', "expected one span"),
-        ("[]", "s.jsonl:2"),
+        ("[1]", "s.jsonl:2"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(line: str, says: str, tmp_path: Path) -> None:
