@@ -55,7 +55,7 @@ def test_causes_finds_the_incident_itself(spans: tuple[Path, str]) -> None:
     ("arguments", "code", "says"),
     [
         (("--spans", "{spans}", "--incident", "2030-01-01T00:00:00Z/2030-01-01T01:00:00Z"), 3, "the traces are from 2023-11-14T22:1"),
-        (("--spans", "{bad}", "--incident", "1/2"), 2, "bad.jsonl:1: expected one span per line"),
+        (("--spans", "{bad}", "--incident", "1/2"), 2, "bad.jsonl:1: expected JSON, or a table"),
         (("--spans", "{bad}-not-there", "--incident", "1/2"), 2, "No such file"),
         (("--spans", "{spans}", "--incident", "yesterday/today"), 2, "expected an RFC 3339 time"),
         (("--spans", "{spans}", "--incident", "5/4"), 2, "expected an end after the beginning"),
