@@ -16,7 +16,7 @@ from adapters.files.formats.interchange import BLANK, Interchanges, Syntax
 from adapters.files.generated import function
 from adapters.files.layout import CheckRule, FieldRule, Layout, Record
 from adapters.files.parsing import MOST_RAW, Ledger, Refuse, Unit
-from adapters.files.values import Memo, Raw, Read, Wrong, reader, shown
+from adapters.files.values import SHOWN, Memo, Raw, Read, Wrong, reader, shown
 
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAG: Final = re.compile("[A-Z][A-Z0-9]{1,2}")
@@ -380,7 +380,7 @@ class EdiParser:
     def _opened(self, tag: str, control: Control, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> Iterator[Unit]:
         if self._open and self._open[-1].control.level >= control.level:
             last = self._open[-1]
-            said = f"segment {self._number}: expected {last.control.closes} of {last.tag} {last.reference}, got {tag}"
+            said = f"segment {self._number}: expected {last.control.closes} of {last.tag} {last.reference[:SHOWN]}, got {tag}"
             while self._open and self._open[-1].control.level >= control.level:
                 if self._open[-1].control.level == MESSAGE:
                     self._spoil(Wrong(last.control.closes, last.control.closes, tag), head=True)
@@ -430,7 +430,7 @@ class EdiParser:
                 self._spoil(Wrong(last.control.closes, last.control.closes, tag), head=True)
                 yield from self._end_message(syntax, tag)
             else:
-                self._envelope(f"segment {self._number}: expected {last.control.closes} of {last.tag} {last.reference}, got {tag}")
+                self._envelope(f"segment {self._number}: expected {last.control.closes} of {last.tag} {last.reference[:SHOWN]}, got {tag}")
         last = self._open.pop()
         count, what = (last.groups, "groups") if control.level == INTERCHANGE and last.groups else (last.messages, "messages")
         self._prove(last, tag, elements, count, what)
@@ -438,7 +438,10 @@ class EdiParser:
     def _prove(self, last: Open, tag: str, elements: list[str], count: int, what: str) -> None:
         """Number and reference that the closing segment states."""
         control = last.control
-        for at, expected, said in ((control.counts, str(count), f"{count} {what}"), (control.repeats, last.reference, last.reference)):
+        for at, expected, said in (
+            (control.counts, str(count), f"{count} {what}"),
+            (control.repeats, last.reference, last.reference[:SHOWN]),
+        ):
             stated = elements[at].strip() if at < len(elements) else ""
             if stated != expected and not (stated.isdecimal() and expected.isdecimal() and int(stated[-18:]) == int(expected[-18:])):
                 place = self._plan.numbered(tag, str(at))

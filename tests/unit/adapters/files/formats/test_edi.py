@@ -12,6 +12,7 @@ import pytest
 from adapters.files.formats.edi import EdiParser, Plan
 from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Ending, Refuse, Unit
+from adapters.files.values import SHOWN
 from contracts.errors import Findings
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -231,6 +232,12 @@ def test_a_bad_message_is_set_aside_with_segment_element_and_reason_and_its_neig
     assert got in bad.got
     assert units[0].raw().startswith(b"ST*850*0001~")
     assert ending.set_aside == 1
+
+
+def test_a_reference_of_any_length_is_told_by_its_beginning() -> None:
+    units, _ = read(interchange(["ST*850*" + "A" * 3000, *GOOD[1:]]))
+    assert units[0].bad is not None
+    assert units[0].bad.expected == "the reference of ST, " + "A" * SHOWN
 
 
 @pytest.mark.parametrize(
