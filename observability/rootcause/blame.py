@@ -83,16 +83,15 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     spans, services = s.spans, len(s.spans.services)
     nodes, now, before = len(s.nodes), incident[s.trace], baseline[s.trace]
     usual = _usual_callee(s, nodes, before)
-    door = _doors(s)
-    missed, gone = _missed(s, nodes, now, before, door)
+    missed, gone = _missed(s, nodes, now, before)
     remote = s.callee >= 0
     way = s.call & remote
     silent = s.call & ~remote
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
-    refused = _refused(s, now, before, np.where(remote, s.callee, absent), door, gone)
+    refused = _refused(s, now, before, np.where(remote, s.callee, absent), gone)
     missed = np.where(missed >= 0, missed, refused)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
-    enters = door == np.arange(len(spans))
+    enters = s.door == np.arange(len(spans))
     seen = np.zeros(services, bool)
     seen[spans.service[enters & ~s.call]] = True
     hidden = way & ~seen[s.callee] & (missed < 0)  # it leaves nothing but its own calls: the rest of a call to it is its work
@@ -145,20 +144,7 @@ def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
     return usual
 
 
-def _doors(s: Structure) -> Ints:
-    """Per span, the one by which its request entered its service."""
-    inner = s.parent >= 0
-    inner[inner] = s.spans.service[s.parent[inner]] == s.spans.service[inner]
-    door = np.where(inner, s.parent, np.arange(len(s.parent)))
-    for _ in range(_DEEP):
-        above = door[door]
-        if np.array_equal(above, door):
-            break
-        door = above
-    return door
-
-
-def _missed(s: Structure, nodes: int, now: Flags, before: Flags, door: Ints) -> tuple[Ints, Flags]:
+def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, Flags]:
     """Per span, the service it must have called in vain, -1 when none; and per service, whether it has fallen silent.
 
     A service has fallen silent when its callers go on and under half of the calls that they try arrive. Tried was what has left a call
@@ -167,8 +153,7 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags, door: Ints) -> 
     """
     spans, services = s.spans, max(len(s.spans.services), 1)
     missed, nobody = np.full(len(spans), -1, np.int64), np.zeros(services, bool)
-    child = np.flatnonzero(s.parent >= 0)
-    child = child[spans.service[child] != spans.service[s.parent[child]]]
+    child, door = np.sort(s.remote), s.door
     if not len(child):
         return missed, nobody
     unit = np.where(s.blurred[s.parent[child]], door[s.parent[child]], s.parent[child])
@@ -223,7 +208,7 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags, door: Ints) -> 
     return missed, silent
 
 
-def _refused(s: Structure, now: Flags, before: Flags, called: Ints, door: Ints, gone: Flags) -> Ints:
+def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags) -> Ints:
     """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
     whom it calls.
 
@@ -234,10 +219,8 @@ def _refused(s: Structure, now: Flags, before: Flags, called: Ints, door: Ints, 
     spans, services = s.spans, len(s.spans.services)
     refused = np.full(len(spans), -1, np.int64)
     odd = _odd(s, before)
-    child = np.flatnonzero(s.parent >= 0)
-    child = child[spans.service[child] != spans.service[s.parent[child]]]
     calling = np.flatnonzero(s.call & (called >= 0))
-    row, target = np.concatenate((calling, child)), np.concatenate((called[calling], spans.service[child]))
+    row, target = np.concatenate((calling, s.remote)), np.concatenate((called[calling], spans.service[s.remote]))
     sick = _sick(s, now, before, odd, row, target)
     leaf = np.ones(len(spans), bool)
     leaf[s.parent[s.parent >= 0]] = False
@@ -254,11 +237,11 @@ def _refused(s: Structure, now: Flags, before: Flags, called: Ints, door: Ints, 
         mine = np.searchsorted(kinds, order[told] + spans.peer[told])
         refused[told] = np.where(np.array(ill)[mine] | sick[spans.peer[told]], spans.peer[told], -1)
     if not (spans.status != NO_STATUS).any():
-        _rerouted(s, now, before, sick, refused, door, gone)
+        _rerouted(s, now, before, sick, refused, gone)
     return refused
 
 
-def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Ints, entry: Ints, gone: Flags) -> None:
+def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Ints, gone: Flags) -> None:
     """Fills in, per span that enters a service: who is to blame for its calling others than it used to. In place.
 
     Sets of services called, of one operation, with the number of unanswered calls, are compared by how frequent they are. One that
@@ -267,7 +250,7 @@ def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Int
     """
     spans, services = s.spans, len(s.spans.services)
     inner = (s.parent >= 0) & (spans.service == spans.service[s.parent])
-    child = np.flatnonzero((s.parent >= 0) & ~inner)
+    child, entry = np.sort(s.remote), s.door
     caller = entry[s.parent[child]]
     pairs, first, times = np.unique(caller * services + spans.service[child], return_index=True, return_counts=True)
     door, callee = pairs // services, pairs % services
@@ -577,15 +560,13 @@ def _last_word(s: Structure, odd: Flags, before: Flags, in_vain: Flags) -> Ints:
     """Of the odd ones, the spans of the service that mostly was the last they called, although others used to come after it; unless they
     called another one in vain.
     """
-    services, door = len(s.spans.services), _doors(s)
+    services, door = len(s.spans.services), s.door
     odd = odd.copy()
     odd[door[in_vain]] = False
-    remote = np.flatnonzero((s.parent >= 0) & (door == np.arange(len(door))))
-    if not len(remote):
-        return remote
+    if not len(s.remote):
+        return s.remote
     last = np.full(len(odd), -1, np.int64)
-    order = remote[np.argsort(s.spans.start[remote] + s.spans.duration[remote], kind="stable")]
-    last[door[s.parent[order]]] = order
+    last[door[s.parent[s.remote]]] = s.remote
     calling = np.flatnonzero(last >= 0)
     pairs, pair = statistics.compact(s.node[calling] * services + s.spans.service[last[calling]])
     node = pairs // services

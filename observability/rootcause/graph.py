@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from observability.rootcause.statistics import compact
 from observability.rootcause.structure import SEEN, Structure
 
 _MOST_BYTES = 16 * 1024 * 1024
@@ -80,13 +81,14 @@ def _estate(text: str, name: str) -> frozenset[tuple[str, str]]:
 def seen(s: Structure) -> frozenset[tuple[str, str]]:
     """Calls between services that occurred at least five times, and calls to services that left no spans."""
     spans, services = s.spans, len(s.spans.services)
-    rows = np.flatnonzero(s.parent >= 0)
-    caller, callee = spans.service[s.parent[rows]], spans.service[rows]
     peers = np.flatnonzero((spans.peer >= 0) & s.call & (s.callee < 0))
-    code = np.concatenate(
-        (caller[caller != callee] * services + callee[caller != callee], spans.service[peers] * services + spans.peer[peers])
-    )
-    pairs, times = np.unique(code, return_counts=True)
+    pairs, index = compact(
+        np.concatenate((
+            spans.service[s.parent[s.remote]] * services + spans.service[s.remote],
+            spans.service[peers] * services + spans.peer[peers],
+        ))
+    )  # fmt: skip
+    times = np.bincount(index, minlength=len(pairs))
     return frozenset(
         (spans.services[int(p) // services], spans.services[int(p) % services])
         for p, n in zip(pairs, times, strict=True)

@@ -20,7 +20,7 @@ _PLAIN: Final = 10.0
 
 def totals(group: Ints, weight: Floats | Ints | Flags | None, groups: int) -> Floats:
     """Per group number below `groups`, the sum of its weights (None: how many there are)."""
-    return np.bincount(group, weight, groups).astype(np.float64)
+    return np.bincount(group, weight, groups).astype(np.float64, copy=False)
 
 
 def compact(code: Ints) -> tuple[Ints, Ints]:
