@@ -78,13 +78,10 @@ def structure(spans: Spans) -> Structure:
     count = len(spans)
     orphan = (spans.parent < 0) & (spans.parent_key != 0)
     parent = _without_cycles(spans.parent)
-    root = _roots(parent)
     duration = np.minimum(spans.duration // 1_000, _LONGEST).astype(np.float64)
-    trace = _numbered(spans.trace if count and spans.trace[0] >= 0 else root)
+    trace = _numbered(spans.trace if count and spans.trace[0] >= 0 else _up(np.where(parent < 0, np.arange(count), parent)))
     shift, skewed = _skew(spans, parent)
     joined = _join(spans, parent, orphan, trace, shift)
-    if joined:
-        root = _roots(parent)
     children = np.flatnonzero(parent >= 0)
     covered, pauses = _covered(spans, parent, children, shift)
     exclusive = np.maximum(duration - covered, 0.0)
@@ -95,11 +92,7 @@ def structure(spans: Spans) -> Structure:
     callee[parent[remote]] = spans.service[remote]
     door = np.arange(count)
     door[children[~away]] = parent[children[~away]]
-    for _ in range(40):
-        above = door[door]
-        if np.array_equal(above, door):
-            break
-        door = above
+    door = _up(door)
     node, nodes, blurred = _nodes(spans, parent, children, callee)
     call = _calls(spans, parent, children, callee, node, len(nodes))
     main, began = _requests(spans, parent, trace)
@@ -113,18 +106,13 @@ def _without_cycles(parent: Ints) -> Ints:
     parent = parent.copy()
     own = np.arange(len(parent))
     parent[parent == own] = -1
-    up = np.where(parent < 0, own, parent)
-    for _ in range(40):
-        above = up[up]
-        if np.array_equal(above, up):
-            break
-        up = above
+    up = _up(np.where(parent < 0, own, parent))
     parent[np.unique(up[parent[up] >= 0])] = -1  # who ends at no root ends on a ring: it is opened there
     return parent
 
 
-def _roots(parent: Ints) -> Ints:
-    up = np.where(parent < 0, np.arange(len(parent)), parent)
+def _up(up: Ints) -> Ints:
+    """Where each row ends that goes on to the row which is named there, and from that to the next."""
     for _ in range(40):
         above = up[up]
         if np.array_equal(above, up):
