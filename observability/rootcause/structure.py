@@ -148,12 +148,17 @@ def _skew(spans: Spans, parent: Ints) -> tuple[Ints, int]:
     children = children[spans.service[children] != spans.service[parent[children]]]
     if not len(children):
         return shift, 0
-    above = parent[children]
-    pair = spans.service[above] * (len(spans.services) + 1) + spans.service[children]
+    above, buffer = parent[children], np.empty(len(children), np.int64)
+    pair = spans.service[above]
+    pair *= len(spans.services) + 1
+    pair += _taken(spans.service, children, buffer)
     order = np.argsort(pair.astype(np.uint16) if len(spans.services) < 2**8 else pair, kind="stable")  # what is small is sorted much faster
     edges = np.flatnonzero(np.diff(pair[order], prepend=-1, append=-1))
-    ahead = spans.start[children] - spans.start[above]
-    behind = ahead + spans.duration[children] - spans.duration[above]
+    ahead = spans.start[children]
+    ahead -= _taken(spans.start, above, buffer)
+    behind = spans.duration[children]
+    behind += ahead
+    behind -= _taken(spans.duration, above, buffer)
     skewed = 0
     for begin, end in itertools.pairwise(edges.tolist()):
         if end - begin < SEEN:
@@ -212,26 +217,48 @@ def _join(spans: Spans, parent: Ints, orphan: Flags, trace: Ints, shift: Ints) -
     return joined
 
 
+def _taken(column: Ints, rows: Ints, into: Ints) -> Ints:
+    """The column's values there, without new memory: at a million spans that costs more than what is done with it."""
+    return np.take(column, rows, out=into, mode="clip")
+
+
 def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[Floats, Callable[[Flags], Pauses]]:
     """Microseconds of each span during which one of its children ran, and the pauses between them."""
     if not len(children):
         none = np.zeros(0, np.int64)
         return np.zeros(len(spans)), lambda wanted: Pauses(none, none, none, np.zeros(0))
-    above = parent[children]
-    limit = np.minimum(spans.duration[above] // 1_000, _LONGEST)
-    begin = (spans.start[children] - shift[children] - spans.start[above]) // 1_000
-    end = np.clip(begin + np.minimum(spans.duration[children] // 1_000, _LONGEST), 0, limit)
-    begin = np.clip(begin, 0, limit)
-    order = np.argsort(above << 32 | begin, kind="stable")
-    child, above, begin, end = children[order], above[order], begin[order].astype(np.float64), end[order].astype(np.float64)
-    first = np.diff(above, prepend=-1) != 0
-    lifted = end + np.cumsum(first) * (float(end.max()) + 1.0)
-    running = np.maximum.accumulate(lifted)
-    furthest = running - (lifted - end)  # group by group, the furthest end so far
-    so_far = np.concatenate(([0.0], furthest[:-1]))
-    so_far[first] = 0.0
-    covered = totals(above, np.maximum(end - np.maximum(begin, so_far), 0.0), len(spans))
-    leads = lifted >= running
+    above, buffer = parent[children], np.empty(len(children), np.int64)
+    limit = spans.duration[above]
+    limit //= 1_000
+    np.minimum(limit, _LONGEST, out=limit)
+    begin = spans.start[children]
+    begin -= _taken(shift, children, buffer)
+    begin -= _taken(spans.start, above, buffer)
+    begin //= 1_000
+    end = spans.duration[children]
+    end //= 1_000
+    np.minimum(end, _LONGEST, out=end)
+    end += begin
+    np.clip(end, 0, limit, out=end)
+    np.clip(begin, 0, limit, out=begin)
+    np.left_shift(above, 32, out=buffer)
+    buffer |= begin
+    order = np.argsort(buffer, kind="stable")
+    child, above, begin, end = children[order], above[order], begin[order], end[order]
+    first = np.ones(len(child), bool)
+    np.not_equal(above[1:], above[:-1], out=first[1:])
+    lift = np.cumsum(first, out=buffer)
+    lift *= int(end.max()) + 1
+    end += lift
+    furthest = np.maximum.accumulate(end)
+    leads = end >= furthest
+    furthest -= lift  # group by group, the furthest end so far
+    end -= lift
+    so_far = lift
+    so_far[0], so_far[1:] = 0, furthest[:-1]
+    so_far[first] = 0
+    end -= np.maximum(begin, so_far, out=limit)
+    covered = totals(above, np.maximum(end, 0, out=end), len(spans))
 
     def pauses(wanted: Flags) -> Pauses:
         last = np.flatnonzero(np.append(first[1:], True) & wanted[above])
@@ -242,9 +269,9 @@ def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[F
             np.concatenate((np.where(first[some], -1, child[ahead[some - 1]]), child[ahead[last]])),
             np.concatenate((child[some], np.full(len(last), -1))),
             np.concatenate((
-                np.maximum(begin[some] - so_far[some], 0.0),
-                np.maximum(np.minimum(spans.duration[above[last]] // 1_000, _LONGEST) - furthest[last], 0.0),
-            )),
+                np.maximum(begin[some] - so_far[some], 0),
+                np.maximum(np.minimum(spans.duration[above[last]] // 1_000, _LONGEST) - furthest[last], 0),
+            )).astype(np.float64),
         )  # fmt: skip
 
     return covered, pauses
