@@ -113,16 +113,19 @@ class Forbidden(CallerError):
     code: ClassVar[str] = "forbidden"
     title: ClassVar[str] = "This client may not do that"
     advice: ClassVar[str] = "Ask the operator of this API: for the scope that the answer names, or why this client is refused."
-    members: ClassVar[tuple[str, ...]] = ("requiredScope",)
+    members: ClassVar[tuple[str, ...]] = ("requiredScope", "errors")
     text: ClassVar[str] = "{reason}"
     reason: str
     scope: str = ""
     client: str = ""
     """Who it is, where that is proved but is not seen from the key."""
+    where: str = ""
+    """The parameter that asks for too much, where it is not the route."""
 
     @property
     def extensions(self) -> dict[str, Any]:
-        return {"requiredScope": self.scope} if self.scope else {}
+        place = _at(self.where, f"a client with the scope {self.scope}", "one without it") if self.where else {}
+        return {"requiredScope": self.scope, **place} if self.scope else place
 
 
 @dataclass(eq=False, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from contracts.canonical.base import LocationId, Noun, Sku
+from contracts.canonical.customer import Customer
 from contracts.canonical.inventory import Availability
 from contracts.canonical.location import Location
 from contracts.canonical.order import Order
@@ -17,6 +18,9 @@ from contracts.canonical.sale import BusinessDate, PosSale
 Cursor = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,200}$(?!\n)", description="Opaque; follow the Link header instead of building it")]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 ListLimit = Annotated[int, Meta(ge=1, le=100)]
+PartLocations = Annotated[
+    tuple[LocationId, ...], Meta(max_length=100, description="Where the prices and the availability are meant that `expand` brings along")
+]
 
 
 class Missing(Noun, frozen=True, kw_only=True):
@@ -54,14 +58,42 @@ class Sales(Noun, frozen=True, kw_only=True):
     items: tuple[PosSale, ...]
 
 
+class ProductParts(Noun, frozen=True, kw_only=True):
+    """What `expand` brings along with products, as other routes would answer it. `missing` names the parts that are not there."""
+
+    prices: Prices | None = None
+    inventory: Inventory | None = None
+    missing: tuple[Missing, ...] = ()
+
+
+class OrderParts(Noun, frozen=True, kw_only=True):
+    """What `expand` brings along with orders, as other routes would answer it. `missing` names the parts that are not there."""
+
+    products: Products | None = None
+    customer: Customer | None = None
+    missing: tuple[Missing, ...] = ()
+
+
+class SaleParts(Noun, frozen=True, kw_only=True):
+    """What `expand` brings along with sales, as other routes would answer it. `missing` names the parts that are not there."""
+
+    products: Products | None = None
+    missing: tuple[Missing, ...] = ()
+
+
 class NoParameters(Noun, frozen=True, kw_only=True):
     """A route without parameters."""
 
 
 class ProductParameters(Noun, frozen=True, kw_only=True):
     sku: Annotated[tuple[Sku, ...], Meta(max_length=100)] = ()
+    location: PartLocations = ()
     cursor: Cursor | None = None
     limit: Limit = 50
+
+
+class PlaceParameters(Noun, frozen=True, kw_only=True):
+    location: PartLocations = ()
 
 
 class PairParameters(Noun, frozen=True, kw_only=True):

@@ -124,6 +124,8 @@ class Version:
     date: str
     summary: str
     changes: tuple[type[Change], ...] = ()
+    added: tuple[str, ...] = ()
+    """What has come to all versions since this one was published and breaks nobody: a sentence each."""
     deprecated: datetime | None = None
     sunset: datetime | None = None
     """From this moment on the version is answered with 410."""

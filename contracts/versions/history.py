@@ -76,9 +76,14 @@ class StockLivesAtLocations(Change):
     )
 
 
+EXPANSION = (
+    "`?expand=` brings along what a caller would ask for next: prices and availability of products, the products of orders and sales, the"
+    " customer of an order."
+)
+
 HISTORY = VersionHistory(
     (
-        Version("2026-10-01", "Amounts in the smallest unit of their currency.", (MoneyInTheSmallestUnit,)),
+        Version("2026-10-01", "Amounts in the smallest unit of their currency.", (MoneyInTheSmallestUnit,), (EXPANSION,)),
         Version("2026-03-01", "Stock lives at locations, not only at stores.", (StockLivesAtLocations,)),
         Version(
             "2025-09-01",

@@ -6,9 +6,10 @@ from collections.abc import Container, Iterable
 from itertools import product
 from typing import Any
 
-from contracts.canonical.answers import Missing
+from contracts.canonical.answers import Missing, ProductParameters
 from contracts.errors import InvalidRequest, NotFound
 from contracts.ports import Answer, SkuAt
+from gateway.edge.endpoint import Question
 from observability import current
 
 MAX_PAIRS = 500
@@ -29,6 +30,16 @@ def missing(answer: Answer[Any], asked: Iterable[str] = (), said: Container[str]
 def at(sku: str, location: str) -> str:
     """A pair as it is named among what is missing."""
     return f"{sku}/{location}"
+
+
+def all_products(skus: Iterable[str]) -> Question | None:
+    """What `expand` asks of products. Raises InvalidRequest beyond 500."""
+    wanted = tuple(dict.fromkeys(skus))
+    if len(wanted) > MAX_PAIRS:
+        raise InvalidRequest(
+            where="query:expand", expected=f"at most {MAX_PAIRS} skus in what is expanded; a smaller `limit`", got=str(len(wanted))
+        )
+    return Question(ProductParameters(sku=wanted)) if wanted else None
 
 
 def pairs(skus: tuple[str, ...], locations: tuple[str, ...]) -> list[SkuAt]:

@@ -19,20 +19,20 @@ async def get_customer(ask: Ask[NoParameters, None], services: Services) -> Outc
     return Outcome(answer.items[0], sources=answer.sources)
 
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/customers/{number}",
-        name="getCustomer",
-        summary="One customer",
-        scope="customers:read",
-        route_class="personal",
-        answer=Customer,
-        handle=get_customer,
-        parameters=NoParameters,
-        path_parameters={"number": Annotated[Number, Meta(examples=["1000001"])]},
-        errors=(NotFound,),
-        tag="Customers",
-        capabilities=("customer.read",),
-    ),
+GET_CUSTOMER = Endpoint(
+    method="GET",
+    path="/customers/{number}",
+    name="getCustomer",
+    summary="One customer",
+    scope="customers:read",
+    route_class="personal",
+    answer=Customer,
+    handle=get_customer,
+    parameters=NoParameters,
+    path_parameters={"number": Annotated[Number, Meta(examples=["1000001"])]},
+    errors=(NotFound,),
+    tag="Customers",
+    capabilities=("customer.read",),
 )
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (GET_CUSTOMER,)

@@ -17,31 +17,31 @@ async def list_inventory(ask: Ask[InventoryParameters, None], services: Services
     return Outcome(Inventory(items=answer.items, missing=gone), sources=answer.sources)
 
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/inventory",
-        name="listInventory",
-        summary="Availability of every sku at every location; `explain=true` shows the arithmetic",
-        scope="inventory:read",
-        answer=Inventory,
-        handle=list_inventory,
-        parameters=InventoryParameters,
-        cache=1.0,
-        tag="Inventory",
-        capabilities=(
-            "inventory.levels",
-            "sale.feed",
-            "movement.feed",
-        ),
-        shows={
-            f"{noun}.{name}": ("items.available", "items.free", "items.explanation")
-            for noun, names in (
-                ("InventoryLevel", ("on_hand", *SUBTRACTED, "net_of", "posted_through")),
-                ("PosSale", ("lines",)),
-                ("StockMovement", ("change",)),
-            )
-            for name in names
-        },
+LIST_INVENTORY = Endpoint(
+    method="GET",
+    path="/inventory",
+    name="listInventory",
+    summary="Availability of every sku at every location; `explain=true` shows the arithmetic",
+    scope="inventory:read",
+    answer=Inventory,
+    handle=list_inventory,
+    parameters=InventoryParameters,
+    cache=1.0,
+    tag="Inventory",
+    capabilities=(
+        "inventory.levels",
+        "sale.feed",
+        "movement.feed",
     ),
+    shows={
+        f"{noun}.{name}": ("items.available", "items.free", "items.explanation")
+        for noun, names in (
+            ("InventoryLevel", ("on_hand", *SUBTRACTED, "net_of", "posted_through")),
+            ("PosSale", ("lines",)),
+            ("StockMovement", ("change",)),
+        )
+        for name in names
+    },
 )
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (LIST_INVENTORY,)

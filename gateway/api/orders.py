@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from contracts.canonical.amounts import Money, Quantity
-from contracts.canonical.answers import Cancellation, NoParameters, Orders, PageParameters
+from contracts.canonical.answers import Cancellation, NoParameters, OrderParts, Orders, PageParameters
 from contracts.canonical.base import Key
 from contracts.canonical.order import Order, OrderDraft, OrderLineDraft
 from contracts.canonical.payment import Payment
 from contracts.errors import InsufficientStock, InvalidRequest, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
+from gateway.api.answering import all_products
+from gateway.api.customers import GET_CUSTOMER
+from gateway.api.products import LIST_PRODUCTS
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Expansion, Link, Outcome, Question
 from gateway.edge.identity.scopes import may_see, require_store
 from gateway.edge.preconditions import versions
 from gateway.services.services import Services
@@ -63,6 +68,19 @@ _ID = "$response.body#/id"
 _READ = Link("getOrder", {"id": _ID})
 _CANCEL = Link("cancelOrder", {"id": _ID})
 
+
+def _products(ask: Ask[Any, Any], answer: Any) -> Question | None:
+    orders = () if answer is None else answer.items if isinstance(answer, Orders) else (answer,)
+    return all_products(line.sku for order in orders for line in order.lines)
+
+
+def _customer(ask: Ask[Any, Any], answer: Any) -> Question | None:
+    number = answer.customer.customer_number if answer and answer.customer else None
+    return Question(NoParameters(), {"number": number}) if number else None
+
+
+_PRODUCTS = Expansion("products", LIST_PRODUCTS, _products)
+
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         method="POST",
@@ -116,6 +134,8 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=PageParameters,
         tag="Orders",
         links=(Link("getOrder", {"id": "$response.body#/items/0/id"}),),
+        expansions=(_PRODUCTS,),
+        parts=OrderParts,
     ),
     Endpoint(
         method="GET",
@@ -131,6 +151,8 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         conditional=True,
         tag="Orders",
         capabilities=("order.progress",),
+        expansions=(_PRODUCTS, Expansion("customer", GET_CUSTOMER, _customer)),
+        parts=OrderParts,
         needs="aside",
         links=(_CANCEL,),
     ),

@@ -16,19 +16,19 @@ async def list_prices(ask: Ask[PairParameters, None], services: Services) -> Out
     return Outcome(Prices(items=answer.items, missing=gone), sources=answer.sources, until=until)
 
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/prices",
-        name="listPrices",
-        summary="Prices of every sku at every location, the most specific first",
-        scope="catalogue:read",
-        answer=Prices,
-        handle=list_prices,
-        parameters=PairParameters,
-        cache=60.0,
-        shared=True,
-        tag="Prices",
-        capabilities=("price.read",),
-    ),
+LIST_PRICES = Endpoint(
+    method="GET",
+    path="/prices",
+    name="listPrices",
+    summary="Prices of every sku at every location, the most specific first",
+    scope="catalogue:read",
+    answer=Prices,
+    handle=list_prices,
+    parameters=PairParameters,
+    cache=60.0,
+    shared=True,
+    tag="Prices",
+    capabilities=("price.read",),
 )
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (LIST_PRICES,)

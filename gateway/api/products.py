@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from contracts.canonical.answers import NoParameters, ProductParameters, Products
+from contracts.canonical.answers import (
+    InventoryParameters,
+    PairParameters,
+    PlaceParameters,
+    ProductParameters,
+    ProductParts,
+    Products,
+)
 from contracts.canonical.base import SkuInPath
 from contracts.canonical.product import Product
-from contracts.errors import NotFound
-from gateway.api.answering import missing
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
+from contracts.errors import InvalidRequest, NotFound
+from gateway.api.answering import missing, pairs
+from gateway.api.inventory import LIST_INVENTORY
+from gateway.api.prices import LIST_PRICES
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Expansion, Link, Outcome, Question
 from gateway.services.services import Services
 
 
@@ -35,30 +45,53 @@ async def list_products(ask: Ask[ProductParameters, None], services: Services) -
     return Outcome(Products(items=tuple(items), missing=missing(answer)), sources=answer.sources, cursor=cursor)
 
 
-async def get_product(ask: Ask[NoParameters, None], services: Services) -> Outcome:
+async def get_product(ask: Ask[PlaceParameters, None], services: Services) -> Outcome:
     answer = await services.catalogue.product(ask.path["sku"], ask.call)
     return Outcome(answer.items[0], sources=answer.sources)
 
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
-    Endpoint(
-        method="GET",
-        path="/products",
-        name="listProducts",
-        summary="Products by sku (repeatable), or page by page",
-        scope="catalogue:read",
-        answer=Products,
-        handle=list_products,
-        parameters=ProductParameters,
-        cache=300.0,
-        shared=True,
-        tag="Products",
-        capabilities=(
-            "product.read",
-            "product.list",
-        ),
-        links=(Link("getProduct", {"sku": "$response.body#/items/0/sku"}),),
+def _there(kind: type[PairParameters | InventoryParameters]) -> Callable[[Ask[Any, Any], Any], Question | None]:
+    """About the skus that are asked for, or else those of the page, at the locations that are asked for."""
+
+    def question(ask: Ask[Any, Any], answer: Any) -> Question | None:
+        places = ask.parameters.location
+        if not places:
+            raise InvalidRequest(where="query:location", expected="the locations that `expand` is about", got="none")
+        skus = (ask.path["sku"],) if ask.path else ask.parameters.sku or tuple(p.sku for p in (answer.items if answer else ()))
+        pairs(skus, places)  # raises for too many
+        return Question(kind(sku=skus, location=places)) if skus else None
+
+    return question
+
+
+_EXPANSIONS = (
+    Expansion("prices", LIST_PRICES, _there(PairParameters)),
+    Expansion("inventory", LIST_INVENTORY, _there(InventoryParameters)),
+)
+
+LIST_PRODUCTS = Endpoint(
+    method="GET",
+    path="/products",
+    name="listProducts",
+    summary="Products by sku (repeatable), or page by page",
+    scope="catalogue:read",
+    answer=Products,
+    handle=list_products,
+    parameters=ProductParameters,
+    cache=300.0,
+    shared=True,
+    tag="Products",
+    capabilities=(
+        "product.read",
+        "product.list",
     ),
+    links=(Link("getProduct", {"sku": "$response.body#/items/0/sku"}),),
+    expansions=_EXPANSIONS,
+    parts=ProductParts,
+)
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    LIST_PRODUCTS,
     Endpoint(
         method="GET",
         path="/products/{sku}",
@@ -67,12 +100,14 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         scope="catalogue:read",
         answer=Product,
         handle=get_product,
-        parameters=NoParameters,
+        parameters=PlaceParameters,
         path_parameters={"sku": SkuInPath},
         errors=(NotFound,),
         cache=300.0,
         shared=True,
         tag="Products",
         capabilities=("product.read",),
+        expansions=_EXPANSIONS,
+        parts=ProductParts,
     ),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
-from contracts.canonical.answers import SaleParameters, Sales
+from contracts.canonical.answers import SaleParameters, SaleParts, Sales
 from contracts.canonical.sale import SaleKey
 from contracts.errors import InvalidRequest
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.api.answering import all_products
+from gateway.api.products import LIST_PRODUCTS
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Expansion, Outcome, Question
 from gateway.edge.identity.scopes import require_store
 from gateway.services.services import Services
 
@@ -38,6 +41,10 @@ def _after(position: str | None) -> SaleKey | None:
     return SaleKey(store_number=parts[0], workstation_id=parts[1], business_date=parts[2], sequence_number=int(parts[3][:12]))
 
 
+def _products(ask: Ask[Any, Any], answer: Any) -> Question | None:
+    return all_products(line.item_id for sale in (answer.items if answer else ()) for line in sale.lines if line.item_id)
+
+
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
     Endpoint(
         method="GET",
@@ -50,5 +57,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
         parameters=SaleParameters,
         tag="Sales",
         capabilities=("sale.feed",),
+        expansions=(Expansion("products", LIST_PRODUCTS, _products),),
+        parts=SaleParts,
     ),
 )

@@ -63,7 +63,7 @@ class _Types:
         uses: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         homes: dict[tuple[tuple[str, ...], str], str] = {}
         for name, schema in self._schemas.items():
-            if name != "Problem":
+            if name != "Problem" and not self._base(schema):
                 for field, found in schema.get("properties", {}).items():
                     if values := tuple(map(str, found.get("enum", found.get("items", {}).get("enum", ())))):
                         uses[values][field] += 1
@@ -124,18 +124,26 @@ class _Types:
         ]
         return "\n".join([*head, "from __future__ import annotations", "", *imported, "", "import msgspec", "", text]) + "\n"
 
-    def _order(self, item: tuple[str, Schema]) -> tuple[bool, str]:
-        """By name; before them what others make as a default."""
+    def _order(self, item: tuple[str, Schema]) -> tuple[bool, bool, str]:
+        """By name; before them what others make as a default, behind them what is another one and more."""
         reference = f"#/components/schemas/{item[0]}"
         fields = [f for schema in self._schemas.values() for f in schema.get("properties", {}).values()]
-        return not any(f.get("$ref") == reference and "default" in f for f in fields), item[0]
+        return not any(f.get("$ref") == reference and "default" in f for f in fields), bool(self._base(item[1])), item[0]
+
+    def _base(self, schema: Schema) -> str:
+        """The schema whose members this one has, and more; empty: none that the API has by itself."""
+        name = str(schema.get("x-extends", ""))
+        return name if name in self._schemas else ""
 
     def _struct(self, name: str, schema: Schema) -> str:
         required = schema.get("required", ())
-        fields = schema.get("properties", {})
+        base = self._base(schema)
+        fields = {
+            f: found for f, found in schema.get("properties", {}).items() if f not in self._schemas.get(base, {}).get("properties", {})
+        }
         renamed = {snake(f): f for f in fields if _camel(snake(f)) != f}
         rename = f"rename={{{', '.join(f'{_quoted(k)}: {_quoted(v)}' for k, v in renamed.items())}}}" if renamed else 'rename="camel"'
-        lines = [f"class {name}(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, {rename}):"]
+        lines = [f"class {name}({base or 'msgspec.Struct'}, frozen=True, kw_only=True, omit_defaults=True, {rename}):"]
         if about := _docstring(schema.get("description", "")):
             lines += [about, ""]
         for field, found in fields.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,9 +16,9 @@ from contracts.call import Call
 from contracts.errors import TillgateError
 from contracts.policy import Freshness
 from contracts.versions import VersionHistory
-from gateway.edge import deadline, personal, problems, reading, selection, stored
+from gateway.edge import deadline, expansion, personal, problems, reading, selection, stored
 from gateway.edge.brown_out import BrownOut
-from gateway.edge.endpoint import AnyEndpoint, Ask
+from gateway.edge.endpoint import AnyEndpoint, Ask, Expansion
 from gateway.edge.idempotency import Once, key_of
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
@@ -180,10 +181,14 @@ class Door:
         if not kept.fresh(self._now(), self._representation):
             self._stored.drop(target, variant)
             return None
-        taken = self._quotas.take_now(*self._counted(target.partition(b"?")[2], principal), kept.endpoint.route_class, final=False)
+        counted = self._counted(target.partition(b"?")[2], principal)
+        cost = self._quotas.cached(counted[0]) * (1 + len(kept.parts)) if kept.parts else None
+        taken = self._quotas.take_now(*counted, kept.endpoint.route_class, cost, final=False)
         if taken is None or taken.refusal:
             return None
         self._usage.seen(version.date, principal, kept.route, kept.used, kept.entity.selected)
+        for part in kept.parts:
+            self._usage.seen(version.date, principal, part.route)
         unchanged = bool(said.tags) and matches_none(said.tags, kept.fields.get("etag", ""))
         return AtOnce(kept, principal, version.date, unchanged, taken.fields, said.headers)
 
@@ -206,13 +211,15 @@ class Door:
         flight.api_version = version.date
         reading.check_accept(request.headers.get("accept", ""))
         raw, body, used, wanted = b"", None, set[str](), None
+        parts: tuple[Expansion, ...] = ()
         try:
             parameters = reading.parameters(
                 request.query, endpoint.parameters, endpoint.answer, version.date, self._history, used, endpoint.beside
             )
             parameters = self._cursors.opened(parameters, endpoint)
             if endpoint.beside:
-                wanted = selection.of(request.query, endpoint.answer, version.date, self._history)
+                parts = expansion.of(request.query, endpoint, principal)
+                wanted = selection.of(request.query, endpoint.answer, version.date, self._history, endpoint.parts if parts else None)
             path = reading.path(request.path_values, endpoint.path_parameters)
             if endpoint.body is not None:
                 reading.check_media(request.headers)
@@ -233,6 +240,7 @@ class Door:
             idempotency_key=key_of(request) if endpoint.idempotent_key else "",
             if_match=entity_tags(request.headers, "if-match"),
             if_none_match=entity_tags(request.headers, "if-none-match"),
+            expand=parts,
         )
         if asyncio.get_running_loop().time() >= ask.call.deadline:
             raise errors.DeadlineExceeded(system="", operation=endpoint.name, reason="it passed before anything was done", sent=False)
@@ -241,7 +249,11 @@ class Door:
             try:
                 try:
                     async with asyncio.timeout_at(ask.call.deadline + (GRACE if endpoint.idempotent_key else min(GRACE, seconds / 5))):
-                        outcome = await endpoint.handle(ask, self._services)
+                        if parts:
+                            admit = functools.partial(self._admit, request=request, principal=principal, version=version.date, extra=fields)
+                            outcome = await expansion.handled(endpoint, ask, self._services, admit)
+                        else:
+                            outcome = await endpoint.handle(ask, self._services)
                 except BaseException as exc:  # a no, a mistake, or a caller who went away: what was asked for it is paid
                     sent = exc.sent if isinstance(exc, errors.UpstreamError) else any(hop.kind is Step.CALL for hop in flight.hops)
                     self._charge(endpoint, request, principal, reached=sent)
@@ -252,11 +264,13 @@ class Door:
                 raise replace(exc, where=self._life_cycle.as_sent(exc.where, endpoint, version)) from exc
             reached = endpoint.route_class == "write" or any(s.via == "live" for s in outcome.sources)
             self._charge(endpoint, request, principal, reached=reached)
+            for part in outcome.parts:
+                self._charge(part.expansion.endpoint, request, principal, reached=part.reached)
             entity = self._representation.entity(outcome, endpoint, request, ask, version)
             answer = self._representation.answer(entity, endpoint, ask, fields)
             answer.repeat = outcome.repeat
             life_cycle = {name: value for name, value in fields.items() if name not in stored.QUOTA}
-            if request.target and (kept := stored.kept(endpoint, entity, answer, life_cycle, frozenset(used), flight)):
+            if request.target and (kept := stored.kept(endpoint, entity, answer, life_cycle, frozenset(used), flight, parts)):
                 self._stored.put(request.target, _variant(request.headers, principal, version.date), kept)
             return answer
 
@@ -287,6 +301,14 @@ class Door:
             with step(Step.QUOTA, quota=getattr(taken.refusal, "policy", ""), quota_left=0):
                 raise taken.refusal
         scopes.require(principal, endpoint.scope)
+
+    async def _admit(self, endpoint: AnyEndpoint, request: Request, principal: Principal, version: str, extra: dict[str, str]) -> None:
+        """A part counts as its own route does. Raises QuotaExceeded."""
+        self._usage.seen(version, principal, endpoint.route)
+        taken = await self._take(*self._counted(request.query, principal), endpoint.route_class)
+        extra.update(taken.fields)
+        if taken.refusal:
+            raise taken.refusal
 
     def _counted(self, query: bytes, principal: Principal) -> tuple[str, str, str]:
         """Quota, client and store. A quota that the estate has dropped: the narrowest."""

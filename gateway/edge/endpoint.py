@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from contracts.canonical.base import Provenance
 from contracts.errors import TillgateError
 from contracts.quota import RouteClass
 from gateway.edge.identity.principal import Principal
-from gateway.edge.selection import PARAMETER, Selection
+from gateway.edge.selection import EXPAND, PARAMETER, Selection
 from observability import FlightRecord
 from observability.rootcause.model import Needs
 
@@ -43,6 +43,8 @@ class Ask(Generic[P, B]):
     """Under its Idempotency-Key it began before and came to no answer: what it changes may be changed already."""
     if_match: tuple[str, ...] = ()
     if_none_match: tuple[str, ...] = ()
+    expand: tuple[Expansion, ...] = ()
+    """Parts that it wants along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,38 @@ class Outcome:
     """What a repeat under the same Idempotency-Key is told, where the answer holds a secret and so must not be stored."""
     until: datetime | None = None
     """The first moment at which this may no longer be true, whatever its sources allow: the next change of a price."""
+    parts: tuple[Part, ...] = ()
+    """What was asked for along with it."""
+
+
+class Question(NamedTuple):
+    """What a part is asked with."""
+
+    parameters: msgspec.Struct
+    path: dict[str, str] = {}  # noqa: RUF012  # nobody writes into it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expansion:
+    """A part that an answer brings along: what another read would answer, so that its caller need not ask again."""
+
+    name: str
+    endpoint: AnyEndpoint
+    question: Callable[[Ask[Any, Any], Any], Question | None]
+    """Of a request, and of its answer if that is there already (else None). None: there is nothing to ask, or not yet. Raises
+    InvalidRequest.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What came of an expansion: an outcome, or the code of the problem that stands in its place."""
+
+    expansion: Expansion
+    outcome: Outcome | None
+    code: str = ""
+    reached: bool = False
+    """Whether a system was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +139,9 @@ class Endpoint(Generic[P, B, S]):
     """What its handler may ask the systems (contracts.ports), feeds that it reads the books of among them."""
     needs: Needs = "answer"
     """What it does with what it asks, and so what its callers feel when a system is down."""
+    expansions: tuple[Expansion, ...] = ()
+    parts: type[msgspec.Struct] | None = None
+    """The member `expanded` of its answer: a field for each expansion, and `missing`."""
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Fields of a capability's answer, by noun and name, that are seen under another name: InventoryLevel.on_hand -> items.available."""
 
@@ -118,7 +155,7 @@ class Endpoint(Generic[P, B, S]):
     @property
     def beside(self) -> tuple[str, ...]:
         """Query parameters that are no business of its handler."""
-        return (PARAMETER,) if self.method == "GET" else ()
+        return (PARAMETER, *((EXPAND,) if self.expansions else ())) if self.method == "GET" else ()
 
     @property
     def tagged(self) -> bool:

@@ -58,10 +58,14 @@ def document(
     """JSON-ready and stable: the same input gives the same document."""
     endpoints, controls = tuple(endpoints), tuple(controls)
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
+    kinds += [e.parts for e in endpoints if e.parts is not None]
     kinds += [k for c in controls for k in (c.answer, c.parameters)]
     schemas = component_schemas(kinds, history, version)
     for name in _used([{"$ref": REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
         _fit(schemas[name])
+    for endpoint in endpoints:
+        if endpoint.parts is not None:
+            schemas[_answered(endpoint)] = _expanded(endpoint.answer.__name__, endpoint.parts.__name__, schemas)
     schemas["Problem"] = _problem_schema()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
@@ -109,6 +113,7 @@ def changelog(history: VersionHistory) -> list[dict[str, Any]]:
             "deprecated": v.deprecated.date().isoformat() if v.deprecated else None,
             "sunset": v.sunset.date().isoformat() if v.sunset else None,
             "changes": [_change(c) for c in v.changes],
+            **({"added": list(v.added)} if v.added else {}),
         }
         for v in history.versions
     ]
@@ -143,6 +148,18 @@ def _fit(schema: Any) -> None:
     elif isinstance(schema, list):
         for value in schema:
             _fit(value)
+
+
+def _answered(endpoint: AnyEndpoint) -> str:
+    """The schema of its answer."""
+    return f"Expanded{endpoint.answer.__name__}" if endpoint.parts is not None else endpoint.answer.__name__
+
+
+def _expanded(name: str, parts: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """`x-extends` names the schema whose members it has, so that a generated type can be that one and more."""
+    whole, said = schemas[name], "Only where `expand` asks for it."
+    properties = {**whole["properties"], selection.EXPANDED: {"$ref": REF.format(name=parts), "description": said}}
+    return {**whole, "title": f"Expanded{name}", "x-extends": name, "properties": properties}
 
 
 def _problem_schema() -> dict[str, Any]:
@@ -258,6 +275,19 @@ def _beside(endpoint: AnyEndpoint, version: str, schemas: dict[str, Any]) -> Ite
             "explode": False,
             "example": selection.some(endpoint.answer.__name__, schemas),
         }
+    if endpoint.expansions:
+        parts = "; ".join(f"`{e.name}` as {e.endpoint.route} answers it (scope `{e.endpoint.scope}`)" for e in endpoint.expansions)
+        yield {
+            "name": selection.EXPAND,
+            "in": "query",
+            "required": False,
+            "description": f"Brings parts along in `{selection.EXPANDED}`: {parts}. Each counts in quotas as a request of its own; one that"
+            f" cannot be had is named in `{selection.EXPANDED}.missing`.",
+            "schema": {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [e.name for e in endpoint.expansions]}},
+            "style": "form",
+            "explode": False,
+            "example": [endpoint.expansions[0].name],
+        }
     if endpoint.tagged and endpoint.method == "GET":
         yield {
             "name": "If-None-Match",
@@ -322,7 +352,7 @@ _DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
 
 
 def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
-    content = {"application/json": {"schema": {"$ref": REF.format(name=endpoint.answer.__name__)}}}
+    content = {"application/json": {"schema": {"$ref": REF.format(name=_answered(endpoint))}}}
     links = {"links": {x.operation: {"operationId": x.operation, "parameters": x.parameters} for x in endpoint.links}}
     found: dict[str, Any] = {
         str(status): {
@@ -370,7 +400,7 @@ def _used(paths: Any, schemas: dict[str, Any]) -> set[str]:
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
-            reference = node.get("$ref")
+            reference = node.get("$ref") or node.get("x-extends")
             if isinstance(reference, str) and (name := reference.rpartition("/")[2]) not in found:
                 found.add(name)
                 waiting.append(schemas[name])
@@ -390,6 +420,8 @@ def check(endpoints: Iterable[AnyEndpoint], history: VersionHistory) -> None:
             raise ValueError(f"{endpoint.route}: expected an Idempotency-Key on every unsafe route and on no other")
         if endpoint.scope != personal.SCOPE:
             personal.veil(endpoint.answer)
+        if {e.name for e in endpoint.expansions} - {*getattr(endpoint.parts, "__struct_fields__", ())}:
+            raise ValueError(f"{endpoint.route}: expected a field of `parts` for each expansion")
     names = [e.name for e in endpoints]
     if len(set(names)) != len(names):
         raise ValueError("expected each operation name once")

@@ -15,12 +15,14 @@ from contracts.errors import NotFound
 from contracts.policy import Freshness
 from contracts.versions import Version, VersionHistory
 from gateway.edge import compression, personal, problems
-from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Outcome, Part
+from gateway.edge.expansion import gaps, least
 from gateway.edge.identity.principal import Principal
 from gateway.edge.life_cycle import VARY
 from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import etag_of, matches_none, weak_etag_of
 from gateway.edge.request import Answer, Request
+from gateway.edge.selection import EXPANDED
 from gateway.services.clock import Now
 from observability import FlightRecord, Step, step
 
@@ -64,14 +66,22 @@ class Representation:
         links = self._cursors.links(request, endpoint, ask.parameters, outcome.cursor)
         with step(Step.MAP):
             value = self._veiled(outcome.value, endpoint, ask.client)
-            shown = self._shaped(value, endpoint, ask, version)
+            shown = self._shaped(value, endpoint, ask, version, outcome.parts)
             entity = Entity(outcome.status, b"" if shown is None else msgspec.json.encode(shown), fields, links, sources=outcome.sources)
         if outcome.location is not None:
             fields["location"] = outcome.location
         if outcome.retry_after is not None:
             fields["retry-after"] = str(max(1, round(outcome.retry_after)))
-        self._age(entity, outcome, endpoint, ask.flight)
-        if outcome.version is not None:
+        policy, cache = self._freshness.get(endpoint.route, _NEVER), endpoint.cache
+        if ask.expand:
+            policy, cache, outcome = least(self._freshness, endpoint, outcome)
+            entity.sources = outcome.sources
+        self._age(entity, outcome, policy, cache, ask.flight)
+        if ask.expand:
+            if fields["cache-control"] != _NOT_KEPT:
+                parts = [weak_etag_of(p.outcome.value, p.expansion.name) for p in outcome.parts if p.outcome is not None]
+                entity.etag = weak_etag_of(value, version.date, ask.selection.named if ask.selection else "", *parts)
+        elif outcome.version is not None:
             entity.etag = etag_of(outcome.version)
         elif value is not None and fields["cache-control"] != _NOT_KEPT:
             entity.etag = (
@@ -111,13 +121,12 @@ class Representation:
             return Answer(304, b"", headers)
         return Answer(entity.status, entity.body, headers)
 
-    def _age(self, entity: Entity, outcome: Outcome, endpoint: AnyEndpoint, flight: FlightRecord) -> None:
+    def _age(self, entity: Entity, outcome: Outcome, policy: Freshness, cache: float, flight: FlightRecord) -> None:
         """How old it is and how long it may be kept. What is stale or incomplete is kept by no cache: the next answer may be better."""
         fields, sources = entity.fields, outcome.sources
         fields["cache-control"] = _NOT_KEPT
         if not sources:
             return
-        policy = self._freshness.get(endpoint.route, _NEVER)
         cached, stale = [s.via for s in sources].count("cache"), True in [s.stale for s in sources]
         oldest = min([s.received_at for s in sources])
         if cached:
@@ -128,12 +137,14 @@ class Representation:
             entity.fresh_until = oldest + timedelta(seconds=policy.max_age)
             if outcome.until is not None:
                 entity.fresh_until = min(entity.fresh_until, outcome.until)
-        if stale or any(part.code != NotFound.code for part in getattr(outcome.value, "missing", ())):  # that there is none is an answer
+        values = [outcome.value, *(p.outcome.value for p in outcome.parts if p.outcome)] if outcome.parts else [outcome.value]
+        missing = [m for value in values for m in getattr(value, "missing", ())] + [*gaps(outcome.parts)]
+        if stale or any(part.code != NotFound.code for part in missing):  # that there is none is an answer
             return
         entity.kept = not entity.cache_status
-        if endpoint.cache:
+        if cache:
             changes = math.inf if outcome.until is None else max((outcome.until - oldest).total_seconds(), 0)
-            seconds = int(min(policy.max_age, changes, endpoint.cache))
+            seconds = int(min(policy.max_age, changes, cache))
             allowed = {name: int(min(getattr(policy, name), changes)) - seconds for name in ("stale_while_revalidate", "stale_if_error")}
             fields["cache-control"] = ", ".join(  # those count from the end of max-age (RFC 5861), ours are ages
                 [f"private, max-age={seconds}", *(f"{name.replace('_', '-')}={more}" for name, more in allowed.items() if more > 0)]
@@ -145,15 +156,29 @@ class Representation:
             return found
         return value
 
-    def _shaped(self, value: msgspec.Struct | None, endpoint: AnyEndpoint, ask: Ask[Any, Any], version: Version) -> Any:
+    def _shaped(
+        self, value: msgspec.Struct | None, endpoint: AnyEndpoint, ask: Ask[Any, Any], version: Version, parts: tuple[Part, ...]
+    ) -> Any:
         """In the caller's version, with what the caller has chosen of it."""
         differs = self._history.differs(endpoint.answer, version.date)
-        if value is None or not (differs or ask.selection):
+        if value is None or not (differs or ask.selection or ask.expand):
             return value
         plain = msgspec.to_builtins(value)
         if differs:
             plain = self._history.down(plain, endpoint.answer, version.date)
+        if ask.expand:
+            plain[EXPANDED] = self._parts(parts, ask, version)
         return ask.selection.of(plain) if ask.selection else plain
+
+    def _parts(self, parts: tuple[Part, ...], ask: Ask[Any, Any], version: Version) -> dict[str, Any]:
+        """Each as its own route would answer it."""
+        whole: dict[str, Any] = {}
+        for part in parts:
+            if part.outcome is not None:
+                endpoint = part.expansion.endpoint
+                value = msgspec.to_builtins(self._veiled(part.outcome.value, endpoint, ask.client))
+                whole[part.expansion.name] = self._history.down(value, endpoint.answer, version.date)
+        return {**whole, **({"missing": msgspec.to_builtins(missing)} if (missing := gaps(parts)) else {})}
 
 
 _NEVER = Freshness()

@@ -14,9 +14,12 @@ import msgspec
 from contracts.errors import InvalidRequest
 from contracts.pointer import pointer_of
 from contracts.versions import VersionHistory
-from gateway.edge.schemas import component_schemas
+from gateway.edge.schemas import REF, component_schemas
 
 PARAMETER = "fields"
+EXPAND = "expand"
+EXPANDED = "expanded"
+"""The member of an answer that holds the parts which were asked for along with it."""
 ALWAYS = ("missing",)
 """Members of a collection that tell of its gaps: nobody deselects them."""
 MOST_FIELDS = 100
@@ -39,8 +42,12 @@ class Selection:
         return _chosen(value, self.tree)
 
 
-def of(query: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory) -> Selection | None:
-    """What a query string selects of an answer of type `kind`; None: all of it. Raises InvalidRequest, with the nearest right name."""
+def of(
+    query: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory, parts: type[msgspec.Struct] | None = None
+) -> Selection | None:
+    """What a query string selects of an answer of type `kind`, and of its `parts` where some are asked for; None: all of it. Raises
+    InvalidRequest, with the nearest right name.
+    """
     if PARAMETER.encode() not in query and b"%" not in query:
         return None
     texts = [value for name, value in parse_qsl(query.decode("ascii"), keep_blank_values=True) if name == PARAMETER]
@@ -49,7 +56,7 @@ def of(query: bytes, kind: type[msgspec.Struct], version: str, history: VersionH
         return None
     if len(names) > MOST_FIELDS:
         raise InvalidRequest(where=f"query:{PARAMETER}", expected=f"at most {MOST_FIELDS} names", got=str(len(names)))
-    return (_made if sum(map(len, names)) < _REMEMBERED else _made.__wrapped__)(names, kind, version, history)
+    return (_made if sum(map(len, names)) < _REMEMBERED else _made.__wrapped__)(names, kind, version, history, parts)
 
 
 _REMEMBERED = 400
@@ -57,23 +64,39 @@ _REMEMBERED = 400
 
 
 @lru_cache(maxsize=512)
-def _made(names: tuple[str, ...], kind: type[msgspec.Struct], version: str, history: VersionHistory) -> Selection:
-    schemas = _schemas(kind, version, history)
+def _made(
+    names: tuple[str, ...], kind: type[msgspec.Struct], version: str, history: VersionHistory, parts: type[msgspec.Struct] | None
+) -> Selection:
+    schemas = _schemas(kind, version, history) if parts is None else _schemas(kind, version, history, parts)
+    whole = schemas[kind.__name__]
+    if parts is not None:
+        whole = {**whole, "properties": {**whole["properties"], EXPANDED: {"$ref": REF.format(name=parts.__name__)}}}
     places, tree = [], dict[str, Any]()
     for name in sorted(names):  # a whole comes before its parts
-        places.append(_place(name, schemas[kind.__name__], schemas))
+        places.append(_place(name, whole, schemas))
         _grow(tree, name.split("."))
-    for name in ALWAYS:
-        if name in schemas[kind.__name__].get("properties", {}):
-            tree[name] = {}
+    if parts is not None:
+        _keep(tree.setdefault(EXPANDED, {}), schemas[parts.__name__], schemas, depth=1)
+    _keep(tree, whole, schemas)
     touched = [t.place for t in history.touched(kind, version)]
     used = frozenset(f"answer:{t}" for t in touched if any(f"{t}/".startswith(f"{p}/") or p.startswith(f"{t}/") for p in places))
     return Selection(tree, ",".join(sorted(names)), used)
 
 
+def _keep(tree: dict[str, Any], schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int = 0) -> None:
+    """What tells of gaps stays, also `depth` levels below. An empty tree is everything already."""
+    members = _members(schema, schemas)[0]
+    if depth:
+        for name in tree.keys() & members.keys():
+            if tree[name]:
+                _keep(tree[name], members[name], schemas, depth - 1)
+    if tree:
+        tree.update({name: {} for name in ALWAYS if name in members})
+
+
 @lru_cache(maxsize=256)
-def _schemas(kind: type[msgspec.Struct], version: str, history: VersionHistory) -> dict[str, Any]:
-    return component_schemas([kind], history, version)
+def _schemas(kind: type[msgspec.Struct], version: str, history: VersionHistory, *parts: type[msgspec.Struct]) -> dict[str, Any]:
+    return component_schemas([kind, *parts], history, version)
 
 
 def some(name: str, schemas: Mapping[str, Any]) -> list[str]:

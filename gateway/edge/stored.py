@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from gateway.edge import reading
-from gateway.edge.endpoint import AnyEndpoint
+from gateway.edge.endpoint import AnyEndpoint, Expansion
 from gateway.edge.identity.authenticator import digest
 from gateway.edge.identity.principal import Principal
 from gateway.edge.preconditions import entity_tags
@@ -96,6 +96,8 @@ class Kept:
     used: frozenset[str]
     """Fields that the request used, see Usage."""
     hits: tuple[Hit, ...]
+    parts: tuple[AnyEndpoint, ...] = ()
+    """What it brings along: counts as often as these were asked, too."""
     head: bytes = b""
     """Fields as they are written until `again`, when its age or time to live is another second."""
     head_unchanged: bytes = b""
@@ -174,9 +176,20 @@ def _weight(target: bytes, variant: Variant, kept: Kept) -> int:
 
 
 def kept(
-    endpoint: AnyEndpoint, entity: Entity, answer: Answer, life_cycle: Mapping[str, str], used: frozenset[str], flight: FlightRecord
+    endpoint: AnyEndpoint,
+    entity: Entity,
+    answer: Answer,
+    life_cycle: Mapping[str, str],
+    used: frozenset[str],
+    flight: FlightRecord,
+    expand: tuple[Expansion, ...] = (),
 ) -> Kept | None:
-    """The answer to keep, or None: only what came whole and fresh from cache is answered a second time."""
+    """The answer to keep, or None: only what came whole and fresh from cache is answered a second time, and parts only where whoever may
+    see the answer may see them.
+    """
+    parts = tuple(e.endpoint for e in expand)
+    if any(not part.shared or part.scope != endpoint.scope or part.route_class != endpoint.route_class for part in parts):
+        return None
     if not (endpoint.shared and entity.kept and answer.status == 200 and len(answer.body) <= LARGEST and not flight.lost):
         return None
     fields = {name: value for name, value in answer.headers.items() if name not in QUOTA}
@@ -187,7 +200,7 @@ def kept(
         for hop in flight.hops
         if hop.kind is Step.CACHE and hop.attributes.get("cache") == "hit"
     )
-    return Kept(endpoint, entity, life_cycle, fields, answer.body, used, hits)
+    return Kept(endpoint, entity, life_cycle, fields, answer.body, used, hits, parts)
 
 
 class AtOnce(NamedTuple):

@@ -111,6 +111,7 @@ class VersionView(NamedTuple):
     changes: tuple[ChangeView, ...]
     brown_outs: tuple[str, ...] = ()
     """When it is switched off for announced minutes, before its sunset."""
+    added: tuple[Markup, ...] = ()
 
 
 class TagView(NamedTuple):
@@ -209,6 +210,7 @@ def _versions(changelog: Sequence[Mapping[str, Any]], today: date) -> Iterator[V
             sunset=sunset,
             changes=tuple(map(_change, entry.get("changes", ()))),
             brown_outs=tuple(map(str, entry.get("brownOuts", ()))),
+            added=tuple(map(_prose, entry.get("added", ()))),
         )
 
 

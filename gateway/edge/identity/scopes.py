@@ -21,10 +21,10 @@ SCOPES = {
 """Every scope there is; a route that names another one fails the start."""
 
 
-def require(principal: Principal, scope: str) -> None:
+def require(principal: Principal, scope: str, where: str = "") -> None:
     if scope not in principal.scopes:
         whose = "the token of " if principal.credential == "token" else ""
-        raise Forbidden(reason=f"{whose}client {principal.name!r} lacks the scope {scope}", scope=scope)
+        raise Forbidden(reason=f"{whose}client {principal.name!r} lacks the scope {scope}", scope=scope, where=where)
 
 
 def may_see(principal: Principal, locations: Iterable[str]) -> bool:

@@ -62,6 +62,9 @@ class MemoryQuotas:
     def rest(self, quota: str, route_class: str, *, reached: bool) -> int:
         return self._plans[quota][route_class].rest(reached=reached)
 
+    def cached(self, quota: str) -> int:
+        return self._plans[quota]["read"].costs.cached
+
     def by_store(self, quota: str) -> bool:
         return quota in self._by_store
 

@@ -66,6 +66,10 @@ class Quotas(Protocol):
         """What a call costs beyond what was taken: it reached a system, or did not."""
         ...
 
+    def cached(self, quota: str) -> int:
+        """What an answer from memory costs."""
+        ...
+
     def by_store(self, quota: str) -> bool:
         """Whether it matters which store a call is about."""
         ...

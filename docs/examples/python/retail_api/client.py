@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Final, Literal, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -11,20 +11,22 @@ import aiohttp
 from .models import (
     Cancellation,
     Customer,
+    ExpandedOrder,
+    ExpandedOrders,
+    ExpandedProduct,
+    ExpandedProducts,
+    ExpandedSales,
     Inventory,
     Location,
     Locations,
     Order,
     OrderDraft,
-    Orders,
     PosSale,
     Prices,
     Product,
-    Products,
     Release,
     Reservation,
     ReservationDraft,
-    Sales,
 )
 from .problems import BY_CODE
 from .transport import Answer, Credential, Limits, Paged, Transport, new_key
@@ -95,28 +97,38 @@ class RetailApi:
         self,
         *,
         sku: str | Sequence[str] | None = None,
+        location: str | Sequence[str] | None = None,
         limit: int | None = None,
+        expand: Literal["prices", "inventory"] | Sequence[Literal["prices", "inventory"]] | None = None,
         request_timeout: float | None = None,
-    ) -> Paged[Products, Product]:
+    ) -> Paged[ExpandedProducts, Product]:
         """Products by sku (repeatable), or page by page. Scope: `catalogue:read` (products, prices and locations).
 
         Raises RejectedBySystem.
         """
 
-        async def page(link: str | None) -> Answer[Products]:
+        async def page(link: str | None) -> Answer[ExpandedProducts]:
             if link is not None:
-                return await self._transport.call("GET", link, Products)
+                return await self._transport.call("GET", link, ExpandedProducts)
             return await self._transport.call(
                 "GET",
                 "/products",
-                Products,
-                query=[("sku", sku), ("limit", limit)],
+                ExpandedProducts,
+                query=[("sku", sku), ("location", location), ("limit", limit), ("expand", expand)],
                 headers=[("Request-Timeout", request_timeout)],
             )
 
         return Paged(page, lambda page: page.items)
 
-    async def get_product(self, sku: str, *, request_timeout: float | None = None, known: Answer[Product] | None = None) -> Answer[Product]:
+    async def get_product(
+        self,
+        sku: str,
+        *,
+        location: str | Sequence[str] | None = None,
+        expand: Literal["prices", "inventory"] | Sequence[Literal["prices", "inventory"]] | None = None,
+        request_timeout: float | None = None,
+        known: Answer[ExpandedProduct] | None = None,
+    ) -> Answer[ExpandedProduct]:
         """One product. Scope: `catalogue:read` (products, prices and locations).
 
         Raises NotFound, RejectedBySystem.
@@ -124,7 +136,8 @@ class RetailApi:
         return await self._transport.call(
             "GET",
             f"/products/{quote(sku, safe='')}",
-            Product,
+            ExpandedProduct,
+            query=[("location", location), ("expand", expand)],
             headers=[("Request-Timeout", request_timeout)],
             known=known,
         )
@@ -256,26 +269,39 @@ class RetailApi:
             idempotency_key=idempotency_key or new_key(),
         )
 
-    def list_orders(self, *, limit: int | None = None, request_timeout: float | None = None) -> Paged[Orders, Order]:
+    def list_orders(
+        self,
+        *,
+        limit: int | None = None,
+        expand: Literal["products"] | Sequence[Literal["products"]] | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[ExpandedOrders, Order]:
         """The channel's orders, newest first. Scope: `orders:read` (own channel's orders).
 
         Raises RejectedBySystem.
         """
 
-        async def page(link: str | None) -> Answer[Orders]:
+        async def page(link: str | None) -> Answer[ExpandedOrders]:
             if link is not None:
-                return await self._transport.call("GET", link, Orders)
+                return await self._transport.call("GET", link, ExpandedOrders)
             return await self._transport.call(
                 "GET",
                 "/orders",
-                Orders,
-                query=[("limit", limit)],
+                ExpandedOrders,
+                query=[("limit", limit), ("expand", expand)],
                 headers=[("Request-Timeout", request_timeout)],
             )
 
         return Paged(page, lambda page: page.items)
 
-    async def get_order(self, id: str, *, request_timeout: float | None = None, known: Answer[Order] | None = None) -> Answer[Order]:
+    async def get_order(
+        self,
+        id: str,
+        *,
+        expand: Literal["products", "customer"] | Sequence[Literal["products", "customer"]] | None = None,
+        request_timeout: float | None = None,
+        known: Answer[ExpandedOrder] | None = None,
+    ) -> Answer[ExpandedOrder]:
         """One order with its progress. Scope: `orders:read` (own channel's orders).
 
         Raises NotFound, RejectedBySystem.
@@ -283,7 +309,8 @@ class RetailApi:
         return await self._transport.call(
             "GET",
             f"/orders/{quote(id, safe='')}",
-            Order,
+            ExpandedOrder,
+            query=[("expand", expand)],
             headers=[("Request-Timeout", request_timeout)],
             known=known,
         )
@@ -329,21 +356,22 @@ class RetailApi:
         business_date: str,
         *,
         limit: int | None = None,
+        expand: Literal["products"] | Sequence[Literal["products"]] | None = None,
         request_timeout: float | None = None,
-    ) -> Paged[Sales, PosSale]:
+    ) -> Paged[ExpandedSales, PosSale]:
         """Sales of one location and business day, in the order of the tills. Scope: `sales:read` (POS sales).
 
         Raises RejectedBySystem.
         """
 
-        async def page(link: str | None) -> Answer[Sales]:
+        async def page(link: str | None) -> Answer[ExpandedSales]:
             if link is not None:
-                return await self._transport.call("GET", link, Sales)
+                return await self._transport.call("GET", link, ExpandedSales)
             return await self._transport.call(
                 "GET",
                 "/sales",
-                Sales,
-                query=[("location", location), ("businessDate", business_date), ("limit", limit)],
+                ExpandedSales,
+                query=[("location", location), ("businessDate", business_date), ("limit", limit), ("expand", expand)],
                 headers=[("Request-Timeout", request_timeout)],
             )
 

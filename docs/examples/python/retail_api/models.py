@@ -379,6 +379,14 @@ class OrderLineDraft(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     fulfilment_method: FulfilmentMethod = "delivery"
 
 
+class OrderParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What `expand` brings along with orders, as other routes would answer it. `missing` names the parts that are not there."""
+
+    products: Products | None = None
+    customer: Customer | None = None
+    missing: tuple[Missing, ...] = ()
+
+
 class Orders(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     items: tuple[Order, ...]
 
@@ -465,6 +473,14 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     tax_class: str | None = None
     restrictions: tuple[str, ...] = ()
     provenance: tuple[Provenance, ...] = ()
+
+
+class ProductParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What `expand` brings along with products, as other routes would answer it. `missing` names the parts that are not there."""
+
+    prices: Prices | None = None
+    inventory: Inventory | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 class Products(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -572,6 +588,13 @@ class SaleLink(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     line_number: int | None = None
 
 
+class SaleParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What `expand` brings along with sales, as other routes would answer it. `missing` names the parts that are not there."""
+
+    products: Products | None = None
+    missing: tuple[Missing, ...] = ()
+
+
 class SaleTax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     rate: str
     amount: Money
@@ -612,3 +635,32 @@ class UnitPrice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, r
     precise_amount: int
     fraction_digits: int
     currency_code: CurrencyCode
+
+
+class ExpandedOrder(Order, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """`pendingWrite`: a step towards a system is open or in doubt; nothing is claimed that is not known."""
+
+    expanded: OrderParts | None = None
+    """Only where `expand` asks for it."""
+
+
+class ExpandedOrders(Orders, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    expanded: OrderParts | None = None
+    """Only where `expand` asks for it."""
+
+
+class ExpandedProduct(Product, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """A sellable variant. Natural key `sku`. GTINs are returned unpadded; they compare as 14 digits."""
+
+    expanded: ProductParts | None = None
+    """Only where `expand` asks for it."""
+
+
+class ExpandedProducts(Products, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    expanded: ProductParts | None = None
+    """Only where `expand` asks for it."""
+
+
+class ExpandedSales(Sales, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    expanded: SaleParts | None = None
+    """Only where `expand` asks for it."""
