@@ -138,6 +138,7 @@ def test_a_damaged_sample_gets_a_layout_or_a_sentence(name: str, seed: int, tmp_
     assert proposal.questions
 
 
+@pytest.mark.timeout(600)
 def test_minutes_of_damage_find_nothing(deep: bool) -> None:
     """In a nightly run four minutes over all formats, else a second: each round is a new seed, which a failure names."""
     until = time.monotonic() + (240 if deep else 1)
