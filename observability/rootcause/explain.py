@@ -60,10 +60,11 @@ class Explanation:
     order: float
 
 
-def owners(p: Parts, blame: Blame, raised: Flags) -> Ints:
+def owners(p: Parts, blame: Blame, raised: Flags, of_node: Ints) -> Ints:
     """Per part the service that answers for it: itself; for time between services the one most of whose other times rose too.
 
-    A slow network at a service lengthens everything towards it and from it; slow work only the pauses of that service itself.
+    A slow network at a service lengthens everything towards it and from it, calls to stores that leave no spans among that; slow work only
+    the pauses of that service itself. `of_node`: service of each node.
     """
     owner = p.service.copy()
     between = np.flatnonzero((p.kind == WAY) | (p.kind == AROUND))
@@ -77,6 +78,10 @@ def owners(p: Parts, blame: Blame, raised: Flags) -> Ints:
         if p.kind[part] == AROUND:
             work[int(p.caller[part])].append(int(part))
             done[int(p.node[part])].append(int(part))
+    unseen = np.flatnonzero((p.kind == PEER) & (blame.met_before >= 10))
+    for part in unseen:
+        for service in {int(of_node[p.node[part]]), int(p.service[part])}:
+            touching[service].append(int(part))
     callers = set(work)
     for part in np.flatnonzero((p.kind == OWN) & enough):
         if int(p.service[part]) in callers:
@@ -87,9 +92,11 @@ def owners(p: Parts, blame: Blame, raised: Flags) -> Ints:
         up = sum(bool(raised[x]) for x in parts)
         return up / len(parts) * up / (up + 1) if parts else 0.0
 
-    for part in between:
-        if not raised[part]:
-            continue
+    for part in unseen[raised[unseen]]:
+        caller, callee = int(of_node[p.node[part]]), int(p.service[part])
+        if consistent(touching[caller]) > consistent(touching[callee]) + 1e-9:
+            owner[part] = caller
+    for part in between[raised[between]]:
         caller, ends = int(p.caller[part]), [int(p.service[part])] + [int(x) for x in (p.previous[part],) if x >= 0]
         callee = max(ends, key=lambda service: consistent(touching[service]))
         theirs, mine = consistent(touching[callee]), consistent(touching[caller])
@@ -135,7 +142,8 @@ class Explainer:
         keep = now | baseline[blame.trace]
         self.cells = _Cells(blame.trace[keep], blame.part[keep], blame.amount[keep], now[keep])
         self.failing = self._failing()
-        self.owner = owners(p, blame, (blame.slower <= SIGNIFICANT) & (blame.changed >= 0.15))
+        services = np.array([service for service, _ in s.nodes] or [0])
+        self.owner = owners(p, blame, (blame.slower <= SIGNIFICANT) & (blame.changed >= 0.15), services)
         self.node = np.where((p.kind == OWN) | ((p.kind == AROUND) & (self.owner == p.caller)), p.node, -1)
         """Per part the operation that answers for it, -1 when none does."""
 

@@ -18,6 +18,7 @@ _REPLICA = re.compile(
 )
 _ORDINAL = re.compile(r"(?<=[a-z0-9])[-_.](?:instance|replica|pod)?[-_.]?[0-9]{1,3}$", re.IGNORECASE)
 """Of a stateful set, unless it numbers services."""
+_PADDED = re.compile(r"[-_.]0[0-9]+$")
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"(?<![A-Za-z0-9])(?=[0-9a-zA-Z]*[0-9])[0-9a-fA-F]{6,}(?![A-Za-z0-9])|(?<![A-Za-z])[0-9]+(?![A-Za-z])")
 _SPLIT = re.compile(r"^(.+?)(?:_|/|:)(.+)$")
@@ -45,6 +46,9 @@ def services(
     numbered = {base[a] for a, b in calls if a in base and b in base and base[a] == base[b] and plain[a] != plain[b]}
     if len(base) > 1 and len(set(base.values())) == 1:
         numbered.update(base.values())
+    padded = {base[name] for name in base if _PADDED.search(plain[name])}
+    if numbered & padded:  # who numbers services like that numbers all of them: docker_001, db_003
+        numbered |= padded
     plain |= {name: whole for name, whole in base.items() if whole not in numbered}
     known = set(plain.values())
     endings: defaultdict[str, set[str]] = defaultdict(set)

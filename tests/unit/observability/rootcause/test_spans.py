@@ -203,6 +203,12 @@ def test_numbers_and_a_common_beginning_tell_services_apart_not_operations_or_re
     assert {service for service, _ in found.values()} == set(found)
 
 
+def test_who_numbers_services_with_leading_zeros_numbers_all_of_them() -> None:
+    found = names.services(["docker_001", "docker_002", "db_003", "db_007"], calls=[("docker_001", "docker_002"), ("docker_002", "db_003")])
+    assert {service for service, _ in found.values()} == set(found)
+    assert names.services(["cart-01", "cart-02", "web"])["cart-02"] == ("cart", "")
+
+
 DATA_SETS: dict[str, dict[str, Any]] = {
     "Jaeger": {"traceID": "a1", "spanID": "b1", "references": [{"refType": "CHILD_OF", "spanID": "c1"}], "operationName": "op",
                "startTimeMillis": 1_700_000_000_000, "duration": 50_000, "process": {"serviceName": "cart"},
