@@ -98,7 +98,7 @@ def least(freshness: Mapping[str, Freshness], endpoint: AnyEndpoint, outcome: Ou
     shifts = [(at - oldest) if at and oldest else timedelta() for at in late]
     policies = [freshness.get(e.route, _NEVER) for e, _ in each]
     shortest = {
-        name: Duration(min(float(getattr(p, name)) + shift.total_seconds() for p, shift in zip(policies, shifts, strict=True)))
+        name: Duration(min(max(p.max_age, getattr(p, name)) + shift.total_seconds() for p, shift in zip(policies, shifts, strict=True)))
         for name in Freshness.__struct_fields__
     }
     caches = [e.cache + shift.total_seconds() if e.cache else 0.0 for (e, _), shift in zip(each, shifts, strict=True)]

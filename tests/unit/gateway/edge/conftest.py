@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books, Client, require_version
 from contracts.canonical.amounts import Money, Quantity
-from contracts.canonical.answers import Cancellation, NoParameters, PageParameters
+from contracts.canonical.answers import Cancellation, Missing, NoParameters, PageParameters
 from contracts.canonical.base import Key, Noun
 from contracts.canonical.order import OrderCustomer, OrderLineDraft
 from contracts.policy import Duration, Freshness
@@ -24,7 +24,7 @@ from contracts.versions import Change, Version, VersionHistory
 from gateway.app import application
 from gateway.edge.brown_out import BrownOut
 from gateway.edge.door import Door
-from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Outcome
+from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Expansion, Outcome, Question
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import new_key
 from gateway.edge.identity.scopes import SCOPES
@@ -43,6 +43,12 @@ class Thing(Noun, frozen=True, kw_only=True):
     price: Money = Money(100, "EUR", 2)
     runs: int = 0
     seller: OrderCustomer | None = None
+
+
+class ThingParts(Noun, frozen=True, kw_only=True):
+    twin: Thing | None = None
+    seller: Thing | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 class OldThing(Noun, frozen=True, kw_only=True):
@@ -119,9 +125,26 @@ def endpoints(bench: Callable[[], Bench]) -> list[AnyEndpoint]:
 
     common: dict[str, Any] = {"summary": "", "answer": Thing, "parameters": NoParameters}
     keyed: dict[str, Any] = {**common, "path_parameters": {"key": Key}, "conditional": True}
+    twin: AnyEndpoint = Endpoint(
+        method="GET", path="/things/{key}", name="get", scope="orders:read", handle=handle, cache=30.0, shared=True, **keyed
+    )
+    seller = replace(twin, path="/sellers/{key}", name="seller", scope="customers:read", route_class="personal", cache=0.0, shared=False)
+    pair = replace(
+        twin,
+        path="/pairs/{key}",
+        name="pair",
+        cache=500.0,
+        parts=ThingParts,
+        expansions=(
+            Expansion("twin", twin, lambda ask, answer: Question(NoParameters(), {"key": f"{ask.path['key']}-twin"})),
+            Expansion("seller", seller, lambda ask, answer: Question(NoParameters(), {"key": f"{answer.key}-seller"}) if answer else None),
+        ),
+    )
     return [
+        twin,
+        seller,
+        pair,
         Endpoint(method="GET", path="/things", name="list", scope="orders:read", handle=handle, **{**common, "parameters": PageParameters}),
-        Endpoint(method="GET", path="/things/{key}", name="get", scope="orders:read", handle=handle, cache=30.0, shared=True, **keyed),
         Endpoint(
             method="POST",
             path="/things",
@@ -201,9 +224,10 @@ class make:  # noqa: N801  # reads as a verb where it is used
             services=None,
             secret=PEPPER,
             max_body=self.max_body,
-            deadlines={"GET /things/{key}": 0.2},
+            deadlines={"GET /things/{key}": 0.2, "GET /pairs/{key}": 0.2},
             freshness={
-                "GET /things/{key}": Freshness(max_age=Duration(60), stale_while_revalidate=Duration(90), stale_if_error=Duration(600))
+                "GET /things/{key}": Freshness(max_age=Duration(60), stale_while_revalidate=Duration(90), stale_if_error=Duration(600)),
+                "GET /pairs/{key}": Freshness(max_age=Duration(300), stale_if_error=Duration(900)),
             },
             retention_days=7,
             now=lambda: found.now,
