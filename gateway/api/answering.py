@@ -42,10 +42,8 @@ def all_products(skus: Iterable[str]) -> Question | None:
     return Question(ProductParameters(sku=wanted)) if wanted else None
 
 
-def pairs(skus: tuple[str, ...], locations: tuple[str, ...]) -> list[SkuAt]:
+def pairs(skus: tuple[str, ...], locations: tuple[str, ...], where: str = "query:sku") -> list[SkuAt]:
     """Every sku at every location. Raises InvalidRequest beyond 500."""
     if len(skus) * len(locations) > MAX_PAIRS:
-        raise InvalidRequest(
-            where="query:sku", expected=f"at most {MAX_PAIRS} pairs of sku and location", got=str(len(skus) * len(locations))
-        )
+        raise InvalidRequest(where=where, expected=f"at most {MAX_PAIRS} pairs of sku and location", got=str(len(skus) * len(locations)))
     return [SkuAt(sku=sku, location_id=location) for sku, location in product(skus, locations)]

@@ -58,7 +58,7 @@ def _there(kind: type[PairParameters | InventoryParameters]) -> Callable[[Ask[An
         if not places:
             raise InvalidRequest(where="query:location", expected="the locations that `expand` is about", got="none")
         skus = (ask.path["sku"],) if ask.path else ask.parameters.sku or tuple(p.sku for p in (answer.items if answer else ()))
-        pairs(skus, places)  # raises for too many
+        pairs(skus, places, "query:location")  # raises for too many
         return Question(kind(sku=skus, location=places)) if skus else None
 
     return question
