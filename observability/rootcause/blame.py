@@ -189,7 +189,7 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, 
         vain = rows[~found & tried]
         without[index] = vain[now[vain]]
         tried_now[index], tried_before[index] = came[index] + len(without[index]), came_before[index] + before[vain].sum()
-        if len(without[index]) - before[vain].sum() * growth < 0.25 * (came_before[index] * growth - came[index]):
+        if not s.call[rows[0]] and len(without[index]) - before[vain].sum() * growth < 0.25 * (came_before[index] * growth - came[index]):
             came[index] = tried_now[index]  # fewer ask for it: another mix of requests, not another fate of calls
     usual = ratio >= 0.3
     all_now, all_before, answered, answered_before = (
@@ -283,10 +283,9 @@ def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Int
     calling = np.zeros(services, bool)
     calling[spans.service[entry[s.parent[child]][entry[s.parent[child]] != s.parent[child]]]] = True
     telling = []
-    for index in order:
-        if change[index] < 0.005 or n1[index] < 5 or of0[index] < _KNOWN:
-            continue
-        if statistics.rise(n1[index], of1[index], n0[index], of0[index]) > _SURE:
+    asked = [i for i in order if n1[i] >= 5 and of0[i] >= _KNOWN]
+    for index in asked:
+        if change[index] < 0.005 or statistics.rise(n1[index], of1[index], n0[index], of0[index]) > _SURE / len(asked):
             continue
         mine = calls[index]
         from_ = [i for i in order if node[i] == node[index] and change[i] <= -0.25 * change[index]]

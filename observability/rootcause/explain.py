@@ -78,7 +78,7 @@ def owners(p: Parts, blame: Blame, raised: Flags, of_node: Ints) -> Ints:
         if p.kind[part] == AROUND:
             work[int(p.caller[part])].append(int(part))
             done[int(p.node[part])].append(int(part))
-    unseen = np.flatnonzero((p.kind == PEER) & (blame.met_before >= 10))
+    unseen = np.flatnonzero((p.kind == PEER) & (blame.met_before >= 10) & ~np.isin(p.service, p.service[p.kind == OWN]))
     for part in unseen:
         for service in {int(of_node[p.node[part]]), int(p.service[part])}:
             touching[service].append(int(part))
