@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import hdrs
@@ -129,6 +130,8 @@ class Wire:
         if not _ORIGIN.fullmatch(base_url):
             raise ValueError(f"{system}: expected http(s)://host[:port][/path] without user or password")
         self.system, self.base_url, self.body_limit = system, base_url.rstrip("/"), body_limit
+        address = urlsplit(self.base_url)
+        self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
         self._connections, self._connect_seconds, self._keep_alive, self._tls = connections, connect_seconds, keep_alive, tls
         self._deadline_header, self._socket_factory = deadline_header, socket_factory
         self._session: aiohttp.ClientSession | None = None

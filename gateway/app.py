@@ -27,6 +27,7 @@ from gateway.edge.pressure import HOLD, Paced
 from gateway.edge.stored import Fields
 from observability import FlightRecord, Recorder, Step, current, get_logger
 from observability.flight import RANDOM_ID, Hop, format_traceparent
+from observability.vocabulary import OTHER_METHOD, UNMATCHED
 
 log = get_logger(__name__)
 
@@ -98,11 +99,20 @@ class Routes:
         return None if b"%" in scope["raw_path"] else self.at(scope["path"], scope["method"])
 
     def at(self, path: str, method: Method) -> tuple[AnyEndpoint, dict[str, str]] | None:
+        there, values = self._there(path)
+        return (found, values) if (found := there.get(method)) else None
+
+    def declared(self, path: str) -> str:
+        """The template of a path, whatever methods it has; empty: there is none."""
+        there, _ = self._there(path)
+        return next((endpoint.path for endpoint in there.values()), "")
+
+    def _there(self, path: str) -> tuple[Mapping[Method, AnyEndpoint], dict[str, str]]:
         if plain := self._plain.get(path):
-            return (found, {}) if (found := plain.get(method)) else None
+            return plain, {}
         parts = path.split("/")
         if len(parts) < 2 or "" in parts[1:]:
-            return None
+            return {}, {}
         for declared, methods in self._shaped.get((len(parts), parts[1]), ()):
             values = {}
             for here, part in zip(declared, parts, strict=True):
@@ -111,8 +121,8 @@ class Routes:
                 elif here != part:
                     break
             else:
-                return (found, values) if (found := methods.get(method)) else None
-        return None
+                return methods, values
+        return {}, {}
 
 
 async def _answer(
@@ -209,7 +219,7 @@ class Flights:
         state = b",".join([v for k, v in scope["headers"] if k == b"tracestate"])
         with self._recorder.flight(
             "request",
-            f"{_known(scope['method'])} unmatched",
+            f"{_known(scope['method'])} {UNMATCHED}",
             parent=parents[0].decode("ascii", "replace") if len(parents) == 1 else None,  # repeated is invalid: a new trace
             tracestate=state.decode("ascii", "replace"),
             trusted=trusted,
@@ -230,6 +240,8 @@ class Flights:
                 if found := self._routes.find(scope):
                     await self._direct(*found, scope, receive, send_, flight)
                 else:
+                    if declared := self._routes.declared(scope["path"]):  # in another method, else the framework names it
+                        flight.name = f"{_known(scope['method'])} {declared}"
                     await self._app(scope, receive, send_)
             finally:
                 self.running -= 1
@@ -326,4 +338,4 @@ def _form(error: errors.Overloaded) -> str:
 
 
 def _known(method: str) -> str:
-    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "HTTP"
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else OTHER_METHOD

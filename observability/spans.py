@@ -15,7 +15,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from observability import vocabulary as names
 from observability.flight import SAMPLED, FlightRecord, Hop
 from observability.redaction import redact
-from observability.vocabulary import Step
+from observability.vocabulary import OTHER_METHOD, UNMATCHED, Step
 
 Value = str | bool | int | float
 Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
@@ -177,7 +177,7 @@ def _is_error(hop: Hop, kind: Kind) -> bool:
 def _root_title(record: FlightRecord) -> tuple[Kind, str]:
     match record.kind:
         case "request":
-            return "SERVER", record.name
+            return "SERVER", record.name.removesuffix(f" {UNMATCHED}")
         case "message":
             return "CONSUMER", f"process {record.name}"
         case "file":
@@ -243,7 +243,8 @@ def _attributes(record: FlightRecord, hop: Hop, kind: Kind, *, root: bool) -> di
         out[names.OPERATION_NAME] = "publish" if kind == "PRODUCER" else "process"
         out[names.OPERATION_TYPE] = "send" if kind == "PRODUCER" else "process"
     if hop.error_type:
-        out[names.ERROR_TYPE] = hop.error_type
+        if told := _error_type(hop, root=root):
+            out[names.ERROR_TYPE] = told
         if hop.error:
             out[names.EXCEPTION] = hop.error
         if hop.detail:
@@ -253,6 +254,14 @@ def _attributes(record: FlightRecord, hop: Hop, kind: Kind, *, root: bool) -> di
     if root:
         out.update(_flight_attributes(record))
     return out
+
+
+def _error_type(hop: Hop, *, root: bool) -> str:
+    """A server's is the status that it answers with, and a caller's mistake is none of its errors (HTTP conventions)."""
+    status = hop.attributes.get("status", 0)
+    if not (root and status):
+        return hop.error_type
+    return str(status) if status >= 500 else ""
 
 
 def _flight_attributes(record: FlightRecord) -> dict[str, Value]:
@@ -268,7 +277,8 @@ def _flight_attributes(record: FlightRecord) -> dict[str, Value]:
     }
     if record.kind == "request":
         method, _, route = record.name.partition(" ")
-        out["http.request.method"], out["http.route"] = method, route
+        out["http.request.method"] = "_OTHER" if method == OTHER_METHOD else method
+        out["http.route"] = "" if route == UNMATCHED else route
     return {name: redact(value, 120) if isinstance(value, str) else value for name, value in out.items() if value}
 
 

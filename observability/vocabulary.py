@@ -118,7 +118,6 @@ class Attributes(TypedDict, total=False):
     route: Annotated[str, "http.route"]
     """The template, never the path."""
     status: Annotated[int, "http.response.status_code"]
-    scheme: Annotated[str, "url.scheme"]
     client: Annotated[str, "tillgate.client"]
     correlation_id: Annotated[str, "tillgate.correlation.id"]
     problem: Annotated[str, "tillgate.problem"]
@@ -202,6 +201,11 @@ def refuse_unknown(keys: set[str]) -> TypeError:
         parts.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     return TypeError(f"not in the vocabulary of steps: {', '.join(parts)}")
 
+
+UNMATCHED: Final = "unmatched"
+"""The route of a request that no route is for; its span is named by the method alone."""
+OTHER_METHOD: Final = "HTTP"
+"""A method that nobody knows, in names."""
 
 # Names that the record writes by itself.
 PEER: Final = "service.peer.name"

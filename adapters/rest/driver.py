@@ -98,7 +98,6 @@ class RestConnection:
         self._secrets = secrets(auth)
         self.known = _Known(options.etags)
         self._plans: dict[tuple[str, Typed | None], _Plan] = {}
-        self.host, self.port = address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
 
     async def start(self) -> None:
         await self.wire.start()
@@ -209,7 +208,8 @@ class _Visit:
         headers = _joined(asked.headers, c.headers, c.credentials if self._plan.authenticated else {}, known.condition() if known else {})
         hop = current_hop()
         if hop:
-            hop.set(protocol="rest", method=op.method, url_template=op.path, host=c.host, port=c.port, request_bytes=len(asked.body or b""))
+            hop.set(protocol="rest", method=op.method, url_template=op.path, host=c.wire.host, port=c.wire.port)
+            hop.set(request_bytes=len(asked.body or b""))
         self.sent = True
         answer = await self._exchange(path, headers, asked.body, hop)
         self._bytes_left -= len(answer.body)

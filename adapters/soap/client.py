@@ -28,6 +28,7 @@ class SoapClient:
 
     def __init__(self, wire: Wire, path: str, headers: Mapping[str, str], worker: Executor) -> None:
         self._wire, self._path, self._headers, self._worker = wire, path, headers, worker
+        self.host, self.port = wire.host, wire.port
 
     async def post(
         self,

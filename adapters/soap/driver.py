@@ -251,7 +251,8 @@ class SoapConnection:
         if client is None:
             raise ConnectFailed(system=self.system, operation=name, reason="the connection is not started or already closed")
         if hop is not None:
-            hop.set(rpc_method=plan.method, request_bytes=len(sealed.envelope))
+            hop.set(protocol="soap", rpc_method=plan.method, method="POST", host=client.host, port=client.port)
+            hop.set(request_bytes=len(sealed.envelope))
         answer = await client.post(
             name,
             plan.operation.version,

@@ -8,6 +8,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from contracts.errors import BreakerOpen, UpstreamFault
 from observability import FlightRecord, Recorder, Step, step
 from observability.spans import readable, resource, spans_of, summary_of
+from observability.vocabulary import OTHER_METHOD, UNMATCHED
 
 
 def an_eventful_flight() -> FlightRecord:
@@ -79,7 +80,15 @@ def test_a_soap_attempt_says_peer_fault_resend_and_a_masked_reason() -> None:
 def test_a_4xx_leaves_the_server_span_unset_and_marks_the_client_span() -> None:
     spans = spans_of(an_eventful_flight())
     assert (spans[0].status, spans[6].status) == ("", "error")
-    assert spans[0].attributes["error.type"] == "caller"
+    assert "error.type" not in spans[0].attributes
+
+
+def test_a_server_span_of_no_route_is_named_by_its_method_and_a_failed_one_says_its_status() -> None:
+    with Recorder().flight("request", f"{OTHER_METHOD} {UNMATCHED}") as record:
+        record.set(status=500)
+    (span,) = spans_of(record)
+    assert (span.name, span.attributes["http.request.method"], span.attributes["error.type"]) == ("HTTP", "_OTHER", "500")
+    assert "http.route" not in span.attributes
 
 
 def test_the_lean_form_keeps_attempts_and_refusals_and_moves_orphans_up() -> None:

@@ -23,6 +23,7 @@ from contracts.errors import (
     UpstreamTimeout,
 )
 from observability import Recorder, Step, step
+from observability.spans import spans_of
 from sandbox.erp.server import ErpServer
 from sandbox.faults import Faults, Rule
 from sandbox.world import World
@@ -237,6 +238,9 @@ async def test_the_hop_tells_method_status_and_fault_and_its_traceparent_goes_up
         login = next(h for h in record.hops if h.operation == "Login")
     assert (hop.attributes["rpc_method"], hop.attributes["status"], hop.attributes["fault_code"]) == ("RETAIL_API/GetStock", 200, "Server")
     assert hop.error_type == "soap.fault.Server"
+    said = next(span for span in spans_of(record) if span.span_id == hop.span_id).attributes
+    assert (said["rpc.system.name"], said["http.request.method"]) == ("soap", "POST")
+    assert f"http://{said['server.address']}:{said['server.port']}/" in erp.url
     sent = [str(call["traceparent"]).split("-")[1:3] for call in erp.journal]
     assert sent == [[record.trace_id, f"{h.bits:016x}"] for h in (login, hop)]
     assert login.outcome == "success"

@@ -395,6 +395,7 @@ async def test_a_replay_comes_before_preconditions(bench: Bench) -> None:
         (b'{"reason":"\\ud800"}', 400, "", "a JSON document", ""),
         (b"[" * 4000, 422, "", "an object", "an array"),
         (b'{"reason":"a"}{}', 400, "", "a JSON document", "trailing"),
+        (b'{"reason":7,}', 400, "", "a JSON document", "comma"),  # a rule is broken too, but what is no JSON has none
         (b'{"reason":NaN}', 400, "", "a JSON document", ""),
         (b"{}", 422, "/reason", "a value", "none"),
         (b'{"reason":"a","rea~/son":1}', 422, "/rea~0~1son", "a member of this object", "an unknown one"),
@@ -575,6 +576,7 @@ async def test_unknown_routes_and_methods_are_problems_too(bench: Bench) -> None
     answer = await bench.http.delete("/things", headers=bench.auth)
     problem(answer, 405, "method_not_allowed")
     assert {m.strip() for m in answer.headers["allow"].split(",")} == {"GET", "HEAD", "OPTIONS", "POST"}
+    assert {key.route for key in bench.recorder.snapshot().routes} == {"GET unmatched", "DELETE /things"}
     options = await bench.http.options("/things")
     assert (options.status_code, options.content) == (204, b"")
     assert {m.strip() for m in options.headers["allow"].split(",")} == {"GET", "HEAD", "OPTIONS", "POST"}
