@@ -121,28 +121,30 @@ def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionH
             value = msgspec.json.decode(raw, type=kind)
         json.loads(raw, object_pairs_hook=_members, parse_int=str, parse_float=str)
     except msgspec.ValidationError as exc:
+        try:
+            sent = msgspec.json.decode(raw)
+        except (msgspec.ValidationError, RecursionError):  # a number too large, or too deep: JSON all the same
+            sent = None
+        except (msgspec.DecodeError, UnicodeDecodeError) as broken:  # a rule was broken first, but it is no JSON at all
+            raise _no_json(raw, broken) from exc
         raise _invalid(
             exc,
-            _plainly(raw),
+            sent,
             lambda place: history.as_sent(place, kind, version),
             lambda place: history.allowed(place, kind, version),
         ) from exc
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        got = str(exc).removeprefix("JSON is malformed: ")[:200] if raw.strip() else "an empty body"
-        raise InvalidRequest(where="", expected="a JSON document in UTF-8", got=got) from exc
-    except RecursionError as exc:
-        raise InvalidRequest(where="", expected="JSON of moderate depth", got="nesting too deep") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise _no_json(raw, exc) from exc
     except Misshapen as exc:
         raise InvalidBody(where="".join(map(_step, exc.path)), expected=exc.expected, got=exc.got) from exc
     return value
 
 
-def _plainly(raw: bytes) -> Any:
-    """Whatever it is, as JSON; None for what is none."""
-    try:
-        return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+def _no_json(raw: bytes, broken: Exception) -> InvalidRequest:
+    if isinstance(broken, RecursionError):
+        return InvalidRequest(where="", expected="JSON of moderate depth", got="nesting too deep")
+    got = str(broken).removeprefix("JSON is malformed: ")[:200] if raw.strip() else "an empty body"
+    return InvalidRequest(where="", expected="a JSON document in UTF-8", got=got)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -285,7 +287,9 @@ def parameters(
         invalid = _invalid(exc, values, allowed=lambda place: history.allowed(place, kind, history.newest.date))
         where = invalid.where.split("/")[1] if invalid.where else ""
         public = next((name for name, known in names.items() if known.name == where), where)
-        raise InvalidRequest(where=f"query:{public}", expected=invalid.expected, got=invalid.got) from exc
+        sent = values.get(where)
+        got = repr(sent[:40]) if isinstance(sent, str) else invalid.got  # as of a path; only a body may tell of persons
+        raise InvalidRequest(where=f"query:{public}", expected=invalid.expected, got=got) from exc
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
