@@ -261,21 +261,26 @@ async def test_every_route_that_is_mounted_is_for_somebody(it: House) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_route_opens_to_its_scope_and_to_nothing_else(it: House, kind: str) -> None:
-    """In parallel by caller: every route x every set of scopes x bound or not, for one kind of credentials."""
-    routes = needed()
+    """In parallel by caller: every route, alone and with each part that it brings along, x every set of scopes x bound or not, for one
+    kind of credentials.
+    """
+    asked = [(route, query_of(route), (scope,)) for route, scope in needed().items()]
+    for e in ENDPOINTS:
+        asked += [(e.route, f"expand={x.name}&{query_of(e.route)}".rstrip("&"), (e.scope, x.endpoint.scope)) for x in e.expansions]
 
     async def all_routes(caller: Caller) -> list[str]:
         wrong = []
-        for route, scope in routes.items():
+        for route, query, scopes in asked:
+            missing = next((scope for scope in scopes if scope not in caller.scopes), None)
             for method in {route.split(" ")[0], *(["HEAD"] if route.startswith("GET") and route not in SCOPED else [])}:
-                answer = await it.ask(f"{method} {path_of(route).split(' ')[1]}", caller, query=query_of(route))
-                opens = scope in caller.scopes and not (caller.bound and route in OF_ALL_STORES)
+                answer = await it.ask(f"{method} {path_of(route).split(' ')[1]}", caller, query=query)
+                opens = missing is None and not (caller.bound and route in OF_ALL_STORES)
                 if (answer.status not in (401, 403)) is not opens:
-                    wrong.append(f"{method} {route} needs {scope}, {caller}: {answer.status}")
-                elif answer.status == 403 and scope not in caller.scopes and f'scope="{scope}"' not in answer.headers["www-authenticate"]:
+                    wrong.append(f"{method} {route}?{query} needs {scopes}, {caller}: {answer.status}")
+                elif answer.status == 403 and missing and f'scope="{missing}"' not in answer.headers["www-authenticate"]:
                     wrong.append(f"{route}, {caller}: does not say which scope is missing")
                 elif answer.status >= 500:
-                    wrong.append(f"{route}, {caller}: {answer.status} {answer.body[:200]!r}")
+                    wrong.append(f"{route}?{query}, {caller}: {answer.status} {answer.body[:200]!r}")
         return wrong
 
     callers = [await it.caller(kind, scopes, bound=bound) for scopes in SETS for bound in (False, True)]
