@@ -60,6 +60,8 @@ class Candidate:
     classes: dict[str, float]
     """Failure class, or late -> calls in excess."""
     onset: Moment
+    mistakes: float = 0.0
+    """Calls in excess that failed by what their callers had sent."""
     members: tuple[Candidate, ...] = ()
     """Operations of a system, or what a shared cause is behind."""
     reason: WhyNotReason | None = None
@@ -164,13 +166,14 @@ class Case:
         more = float(self.now[0][told].sum()) / max(float(self.past[0][told].sum()), 1.0)
         classes = {
             name: max(0.0, float(self.now[i][told].sum()) - more * float(self.past[i][told].sum()))
-            for name, i in ((c, COUNTERS.index(c)) for c in CLASSES if c != "caller")
+            for name, i in ((c, COUNTERS.index(c)) for c in CLASSES)
         }
+        mistakes = classes.pop("caller")
         return Candidate(
             kind, system, operation, keys, n1, n0, blamed, coverage, lift, p,
             coverage * (1 - p) * min(1.0, math.log2(max(lift, 1.0)) / 4),
             max(0.0, s1 / max(m1, 1.0) - (s0 + 0.1) / (m0 + _SHRINK)), statistics.rise(s1, m1, s0 + _THIN[1], m0 + _THIN[0]),
-            classes, self.onset(system, operation) if p <= SURE else self.clock.otherwise,
+            classes, self.onset(system, operation) if p <= SURE else self.clock.otherwise, mistakes,
         )  # fmt: skip
 
     def onset(self, system: str, operation: str) -> Moment:

@@ -208,7 +208,7 @@ def _why_not(c: Candidate, culprits: list[Candidate], below: dict[str, set[str]]
     if c.n1 < 5:
         c.reason = "too_few_requests"
     elif c.p > SURE or c.lift < 1.5 or c.coverage < LEAST:
-        c.reason = "normal_for_load"
+        c.reason = "caller_fault" if c.mistakes >= SICK * c.n1 else "normal_for_load"
     elif by is not None:
         c.reason, c.by = "explained_by", by
     elif first is not None and (later := c.later(first)) > 0:

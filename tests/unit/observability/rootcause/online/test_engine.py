@@ -88,6 +88,12 @@ def test_one_operation_that_answers_with_errors_is_named_and_its_system_is_not()
     assert {(w.system, w.operation): w.reason for w in incident.why_not}["erp", "GetStock"] == "too_few_requests"
 
 
+def test_who_refuses_what_callers_have_wrong_is_told_from_who_is_to_blame() -> None:
+    incident = only(looked(Made(both(since(300, "erp.GetStock", upstream_error=0.5), since(300, "oms.create", caller=0.4)))))
+    assert named(incident) == [("operation", "erp", "GetStock", "errors")]
+    assert {(w.system, w.operation): w.reason for w in incident.why_not}["oms", "create"] == "caller_fault"
+
+
 def test_operations_of_a_system_that_are_slow_alike_are_the_system() -> None:
     assert named(only(looked(Made(since(300, "oms", late=0.8))))) == [("system", "oms", "", "slow")]
 
