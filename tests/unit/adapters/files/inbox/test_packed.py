@@ -91,7 +91,9 @@ def test_gzip_of_many_small_members_with_zeros_between_and_behind_them_is_read_t
 
 
 @pytest.mark.parametrize(
-    "body", [bytes(8) + gzip.compress(b"a\n"), gzip.compress(b"a\n") + bytes(9) + b"x", gzip.compress(b"a\n") + b"\x1f"]
+    "body",
+    [bytes(8) + gzip.compress(b"a\n"), gzip.compress(b"a\n") + bytes(9) + b"x", gzip.compress(b"a\n") + b"\x1f"],
+    ids=("begins", "goes on", "goes on with a byte"),
 )
 def test_gzip_that_begins_or_goes_on_with_something_else_is_refused(body: bytes) -> None:
     assert "cut off" in refused(body, "gzip") or "cannot be unpacked" in refused(body, "gzip")
