@@ -85,12 +85,66 @@ class InvalidRequest(CallerError):
 
 
 @dataclass(eq=False, kw_only=True)
+class MalformedQuery(InvalidRequest):
+    code: ClassVar[str] = "malformed_query"
+    title: ClassVar[str] = "The query string cannot be read"
+    advice: ClassVar[str] = "Send `name=value` pairs, percent-encoded in UTF-8."
+
+
+@dataclass(eq=False, kw_only=True)
+class InvalidParameter(InvalidRequest):
+    code: ClassVar[str] = "invalid_parameter"
+    title: ClassVar[str] = "A parameter of the path or query has no such value"
+    advice: ClassVar[str] = "Correct the parameter that `errors` points to."
+
+
+@dataclass(eq=False, kw_only=True)
+class UnknownParameter(InvalidRequest):
+    code: ClassVar[str] = "unknown_parameter"
+    title: ClassVar[str] = "This operation has no such parameter"
+    advice: ClassVar[str] = "Leave it out, or write it as the reference of this version does."
+
+
+@dataclass(eq=False, kw_only=True)
+class InvalidCursor(InvalidRequest):
+    code: ClassVar[str] = "invalid_cursor"
+    title: ClassVar[str] = "This cursor leads nowhere"
+    advice: ClassVar[str] = "Begin without a cursor, and follow the Link fields of the answers with the parameters that they have."
+    where: str = "query:cursor"
+    expected: str = "a cursor from a Link header"
+
+
+@dataclass(eq=False, kw_only=True)
+class InvalidHeader(InvalidRequest):
+    code: ClassVar[str] = "invalid_header"
+    title: ClassVar[str] = "A header field has no such value"
+    advice: ClassVar[str] = "Correct the field that `errors` points to."
+
+
+@dataclass(eq=False, kw_only=True)
+class MalformedJson(InvalidRequest):
+    code: ClassVar[str] = "malformed_json"
+    title: ClassVar[str] = "The body is no JSON that has one meaning"
+    advice: ClassVar[str] = "Send one JSON document in UTF-8, each member once."
+    where: str = ""
+
+
+@dataclass(eq=False, kw_only=True)
 class InvalidBody(InvalidRequest):
     """Well-formed, but breaks a rule of the resource."""
 
     status: ClassVar[int] = 422
     code: ClassVar[str] = "unprocessable"
     title: ClassVar[str] = "The request breaks a rule of this resource"
+
+
+@dataclass(eq=False, kw_only=True)
+class InvalidMember(InvalidBody):
+    """Not of the published shape."""
+
+    code: ClassVar[str] = "invalid_member"
+    title: ClassVar[str] = "A member of the body is not as this version has it"
+    advice: ClassVar[str] = "Correct the member that `errors` points to; the operation's schema says what it may hold."
 
 
 @dataclass(eq=False, kw_only=True)

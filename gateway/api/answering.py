@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from contracts.canonical.answers import Missing, ProductParameters
-from contracts.errors import InvalidRequest, NotFound
+from contracts.errors import InvalidParameter, NotFound
 from contracts.ports import Answer, SkuAt
 from gateway.edge.endpoint import Question
 from observability import current
@@ -33,17 +33,17 @@ def at(sku: str, location: str) -> str:
 
 
 def all_products(skus: Iterable[str]) -> Question | None:
-    """What `expand` asks of products. Raises InvalidRequest beyond 500."""
+    """What `expand` asks of products. Raises InvalidParameter beyond 500."""
     wanted = tuple(dict.fromkeys(skus))
     if len(wanted) > MAX_PAIRS:
-        raise InvalidRequest(
+        raise InvalidParameter(
             where="query:expand", expected=f"at most {MAX_PAIRS} skus in what is expanded; a smaller `limit`", got=str(len(wanted))
         )
     return Question(ProductParameters(sku=wanted)) if wanted else None
 
 
 def pairs(skus: tuple[str, ...], locations: tuple[str, ...], where: str = "query:sku") -> list[SkuAt]:
-    """Every sku at every location. Raises InvalidRequest beyond 500."""
+    """Every sku at every location. Raises InvalidParameter beyond 500."""
     if len(skus) * len(locations) > MAX_PAIRS:
-        raise InvalidRequest(where=where, expected=f"at most {MAX_PAIRS} pairs of sku and location", got=str(len(skus) * len(locations)))
+        raise InvalidParameter(where=where, expected=f"at most {MAX_PAIRS} pairs of sku and location", got=str(len(skus) * len(locations)))
     return [SkuAt(sku=sku, location_id=location) for sku, location in product(skus, locations)]

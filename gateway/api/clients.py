@@ -20,7 +20,7 @@ from contracts.admin import (
 from contracts.books import AuditEntry
 from contracts.canonical.answers import NoParameters
 from contracts.canonical.base import Key
-from contracts.errors import InvalidRequest, KeyShownOnce, NotFound, StateConflict
+from contracts.errors import InvalidCursor, KeyShownOnce, NotFound, StateConflict
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Link, Outcome
 from gateway.edge.identity.principal import Principal
 from gateway.services.clients import Actor, Desk
@@ -87,7 +87,7 @@ def cursor_behind(entry: AuditEntry) -> str:
 
 
 def behind(position: str | None) -> tuple[datetime, str] | None:
-    """Raises InvalidRequest."""
+    """Raises InvalidCursor."""
     if position is None:
         return None
     moment, _, entry = position.partition("~")
@@ -96,7 +96,7 @@ def behind(position: str | None) -> tuple[datetime, str] | None:
         if at.tzinfo is None:
             raise ValueError(moment)
     except ValueError as exc:
-        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that names no entry") from exc
+        raise InvalidCursor(got="one that names no entry") from exc
     return at, entry
 
 

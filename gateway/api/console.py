@@ -31,7 +31,7 @@ from contracts.admin import (
 )
 from contracts.books import Label
 from contracts.books.incidents import Right
-from contracts.errors import Forbidden, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
+from contracts.errors import Forbidden, InvalidParameter, InvalidRequest, NotFound, TillgateError, Unauthenticated, UnsupportedMediaType
 from contracts.policy import Duration
 from gateway.api.admin import Admitted
 from gateway.api.clients import behind, cursor_behind
@@ -524,7 +524,7 @@ def _milliseconds(text: str) -> float:
     try:
         return 1000 * Duration.parse(text if text[-1:].isalpha() else f"{text}ms")
     except ValueError as exc:
-        raise InvalidRequest(where="query:slower", expected="milliseconds, or a duration such as 2s", got=repr(text[:40])) from exc
+        raise InvalidParameter(where="query:slower", expected="milliseconds, or a duration such as 2s", got=repr(text[:40])) from exc
 
 
 def _moment(text: str, name: str) -> datetime | None:
@@ -535,7 +535,7 @@ def _moment(text: str, name: str) -> datetime | None:
         found = datetime.fromisoformat(text)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as exc:
-        raise InvalidRequest(where=f"query:{name}", expected="a time such as 2026-03-11 10:40", got=repr(text[:40])) from exc
+        raise InvalidParameter(where=f"query:{name}", expected="a time such as 2026-03-11 10:40", got=repr(text[:40])) from exc
 
 
 def _name(request: WebRequest) -> str:
@@ -581,7 +581,7 @@ def _wanted(given: dict[str, Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as exc:
-        raise InvalidRequest(where="query", expected="what the filters of this page offer", got=str(exc)[:200]) from exc
+        raise InvalidParameter(where="query", expected="what the filters of this page offer", got=str(exc)[:200]) from exc
 
 
 def _number(form: Form, name: str) -> int:

@@ -9,7 +9,7 @@ from contracts.canonical.answers import Cancellation, NoParameters, OrderParts, 
 from contracts.canonical.base import Key
 from contracts.canonical.order import Order, OrderDraft, OrderLineDraft
 from contracts.canonical.payment import Payment
-from contracts.errors import InsufficientStock, InvalidRequest, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
+from contracts.errors import InsufficientStock, InvalidCursor, NotFound, PreconditionFailed, StateConflict, UpstreamRejected
 from gateway.api.answering import all_products
 from gateway.api.customers import GET_CUSTOMER
 from gateway.api.products import LIST_PRODUCTS
@@ -31,7 +31,7 @@ async def list_orders(ask: Ask[PageParameters, None], services: Services) -> Out
     try:
         orders = await services.orders.list(ask.call, wanted.cursor, wanted.limit)
     except NotFound as exc:
-        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that leads to no order") from exc
+        raise InvalidCursor(got="one that leads to no order") from exc
     cursor = orders[-1].id if len(orders) == wanted.limit else None
     return Outcome(Orders(items=tuple(o for o in orders if may_see(ask.client, _places(o)))), cursor=cursor)
 

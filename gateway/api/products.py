@@ -15,7 +15,7 @@ from contracts.canonical.answers import (
 )
 from contracts.canonical.base import SkuInPath
 from contracts.canonical.product import Product
-from contracts.errors import InvalidRequest, NotFound
+from contracts.errors import InvalidParameter, NotFound
 from gateway.api.answering import missing, pairs
 from gateway.api.inventory import LIST_INVENTORY
 from gateway.api.prices import LIST_PRICES
@@ -56,7 +56,7 @@ def _there(kind: type[PairParameters | InventoryParameters]) -> Callable[[Ask[An
     def question(ask: Ask[Any, Any], answer: Any) -> Question | None:
         places = ask.parameters.location
         if not places:
-            raise InvalidRequest(where="query:location", expected="the locations that `expand` is about", got="none")
+            raise InvalidParameter(where="query:location", expected="the locations that `expand` is about", got="none")
         skus = (ask.path["sku"],) if ask.path else ask.parameters.sku or tuple(p.sku for p in (answer.items if answer else ()))
         pairs(skus, places, "query:location")  # raises for too many
         return Question(kind(sku=skus, location=places)) if skus else None

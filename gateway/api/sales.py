@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.canonical.answers import SaleParameters, SaleParts, Sales
 from contracts.canonical.sale import SaleKey
-from contracts.errors import InvalidRequest
+from contracts.errors import InvalidCursor, InvalidParameter
 from gateway.api.answering import all_products
 from gateway.api.products import LIST_PRODUCTS
 from gateway.edge.endpoint import AnyEndpoint, Ask, Endpoint, Expansion, Outcome, Question
@@ -25,11 +25,11 @@ async def list_sales(ask: Ask[SaleParameters, None], services: Services) -> Outc
 
 
 def _require_day(text: str) -> None:
-    """What no pattern can say: 2026-02-29 is none. Raises InvalidRequest."""
+    """What no pattern can say: 2026-02-29 is none. Raises InvalidParameter."""
     try:
         date.fromisoformat(text)
     except ValueError as exc:
-        raise InvalidRequest(where="query:businessDate", expected="a day of the calendar such as 2026-03-11", got=repr(text)) from exc
+        raise InvalidParameter(where="query:businessDate", expected="a day of the calendar such as 2026-03-11", got=repr(text)) from exc
 
 
 def _after(position: str | None) -> SaleKey | None:
@@ -37,7 +37,7 @@ def _after(position: str | None) -> SaleKey | None:
         return None
     parts = position.split("/")
     if len(parts) != 4 or not parts[3].isascii() or not parts[3].isdigit():
-        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got=repr(position[:40]))
+        raise InvalidCursor(got=repr(position[:40]))
     return SaleKey(store_number=parts[0], workstation_id=parts[1], business_date=parts[2], sequence_number=int(parts[3][:12]))
 
 

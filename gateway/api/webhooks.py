@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from contracts.canonical.answers import NoParameters
-from contracts.errors import InvalidRequest, NotFound, SecretShownOnce, StateConflict
+from contracts.errors import InvalidCursor, NotFound, SecretShownOnce, StateConflict
 from contracts.webhooks import (
     DeadLetters,
     IssuedSecret,
@@ -80,9 +80,9 @@ async def resend_events(ask: Ask[NoParameters, Resend], services: Services) -> O
 
 
 def _behind(cursor: str | None) -> int:
-    """Raises InvalidRequest."""
+    """Raises InvalidCursor."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 17):
-        raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that names no dead letter")
+        raise InvalidCursor(got="one that names no dead letter")
     return int(cursor or 0)
 
 

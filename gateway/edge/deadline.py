@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from contracts.errors import InvalidRequest
+from contracts.errors import InvalidHeader
 
 FIELD = "Request-Timeout"
 PATTERN = r"[0-9]{1,4}(\.[0-9]{1,3})?"
@@ -17,10 +17,10 @@ _KEY = FIELD.lower()
 
 
 def seconds(headers: Mapping[str, str], longest: float) -> float:
-    """What the request may take. `longest`: what its route allows. Raises InvalidRequest."""
+    """What the request may take. `longest`: what its route allows. Raises InvalidHeader."""
     asked = headers.get(_KEY)
     if asked is None:
         return longest
     if not re.fullmatch(PATTERN, asked):
-        raise InvalidRequest(where=f"header:{FIELD}", expected="seconds such as 2 or 0.8", got=repr(asked[:40]))
+        raise InvalidHeader(where=f"header:{FIELD}", expected="seconds such as 2 or 0.8", got=repr(asked[:40]))
     return min(float(asked), longest)

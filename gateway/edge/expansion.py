@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from contracts import errors
 from contracts.canonical.answers import Missing
-from contracts.errors import InvalidRequest, NotFound, TillgateError
+from contracts.errors import InvalidParameter, NotFound, TillgateError
 from contracts.policy import Duration, Freshness
 from gateway.edge.endpoint import AnyEndpoint, Ask, Expansion, Outcome, Part, Question
 from gateway.edge.identity import scopes
@@ -26,7 +26,7 @@ _NEVER = Freshness()
 
 
 def of(query: bytes, endpoint: AnyEndpoint, principal: Principal) -> tuple[Expansion, ...]:
-    """The parts that a query string asks for, in the order of the route's own. Raises InvalidRequest for one that there is not, with the
+    """The parts that a query string asks for, in the order of the route's own. Raises InvalidParameter for one that there is not, with the
     nearest right name, and Forbidden for one whose scope the client lacks.
     """
     if not endpoint.expansions or (EXPAND.encode() not in query and b"%" not in query):
@@ -35,7 +35,7 @@ def of(query: bytes, endpoint: AnyEndpoint, principal: Principal) -> tuple[Expan
     known = {e.name: e for e in endpoint.expansions}
     for name in sorted(wanted - known.keys()):
         near = difflib.get_close_matches(name[:80], known, 1, 0.5) or known
-        raise InvalidRequest(where=f"query:{EXPAND}", expected=f"a part of this answer: {' or '.join(near)}", got=repr(name[:80]))
+        raise InvalidParameter(where=f"query:{EXPAND}", expected=f"a part of this answer: {' or '.join(near)}", got=repr(name[:80]))
     found = tuple(known[name] for name in known if name in wanted)
     for expansion in found:
         scopes.require(principal, expansion.endpoint.scope, f"query:{EXPAND}")

@@ -26,13 +26,13 @@ _KEY = re.compile(f'"({KEY})"|({KEY})')
 
 
 def key_of(request: Request) -> str:
-    """Raises IdempotencyKeyMissing, InvalidRequest."""
+    """Raises IdempotencyKeyMissing, InvalidHeader."""
     key = request.headers.get("idempotency-key", "")
     if not key:
         raise errors.IdempotencyKeyMissing
     if not (found := _KEY.fullmatch(key)):
         expected = "1 to 128 printable ASCII characters without spaces, quotes and backslashes"
-        raise errors.InvalidRequest(where="header:Idempotency-Key", expected=expected, got=f"{key[:40]!r}")
+        raise errors.InvalidHeader(where="header:Idempotency-Key", expected=expected, got=f"{key[:40]!r}")
     return found[1] or found[2]
 
 

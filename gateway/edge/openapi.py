@@ -18,8 +18,16 @@ from gateway.edge.idempotency import KEY
 from gateway.edge.identity.scopes import SCOPES
 from gateway.edge.schemas import REF, component_schemas, tidy
 
-_EVERYWHERE: tuple[type[TillgateError], ...] = (
+_ASKED: tuple[type[TillgateError], ...] = (
     errors.InvalidRequest,
+    errors.InvalidHeader,
+    errors.MalformedQuery,
+    errors.UnknownParameter,
+    errors.InvalidParameter,
+)
+
+_EVERYWHERE: tuple[type[TillgateError], ...] = (
+    *_ASKED,
     errors.UnknownVersion,
     errors.Unauthenticated,
     errors.Forbidden,
@@ -43,7 +51,7 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
 
 
 _OF_A_CONTROL: tuple[type[TillgateError], ...] = (
-    errors.InvalidRequest,
+    *_ASKED,
     errors.Unauthenticated,
     errors.Forbidden,
     errors.QuotaExceeded,
@@ -374,7 +382,16 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
         found["304"] = {"description": "Nothing is new", "headers": {**_FIELDS, **_ETAG}}
     kinds = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.body is not None:
-        kinds += [errors.InvalidBody, errors.BodyTooLarge, errors.UnsupportedMediaType, reading.RequestTooSlow]
+        kinds += [
+            errors.MalformedJson,
+            errors.InvalidMember,
+            errors.InvalidBody,
+            errors.BodyTooLarge,
+            errors.UnsupportedMediaType,
+            reading.RequestTooSlow,
+        ]
+    if "cursor" in endpoint.parameters.__struct_encode_fields__:
+        kinds.append(errors.InvalidCursor)
     if endpoint.idempotent_key:
         kinds += [errors.IdempotencyKeyMissing, errors.IdempotencyKeyReused, errors.RequestInProgress]
     return found | _problems(kinds)

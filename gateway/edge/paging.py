@@ -32,7 +32,7 @@ class Cursors:
         self._key = hmac.digest(secret, b"cursors", "sha256")
 
     def opened(self, parameters: P, endpoint: AnyEndpoint) -> P:
-        """With the position that a cursor stands for in its place. Raises InvalidRequest for one that this API has not made for this."""
+        """With the position that a cursor stands for in its place. Raises InvalidCursor for one that this API has not made for this."""
         cursor: str | None = getattr(parameters, "cursor", None)
         if cursor is None:
             return parameters
@@ -42,8 +42,7 @@ class Cursors:
             raw = b""
         signature, position = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
         if not hmac.compare_digest(signature, self._signature(position, parameters, endpoint)):
-            raise errors.InvalidRequest(
-                where="query:cursor",
+            raise errors.InvalidCursor(
                 expected="a cursor from a Link header of this collection, with the parameters that it came with",
                 got=f"{cursor[:40]!r}",
             )

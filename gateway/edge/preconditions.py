@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from contracts.errors import InvalidRequest
+from contracts.errors import InvalidHeader
 
 TAGS = r'(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)'
 """If-Match and If-None-Match."""
@@ -20,11 +20,11 @@ _VERSION = re.compile(r'"v(0|[1-9][0-9]{0,17})"')
 
 
 def entity_tags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The tags of a precondition, as they came; empty without one. Raises InvalidRequest."""
+    """The tags of a precondition, as they came; empty without one. Raises InvalidHeader."""
     if (value := headers.get(name)) is None:
         return ()
     if not _TAGS.fullmatch(value):
-        raise InvalidRequest(where=f"header:{name.title()}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
+        raise InvalidHeader(where=f"header:{name.title()}", expected='entity tags in quotes such as "v3", or *', got=repr(value[:40]))
     return tuple(_TAG.findall(value))
 
 

@@ -16,7 +16,18 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar.types import Receive
 
-from contracts.errors import BodyTooLarge, CallerError, InvalidBody, InvalidRequest, NotAcceptable, UnsupportedMediaType
+from contracts.errors import (
+    BodyTooLarge,
+    CallerError,
+    InvalidHeader,
+    InvalidMember,
+    InvalidParameter,
+    MalformedJson,
+    MalformedQuery,
+    NotAcceptable,
+    UnknownParameter,
+    UnsupportedMediaType,
+)
 from contracts.pointer import pointer_of
 from contracts.versions import Misshapen, VersionHistory
 
@@ -48,12 +59,12 @@ class RequestTooSlow(CallerError):
 
 
 def fields(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Header fields by lower case name; of a repeated one the first. Raises InvalidRequest for one that may stand only once."""
+    """Header fields by lower case name; of a repeated one the first. Raises InvalidHeader for one that may stand only once."""
     found: dict[str, str] = {}
     for key, value in raw:
         name = key.decode("latin-1")
         if found.setdefault(name, text := value.decode("latin-1")) is not text and name in _ONCE:
-            raise InvalidRequest(where=f"header:{name}", expected="the field once", got="it twice")
+            raise InvalidHeader(where=f"header:{name}", expected="the field once", got="it twice")
     return found
 
 
@@ -84,7 +95,7 @@ def check_media(headers: Mapping[str, str]) -> None:
 
 
 async def received(receive: Receive, headers: Mapping[str, str], limit: int, seconds: float) -> bytes:
-    """The body, at most `limit` bytes, within `seconds`. Raises BodyTooLarge, RequestTooSlow, InvalidRequest (it ended too early)."""
+    """The body, at most `limit` bytes, within `seconds`. Raises BodyTooLarge, RequestTooSlow, MalformedJson (it ended too early)."""
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
         raise BodyTooLarge(limit=limit)
@@ -94,7 +105,7 @@ async def received(receive: Receive, headers: Mapping[str, str], limit: int, sec
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise InvalidRequest(where="", expected="a complete body", got="a closed connection")
+                    raise MalformedJson(expected="a complete body", got="a closed connection")
                 if message["type"] != "http.request":
                     continue
                 whole += message.get("body", b"")
@@ -110,7 +121,7 @@ async def received(receive: Receive, headers: Mapping[str, str], limit: int, sec
 
 
 def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory, used: set[str] | None = None) -> Any:
-    """Raises InvalidRequest (not JSON, 400) or InvalidBody (breaks a rule, 422). Notes in `used` what a newer version has otherwise."""
+    """Raises MalformedJson (400) or InvalidMember (422). Notes in `used` what a newer version has otherwise."""
     try:
         if history.differs(kind, version):
             sent = msgspec.json.decode(raw)
@@ -136,15 +147,15 @@ def body(raw: bytes, kind: type[msgspec.Struct], version: str, history: VersionH
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _no_json(raw, exc) from exc
     except Misshapen as exc:
-        raise InvalidBody(where="".join(map(_step, exc.path)), expected=exc.expected, got=exc.got) from exc
+        raise InvalidMember(where="".join(map(_step, exc.path)), expected=exc.expected, got=exc.got) from exc
     return value
 
 
-def _no_json(raw: bytes, broken: Exception) -> InvalidRequest:
+def _no_json(raw: bytes, broken: Exception) -> MalformedJson:
     if isinstance(broken, RecursionError):
-        return InvalidRequest(where="", expected="JSON of moderate depth", got="nesting too deep")
+        return MalformedJson(expected="JSON of moderate depth", got="nesting too deep")
     got = str(broken).removeprefix("JSON is malformed: ")[:200] if raw.strip() else "an empty body"
-    return InvalidRequest(where="", expected="a JSON document in UTF-8", got=got)
+    return MalformedJson(expected="a JSON document in UTF-8", got=got)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,13 +164,13 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         double = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]  # add answers None
-        raise InvalidRequest(where=f"/{double[:40]}", expected="each member once", got=f"{double[:40]!r} twice")
+        raise MalformedJson(where=f"/{double[:40]}", expected="each member once", got=f"{double[:40]!r} twice")
     for name, value in pairs:
         if value is None:
-            raise InvalidBody(where=f"/{name[:40]}", expected="a value, or no such member at all", got="null")
+            raise InvalidMember(where=f"/{name[:40]}", expected="a value, or no such member at all", got="null")
         for text in (name, *value) if isinstance(value, list) else (name, value):
             if isinstance(text, str) and (unfit := _UNFIT.search(text)):
-                raise InvalidBody(where=f"/{name[:40]}", expected="text without control characters", got=f"U+{ord(unfit[0]):04X}")
+                raise InvalidMember(where=f"/{name[:40]}", expected="text without control characters", got=f"U+{ord(unfit[0]):04X}")
     return found
 
 
@@ -171,7 +182,7 @@ def _invalid(
     sent: Any,
     as_sent: Callable[[str], str] = str,
     allowed: Callable[[str], Collection[str]] = lambda place: (),
-) -> InvalidBody:
+) -> InvalidMember:
     """msgspec's sentence in ours: what was expected, what came, where. `allowed` gives the names or values that may stand at a place."""
     message, _, path = str(exc).partition(" - at `")
     within = pointer(path.rstrip("`"))
@@ -180,18 +191,18 @@ def _invalid(
     listed = ", ".join(known) if len(known) <= MOST_LISTED else ", ".join([*known][:MOST_LISTED]) + f" and {len(known) - MOST_LISTED} more"
     if found := re.fullmatch(r"Object (missing required|contains unknown) field `(.*)`", message):
         missing = found[1].startswith("missing")
-        return InvalidBody(
+        return InvalidMember(
             where=as_sent(within + _step(found[2])),
             expected="a value" if missing else f"a member of this object ({listed})",
             got="none" if missing else "an unknown one",
         )
     if found := re.fullmatch(r"Invalid enum value (.*)", message, re.DOTALL):
-        return InvalidBody(where=where, expected=f"one of {listed}" if listed else "one of the published values", got=found[1][:80])
+        return InvalidMember(where=where, expected=f"one of {listed}" if listed else "one of the published values", got=found[1][:80])
     if found := re.fullmatch(r"(?:Integer value|Number) out of range", message):
-        return InvalidBody(where=where, expected="a number of moderate size", got="one out of range")
+        return InvalidMember(where=where, expected="a number of moderate size", got="one out of range")
     expected, _, got = re.sub(r"^[Ee]xpected ", "", message).partition(", got ")
     expected = re.sub(r"matching regex '(.*)'", lambda m: "matching " + m[1].replace("\\\\", "\\").removesuffix(r"(?!\n)"), expected)
-    return InvalidBody(where=where, expected=_plain(expected)[:300], got=(_plain(got) or _shown(sent, where))[:200])
+    return InvalidMember(where=where, expected=_plain(expected)[:300], got=(_plain(got) or _shown(sent, where))[:200])
 
 
 def _shown(sent: Any, place: str) -> str:
@@ -272,13 +283,13 @@ def parameters(
             if name in beside:
                 continue
             allowed = ", ".join([*names, *beside]) or "none"
-            raise InvalidRequest(where=f"query:{name[:40]}", expected=f"a known parameter ({allowed})", got="an unknown one")
+            raise UnknownParameter(where=f"query:{name[:40]}", expected=f"a known parameter ({allowed})", got="an unknown one")
         if used is not None and known.name != name:
             used.add(f"query:{name}")
         if known.kind is tuple:
             values.setdefault(known.name, []).extend(value.split(","))
         elif known.name in values:
-            raise InvalidRequest(where=f"query:{name}", expected="the parameter once", got="it twice")
+            raise InvalidParameter(where=f"query:{name}", expected="the parameter once", got="it twice")
         else:
             values[known.name] = _typed(name, value, known.kind)
     try:
@@ -289,16 +300,16 @@ def parameters(
         public = next((name for name, known in names.items() if known.name == where), where)
         sent = values.get(where)
         got = repr(sent[:40]) if isinstance(sent, str) else invalid.got  # as of a path; only a body may tell of persons
-        raise InvalidRequest(where=f"query:{public}", expected=invalid.expected, got=got) from exc
+        raise InvalidParameter(where=f"query:{public}", expected=invalid.expected, got=got) from exc
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
     if not query:
         return []
     if len(query) > MAX_QUERY_BYTES:
-        raise InvalidRequest(where="query", expected=f"at most {MAX_QUERY_BYTES} bytes", got=f"{len(query)} bytes")
+        raise MalformedQuery(where="query", expected=f"at most {MAX_QUERY_BYTES} bytes", got=f"{len(query)} bytes")
     if broken := re.search(rb"%(?![0-9A-Fa-f]{2}).{0,2}", query, re.DOTALL):
-        raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=repr(broken[0].decode("ascii", "replace")))
+        raise MalformedQuery(where="query", expected="percent-encoded UTF-8", got=repr(broken[0].decode("ascii", "replace")))
     try:
         text = query.decode("ascii")
         fields = text.split("&")
@@ -308,19 +319,19 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
                 return plain
         return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as exc:
-        raise InvalidRequest(where="query", expected="percent-encoded UTF-8", got=f"the byte 0x{exc.object[exc.start]:02x}") from exc
+        raise MalformedQuery(where="query", expected="percent-encoded UTF-8", got=f"the byte 0x{exc.object[exc.start]:02x}") from exc
     except ValueError as exc:
-        raise InvalidRequest(where="query", expected=f"at most {MAX_QUERY_FIELDS} name=value pairs", got=str(exc)[:100]) from exc
+        raise MalformedQuery(where="query", expected=f"at most {MAX_QUERY_FIELDS} name=value pairs", got=str(exc)[:100]) from exc
 
 
 def _typed(name: str, value: str, kind: type) -> Any:
     if kind is bool:
         if value not in ("true", "false"):
-            raise InvalidRequest(where=f"query:{name}", expected="true or false", got=repr(value[:40]))
+            raise InvalidParameter(where=f"query:{name}", expected="true or false", got=repr(value[:40]))
         return value == "true"
     if kind is int:
         if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", value):
-            raise InvalidRequest(where=f"query:{name}", expected="an integer", got=repr(value[:40]))
+            raise InvalidParameter(where=f"query:{name}", expected="an integer", got=repr(value[:40]))
         return int(value)
     return value
 
@@ -332,5 +343,5 @@ def path(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, str]:
             found[name] = msgspec.convert(values[name], kind)
         except msgspec.ValidationError as exc:
             invalid = _invalid(exc, values[name])
-            raise InvalidRequest(where=f"path:{name}", expected=invalid.expected, got=repr(str(values[name])[:80])) from exc
+            raise InvalidParameter(where=f"path:{name}", expected=invalid.expected, got=repr(str(values[name])[:80])) from exc
     return found

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from contracts.errors import InvalidRequest
+from contracts.errors import InvalidParameter
 from contracts.pointer import pointer_of
 from contracts.versions import VersionHistory
 from gateway.edge.schemas import REF, component_schemas
@@ -46,7 +46,7 @@ def of(
     query: bytes, kind: type[msgspec.Struct], version: str, history: VersionHistory, parts: type[msgspec.Struct] | None = None
 ) -> Selection | None:
     """What a query string selects of an answer of type `kind`, and of its `parts` where some are asked for; None: all of it. Raises
-    InvalidRequest, with the nearest right name.
+    InvalidParameter, with the nearest right name.
     """
     if PARAMETER.encode() not in query and b"%" not in query:
         return None
@@ -55,7 +55,7 @@ def of(
     if not names:
         return None
     if len(names) > MOST_FIELDS:
-        raise InvalidRequest(where=f"query:{PARAMETER}", expected=f"at most {MOST_FIELDS} names", got=str(len(names)))
+        raise InvalidParameter(where=f"query:{PARAMETER}", expected=f"at most {MOST_FIELDS} names", got=str(len(names)))
     return (_made if sum(map(len, names)) < _REMEMBERED else _made.__wrapped__)(names, kind, version, history, parts)
 
 
@@ -108,10 +108,10 @@ def some(name: str, schemas: Mapping[str, Any]) -> list[str]:
 
 
 def _place(name: str, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    """The JSON pointer of a dotted name. Raises InvalidRequest."""
+    """The JSON pointer of a dotted name. Raises InvalidParameter."""
     steps, place = name.split("."), ""
     if len(steps) > MOST_DEPTH:
-        raise InvalidRequest(where=f"query:{PARAMETER}", expected=f"a name of at most {MOST_DEPTH} parts", got=f"{name[:40]!r}…")
+        raise InvalidParameter(where=f"query:{PARAMETER}", expected=f"a name of at most {MOST_DEPTH} parts", got=f"{name[:40]!r}…")
     for at, step in enumerate(steps):
         members, stars, free = _members(schema, schemas)
         place += "/*" * stars
@@ -126,7 +126,7 @@ def _place(name: str, schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> 
                 near = [f"items.{n}" for n in difflib.get_close_matches(step[:80], _members(members["items"], schemas)[0], 1, 0.5)]
             near = near or sorted(members)[:8]
             known = " or ".join(f"{before}.{n}" if before else n for n in near)
-            raise InvalidRequest(
+            raise InvalidParameter(
                 where=f"query:{PARAMETER}",
                 expected=f"a field of the answer, such as {known}" if known else f"no field below {before}, which is a single value",
                 got=repr(".".join(steps[: at + 1])[:80]),

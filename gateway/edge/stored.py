@@ -56,7 +56,7 @@ class Fields:
         self._said: Said | None = None
 
     def said(self) -> Said | None:
-        """None: somebody else must read them. Raises InvalidRequest."""
+        """None: somebody else must read them. Raises InvalidHeader."""
         if self._said is None:
             headers = reading.fields(self.raw)
             if READ_ELSEWHERE.isdisjoint(headers):

@@ -11,7 +11,7 @@ import msgspec
 
 from contracts.admin import DispatchContent, DispatchEnd, DispatchesParameters, DispatchView
 from contracts.books import AuditEntry, Books, Dispatch
-from contracts.errors import InvalidBody, InvalidRequest, NotFound
+from contracts.errors import InvalidBody, InvalidCursor, NotFound
 from gateway.services.clients import Actor
 from gateway.services.clock import Now
 from gateway.services.publication import unanswered
@@ -50,7 +50,7 @@ class DispatchReview:
         self._books, self._actor, self._now = books, actor, now
 
     async def list(self, wanted: DispatchesParameters) -> Sequence[DispatchView]:
-        """Raises InvalidRequest for a cursor that is none."""
+        """Raises InvalidCursor for a cursor that is none."""
         if wanted.store is not None and not self._may_see(wanted.store):
             return ()
         stores = self._actor.stores if wanted.store is None else (wanted.store,)
@@ -113,7 +113,7 @@ def _behind(cursor: str | None) -> tuple[datetime, str, str] | None:
             return at, feed, store
     except ValueError:
         pass
-    raise InvalidRequest(where="query:cursor", expected="a cursor from a Link header", got="one that names no file")
+    raise InvalidCursor(got="one that names no file")
 
 
 def _view(found: Dispatch) -> DispatchView:

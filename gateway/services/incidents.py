@@ -19,7 +19,7 @@ from contracts.books import AuditEntry, Books, IncidentRecord, Label, Said, Stor
 from contracts.books.incidents import LEASE, MOST_TRACE_BYTES
 from contracts.canonical.base import Instant, Noun
 from contracts.canonical.incident import IncidentNotice, IncidentState, IncidentVerdict, Suspect
-from contracts.errors import InvalidRequest, Overloaded, StateConflict, TillgateError
+from contracts.errors import InvalidParameter, Overloaded, StateConflict, TillgateError
 from gateway.services.clock import Now
 from gateway.services.evidence import Witness
 from gateway.services.trail import entry_of, tell
@@ -144,10 +144,10 @@ class EstateMap(Noun, frozen=True, kw_only=True):
 
 
 def require_window(begin: datetime, end: datetime | None, now: datetime) -> None:
-    """Raises InvalidRequest for one that is not remembered by the second any more."""
+    """Raises InvalidParameter for one that is not remembered by the second any more."""
     if begin >= (end or now) or (end or now) - begin > LONGEST_EXPLAINED or now - begin > EXPLAINED_FOR:
         expected = "a window of at most 60 minutes that began within the last 90"
-        raise InvalidRequest(where="query:begin", expected=expected, got=f"{begin.isoformat()} to {end.isoformat() if end else 'now'}")
+        raise InvalidParameter(where="query:begin", expected=expected, got=f"{begin.isoformat()} to {end.isoformat() if end else 'now'}")
 
 
 def view(record: IncidentRecord) -> IncidentView:
@@ -292,7 +292,7 @@ class Detective:
         return list(open_)
 
     async def explain(self, begin: datetime, end: datetime | None) -> Incident:
-        """Of a window that was no incident. Raises InvalidRequest, and Overloaded while too many are being answered."""
+        """Of a window that was no incident. Raises InvalidParameter, and Overloaded while too many are being answered."""
         require_window(begin, end, self._now())
         if self._asking >= MOST_ASKED:
             raise Overloaded(policy="explanations", retry_after=2.0)

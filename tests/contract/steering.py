@@ -77,6 +77,8 @@ def there(name: Any, text: str) -> str:
     return known if right is not None and right.fullmatch(text) and (name != "unit" or text in UNITS) else text
 
 
+RULES = {"unprocessable", "invalid_member"}
+"""What a body is refused with that fits its schema."""
 CODES = {(412, "precondition_failed"), (422, "idempotency_key_reused"), (422, "rejected_by_system")}
 """What depends on the state of the gateway, or on what the systems behind take."""
 FORMS = re.compile(r"fractionDigits|at most \d decimals|expected an integer, got a number")
@@ -99,13 +101,13 @@ def what_fits_the_contract_is_refused_by_a_rule_only(ctx: Any, response: Any, ca
     ):
         return
     problem = response.json()
-    if (status, problem["code"]) in CODES or (problem["code"] == "unprocessable" and case.method == "POST" and read(response, case)):
+    if (status, problem["code"]) in CODES or (problem["code"] in RULES and case.method == "POST" and read(response, case)):
         return
     place = problem["errors"][0]["pointer"] if problem.get("errors") else ""
     # Opaque, only what a Link header said leads anywhere; and days that no calendar has.
     if place in ("query:cursor", "query:fields", "query:businessDate"):
         return
-    if place in TAKEN and problem["code"] == "unprocessable":
+    if place in TAKEN and problem["code"] in RULES:
         return
     if place == "query:location" and "pairs of sku and location" in problem["detail"]:
         return

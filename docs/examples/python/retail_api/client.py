@@ -195,7 +195,7 @@ class RetailApi:
         """Hold stock for a cart; a repeat with the same reservationKey changes nothing. Scope: `reservations:write` (hold and release
         stock).
 
-        Raises IdempotencyKeyReused, InsufficientStock, NotFound, RejectedBySystem, RequestInProgress, Unprocessable.
+        Raises IdempotencyKeyReused, InsufficientStock, InvalidMember, NotFound, RejectedBySystem, RequestInProgress, Unprocessable.
         """
         return await self._transport.call(
             "POST",
@@ -236,8 +236,8 @@ class RetailApi:
     ) -> Answer[Reservation]:
         """Give the stock back. Scope: `reservations:write` (hold and release stock).
 
-        Raises IdempotencyKeyReused, NotFound, PreconditionFailed, RejectedBySystem, RequestInProgress, StateConflict,
-        Unprocessable.
+        Raises IdempotencyKeyReused, InvalidMember, NotFound, PreconditionFailed, RejectedBySystem, RequestInProgress,
+        StateConflict, Unprocessable.
         """
         return await self._transport.call(
             "POST",
@@ -258,7 +258,7 @@ class RetailApi:
         """Place an order; 202 when a system behind is late: it is accepted and will be completed. Scope: `orders:write` (place and
         cancel orders).
 
-        Raises IdempotencyKeyReused, InsufficientStock, NotFound, RejectedBySystem, RequestInProgress, Unprocessable.
+        Raises IdempotencyKeyReused, InsufficientStock, InvalidMember, NotFound, RejectedBySystem, RequestInProgress, Unprocessable.
         """
         return await self._transport.call(
             "POST",
@@ -326,8 +326,8 @@ class RetailApi:
     ) -> Answer[Order]:
         """Cancel an order as long as nothing has left. Scope: `orders:write` (place and cancel orders).
 
-        Raises IdempotencyKeyReused, NotFound, PreconditionFailed, RejectedBySystem, RequestInProgress, StateConflict,
-        Unprocessable.
+        Raises IdempotencyKeyReused, InvalidMember, NotFound, PreconditionFailed, RejectedBySystem, RequestInProgress,
+        StateConflict, Unprocessable.
         """
         return await self._transport.call(
             "POST",

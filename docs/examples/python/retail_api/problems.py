@@ -56,6 +56,28 @@ class InternalError(Problem):
     """Something went wrong inside the gateway (500, the fault of the gateway). Report the trace id to the operator of this API."""
 
 
+class InvalidCursor(Problem):
+    """This cursor leads nowhere (400, the fault of the caller). Begin without a cursor, and follow the Link fields of the answers with
+    the parameters that they have.
+    """
+
+
+class InvalidHeader(Problem):
+    """A header field has no such value (400, the fault of the caller). Correct the field that `errors` points to."""
+
+
+class InvalidMember(Problem):
+    """A member of the body is not as this version has it (422, the fault of the caller). Correct the member that `errors` points to;
+    the operation's schema says what it may hold.
+    """
+
+
+class InvalidParameter(Problem):
+    """A parameter of the path or query has no such value (400, the fault of the caller). Correct the parameter that `errors` points
+    to.
+    """
+
+
 class KeyShownOnce(Problem):
     """The key was shown once and is stored nowhere (409, the fault of the caller). If the first answer is lost, end the key named here
     and give the client a new one.
@@ -66,6 +88,14 @@ class KeysUnavailable(Problem):
     """Access tokens cannot be verified at the moment (503, the fault of the gateway). Repeat the request with the same token after the
     seconds in Retry-After.
     """
+
+
+class MalformedJson(Problem):
+    """The body is no JSON that has one meaning (400, the fault of the caller). Send one JSON document in UTF-8, each member once."""
+
+
+class MalformedQuery(Problem):
+    """The query string cannot be read (400, the fault of the caller). Send `name=value` pairs, percent-encoded in UTF-8."""
 
 
 class MethodNotAllowed(Problem):
@@ -142,6 +172,12 @@ class Unauthenticated(Problem):
     """No valid credentials (401, the fault of the caller). Send `Authorization: Bearer <API key or access token>`."""
 
 
+class UnknownParameter(Problem):
+    """This operation has no such parameter (400, the fault of the caller). Leave it out, or write it as the reference of this version
+    does.
+    """
+
+
 class UnknownVersion(Problem):
     """There is no such API version (400, the fault of the caller). Send one of the versions that the answer names, or no API-Version
     field to get your own.
@@ -210,8 +246,14 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "idempotency_key_reused": IdempotencyKeyReused,
     "insufficient_stock": InsufficientStock,
     "internal_error": InternalError,
+    "invalid_cursor": InvalidCursor,
+    "invalid_header": InvalidHeader,
+    "invalid_member": InvalidMember,
+    "invalid_parameter": InvalidParameter,
     "key_shown_once": KeyShownOnce,
     "keys_unavailable": KeysUnavailable,
+    "malformed_json": MalformedJson,
+    "malformed_query": MalformedQuery,
     "method_not_allowed": MethodNotAllowed,
     "not_acceptable": NotAcceptable,
     "not_found": NotFound,
@@ -227,6 +269,7 @@ BY_CODE: Final[Mapping[str, type[Problem]]] = {
     "store_unavailable": StoreUnavailable,
     "temporarily_unavailable": TemporarilyUnavailable,
     "unauthenticated": Unauthenticated,
+    "unknown_parameter": UnknownParameter,
     "unknown_version": UnknownVersion,
     "unprocessable": Unprocessable,
     "unsupported_media_type": UnsupportedMediaType,

@@ -224,7 +224,7 @@ async def test_a_key_that_is_none_is_refused(bench: Bench, key: str) -> None:
         ("Idempotency-Key", key.encode("latin-1")),
     ]
     answer = await bench.http.post("/things", content=b'{"reason":"r"}', headers=fields)
-    problem(answer, 400, "bad_request" if key else "idempotency_key_missing")
+    problem(answer, 400, "invalid_header" if key else "idempotency_key_missing")
     assert bench.runs == 0
 
 
@@ -410,7 +410,7 @@ async def test_a_replay_comes_before_preconditions(bench: Bench) -> None:
 async def test_each_mistake_of_a_body_is_named_with_its_place(
     bench: Bench, body: bytes, status: int, pointer: str, expected: str, got: str
 ) -> None:
-    document = problem(await bench.post(body), status, {400: "bad_request", 422: "unprocessable"}[status])
+    document = problem(await bench.post(body), status, {400: "malformed_json", 422: "invalid_member"}[status])
     assert document["errors"][0]["pointer"] == pointer
     assert expected in document["errors"][0]["expected"]
     assert got.lower() in document["errors"][0]["got"].lower()
@@ -435,18 +435,18 @@ async def test_each_mistake_of_a_body_is_named_with_its_place(
 )
 async def test_numbers_codes_and_ids_are_bounded_before_anybody_computes(bench: Bench, change: dict[str, Any], pointer: str) -> None:
     body = json.dumps({**msgspec.to_builtins(LINE), **change}).replace("Infinity", "1e400").encode()
-    document = problem(await bench.post(body, path="/lines"), 422, "unprocessable")
+    document = problem(await bench.post(body, path="/lines"), 422, "invalid_member")
     assert document["errors"][0]["pointer"] == pointer
     assert "`" not in document["detail"]
     assert "(?!" not in document["detail"]
 
 
 async def test_a_nested_bomb_is_a_clear_no(bench: Bench) -> None:
-    document = problem(await bench.post(b'{"reason":' + b"[" * 9000 + b"]" * 900 + b"}", api_version="2026-01-01"), 422, "unprocessable")
+    document = problem(await bench.post(b'{"reason":' + b"[" * 9000 + b"]" * 900 + b"}", api_version="2026-01-01"), 422, "invalid_member")
     assert document["errors"][0]["pointer"] == "/reason"
     raw = b'{"key":"a","price":' + b'{"a":' * 1500 + b"1" + b"}" * 1500 + b"}"
     answer = await bench.post(raw, path="/things/aa/change", api_version="2026-01-01")
-    assert "nesting too deep" in problem(answer, 400, "bad_request")["detail"]
+    assert "nesting too deep" in problem(answer, 400, "malformed_json")["detail"]
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ async def test_a_nested_bomb_is_a_clear_no(bench: Bench) -> None:
         ({"Accept": "application/json;q=0, */*"}, 406, "not_acceptable"),
         ({"Accept": "text/html, application/*;q=0.1"}, 200, ""),
         ({"Accept": ""}, 200, ""),
-        ({"If_Match": "v1"}, 400, "bad_request"),
+        ({"If_Match": "v1"}, 400, "invalid_header"),
     ],
 )
 async def test_media_types_encodings_and_what_is_accepted(bench: Bench, headers: dict[str, str], status: int, code: str) -> None:
@@ -477,7 +477,7 @@ async def test_a_field_that_counts_may_not_come_twice(bench: Bench) -> None:
     for name in ("Authorization", "Idempotency-Key", "API-Version", "Content-Type", "If-Match"):
         fields = [*bench.auth.items(), ("Content-Type", "application/json"), ("Idempotency-Key", "a"), (name, "x"), (name, "y")]
         answer = await bench.http.post("/things", content=b"{}", headers=fields)
-        assert problem(answer, 400, "bad_request")["errors"][0]["pointer"] == f"header:{name.lower()}"
+        assert problem(answer, 400, "invalid_header")["errors"][0]["pointer"] == f"header:{name.lower()}"
 
 
 async def test_a_body_beyond_the_limit_is_refused_announced_or_not(bench: Bench) -> None:
@@ -541,14 +541,15 @@ async def test_nobody_without_a_key_makes_us_read_a_body(bench: Bench) -> None:
     ],
 )
 async def test_each_mistake_of_a_query_names_its_parameter(bench: Bench, query: str, where: str) -> None:
-    document = problem(await bench.get(f"/things?{query}"), 400, "bad_request")
+    code = {"query": "malformed_query", "query:page": "unknown_parameter"}.get(where, "invalid_parameter")
+    document = problem(await bench.get(f"/things?{query}"), 400, code)
     assert document["errors"][0]["pointer"] == where
     assert bench.runs == 0
 
 
 @pytest.mark.parametrize("path", ["/things/%00", "/things/a%20b", "/things/%C3%BC", "/things/" + "a" * 300, "/things/%zz", "/things/a'--"])
 async def test_a_path_that_can_be_no_id_is_refused(bench: Bench, path: str) -> None:
-    assert problem(await bench.get(path), 400, "bad_request")["errors"][0]["pointer"] == "path:key"
+    assert problem(await bench.get(path), 400, "invalid_parameter")["errors"][0]["pointer"] == "path:key"
 
 
 async def test_a_cursor_that_this_api_has_not_made_is_refused(bench: Bench) -> None:
@@ -563,7 +564,7 @@ async def test_a_cursor_that_this_api_has_not_made_is_refused(bench: Bench) -> N
     cursor = following.partition("cursor=")[2]
     forged = base64.urlsafe_b64encode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[:9] + b"ord_8").decode().rstrip("=")
     for wrong in ("a", "_____w", "b3JkXzc", cursor[:-1], "A" + cursor[1:], forged):
-        document = problem(await bench.get(f"/things?cursor={wrong}"), 400, "bad_request")
+        document = problem(await bench.get(f"/things?cursor={wrong}"), 400, "invalid_cursor")
         assert document["errors"][0]["pointer"] == "query:cursor"
     assert bench.runs == 3
 
@@ -767,13 +768,13 @@ async def test_time_that_is_up_before_anything_is_done_is_504_and_nothing_is_don
 @pytest.mark.parametrize("sent", ["", "-1", "1e3", "2s", "99999", ".5", "1,2", "inf", "٣"])
 async def test_a_time_that_is_no_number_of_seconds_is_refused_with_its_place(bench: Bench, sent: str) -> None:
     fields = [*bench.auth.items(), ("Request-Timeout", sent.encode())]
-    document = problem(await bench.http.get("/things/aa", headers=fields), 400, "bad_request")
+    document = problem(await bench.http.get("/things/aa", headers=fields), 400, "invalid_header")
     assert document["errors"][0]["pointer"] == "header:Request-Timeout"
 
 
 async def test_two_times_in_one_request_are_refused(bench: Bench) -> None:
     fields = [*bench.auth.items(), ("Request-Timeout", "1"), ("Request-Timeout", "2")]
-    problem(await bench.http.get("/things/aa", headers=fields), 400, "bad_request")
+    problem(await bench.http.get("/things/aa", headers=fields), 400, "invalid_header")
 
 
 async def test_beyond_its_limit_the_gateway_sheds_but_answers_probes(tmp_path, build) -> None:

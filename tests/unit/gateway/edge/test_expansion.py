@@ -82,7 +82,7 @@ async def test_fields_choose_of_parts_too_and_what_is_not_named_of_them_is_left_
     gap = {"missing": [{"code": "not_found", "keys": ["seller"]}]}
     assert (await bench.get(f"{BOTH}&fields=expanded.twin.price.centAmount")).json() == {"expanded": {"twin": {}, **gap}}
     assert (await bench.get(f"{BOTH}&fields=key")).json() == {"key": "aa", "expanded": {"twin": {"key": "aa-twin"}, **gap}}
-    missing = problem(await bench.get(f"{BOTH}&fields=expanded.twin.keys"), 400, "bad_request")
+    missing = problem(await bench.get(f"{BOTH}&fields=expanded.twin.keys"), 400, "invalid_parameter")
     assert missing["errors"][0]["expected"] == "a field of the answer, such as expanded.twin.key"
 
 
@@ -144,12 +144,12 @@ async def test_personal_data_of_a_part_is_veiled_as_on_its_own_route(bench: Benc
 
 @pytest.mark.parametrize(("named", "expected"), [("twins", "twin"), ("seler", "seller"), ("", "twin or seller"), ("x.y", "twin or seller")])
 async def test_a_part_that_there_is_not_is_told_the_nearest(bench: Bench, shop: Shop, named: str, expected: str) -> None:
-    (error,) = problem(await bench.get(f"/pairs/aa?expand={named}"), 400, "bad_request")["errors"]
+    (error,) = problem(await bench.get(f"/pairs/aa?expand={named}"), 400, "invalid_parameter")["errors"]
     assert (error["pointer"], error["expected"]) == ("query:expand", f"a part of this answer: {expected}")
 
 
 async def test_where_there_is_nothing_to_expand_the_parameter_is_unknown(bench: Bench, shop: Shop) -> None:
-    (error,) = problem(await bench.get("/things/aa?expand=twin"), 400, "bad_request")["errors"]
+    (error,) = problem(await bench.get("/things/aa?expand=twin"), 400, "unknown_parameter")["errors"]
     assert error["pointer"] == "query:expand"
 
 
