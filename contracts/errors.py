@@ -433,6 +433,15 @@ class QuotaExceeded(CallerError):
 
 
 @dataclass(eq=False, kw_only=True)
+class AbnormalUsage(QuotaExceeded):
+    """From one address, by callers who were not let in."""
+
+    code: ClassVar[str] = "abnormal_usage"
+    title: ClassVar[str] = "Too many attempts without valid credentials"
+    advice: ClassVar[str] = "Wait for the seconds in Retry-After, and send valid credentials; who has them is counted apart."
+
+
+@dataclass(eq=False, kw_only=True)
 class QuotaUnavailable(TillgateError):
     """Nobody can say what is left, and the estate wants no call to pass uncounted."""
 

@@ -28,7 +28,7 @@ from gateway.edge.life_cycle import LifeCycle
 from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.pressure import PAUSE, Held, Importance, Pressure
-from gateway.edge.quota import ANONYMOUS, Quotas, Taken, about, address
+from gateway.edge.quota import ANONYMOUS, Quotas, Taken, about, address, unwelcome
 from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
 from gateway.edge.representation import Representation
@@ -289,7 +289,7 @@ class Door:
             return await self._authenticator.principal(headers, certificate)
         except (errors.Unauthenticated, errors.Forbidden):
             if refusal := (await self._take(ANONYMOUS, address(peer), "", route_class)).refusal:
-                raise refusal from None
+                raise unwelcome(refusal) from None
             raise
 
     async def _allowed(self, endpoint: AnyEndpoint, request: Request, principal: Principal, extra: dict[str, str]) -> None:

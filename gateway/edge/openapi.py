@@ -35,6 +35,7 @@ _EVERYWHERE: tuple[type[TillgateError], ...] = (
     errors.RetiredVersion,
     errors.UpstreamRejected,
     errors.QuotaExceeded,
+    errors.AbnormalUsage,
     protocol.HeadTooLarge,
     errors.TillgateError,
     errors.UpstreamError,
@@ -55,6 +56,7 @@ _OF_A_CONTROL: tuple[type[TillgateError], ...] = (
     errors.Unauthenticated,
     errors.Forbidden,
     errors.QuotaExceeded,
+    errors.AbnormalUsage,
     errors.TillgateError,
     errors.StoreUnavailable,
 )

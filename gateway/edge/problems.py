@@ -16,6 +16,7 @@ from observability import FlightRecord
 MEDIA_TYPE = "application/problem+json"
 REGISTERED: dict[type[TillgateError], str] = {
     errors.QuotaExceeded: "quota-exceeded",
+    errors.AbnormalUsage: "abnormal-usage-detected",
     errors.QuotaUnavailable: "temporary-reduced-capacity",
     errors.Overloaded: "temporary-reduced-capacity",
 }

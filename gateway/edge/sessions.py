@@ -15,7 +15,7 @@ from gateway.edge.audit import Audit
 from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import prefix_of
-from gateway.edge.quota import ANONYMOUS, Quotas, address
+from gateway.edge.quota import ANONYMOUS, Quotas, address, unwelcome
 from gateway.services.clock import Now
 
 SCOPE = "admin:read"
@@ -58,7 +58,7 @@ class Sessions:
 
     async def open(self, key: str, begun: str, token: str, peer: str) -> str:
         """The value of a new session's cookie. `begun` and `token`: the cookie and the field of the sign-in form. Attempts are limited by
-        address. Raises Forbidden, QuotaExceeded, Unauthenticated.
+        address. Raises Forbidden, AbnormalUsage, Unauthenticated.
         """
         try:
             await self._limited(peer)
@@ -117,11 +117,11 @@ class Sessions:
         self._audit.denied(error.code, session.client, peer, route)
 
     async def _limited(self, peer: str) -> None:
-        """Raises QuotaExceeded."""
+        """Raises AbnormalUsage."""
         asked = (ANONYMOUS, address(peer), "", "write")
         taken = self._quotas.take_now(*asked) or await self._quotas.take(*asked)
         if taken.refusal:
-            raise taken.refusal
+            raise unwelcome(taken.refusal)
 
     def _token(self, what: str, value: str) -> str:
         return hmac.digest(self._secret, f"console {what}\0{value}".encode(), hashlib.sha256).hex()

@@ -114,6 +114,12 @@ async def used_up(live: Live) -> httpx.Response:
     return await live.http.get("/locations", headers=who)
 
 
+async def guessing(live: Live) -> httpx.Response:
+    for _ in range(3):
+        answer = await live.http.get("/locations", headers={"Authorization": "Bearer nonsense"})
+    return answer
+
+
 async def forbidden(live: Live) -> httpx.Response:
     return await live.http.get("/locations", headers=await live.client("narrow", ("orders:read",)))
 
@@ -274,12 +280,18 @@ def _narrow(estate: Estate) -> Estate:
     return msgspec.structs.replace(no_limits(estate), edge=msgspec.structs.replace(estate.edge, max_requests=2, max_waiting=0))
 
 
+def _wary(estate: Estate) -> Estate:
+    few = Quota(policies=(QuotaPolicy(name="anonymous", requests=2, window=Duration(3600)),))
+    return msgspec.structs.replace(estate, quota={**no_limits(estate).quota, "anonymous": few})
+
+
 HOUSES: dict[str, tuple[dict[str, Any], Provoke]] = {
     "version_retired": ({"now": lambda: datetime.now(UTC) + timedelta(days=500)}, get(API_Version=OLDEST)),
     "version_brown_out": ({"change": _dark}, get(API_Version=OLDEST)),
     "keys_unavailable": ({"change": _foreign}, without_keys_of_its_issuer),
     "quota_unavailable": ({"change": _counted_nowhere}, get()),
     "overloaded": ({"change": _narrow}, too_many),
+    "abnormal_usage": ({"change": _wary}, guessing),
 }
 """In a product of their own."""
 

@@ -147,7 +147,7 @@ async def test_keys_that_do_not_open_the_console_are_denied_and_attempts_are_lim
         assert refused.status_code == 429, "the right key too: who guesses learns nothing"
         assert refused.headers["retry-after"]
         codes = {code for what, code in await log(live, "127.0.0.1") if what == "denied"}
-        assert codes == {"forbidden", "unauthenticated", "quota_exceeded"}
+        assert codes == {"forbidden", "unauthenticated", "abnormal_usage"}
 
 
 async def test_session_ends_with_the_rights_that_opened_it(live: Live, clock: Clock) -> None:

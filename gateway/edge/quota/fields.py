@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from contracts.errors import QuotaExceeded
+from contracts.errors import AbnormalUsage, QuotaExceeded, TillgateError
 from contracts.quota import Limit, Plan
 
 NEAR = 5
@@ -61,6 +61,13 @@ def refusal(plan: Plan, levels: Sequence[int], cost: int) -> QuotaExceeded:
     violated = tuple(name for name, seconds in over.items() if seconds > 0)
     last = max(violated, key=over.__getitem__)
     return QuotaExceeded(policy=last, retry_after=over[last], violated=violated)
+
+
+def unwelcome(refusal: TillgateError) -> TillgateError:
+    """What somebody is told who was not let in, and is counted by address."""
+    if not isinstance(refusal, QuotaExceeded):
+        return refusal
+    return AbnormalUsage(policy=refusal.policy, retry_after=refusal.retry_after, violated=refusal.violated)
 
 
 def enforced(plan: Plan, levels: Sequence[int]) -> Iterator[tuple[Limit, int]]:

@@ -77,6 +77,7 @@ from .models import (
     UnitPrice,
 )
 from .problems import (
+    AbnormalUsage,
     BadRequest,
     BodyTooLarge,
     DeadlineExceeded,
@@ -124,6 +125,7 @@ from .problems import (
 from .transport import Answer, ApiError, Limits, Paged, Place, Problem, Unanswered, UnexpectedAnswer, VersionDeprecated
 
 __all__ = [
+    "AbnormalUsage",
     "Address",
     "Answer",
     "ApiError",

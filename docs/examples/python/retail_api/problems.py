@@ -8,6 +8,12 @@ from typing import Final
 from .transport import Problem
 
 
+class AbnormalUsage(Problem):
+    """Too many attempts without valid credentials (429, the fault of the caller). Wait for the seconds in Retry-After, and send valid
+    credentials; who has them is counted apart.
+    """
+
+
 class BadRequest(Problem):
     """The request cannot be understood (400, the fault of the caller). Correct the request; sending it again unchanged gives the same
     answer.
@@ -237,6 +243,7 @@ class VersionRetired(Problem):
 
 
 BY_CODE: Final[Mapping[str, type[Problem]]] = {
+    "abnormal_usage": AbnormalUsage,
     "bad_request": BadRequest,
     "body_too_large": BodyTooLarge,
     "deadline_exceeded": DeadlineExceeded,

@@ -102,7 +102,7 @@ async def test_callers_without_credentials_are_limited_by_address_and_so_are_sus
     suspended = await bench.client("gone", suspended=True)
     answers = [await bench.http.get("/things/aa", headers=suspended if n % 2 else {}) for n in range(62)]
     assert [a.status_code for a in answers[58:]] == [401, 403, 429, 429]
-    assert problem(answers[-1], 429, "quota_exceeded")["violated-policies"] == ["anonymous"]
+    assert problem(answers[-1], 429, "abnormal_usage")["violated-policies"] == ["anonymous"]
     assert (await bench.get()).status_code == 200, "a client with a key is no part of it"
 
 

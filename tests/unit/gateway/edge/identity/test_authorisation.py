@@ -344,7 +344,7 @@ async def test_wrong_credentials_are_limited_by_address_and_told_of_at_endpoints
     assert (await it.ask(path_of(route), lacking, address="192.0.2.1")).status == 403, "who has a key is no part of it"
     assert {(code, claimed) for code, claimed, _, of in it.audit._denied if of == route} >= {
         ("unauthenticated", "aaaaaaaa"),
-        ("quota_exceeded", "aaaaaaaa"),
+        ("abnormal_usage", "aaaaaaaa"),
     }
 
 
