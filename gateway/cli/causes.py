@@ -45,7 +45,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--attribute", "attributes", multiple=True, metavar="KEY", help="Search this attribute for the scope of the cause.")
 @click.option("--top", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many ranks are shown.")
-@click.option("--table", is_flag=True, help="A table for people instead of JSON.")
+@click.option("--table/--json", help="A table for people, or JSON, which is the default.")
 def causes(
     files: tuple[str, ...], incident: str | None, detect: bool, baselines: tuple[str, ...], graph_file: Path | None, level: Any,
     names_file: Path | None, attributes: tuple[str, ...], top: int, table: bool,
@@ -56,7 +56,7 @@ def causes(
     """
     from observability.rootcause import causes as engine
     from observability.rootcause import detect as detection
-    from observability.rootcause import graph, spans
+    from observability.rootcause import forms, graph, spans
 
     if (incident is None) == (not detect):
         raise click.UsageError("expected either --incident FROM/TO or --detect")
@@ -66,7 +66,7 @@ def causes(
         renames = _names(names_file) if names_file else ()
         declared = graph.read(graph_file) if graph_file else None
         loaded = engine.load(spans.read(files, attributes=attributes, renames=renames), declared)
-    except (spans.Unreadable, graph.Malformed, click.BadParameter, OSError) as exc:
+    except (forms.Unreadable, graph.Malformed, click.BadParameter, OSError) as exc:
         click.echo(f"{exc.filename}: {exc.strerror}" if isinstance(exc, OSError) and exc.filename else str(exc), err=True)
         sys.exit(2)
     if window:
