@@ -51,6 +51,7 @@ from gateway.services.dispatches import DispatchDesk, DispatchKey, DispatchRevie
 from gateway.services.intake.review import FileDesk
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 _PAGE = 200
 
 
@@ -131,6 +132,14 @@ def _json(value: msgspec.Struct) -> None:
     click.echo(msgspec.json.encode(value).decode())
 
 
+def _each(found: Sequence[S], as_json: bool, line: Callable[[S], str], nothing: str) -> None:
+    """A line each; that there are none is said beside, so that what reads them gets no line."""
+    for each in found:
+        _json(each) if as_json else _said(line(each))
+    if not found and not as_json:
+        click.echo(nothing, err=True)
+
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="One line per item.")
 _REASON = click.option("--reason", required=True, help="Kept with the decision, and in the audit log.")
 
@@ -162,8 +171,7 @@ def list_files(
 ) -> None:
     """The newest files, with progress and rate of those that are read now."""
     wanted = FilesParameters(state=state, feed=feed, store=store, since=since.replace(tzinfo=UTC) if since else None, limit=limit)
-    for file in _at(settings, url, key, lambda desk: desk.list(wanted)):
-        _json(file) if as_json else _said(_line(file))
+    _each(_at(settings, url, key, lambda desk: desk.list(wanted)), as_json, _line, "no such files")
 
 
 @files.command("show")
@@ -235,8 +243,8 @@ def give_up(settings: Settings, file: str, reason: str, url: str | None, key: st
 @click.pass_obj
 def findings(settings: Settings, state: Any, feed: str | None, limit: int, as_json: bool, url: str | None, key: str | None) -> None:
     """What is late, missing, early or left out, without being an error."""
-    for found in _at(settings, url, key, lambda desk: desk.findings(FindingsParameters(state=state, feed=feed, limit=limit))):
-        _json(found) if as_json else _said(f"{found.kind:20} {found.state:6}  {found.feed}  {found.store}  {found.detail}")
+    found = _at(settings, url, key, lambda desk: desk.findings(FindingsParameters(state=state, feed=feed, limit=limit)))
+    _each(found, as_json, lambda f: f"{f.kind:20} {f.state:6}  {f.feed}  {f.store}  {f.detail}", "nothing noticed")
 
 
 # ---- files for the tills
@@ -308,8 +316,7 @@ def list_out(
 ) -> None:
     """The newest files, and how the tills answered them."""
     wanted = DispatchesParameters(feed=feed, store=store, state=state, limit=limit)
-    for found in _out(settings, url, key, lambda desk: desk.list(wanted)):
-        _json(found) if as_json else _said(_dispatch_line(found))
+    _each(_out(settings, url, key, lambda desk: desk.list(wanted)), as_json, _dispatch_line, "no such files")
 
 
 @out.command("show")
@@ -376,8 +383,7 @@ def list_records(
         file = (await desk.show(digest)).file.digest if digest else None
         return await desk.records(RecordsParameters(file=file, status=None if status == "all" else status, feed=feed, limit=limit))
 
-    for record in _at(settings, url, key, job):
-        _json(record) if as_json else _said(f"{_record(record)}  in {record.file}")
+    _each(_at(settings, url, key, job), as_json, lambda record: f"{_record(record)}  in {record.file}", "no such records")
 
 
 @quarantine.command("show")
