@@ -109,7 +109,7 @@ def what_fits_the_contract_is_refused_by_a_rule_only(ctx: Any, response: Any, ca
         return
     if place in TAKEN and problem["code"] in RULES:
         return
-    if place == "query:location" and "pairs of sku and location" in problem["detail"]:
+    if place.startswith("query:") and "pairs of sku and location" in problem["detail"]:
         return
     if place.startswith("header:") and not fits(case, place.removeprefix("header:").lower()):
         return
