@@ -270,21 +270,21 @@ class FileFeed:
         """`RECORD.field` of what is masked."""
         return shown.personal(self.layout)
 
-    def text(self, raw: bytes) -> str:
-        return shown.text_of(raw, self.layout.file.encoding)
+    def text(self, raw: bytes, around: shown.Around) -> str:
+        return shown.text_of(raw, shown.encoding_of(self.layout, around))
 
-    def masked(self, raw: bytes) -> str | None:
-        return shown.masked(self.layout, raw)
+    def masked(self, raw: bytes, around: shown.Around) -> str | None:
+        return shown.masked(self.layout, raw, around)
 
-    def editable(self, raw: bytes) -> bool:
-        return len(raw) < MOST_RAW and shown.editable(raw, self.layout.file.encoding)
+    def editable(self, raw: bytes, around: shown.Around) -> bool:
+        return len(raw) < MOST_RAW and shown.editable(raw, shown.encoding_of(self.layout, around))
 
-    def bytes_of(self, text: str, like: bytes) -> bytes:
+    def bytes_of(self, text: str, like: bytes, around: shown.Around) -> bytes:
         """Raises ValueError for what the encoding cannot say."""
-        return shown.bytes_of(text, like, self.layout.file.encoding)
+        return shown.bytes_of(text, like, shown.encoding_of(self.layout, around))
 
-    def rows(self, raw: bytes) -> list[shown.Row]:
-        return shown.rows(self.layout, raw)
+    def rows(self, raw: bytes, around: shown.Around) -> list[shown.Row]:
+        return shown.rows(self.layout, raw, around)
 
     async def look(self, name: str, stores: AbstractSet[str] = frozenset()) -> kept.Look:
         """What the inbox holds under this name. `stores`: of these alone, as the name says it; empty for all. Raises UpstreamError."""

@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from lxml import etree
 
-from adapters.files.formats.columns import encoding_of
+from adapters.files.formats import columns, xml
 from adapters.files.layout import FieldRule, Layout
 
 MASK: Final = "•••"
 MOST_ROWS: Final = 500
+Around = tuple[bytes, bytes]
+ALONE: Final[Around] = (b"", b"")
 _ESCAPED: Final = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
+_PROLOG: Final = re.compile(r"\A\ufeff?(?:<\?xml[^>]*>)?")
 _HIDDEN: Final = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4})|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufeff]")
 
 
@@ -42,15 +45,26 @@ def text_of(raw: bytes, encoding: str) -> str:
     that could be taken for the beginning of one. `bytes_of` turns it back to the same bytes.
     """
     encoding = _told(raw, encoding)
-    text = raw.decode(encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape")
-    if "\r\n" in text:
+    text = raw.decode(encoding, "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape")
+    if _same_ends(text):
         text = text.replace("\r\n", "\n")
     return _HIDDEN.sub(lambda found: _escape(found[0]), text)
 
 
+def _same_ends(text: str) -> bool:
+    """Whether each line ends in the two characters; where ends are mixed, the first of the two is seen."""
+    return 0 < text.count("\r\n") == text.count("\n")
+
+
+def encoding_of(layout: Layout, around: Around) -> str:
+    """Of a record: what the document that it stood in says, else the layout."""
+    encoding = layout.file.encoding
+    return xml.encoding_of(around[0], encoding, believe=True)[0] if layout.file.format == "xml" else encoding
+
+
 def _told(raw: bytes, encoding: str) -> str:
     """Of a record whose file tells its own: what the record by itself would be read in."""
-    return encoding_of(raw, encoding)[0] if encoding == "auto" else encoding
+    return columns.encoding_of(raw, encoding)[0] if encoding == "auto" else encoding
 
 
 def _escape(char: str) -> str:
@@ -69,13 +83,13 @@ def bytes_of(text: str, like: bytes, encoding: str) -> bytes:
 
     encoding = _told(like, encoding)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if b"\r\n" in like or "\r\n" in like.decode(encoding, "surrogateescape"):
+    if _same_ends(like.decode(encoding, "replace")):
         text = text.replace("\n", "\r\n")
     return _ESCAPED.sub(plain, text).encode(encoding, "surrogateescape")
 
 
 def editable(raw: bytes, encoding: str) -> bool:
-    """Whether it comes back the same: not what mixes line ends, or was cut."""
+    """Whether it comes back the same: not what is no text in this encoding, or was cut."""
     try:
         return bytes_of(text_of(raw, encoding), raw, encoding) == raw
     except ValueError:
@@ -87,15 +101,15 @@ def personal(layout: Layout) -> frozenset[str]:
     return frozenset(f"{record.name}.{f.name}" for record in layout.records.values() for f in record.fields if f.personal)
 
 
-def masked(layout: Layout, raw: bytes) -> str | None:
+def masked(layout: Layout, raw: bytes, around: Around = ALONE) -> str | None:
     """The text without what is personal; None where that cannot be told apart."""
-    encoding = layout.file.encoding
+    encoding = encoding_of(layout, around)
     if not personal(layout):
         return text_of(raw, encoding)
     if layout.file.format == "xml":
         try:
-            element = _parsed(raw)
-        except etree.XMLSyntaxError:
+            element = _parsed(raw, encoding, around)
+        except ValueError:
             return None
         names = _personal_names(layout)
         for part in [*element.iter(etree.Element)]:
@@ -126,18 +140,18 @@ def masked(layout: Layout, raw: bytes) -> str | None:
     return "\n".join(lines)
 
 
-def rows(layout: Layout, raw: bytes) -> list[Row]:
+def rows(layout: Layout, raw: bytes, around: Around = ALONE) -> list[Row]:
     """As far as it can be taken apart, without a check; at most MOST_ROWS."""
-    text = text_of(raw, layout.file.encoding)
+    encoding = encoding_of(layout, around)
     if layout.file.format == "xml":
         try:
-            return [*_elements(layout, _parsed(raw))][:MOST_ROWS]
-        except etree.XMLSyntaxError:
+            return [*_elements(layout, _parsed(raw, encoding, around))][:MOST_ROWS]
+        except ValueError:
             return []
     if layout.file.format not in ("delimited", "fixed"):
         return []
     found = []
-    for line in text.split("\n")[:MOST_ROWS]:
+    for line in text_of(raw, encoding).split("\n")[:MOST_ROWS]:
         if not line.strip():
             continue
         name, values = _split(layout, line)
@@ -187,12 +201,20 @@ def _places(layout: Layout, line: str, values: list[str], fields: tuple[FieldRul
     return [places[n + 1] if n + 1 < len(places) else (len(line), len(line)) for n in range(len(fields))]
 
 
-def _parsed(raw: bytes) -> Any:
-    """Without comments, which may say anything."""
+def _parsed(raw: bytes, encoding: str, around: Around) -> Any:
+    """Without comments, which may say anything. Raises ValueError when it is not one element in those that it stood in."""
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True, remove_pis=True
     )
-    return etree.fromstring(raw, parser)
+    before, text, behind = (part.decode(encoding) for part in (around[0], raw, around[1]))
+    before = _PROLOG.sub("", before)
+    try:
+        element = etree.fromstring(before + (text if before else _PROLOG.sub("", text)) + behind, parser)
+    except etree.XMLSyntaxError as error:
+        raise ValueError(str(error)) from error
+    for _ in range(before.count("<")):
+        (element,) = element
+    return element
 
 
 def _local(name: Any) -> str:

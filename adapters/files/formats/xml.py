@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any, BinaryIO, Final
+from xml.sax.saxutils import escape
 
 from lxml import etree
 
@@ -28,8 +29,17 @@ _MARKS: Final = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }  # fmt: skip
 _BEGINS: Final = {b"<\0?\0": "utf-16-le", b"\0<\0?": "utf-16-be"}
+_MARKED: Final = {name: mark for mark, name in _MARKS.items()}
+_BARE: Final = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+"""What is read without a byte order mark by codecs that write one."""
+_MARKUP: Final = re.compile(
+    r"""<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<(/?)(?:[^\s<>/:]+:)?([^\s<>/:!?]+)(?:[^<>"']|"[^"<]*"|'[^'<]*')*?(/?)>""", re.DOTALL
+)
+_LONG: Final = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 _KNOWN: Final = ("utf-8", "ascii", "iso8859", "cp125", "cp437", "cp85", "koi8", "shift_jis", "euc", "gb", "big5", "mac")
 
+_XML: Final = "http://www.w3.org/XML/1998/namespace"
+_QUOTED: Final = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 MOST_TAGS: Final = 4096
 
 Element = Any
@@ -64,6 +74,77 @@ def _spoken(layout: Layout) -> frozenset[str]:
     paths = [step for record in layout.records.values() for step in record.steps]
     paths += [step for record in layout.records.values() for f in record.fields if f.path for step in steps(f.path)]
     return frozenset(name for step in paths for name in step.names)
+
+
+class _Fed:
+    """Text that the parser was given since a transaction ended, in which what it told of last is found again: only when that is asked for,
+    and from where the last search ended.
+    """
+
+    def __init__(self, names: tuple[str, ...], most: int) -> None:
+        """`names`: of the elements whose ends the parser tells. `most`: characters that are kept."""
+        self._names, self._most = frozenset(names), most
+        self.clear()
+
+    def clear(self) -> None:
+        """The text stands behind a transaction."""
+        self._pieces: list[str] = []
+        self._size = self._at = self._told = self._seen = 0
+        self._open: list[int] = []
+        """Where elements begin that have not ended; -1 for those of other names."""
+        self._lost = False
+        self._span: tuple[int, int] | None = None
+
+    def add(self, text: str) -> None:
+        self._pieces.append(text)
+        self._size += len(text)
+
+    def ended(self) -> None:
+        self._told += 1
+
+    def last(self) -> str | None:
+        """The element that has ended last, as it was written; None when it is not to be found."""
+        if self._lost:
+            return None
+        text = self._whole()
+        while self._seen < self._told:
+            begin = text.find("<", self._at)
+            found = _MARKUP.match(text, begin) if begin >= 0 else None
+            if found is None:
+                self._lost = True
+                return None
+            self._at = found.end()
+            closes, name, alone = found.groups()
+            if name is None:
+                continue
+            if not closes:
+                self._open.append(begin if name in self._names else -1)
+            if closes or alone:
+                begin = self._open.pop() if self._open else -1
+                if name in self._names:
+                    self._seen += 1
+                    self._span = (begin, self._at) if begin >= 0 else None
+        return text[slice(*self._span)] if self._span else None
+
+    def trim(self) -> None:
+        """Lets go what has ended, where the end of a transaction could not be known by itself."""
+        if self._size <= HELD or not self._told:
+            return
+        self.last()
+        if not self._lost:
+            begin = min((at for at in self._open if at >= 0), default=self._at)
+            self._pieces = [self._whole()[begin:]]
+            self._size, self._at, self._span = self._size - begin, self._at - begin, None
+            self._told = self._seen = 0
+            self._open = [at - begin if at >= 0 else -1 for at in self._open]
+        if self._lost or self._size > self._most:
+            self.clear()
+            self._lost = True
+
+    def _whole(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
 
 
 class Plan:
@@ -128,6 +209,8 @@ class XmlParser:
         self._damage = self._name = ""
         self._open = False
         """The damage is that the file ends where something has not ended."""
+        self._fed = _Fed(plan.names[-1], plan.layout.file.max_record + 2 * CHUNK)
+        self._encoding, self._exact, self._noted = plan.layout.file.encoding, True, False
         self.written: Written | None = None
         """What is known of how transactions are written."""
 
@@ -189,9 +272,11 @@ class XmlParser:
         """The file as text. What is not in its encoding ends it, as damage."""
         block = source.read(CHUNK)
         encoding, skipped = encoding_of(block, self._layout.file.encoding, self._layout.file.declaration == "believe")
+        encoding = self._encoding = _BARE.get(codecs.lookup(encoding).name, encoding)
         decoder = codecs.getincrementaldecoder(encoding)()
-        block, line = block[skipped:], 1
+        block, line, ambiguous = block[skipped:], 1, not _one_to_one(encoding)
         while block or not skipped:
+            held = decoder.getstate()[0] if ambiguous else b""
             try:
                 text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
@@ -200,6 +285,8 @@ class XmlParser:
                 found = error.object[error.start]
                 self._damage = self._damage or f"line {line + good.count(chr(10))}: byte 0x{found:02X} is no text in {encoding}"
                 return
+            if ambiguous and self._exact:
+                self._exact = text.encode(encoding, "xmlcharrefreplace") + decoder.getstate()[0] == held + block
             if text:
                 yield text
                 line += text.count("\n")
@@ -242,8 +329,8 @@ class XmlParser:
             unit = Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
         else:
             self._rows += found.rows
-            above, encoding = self._above, self._layout.file.encoding
-            unit = self._judged(row, line, partial(_raw_text, text, start, end, above, encoding), partial(_around, above, encoding))
+            raw = partial(self._as_written, text, start, end, line)
+            unit = self._judged(row, line, raw, partial(_around, self._above, self._encoding, self._layout))
             if written is not None and written.wants(text[start:end], 0):
                 unit.text = text[start:end]
         self._passed(text, at, end)
@@ -262,9 +349,33 @@ class XmlParser:
         self._readers = self._plan.bare
         try:
             return marked(text, _element(text, self._above), self, self._layout)
+        except etree.XMLSyntaxError:
+            raise NotRegular from None
         finally:
             self._kids.clear()
             self._readers, self._rows = self._plan.readers, rows
+
+    def _as_written(self, text: str, start: int, end: int, line: int) -> bytes:
+        if not self._exact:
+            self._note(line)
+        return text[start:end].encode(self._encoding, "xmlcharrefreplace")[:MOST_RAW]
+
+    def _original(self, element: Element, line: int) -> bytes:
+        """The bytes of a transaction, if its text is found and says just this; else as the parser would write it."""
+        text = self._fed.last()
+        if text is not None:
+            try:
+                if etree.tostring(_element(text, element.getparent())) == etree.tostring(element, with_tail=False):
+                    return self._as_written(text, 0, len(text), line)
+            except etree.XMLSyntaxError:
+                pass
+        self._note(line)
+        return _raw(element, self._encoding)
+
+    def _note(self, line: int) -> None:
+        if not self._noted:
+            self._noted = True
+            self.ending.find(f"line {line}: from here on, what is set aside is kept as it was understood, not byte by byte")
 
     def _agree(self, row: tuple[Any, ...], line: int) -> None:
         said = tuple([row[at] for at in self._plan.agreeing])
@@ -289,12 +400,14 @@ class XmlParser:
         except etree.XMLSyntaxError as error:
             self._damage = self._syntax(error)
         self._waiting += len(text)
+        self._fed.add(text)
         last: Element = None
         count = 0
         for _, element in _ended(self._parser):
             if self._root is None:
                 self._root = self._checked_root(element.getroottree())
             last, count = None, count + 1
+            self._fed.ended()
             if not self._is_transaction(element):
                 continue
             last, self._waiting = element, 0
@@ -312,6 +425,10 @@ class XmlParser:
         self._line += text.count("\n")
         if whole and last is not None and not self._damage and "<!" not in text and "<?" not in text:  # its last tag has closed `last`
             self._shapes = self._learned_below(self._above)
+        if whole and last is not None and all(text.find(ends, text.rfind(begins)) >= 0 for begins, ends in _LONG if begins in text):
+            self._fed.clear()
+        else:
+            self._fed.trim()
         if self._waiting > self._layout.file.max_record + 2 * CHUNK:
             raise Refuse(f"more than {self._layout.file.max_record} bytes without a complete {self._layout.transaction.name}")
 
@@ -396,8 +513,8 @@ class XmlParser:
         if self._skim is not None and self.ending.units >= self._skim:
             self._skimmed(element, line)
             return Unit(self._ledger.pass_over(), line, None, None, bytes, self._name)
-        raw = partial(_raw, element, self._layout.file.encoding)
-        around = partial(_around, element.getparent(), self._layout.file.encoding)
+        raw = partial(self._original, element, line)
+        around = partial(_around, element.getparent(), self._encoding, self._layout)
         try:
             if self._too_deep(element):
                 raise Wrong("", f"at most {self._layout.file.max_depth} levels of elements", "more", line)
@@ -603,39 +720,42 @@ def _pick(kids: Kids, names: tuple[str, ...], key: str, value: str, attributes: 
 
 
 def _raw(element: Element, encoding: str) -> bytes:
-    text = etree.tostring(element, encoding=encoding, with_tail=False, xml_declaration=False)
-    assert isinstance(text, bytes)  # noqa: S101  # the stubs do not look at the encoding
-    return text[:MOST_RAW]
-
-
-def _raw_text(text: str, start: int, end: int, above: Element, encoding: str) -> bytes:
-    """The bytes of a transaction that the parser has not seen, as it would have written them."""
-    return _raw(_element(text[start:end], above), encoding)
+    return etree.tostring(element, encoding="unicode", with_tail=False).encode(encoding, "xmlcharrefreplace")[:MOST_RAW]
 
 
 def _element(text: str, above: Element) -> Element:
     """A transaction of which only the text is known, in elements like those that it stood in."""
     before, behind = _shells(above)
-    element = etree.fromstring(f"{before}{text}{behind}", etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False))
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)
+    element = etree.fromstring(f"{before}{text}{behind}", parser)
     for _ in above.iterancestors():
         element = element[0]
     return element[0]
 
 
-def _around(above: Element, encoding: str) -> tuple[bytes, bytes]:
-    """The elements that a transaction stands in, without their other content."""
-    before, behind = _shells(above)
-    return before.encode(encoding, "xmlcharrefreplace"), behind.encode(encoding, "xmlcharrefreplace")
+def _around(above: Element, encoding: str, layout: Layout) -> tuple[bytes, bytes]:
+    """The elements that a transaction stands in, without their other content, and what says its encoding, if the layout does not."""
+    before, behind = (shell.encode(encoding, "xmlcharrefreplace") for shell in _shells(above))
+    if codecs.lookup(encoding).name != codecs.lookup(layout.file.encoding).name:
+        before = _MARKED.get(encoding, f'<?xml version="1.0" encoding="{encoding}"?>'.encode(encoding)) + before
+    return before, behind
 
 
 def _shells(above: Element) -> tuple[str, str]:
-    mark = "<!--here-->"
-    inner: Any = etree.Comment("here")
-    for outer in (above, *above.iterancestors()):
-        shell = etree.Element(outer.tag, dict(outer.attrib), nsmap=outer.nsmap)
-        shell.append(inner)
-        inner = shell
-    before, _, behind = etree.tostring(inner, encoding="unicode").partition(mark)
+    """By hand, since parsers accept namespaces that no element can be made in."""
+    before = behind = ""
+    known: dict[str | None, str] = {}
+    for outer in [above, *above.iterancestors()][::-1]:
+        spaces: dict[str | None, str] = {prefix: uri or "" for prefix, uri in outer.nsmap.items()}
+        prefixes = {uri: f"{prefix}:" for prefix, uri in spaces.items() if prefix} | {_XML: "xml:"}
+        said = [(f"xmlns:{p}" if p else "xmlns", uri) for p, uri in spaces.items() if known.get(p) != uri]
+        for key, value in outer.attrib.items():
+            space, _, name = key.rpartition("}")
+            said.append((f"{prefixes[space[1:]]}{name}" if space else name, value))
+        name = f"{outer.prefix}:" * bool(outer.prefix) + etree.QName(outer).localname
+        before += " ".join([f"<{name}", *(f'{key}="{escape(value, _QUOTED)}"' for key, value in said)]) + ">"
+        behind = f"</{name}>{behind}"
+        known = spaces
     return before, behind
 
 
@@ -649,6 +769,16 @@ def _free(element: Element) -> None:
 def _ended(parser: Any) -> Iterator[tuple[str, Element]]:
     """What has been read completely; the stubs describe more kinds of events than are asked for."""
     yield from parser.read_events()
+
+
+@cache
+def _one_to_one(encoding: str) -> bool:
+    """Whether text in it can be written in one way alone."""
+    if encoding.startswith(("utf-8", "utf-16", "utf-32")):
+        return True
+    each = [bytes([byte]).decode(encoding, "ignore") for byte in range(256)]
+    known = [char for char in each if char]
+    return len(known) == len({*known}) and len(known) > 200
 
 
 def encoding_of(head: bytes, expected: str, believe: bool) -> tuple[str, int]:

@@ -258,7 +258,7 @@ class Review:
                 if row.record.form == "sale":
                     revised = msgspec.json.format(wanted.text.encode(), indent=-1)
                 else:
-                    revised = source.feed.bytes_of(wanted.text, row.record.raw)
+                    revised = source.feed.bytes_of(wanted.text, row.record.raw, row.record.around)
             except (ValueError, msgspec.MsgspecError) as error:
                 raise InvalidBody(where="/text", expected="text that its form and encoding can hold", got=str(error)[:200]) from error
             if revised == row.record.raw:
@@ -375,9 +375,10 @@ class Review:
     async def _detail(self, row: Reviewed) -> RecordDetail:
         source, sees = await self._source(row), self._sees_all
         hides = not sees and bool(source.feed.personal)
-        text: Callable[[bytes], str] = source.feed.text if row.record.form == "record" else _pretty
+        feed, around, read = source.feed, row.record.around, row.record.form == "record"
+        text: Callable[[bytes], str] = (lambda raw: feed.text(raw, around)) if read else _pretty
         if hides:
-            masked = source.feed.masked if row.record.form == "record" else _veiled
+            masked: Callable[[bytes], str | None] = (lambda raw: feed.masked(raw, around)) if read else _veiled
             text = lambda raw: masked(raw) or "(its personal fields cannot be told from the others: whoever may read customers sees it)"  # noqa: E731 - one of three
         wrong = row.record.field.rpartition(".")[2] if row.revised is None else ""
         return RecordDetail(
@@ -395,7 +396,7 @@ class Review:
             return f"it is {row.state} already"
         if not self._sees_all and source.feed.personal:
             return f"it holds personal fields, so only who has the scope {PERSONAL} may change it"
-        if row.record.form == "record" and not source.feed.editable(row.record.raw):
+        if row.record.form == "record" and not source.feed.editable(row.record.raw, row.record.around):
             return "it is too long or not plain text in the encoding of its file; have the file sent again"
         return ""
 
@@ -571,8 +572,8 @@ def _why(locked: str) -> dict[str, str]:
 
 
 def _rows(feed: Feed, row: Reviewed, hides: bool, wrong: str) -> Iterator[RecordRow]:
-    blind = hides and feed.masked(row.text) is None
-    for each in feed.rows(row.text):
+    blind = hides and feed.masked(row.text, row.record.around) is None
+    for each in feed.rows(row.text, row.record.around):
         unknown = blind or (hides and not each.record)
         yield RecordRow(
             record=each.record,

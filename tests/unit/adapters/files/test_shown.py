@@ -41,8 +41,10 @@ def test_what_a_file_tells_about_its_encoding_holds_for_its_record_too(encoding:
     assert shown.bytes_of(text.replace("2,9x", "2,99"), raw, "auto") == "0007;Müsli;2,99\r\n".encode(encoding)
 
 
-def test_mixed_line_ends_cannot_be_edited_since_they_would_not_come_back() -> None:
-    assert not shown.editable(b"TH;1\r\nTL;2\n", "utf-8")
+def test_mixed_line_ends_are_seen_and_come_back() -> None:
+    raw = b"TH;1\r\nTL;2\n"
+    assert shown.text_of(raw, "utf-8") == "TH;1\\x0d\nTL;2\n"
+    assert shown.editable(raw, "utf-8")
 
 
 def test_what_an_encoding_cannot_say_is_refused() -> None:
@@ -99,3 +101,22 @@ def test_personal_element_is_masked_with_all_that_is_in_it(raw: bytes) -> None:
     assert masked is not None
     assert "4711" not in masked
     assert not [cell for row in shown.rows(POSLOG, raw) for cell in row.cells if "4711" in cell.value and not cell.personal]
+
+
+def test_a_record_of_xml_is_shown_as_its_document_is_written_and_named() -> None:
+    around = (b"<?xml version='1.0' encoding='cp1252'?><t:POSLog xmlns:t='urn:t'>", b"</t:POSLog>")
+    raw = "<t:Transaction>\r\n<!-- SECRET --><t:OperatorID >Müller €</t:OperatorID></t:Transaction>".encode("cp1252")
+    encoding = shown.encoding_of(POSLOG, around)
+    text = shown.text_of(raw, encoding)
+    assert "Müller €" in text
+    assert shown.editable(raw, encoding)
+    assert shown.bytes_of(text.replace("Müller", "Möller"), raw, encoding) == raw.replace(b"\xfc", b"\xf6")
+    assert [(c.name, c.value, c.personal) for row in shown.rows(POSLOG, raw, around) for c in row.cells] == [
+        ("OperatorID", "Müller €", True)
+    ]
+    masked = shown.masked(POSLOG, raw, around)
+    assert masked is not None
+    assert "ller" not in masked
+    assert "SECRET" not in masked
+    assert shown.masked(POSLOG, raw + raw, around) is None
+    assert shown.rows(POSLOG, b"</t:POSLog><t:POSLog>", around) == []

@@ -309,3 +309,76 @@ def test_a_journal_without_its_header_is_refused(old: str, new: str, says: str) 
     event = EVENT.format(kind="SaleEvent", no=1, net="4.00", tax="0", lines="", tender="4.00", more="")
     with pytest.raises(Refuse, match=says):
         read(load(NAXML), JOURNAL.format(space="", events=event).replace(old, new), {})
+
+
+class Dripping(io.BytesIO):
+    """Gives a few bytes at a time, so that every token is cut somewhere."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 13) if self.tell() >= 120 else 120)
+
+
+ODD = (
+    "<!-- <Transaction> </Transaction> -->\r\n\t<t:Transaction\r\n   CancelFlag='false'  TrainingModeFlag = \"false\" xmlns:own='urn:own' >"
+    "<!-- till > 3 --><t:RetailStoreID ><![CDATA[0002]]></t:RetailStoreID>"
+    "<t:WorkstationID>&#x30;01</t:WorkstationID>\r\n<t:SequenceNumber>{no}</t:SequenceNumber><?till x > </t:Transaction>?>"
+    "<t:BusinessDayDate>2026-03-11</t:BusinessDayDate>\n\n<own:Transaction a='>'>"
+    "M\u00fcsli &amp; <![CDATA[</t:Transaction> & ]]></own:Transaction>"
+    "<own:Transaction/><t:CurrencyCode>EUR</t:CurrencyCode></t:Transaction   >"
+)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "declared"),
+    [("utf-8", "utf-8"), ("latin-1", "ISO-8859-1"), ("cp1252", "windows-1252"), ("utf-16", "utf-16"), ("shift_jis", "Shift_JIS")],
+)
+@pytest.mark.parametrize("stream", [io.BytesIO, Dripping])
+def test_what_is_set_aside_is_kept_byte_by_byte_and_read_again_alike(
+    poslog: Layout, encoding: str, declared: str, stream: type[io.BytesIO]
+) -> None:
+    says = f"<?xml version='1.0' encoding='{declared}'?>\r\n<t:POSLog xmlns:t='urn:tills' from=\"T&amp;T\">"
+    parts = [ODD.format(no=no) for no in range(40)]
+    bare = sale(50).replace("</", "\0").replace("<", "<t:").replace("\0", "</t:")
+    parts[3:3] = [bare, bare.replace(">50<", ">51<"), "<t:Transaction/>", bare.replace(">1.26</t:Total>", ">9.26</t:Total>")]
+    if encoding == "shift_jis":
+        parts = [part.replace("\u00fc", "\u8a9e") for part in parts]
+    body = (says + "\r\n".join(parts) + "</t:POSLog>").encode(encoding)
+    bare_codec = encoding.replace("utf-16", "utf-16-le")
+    expected = [part[part.index("<t:Transaction") :].encode(bare_codec) for part in parts]
+    parser = XmlParser(Plan(poslog))
+    units = [(u, u.raw(), u.around()) for u in parser.units(stream(body), "f", FACTS)]
+    assert [raw for _, raw, _ in units] == expected
+    assert not [finding for finding in parser.ending.findings if "byte by byte" in finding]
+    assert sum(u.wrong is not None for u, _, _ in units) == 42
+    for unit, raw, around in units[2:8]:
+        (again,) = XmlParser(Plan(poslog)).units(io.BytesIO(raw.join(around)), "f", FACTS)
+        assert (again.row, again.wrong and (again.wrong.field, again.wrong.got)) == (
+            unit.row, unit.wrong and (unit.wrong.field, unit.wrong.got),
+        )  # fmt: skip
+
+
+def test_bytes_that_an_encoding_would_write_otherwise_are_said_to_be_so(poslog: Layout) -> None:
+    poslog = parse(POSLOG.replace('= "utf-8"', '= "cp932"'), "f", "poslog")
+    body = b"<POSLog><Transaction><A>\xfa\x54</A></Transaction></POSLog>"
+    (only,), ending = read(poslog, body)
+    assert only[1] == b"<Transaction><A>\x81\xca</A></Transaction>"
+    assert [finding for finding in ending.findings if finding.startswith("line 1: ") and "not byte by byte" in finding]
+
+
+def test_text_of_many_bad_ones_in_a_row_is_let_go(poslog: Layout) -> None:
+    long = b"<Transaction x='%s>'/>" % (b"x" * 600)
+    body = b"<POSLog>" + (b"<Transaction /> " + long) * 4_000 + b"</POSLog>"
+    parser = XmlParser(Plan(poslog))
+    kept, most = set(), 0
+    for unit in parser.units(io.BytesIO(body), "f", {}):
+        kept.add(unit.raw())
+        most = max(most, parser._fed._size)
+    assert kept == {b"<Transaction />", long}
+    assert most < 1_500_000 < len(body)
+
+
+def test_a_namespace_that_is_no_address_does_not_keep_a_record_from_quarantine(poslog: Layout) -> None:
+    ((bad, raw),), ending = read(poslog, "<t:POSLog xmlns:t='a \"b' t:x='1\n2' xml:lang='de'><t:Transaction></t:Transaction></t:POSLog>")
+    assert raw == b'<t:Transaction xmlns:t="a &quot;b"/>'
+    assert bad.around() == (b'<t:POSLog xmlns:t="a &quot;b" t:x="1 2" xml:lang="de">', b"</t:POSLog>")
+    assert [finding for finding in ending.findings if "not byte by byte" in finding]
