@@ -257,11 +257,13 @@ def _attributes(record: FlightRecord, hop: Hop, kind: Kind, *, root: bool) -> di
 
 
 def _error_type(hop: Hop, *, root: bool) -> str:
-    """A server's is the status that it answers with, and a caller's mistake is none of its errors (HTTP conventions)."""
+    """A caller's mistake is no error of the server; one that has no better word is the status (HTTP conventions)."""
     status = hop.attributes.get("status", 0)
     if not (root and status):
         return hop.error_type
-    return str(status) if status >= 500 else ""
+    if status < 500:
+        return ""
+    return str(status) if hop.error_type == "gateway" else hop.error_type
 
 
 def _flight_attributes(record: FlightRecord) -> dict[str, Value]:

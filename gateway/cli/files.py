@@ -133,11 +133,11 @@ def _json(value: msgspec.Struct) -> None:
 
 
 def _each(found: Sequence[S], as_json: bool, line: Callable[[S], str], nothing: str) -> None:
-    """A line each; that there are none is said beside, so that what reads them gets no line."""
+    """A line each; that there are none is said to people only."""
     for each in found:
         _json(each) if as_json else _said(line(each))
-    if not found and not as_json:
-        click.echo(nothing, err=True)
+    if not found and not as_json and sys.stdout.isatty():
+        click.echo(nothing)
 
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One line per item.")
