@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import BinaryIO, Final
 
 from adapters.files.formats.delimited import Plan
+from adapters.files.formats.padding import PADS, Unpadded, told
 from adapters.files.formats.reshaped import ReshapedParser, Rewritten, as_rows, misfit, row
 from adapters.files.layout import Layout, Record
 from adapters.files.parsing import Parser, Refuse
@@ -114,6 +115,8 @@ class Columns:
             else:
                 made += [row(r.name, [cells[at] if at >= 0 else "" for at in places[r.name]]) for r in self._details]
             yield Rewritten(tuple(made), raw, line)
+        if lines.padding:
+            self.findings.append(told(lines.padding))
         if names is None:
             raise Refuse("the file is empty, not even a line of column names")
 
@@ -150,11 +153,15 @@ class _Lines:
 
     def __init__(self, source: BinaryIO, encoding: str, most: int) -> None:
         head = source.read(BLOCK)
-        self.encoding, skip = encoding_of(head, encoding)
+        self.encoding, skip = encoding_of(head.rstrip(PADS), encoding)
+        self._source: BinaryIO | Unpadded = source
+        if not self.encoding.startswith("utf-16"):
+            self._source = Unpadded(source, head)
+            head = self._source.read(BLOCK)
         self._decoder = codecs.getincrementaldecoder(self.encoding)(
             "surrogateescape" if not self.encoding.startswith("utf-16") else "replace"
         )
-        self._source, self._most, self._ended = source, most, not head
+        self._most, self._ended = most, not head
         self._waiting: deque[str] = deque()
         self._rest = ""
         self.open = False
@@ -192,6 +199,10 @@ class _Lines:
         if self._ended and self._rest:
             self._waiting.append(self._rest)
             self._rest, self.open = "", True
+
+    @property
+    def padding(self) -> int:
+        return self._source.left_out if isinstance(self._source, Unpadded) else 0
 
     @property
     def ended(self) -> bool:

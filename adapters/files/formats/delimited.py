@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final
 
 from msgspec.structs import replace
 
+from adapters.files.formats.padding import Unpadded, told
 from adapters.files.formats.skimming import Stretch, skim_of
 from adapters.files.generated import function
 from adapters.files.layout import Layout, Record
@@ -370,7 +371,8 @@ class RowParser:
     def _texts(self, source: BinaryIO) -> Iterator[tuple[str, bool, bool]]:
         """Blocks of rows; whether they hold nothing that needs a closer look; whether every row ends in CR."""
         limit, rest, first, dropping = self._plan.layout.file.max_record, b"", True, False
-        while block := source.read(self._block):
+        unpadded = Unpadded(source)
+        while block := unpadded.read(self._block):
             if first:
                 first = False
                 if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -396,6 +398,8 @@ class RowParser:
                 yield self._text(block)
         if rest:
             yield self._text(rest)
+        if unpadded.left_out:
+            self._ledger.ending.find(told(unpadded.left_out))
 
     def _text(self, block: bytes) -> tuple[str, bool, bool]:
         clean = len(block.translate(None, _CONTROLS)) == len(block)

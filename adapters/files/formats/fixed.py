@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 from msgspec.structs import replace
 
 from adapters.files.formats.delimited import Plan
+from adapters.files.formats.padding import MOST_PADDING, PADS, told
 from adapters.files.formats.reshaped import ReshapedParser, Rewritten, as_rows, row
 from adapters.files.layout import FieldRule, Layout
 from adapters.files.parsing import Parser
@@ -46,17 +47,27 @@ class Records:
         }
 
     def rows(self, source: BinaryIO) -> Iterator[Rewritten]:
-        length, rest, number = self._length, b"", 0
+        length, rest, number, padding = self._length, b"", 0, list[bytes]()
         while block := source.read(BLOCK):
             block = rest + block
             whole = len(block) - len(block) % length
             for at in range(0, whole, length):
-                number += 1
                 record = block[at : at + length]
-                yield Rewritten((self._row(record),), record, number)
+                if not self._only and not record.strip(PADS) and len(padding) * length < MOST_PADDING:
+                    padding.append(record)
+                    continue
+                for each in (*padding, record):
+                    number += 1
+                    yield Rewritten((self._row(each),), each, number)
+                padding.clear()
             rest = block[whole:]
         if rest.strip(b"\0\x1a\r\n"):
+            for each in padding:
+                number += 1
+                yield Rewritten((self._row(each),), each, number)
             self.damage = f"record {number + 1} has {len(rest)} of {length} bytes: the file is cut off, or its records have another length"
+        elif left_out := len(padding) * length + len(rest.strip(b"\r\n")):
+            self.findings.append(told(left_out))
 
     def _row(self, record: bytes) -> str:
         name = self._only or record[self._start : self._stop].decode(self._encoding, "replace").strip()

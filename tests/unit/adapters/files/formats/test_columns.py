@@ -186,3 +186,12 @@ def test_a_purchase_order_of_others_is_read(samples: Path) -> None:
     assert unit.row[:2] == ("10000234500", "SHIPTO NAME")
     assert len(unit.row[2]) == 6
     assert ending.reasons == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_padding_of_a_table_is_left_out_whatever_it_is_written_in(encoding: str) -> None:
+    plain, _ = read(TABLE.encode(encoding))
+    units, ending = read(TABLE.encode(encoding) + b"\x1a" + b"\0" * 4000)
+    assert [u.row for u in units] == [u.row for u in plain]
+    assert ending.findings == ["4001 bytes of padding behind the last line are left out: Ctrl-Z or NUL"]
+    assert read(TABLE.encode("utf-16"))[1].findings == []

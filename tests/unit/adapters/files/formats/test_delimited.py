@@ -314,3 +314,30 @@ def test_what_stands_oddly_in_a_skimmed_block_is_refused_if_a_whole_reading_refu
     except Refuse:
         doubted = True
     assert doubted >= refused
+
+
+@pytest.mark.parametrize(
+    ("padding", "count"),
+    [(b"\x1a", 1), (b"\0" * 90, 90), (b"\x1a\r\n", 3), (b"\r\n\x1a\0\0\n", 4), (b"\x1a" + b"\0" * 300_000, 300_001)],
+    ids=["Ctrl-Z", "NUL", "Ctrl-Z with a line end", "behind a blank line", "more than a block"],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+@pytest.mark.parametrize("size", [BLOCK, 7])
+def test_padding_behind_the_last_line_is_left_out_and_told(tlog: Plan, padding: bytes, count: int, end: bytes, size: int) -> None:
+    body = (HEAD + SALE + TRAIL).replace(b"\n", end or b"\n")
+    if not end and padding.rstrip(b"\r\n") == padding:
+        body = body[:-1]
+    parser = RowParser(tlog, block=size if count < 1000 else BLOCK)
+    (unit,) = parser.units(io.BytesIO(body + padding), "f", FACTS)
+    assert (unit.wrong, parser.ending.reasons) == (None, [])
+    assert parser.ending.findings == [f"{count} bytes of padding behind the last line are left out: Ctrl-Z or NUL"]
+
+
+@pytest.mark.parametrize("odd", [b"\x1a", b"\0\0\0"])
+def test_padding_within_a_file_stays_damage(tlog: Plan, odd: bytes) -> None:
+    for body in (HEAD + odd + SALE + TRAIL, HEAD + SALE.replace(b"TT;", odd + b"\nTT;") + TRAIL, HEAD + SALE[:-1] + odd + b"\n" + TRAIL):
+        units, ending = read(tlog, body)
+        assert [unit.wrong is not None for unit, _ in units][:1] == [True]
+        assert not [finding for finding in ending.findings if "padding" in finding]
+    _, ending = read(tlog, HEAD + SALE + TRAIL[:-1] + odd + b"\n")
+    assert ending.reasons, "within the last line"

@@ -313,3 +313,14 @@ def test_rows_of_another_file_behind_an_order_are_set_aside_or_passed_over_as_de
     (order,), _ = read(raw, parse(FLAT.replace("UNKNOWN", "bad"), "flat.toml", "flat"))
     assert order.bad is not None
     assert (order.bad.line, order.bad.got) == (6, "'H,', which is no declared record")
+
+
+@pytest.mark.parametrize(("padding", "count"), [(b"\x1a" + b"\0" * 99, 100), (b"\0" * 60, 60), (b"\x1a", 1)])
+def test_padding_behind_the_last_record_is_left_out_and_told_and_within_the_file_is_bad(padding: bytes, count: int) -> None:
+    records = lines()
+    plain, _ = read(b"".join(records), layout())
+    units, ending = read(b"".join(records) + padding, layout())
+    assert [u.row for u in units] == [u.row for u in plain]
+    assert ending.findings == [f"{count} bytes of padding behind the last line are left out: Ctrl-Z or NUL"]
+    units, ending = read(b"".join([*records[:2], b"\0" * 30, *records[2:]]), layout())
+    assert [u for u in units if u.wrong] or ending.reasons
