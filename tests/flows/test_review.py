@@ -1,5 +1,6 @@
 """From a record that was set aside to a booked sale, by a person: with the layout, the mapping and the books of the product."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import date
 from decimal import Decimal
@@ -134,6 +135,30 @@ async def test_an_xml_record_is_read_again_within_the_elements_that_stood_around
     assert (restored.text, restored.record.revised) == (text, False)
     gone = await anna.dismiss(found.record.id, Dismissal(version=2, reason="rung again by hand"))
     assert (gone.status, (await shop.record(path.name)).booked) == ("dismissed", before)
+
+
+async def test_an_xml_record_is_kept_shown_and_changed_in_the_bytes_of_its_till(shop: Shop, desk: Callable[..., Review]) -> None:
+    shop.tills.random_day("0002", 8, DAY)
+    path = shop.tills.write_file("0002", damage="bad_line")
+    text = re.sub(r"<\?xml.*?\?>", "<?xml version='1.0' encoding='ISO-8859-1'?>", path.read_text("utf-8"), count=1)
+    text = re.sub(r"(<Transaction[ >][^>]*?)(>?)(?=<RetailStoreID)", "\\1 \\2\r\n\t<!-- 'Kasse' für <b> -->", text)
+    assert "für" in text
+    path.write_bytes(text.encode("latin-1"))
+    await shop.sweep()
+    record = await shop.record(path.name)
+    anna = desk("admin:write", "customers:read")
+    found = await only(anna)
+    assert "'Kasse' für <b> -->" in found.text
+    (row,) = await shop.books.quarantine.list(10, digest=record.digest)
+    assert row.record.raw in text.encode("latin-1")
+    assert row.record.raw.startswith(b"<Transaction")
+    changed = await anna.edit(found.record.id, Edit(version=0, text=found.text.replace("' für", "' gegenüber")))
+    assert "'Kasse' gegenüber <b> -->" in changed.text
+    (row,) = await shop.books.quarantine.list(10, digest=record.digest)
+    assert row.revised == row.record.raw.replace("' für".encode("latin-1"), "' gegenüber".encode("latin-1"))
+    assert changed.preview is not None
+    assert found.preview is not None
+    assert (changed.preview.told, changed.preview.field) == (found.preview.told, found.preview.field)
 
 
 async def test_a_conflict_shows_both_contents_and_is_never_written_over(shop: Shop, desk: Callable[..., Review]) -> None:
