@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import islice
 from typing import Any, BinaryIO, Final
-from xml.sax.saxutils import escape
 
 from lxml import etree
 
@@ -39,7 +38,7 @@ _LONG: Final = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 _KNOWN: Final = ("utf-8", "ascii", "iso8859", "cp125", "cp437", "cp85", "koi8", "shift_jis", "euc", "gb", "big5", "mac")
 
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
-_QUOTED: Final = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+_QUOTED: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
 MOST_TAGS: Final = 4096
 
 Element = Any
@@ -753,7 +752,7 @@ def _shells(above: Element) -> tuple[str, str]:
             space, _, name = key.rpartition("}")
             said.append((f"{prefixes[space[1:]]}{name}" if space else name, value))
         name = f"{outer.prefix}:" * bool(outer.prefix) + etree.QName(outer).localname
-        before += " ".join([f"<{name}", *(f'{key}="{escape(value, _QUOTED)}"' for key, value in said)]) + ">"
+        before += " ".join([f"<{name}", *(f'{key}="{value.translate(_QUOTED)}"' for key, value in said)]) + ">"
         behind = f"</{name}>{behind}"
         known = spaces
     return before, behind
