@@ -409,6 +409,7 @@ async def test_a_killed_worker_loses_nothing_and_books_nothing_twice(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 async def test_a_worker_killed_at_every_step_loses_nothing(tmp_path: Path, deep: bool) -> None:
     """All steps in a nightly run; a sample otherwise."""
     for bound in range(1, 700) if deep else (545,):

@@ -99,7 +99,7 @@ def test_what_a_function_gives_is_given_again_when_it_was_turned_round(function:
             held += 1
 
     @given(st.data())
-    @settings(max_examples=12)
+    @settings(max_examples=max(12, settings().max_examples // 10))
     def hold(data: st.DataObject) -> None:
         nonlocal held
         kind, trip = data.draw(st.sampled_from(made))
