@@ -10,6 +10,7 @@ local rate limit; the other peers have nothing of it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import os
@@ -32,7 +33,7 @@ from benchmarks.peers.edge import CONNECTIONS, Absent, Peer, bare, by_hand, cost
 from benchmarks.ratio import Ratio, compare, compare_processes, show
 from contracts.policy import Duration
 from gateway.bootstrap import Product, check, product
-from gateway.cli.serving import demo_keys, listening, run, sandbox, sandbox_environment
+from gateway.cli.serving import GARBAGE, demo_keys, listening, run, sandbox, sandbox_environment
 from gateway.edge.protocol import BoundedProtocol
 from gateway.estate import Quota, QuotaPolicy
 from observability import FlightRecord, Recorder
@@ -300,6 +301,9 @@ def main() -> None:
             here, key = runner.run(stack.enter_async_context(gateway(folder / "here", systems)))
             off, other = runner.run(stack.enter_async_context(gateway(folder / "off", systems, Off)))
             hand = runner.run(stack.enter_async_context(by_hand(*erp)))
+            gc.collect()
+            gc.freeze()  # as the server does, for all who are here
+            gc.set_threshold(*GARBAGE)
             ratios += in_memory(runner, here.app, off.app, hand, (key, other))
         finally:
             runner.run(stack.aclose())
