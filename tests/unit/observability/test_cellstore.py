@@ -11,6 +11,8 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+import pytest
+
 from adapters.store.driver import cell_file
 from contracts.books.cells import CellBlob, CellBook
 from contracts.errors import UpstreamTimeout
@@ -156,6 +158,7 @@ async def test_what_a_store_that_is_away_misses_is_lost_and_said(tmp_path: Path)
     assert {u.what for u in store.recorder.losses().unseen} == {"cells_unwritten"}
 
 
+@pytest.mark.slow
 async def test_cells_are_kept_although_the_store_cannot_be_read_at_the_start_and_a_tick_fails(tmp_path: Path) -> None:
     async with cell_file(tmp_path / "cells" / "cells.db") as book:
         store = CellStore(recorder := Recorder(objective=5), NotYet(book))

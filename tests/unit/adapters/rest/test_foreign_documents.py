@@ -384,6 +384,7 @@ def test_mistakes_in_operations_by_hand_are_found_all_at_once(contract: Write) -
 # ---- the world --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "operations", "base"), [("adobe", 614, "/rest/default"), ("medusa", 308, "")])
 def test_large_foreign_documents_describe_all_their_operations(samples: Path, name: str, operations: int, base: str) -> None:
     (path,) = (samples / "openapi").glob(f"{name}*")
@@ -394,6 +395,7 @@ def test_large_foreign_documents_describe_all_their_operations(samples: Path, na
     assert of.notes == []
 
 
+@pytest.mark.slow
 def test_a_document_with_anything_wrong_anywhere_is_described_or_a_finding(tmp_path: Path, deep: bool) -> None:
     whole = json.loads((Path(__file__).parents[4] / "contracts/systems/oms/openapi.json").read_text())
     odd: tuple[Any, ...] = (

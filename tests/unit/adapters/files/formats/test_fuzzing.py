@@ -117,6 +117,7 @@ def test_a_damaged_file_ends_in_transactions_bad_records_or_a_refusal(name: str,
     outcome(name, mutated(SEEDS[name][1], random.Random(seed)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEEDS)
 def test_no_file_of_one_sign_takes_long_or_holds_more_than_its_bounds(name: str) -> None:
     head = SEEDS[name][1][:120]
@@ -138,6 +139,7 @@ def test_a_damaged_sample_gets_a_layout_or_a_sentence(name: str, seed: int, tmp_
     assert proposal.questions
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_minutes_of_damage_find_nothing(deep: bool) -> None:
     """In a nightly run four minutes over all formats, else a second: each round is a new seed, which a failure names."""
