@@ -28,7 +28,7 @@ _OTHERS: Final = (
     (b"\xfd7zXZ", "an xz file; decompress it"),
     (b"ORC", "an ORC file; write its rows as CSV"), (b"Obj\x01", "an Avro file; write its rows as JSON lines"),
     (b"SQLite format 3", "a database; write its spans as CSV"), (b"\xff\xfe", "UTF-16 text; write it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text; write it as UTF-8"), (b"\x0a", "OTLP in binary form; export it as JSON"),
+    (b"\xfe\xff", "UTF-16 text; write it as UTF-8"),
 )  # fmt: skip
 _OTLP: Final = frozenset(("resourceSpans", "resource_spans", "batches"))
 _WRAPPERS: Final = ("data", "traces", "spans", "hits", "_source", "trace", "result", "results")
@@ -42,6 +42,8 @@ _SNAKE: Final = {
 }  # fmt: skip
 _RENAMED: Final = re.compile(b"|".join(map(re.escape, _SNAKE)))
 _OLDER: Final = (b'_spans"', b'_span_id"', b'"batches"', b'"instrumentationLibrarySpans"')
+_BINARY: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""What no text has."""
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]')
 _decode: Final = msgspec.json.Decoder().decode
 _decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -166,8 +168,10 @@ def _lines(file: str) -> Iterator[tuple[int, bytes]]:
         head = stream.peek(16)[:16] if hasattr(stream, "peek") else b""
         source: BinaryIO = gzip.GzipFile(fileobj=stream) if head[:2] == b"\x1f\x8b" else stream  # type: ignore[assignment]  # reads the same way
         inner = source.peek(16)[:16] if hasattr(source, "peek") else b""
-        other = next((what for begins, what in _OTHERS if inner.startswith(begins) and not inner.strip().startswith((b"{", b"["))), None)
-        if other and inner.strip():
+        other = next((what for begins, what in _OTHERS if inner.startswith(begins)), None)
+        if inner[:1] == b"\n" and _BINARY.search(inner):
+            other = "OTLP in binary form; export it as JSON"
+        if other:
             raise Unreadable(file, 1, "spans as JSON or CSV, gzipped or not", other)
         while line := source.readline(MAX_DOCUMENT + 1):
             number += 1

@@ -252,6 +252,12 @@ def test_what_is_no_span_is_refused_with_what_came(content: bytes, says: str, tm
     assert str(refused.value).startswith(f"{tmp_path / 's'}:")
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n\n", b" \n"])
+def test_blank_lines_before_a_table_are_passed_over(blank: bytes, tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(blank + b"traceID,spanID,serviceName,startTime,duration\na,b,web,1700000000000000,7\n")
+    assert len(spans.read([str(tmp_path / "s")])) == 1
+
+
 def test_an_empty_directory_says_which_files_it_looked_for(tmp_path: Path) -> None:
     with pytest.raises(spans.Unreadable, match=r"\.csv.*got 0 files"):
         spans.read([str(tmp_path)])
