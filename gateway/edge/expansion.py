@@ -22,7 +22,6 @@ from observability import Step, step
 
 Admit = Callable[[AnyEndpoint], Awaitable[None]]
 """Counts a part against its client's quota. Raises QuotaExceeded."""
-_NEVER = Freshness()
 
 
 def of(query: bytes, endpoint: AnyEndpoint, principal: Principal) -> tuple[Expansion, ...]:
@@ -96,7 +95,7 @@ def least(freshness: Mapping[str, Freshness], endpoint: AnyEndpoint, outcome: Ou
     oldest = min((s.received_at for s in sources), default=None)
     late = [(min((s.received_at for s in o.sources), default=oldest) or oldest) for _, o in each]
     shifts = [(at - oldest) if at and oldest else timedelta() for at in late]
-    policies = [freshness.get(e.route, _NEVER) for e, _ in each]
+    policies = [freshness.get(e.route, Freshness()) for e, _ in each]
     shortest = {
         name: Duration(min(max(p.max_age, getattr(p, name)) + shift.total_seconds() for p, shift in zip(policies, shifts, strict=True)))
         for name in Freshness.__struct_fields__
