@@ -126,6 +126,7 @@ def test_every_example_of_the_mapping_holds(kind: str) -> None:
     assert [str(o.finding) for o in outcomes if o.finding] == []
 
 
+@pytest.mark.slow
 async def test_a_random_day_of_both_kinds_agrees_with_the_tills_to_the_unit_and_the_cent(shop: Shop) -> None:
     for store in ("0001", "0002", "0003"):
         shop.tills.random_day(store, 120, DAY)

@@ -150,6 +150,7 @@ async def test_what_a_person_said_last_counts_and_is_in_the_audit_log(books: Boo
     assert len(await books.audit.list(9)) == 3
 
 
+@pytest.mark.slow
 async def test_history_keeps_how_it_began_and_how_it_is_now(books: Books) -> None:
     await hold(books)
     at = await opened(books)

@@ -14,6 +14,7 @@ def made(style: str, fault: str, seed: int = 1) -> Case:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("style", "fault", "damage"),
     [

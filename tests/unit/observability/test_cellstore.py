@@ -77,6 +77,7 @@ async def test_another_process_and_the_next_one_see_what_was_counted(tmp_path: P
         assert usual.n == 54
 
 
+@pytest.mark.slow
 async def test_bins_get_wider_with_age_and_lose_nothing_but_the_stores_in_the_end(tmp_path: Path) -> None:
     now = int(time()) // 3_600 * 3_600
     async with cell_file(tmp_path / "cells" / "cells.db") as book:
@@ -130,6 +131,7 @@ async def test_old_cells_are_merged_a_few_at_a_time_however_many_there_are(tmp_p
         assert sum((await CellStore(Recorder(), book).history(0, now)).counters[0]) == 3 * len(blobs)
 
 
+@pytest.mark.slow
 async def test_a_damaged_blob_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
     now = int(time())
     async with cell_file(tmp_path / "cells" / "cells.db") as book:

@@ -52,6 +52,7 @@ def keys_of(record: FlightRecord) -> list[tuple[str, str]]:
     return [("", ""), *((hop.system, hop.operation) for hop in record.hops if hop.kind is Step.CALL)]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_800)
 async def test_a_day_stays_within_its_memory_and_disk(tmp_path: Path, deep: bool) -> None:
     hours, rate = (24.0, 200) if deep else (0.4, 5)

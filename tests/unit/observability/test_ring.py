@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from contracts.errors import UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
 from observability.keep import Keep
@@ -85,6 +87,7 @@ async def test_files_belong_to_their_owner_only(tmp_path: Path) -> None:
         assert ring.directory.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 async def test_the_ring_stays_within_its_bytes_and_drops_the_oldest_first(tmp_path: Path) -> None:
     async with opened(tmp_path / "ring", max_bytes=400_000) as (recorder, ring):
         for _ in range(12):

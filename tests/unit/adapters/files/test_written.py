@@ -145,6 +145,7 @@ def file(transactions: list[list[str]], total: int | None = None) -> list[str]:
     return [HEADER, *(row for rows in transactions for row in rows), f"FT;{len(transactions)};{lines};{grand}"]
 
 
+@pytest.mark.slow
 def test_a_day_of_sales_when_most_are_written_alike_is_what_reading_each_exactly_makes_of_it(
     feeds: dict[str, tuple[FileFeed, CompiledMapping]],
 ) -> None:

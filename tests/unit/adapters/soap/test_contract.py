@@ -73,6 +73,7 @@ def test_an_unknown_operation_names_the_nearest(wsdl: Path, name: str) -> None:
         SoapContract("erp", wsdl).exchange(name)
 
 
+@pytest.mark.slow
 def test_every_sample_loads_and_describes_all_its_operations(samples: Path) -> None:
     files = sorted((samples / "wsdl").rglob("*.wsdl"))
     assert len(files) >= 15

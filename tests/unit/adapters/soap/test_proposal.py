@@ -41,6 +41,7 @@ def test_a_system_without_a_login_is_asked_about(samples: Path) -> None:
     assert len(proposal.files) > 5  # the schemas it imports, and those that they import
 
 
+@pytest.mark.slow
 def test_no_credential_of_any_kind_is_in_a_proposal(samples: Path) -> None:
     for file in (samples / "wsdl").glob("*.wsdl"):
         session = propose("shop", file).options.get("session", {})

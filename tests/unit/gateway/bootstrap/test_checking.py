@@ -95,6 +95,7 @@ def test_an_answer_that_speaks_of_another_request_is_a_finding(estate: Path) -> 
     assert any("says asked = 'PriceQuery'; inventory.levels is asked with LevelQuery" in f for f in found), found
 
 
+@pytest.mark.slow
 def test_a_server_of_files_is_one_whose_key_is_declared_and_a_folder_needs_nothing(estate: Path) -> None:
     server = "sftp://pos@files.example/drop"
     line = changed(estate / "estate.toml", '"env:TILLGATE_POS_INBOX"', f'"{server}"')

@@ -148,6 +148,7 @@ def test_what_a_noun_requires_and_no_field_says_is_decided_by_a_person_and_stops
     assert translate(parsed, answer(leaf("sku"), leaf("quantity", "decimal")), message(InventoryLevel), ("rows",))[2] == []
 
 
+@pytest.mark.slow
 def test_of_a_request_with_fifty_thousand_fields_as_many_are_looked_at_as_can_be() -> None:
     parts = [Field(f"part{n}", Record(f"Part{n}", [leaf(f"note{k}", required=False) for k in range(500)])) for n in range(100)]
     writer = Writer(OrderReference, "shop.findOrder", Message("shop.findOrder", "json", Record("Asked", [leaf("orderNumber"), *parts])))
@@ -225,6 +226,7 @@ def test_names_that_are_no_identifiers_are_quoted_and_a_hostile_contract_breaks_
     assert parsed.target == "InventoryLevel"
 
 
+@pytest.mark.slow
 def test_recursive_and_wide_contracts_are_bounded() -> None:
     tree = Record("Node")
     tree.fields += [leaf("sku"), leaf("store"), leaf("quantity", "decimal"), Field("child", tree, required=False)]

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
@@ -35,6 +36,7 @@ def read(mapping: Any, document: Any) -> None:
     assert all(e.where and len(e.got) <= 82 for e in refused)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(("orderNo", "ref", "state", "changed", "parcels")), anything)
 @settings(max_examples=300)
 def test_any_json_in_any_place(name: str, value: Any) -> None:

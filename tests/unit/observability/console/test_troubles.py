@@ -143,6 +143,7 @@ NASTY = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NASTY)
 def test_no_text_becomes_markup_reorders_a_page_or_makes_it_long(text: str) -> None:

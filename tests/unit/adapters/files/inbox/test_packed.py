@@ -84,6 +84,7 @@ def test_a_member_that_is_refused_is_named() -> None:
     assert refused(gzip.compress(b"!\n"), "gzip") == "line 1: not like this"
 
 
+@pytest.mark.slow
 def test_gzip_of_many_small_members_with_zeros_between_and_behind_them_is_read_to_its_end() -> None:
     member, pad = gzip.compress(b"a\n"), bytes(70_000)
     units, ending = read(b"".join(member + pad[: n % 3] for n in range(20_000)) + pad + member + bytes(20_000_000), "gzip")

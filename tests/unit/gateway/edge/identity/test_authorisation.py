@@ -308,6 +308,7 @@ async def test_without_credentials_or_with_wrong_ones_no_route_with_a_scope_open
         assert (await it.ask(path_of(route), suspended, query=query_of(route))).status == 403, route
 
 
+@pytest.mark.slow
 async def test_no_other_spelling_of_a_path_or_method_leads_round_the_door(it: House) -> None:
     nobody = await it.caller("key", frozenset())
     for route in needed():
@@ -382,6 +383,7 @@ async def test_pages_of_the_console_open_to_a_session_and_to_no_other_credential
             assert answer.status != 303 or answer.headers["location"].startswith("/console/login"), page
 
 
+@pytest.mark.slow
 async def test_the_console_lets_in_who_may_read_administration(it: House) -> None:
     form = await it.ask("GET /console/login", body=b"")
     cookie, token = form.headers["set-cookie"].partition(";")[0], re.findall(rb'name="csrf" value="([^"]+)"', form.body)[0].decode()
@@ -448,6 +450,7 @@ async def test_an_object_of_another_channel_or_store_is_not_there(stocked: House
         assert (await stocked.ask(re.sub(r"\{\w+\}", name, route), owner, BODIES.get(route, b""))).status in (200, 202, 409), route
 
 
+@pytest.mark.slow
 async def test_lists_hold_what_the_caller_may_see(stocked: House) -> None:
     everything = frozenset(SCOPES)
     for caller, seen in (
