@@ -35,7 +35,7 @@ class Proposal:
     samples: Mapping[str, Samples] = field(default_factory=dict)
     """Values that were seen, by operation and path."""
     ready: Mapping[str, str] = field(default_factory=dict)
-    """Mappings that need no draft, by operation: of a standard."""
+    """Mappings that need no draft, by capability: of a standard."""
     feeds: str = "sale.feed"
     """What files of it bring; empty for what nothing is booked from."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from contracts.canonical.base import Noun
 from contracts.canonical.file import FileFinding, QuarantinedFile
 from contracts.canonical.incident import IncidentNotice
-from contracts.canonical.inventory import InventoryChange
+from contracts.canonical.inventory import InventoryChange, InventoryLevel
 from contracts.canonical.order import Order
 from contracts.canonical.reservation import Reservation
 from contracts.canonical.sale import PosSale
@@ -22,6 +22,7 @@ TYPE_PREFIX = "io.tillgate."
 EventType = Literal[
     "io.tillgate.sale.committed.v1",
     "io.tillgate.inventory.changed.v1",
+    "io.tillgate.inventory.reported.v1",
     "io.tillgate.order.accepted.v1",
     "io.tillgate.order.state_changed.v1",
     "io.tillgate.reservation.state_changed.v1",
@@ -35,6 +36,7 @@ EventType = Literal[
 DATA: Mapping[str, type[Noun]] = {
     "io.tillgate.sale.committed.v1": PosSale,
     "io.tillgate.inventory.changed.v1": InventoryChange,
+    "io.tillgate.inventory.reported.v1": InventoryLevel,
     "io.tillgate.order.accepted.v1": Order,
     "io.tillgate.order.state_changed.v1": Order,
     "io.tillgate.reservation.state_changed.v1": Reservation,

@@ -113,7 +113,8 @@ ORDER_CANCEL_BOOKING = Capability("order.cancel_booking", OrderCancellation, Ord
 CUSTOMER = Capability("customer.read", CustomerQuery, Customer, natural_key=lambda x: x.customer_number)
 SALE_FEED = Capability("sale.feed", LocationQuery, PosSale, natural_key=lambda x: str(x.key))
 MOVEMENT_FEED = Capability("movement.feed", LocationQuery, StockMovement, natural_key=lambda x: str(x.key))
-FED = (SALE_FEED.name, MOVEMENT_FEED.name)
+LEVEL_FEED = Capability("level.feed", LocationQuery, InventoryLevel, natural_key=lambda x: x.key)
+FED = (SALE_FEED.name, MOVEMENT_FEED.name, LEVEL_FEED.name)
 """Feeds: they are not asked for; files bring them."""
 PRICE_PUBLISH = Capability("price.publish", Price, Price)
 ASSORTMENT_PUBLISH = Capability("assortment.publish", Product, Product)
@@ -138,6 +139,7 @@ CAPABILITIES: dict[str, Capability[msgspec.Struct, msgspec.Struct]] = {
         CUSTOMER,
         SALE_FEED,
         MOVEMENT_FEED,
+        LEVEL_FEED,
         PRICE_PUBLISH,
         ASSORTMENT_PUBLISH,
     )

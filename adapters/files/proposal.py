@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice, pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from adapters.files import inference, layout
 from adapters.files.formats.columns import encoding_of
 from adapters.files.formats.reading import parsing
 from adapters.files.parsing import Refuse
-from adapters.files.standards import moved, recognised
+from adapters.files.standards import Standard, recognised
 from adapters.proposal import Proposal, chosen
 from contracts.canonical.amounts import CURRENCIES
 from contracts.errors import Finding, Findings
@@ -72,12 +72,10 @@ def propose(system: str, given: Path) -> Proposal:
     raw = sample.read_bytes()
     if not raw.strip():
         raise _finding(sample, 1, "the sample is empty")
-    if (sums := moved(raw, _pattern(sample.name))) is not None:
-        return replace(_of_standard(system, sample, raw, *sums), feeds="movement.feed")
+    if (standard := recognised(raw, _pattern(sample.name))) is not None:
+        return _of_standard(system, sample, raw, standard)
     if (inferred := _partner(sample, raw)) is not None:
         return _of_text(system, sample, raw, *inferred)
-    if (standard := recognised(raw, _pattern(sample.name))) is not None:
-        return _of_standard(system, sample, raw, *standard)
     encoding = _encoding(raw)
     head, kinds = _xml(sample, raw) if raw.lstrip().startswith((b"<", b"\xef\xbb\xbf<")) else _rows(sample, raw.decode(encoding, "replace"))
     name = re.sub(r"[^a-z]+", "_", sample.stem.lower())[:30].strip("_") or "feed"
@@ -101,7 +99,8 @@ def propose(system: str, given: Path) -> Proposal:
     return Proposal("files", {f"{name}.toml": text.encode()}, f"{name}.toml", [offer], questions=questions, samples={name: seen})
 
 
-def _of_standard(system: str, sample: Path, raw: bytes, name: str, text: str, mapping: str) -> Proposal:
+def _of_standard(system: str, sample: Path, raw: bytes, standard: Standard) -> Proposal:
+    name, text, mappings = standard
     made = layout.parse(text, f"{name}.toml", name)
     message = Message(f"{system}.{name}", made.message.form, made.message.root, made.message.source)
     questions = [f"[file] name in {name}.toml: is {_pattern(sample.name)!r} the pattern of every file, and what do its numbers mean?"]
@@ -113,7 +112,8 @@ def _of_standard(system: str, sample: Path, raw: bytes, name: str, text: str, ma
         f"{name}.toml",
         [Offer(name, lambda: Exchange(name, None, message))],
         questions=[*questions, *_proven(made, raw, sample.name)],
-        ready={name: re.sub(r"(?m)^source = .*$", f'source = "{system}.{name}"', mapping, count=1)},
+        ready={c: re.sub(r"(?m)^source = .*$", f'source = "{system}.{name}"', mapping, count=1) for c, mapping in mappings.items()},
+        feeds=next(iter(mappings)),
     )
 
 
@@ -157,7 +157,8 @@ def _of_text(system: str, sample: Path, raw: bytes, text: str, name: str) -> Pro
         *_proven(made, raw, sample.name),
     ]
     if made.edi:
-        questions.append(f"{name}: is it of sales, or of what moves stock (--capability sale.feed, movement.feed)? Nothing else is booked")
+        booked = "of sales, of what moves stock, or of what there is (--capability sale.feed, movement.feed, level.feed)"
+        questions.append(f"{name}: is it {booked}? Nothing else is booked")
     message = Message(f"{system}.{name}", made.message.form, made.message.root, made.message.source)
     seen: dict[tuple[str, ...], list[str]] = {}
     with suppress(Refuse):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from lxml import etree
 
@@ -16,8 +17,14 @@ from mappings.language.toml_text import toml_string
 _SHIPPED: Final = Path(__file__).resolve().parents[2]
 _ROOTS: Final = {"POSLog": ("pos", "poslog"), "NAXML-POSJournal": ("journals", "naxml")}
 """Document element -> folder and name."""
-_SUMS: Final = {"edifact_slsrpt": "edifact_slsrpt", "x12_852": "x12_852_sold"}
-"""Messages of what was sold without receipts -> mapping to movements of stock."""
+_BOOKED: Final[Mapping[str, Mapping[str, str]]] = {
+    "edifact_slsrpt": {"movement.feed": "edifact_slsrpt"},
+    "edifact_invrpt": {"level.feed": "edifact_invrpt"},
+    "x12_846": {"level.feed": "x12_846"},
+    "x12_852": {"level.feed": "x12_852", "movement.feed": "x12_852_sold"},
+}
+"""Messages that tell of stock -> mapping by capability. What 852 says of stock holds its sales; one that says nothing of it tells sums."""
+_STOCK: Final = re.compile(rb"ZA[^A-Za-z0-9](OH|QA)[^A-Za-z0-9]")
 HEAD: Final = 65_536
 """Bytes of a file that tell what it is."""
 
@@ -34,29 +41,32 @@ def shipped(raw: bytes) -> Path | None:
     return None
 
 
-def recognised(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
-    """Name, layout and mapping of the standard that a document is written in; its files are those that `pattern` matches."""
+class Standard(NamedTuple):
+    name: str
+    layout: str
+    mappings: Mapping[str, str]
+    """By capability; the first is the one to begin with."""
+
+
+def recognised(raw: bytes, pattern: str) -> Standard | None:
+    """The standard that a document, or the first message of an interchange, is written in; its files are those that `pattern` matches."""
+    if (path := shipped(raw)) is not None:
+        booked = _BOOKED.get(path.stem, {})
+        order = sorted(booked, key=lambda capability: len(booked) > 1 and (capability == "level.feed") != bool(_STOCK.search(raw)))
+        return _standard("edi", path.stem, {capability: booked[capability] for capability in order}, pattern) if booked else None
     parser = etree.XMLPullParser(events=("start",), resolve_entities=False, no_network=True, load_dtd=False)
     with suppress(etree.XMLSyntaxError):  # what begins as the standard is said to be it; what is wrong with it, its layout says
         parser.feed(raw[:HEAD])
     root = next((element for _, element in parser.read_events()), None)
     found = _ROOTS.get(etree.QName(root).localname) if isinstance(root, etree._Element) else None  # noqa: SLF001 - lxml's only name for its elements
-    if found is None:
-        return None
-    folder, name = found
-    return name, *_texts(folder, name, name, pattern)
+    return _standard(*found, {"sale.feed": found[1]}, pattern) if found is not None else None
 
 
-def moved(raw: bytes, pattern: str) -> tuple[str, str, str] | None:
-    """The same of an interchange that begins with sums of sales."""
-    path = shipped(raw)
-    if path is None or path.stem not in _SUMS:
-        return None
-    return path.stem, *_texts("edi", path.stem, _SUMS[path.stem], pattern)
-
-
-def _texts(folder: str, layout: str, mapping: str, pattern: str) -> tuple[str, str]:
-    text = (_SHIPPED / "contracts/systems" / folder / f"{layout}.toml").read_text(encoding="utf-8")
+def _standard(folder: str, name: str, mappings: Mapping[str, str], pattern: str) -> Standard:
+    text = (_SHIPPED / "contracts/systems" / folder / f"{name}.toml").read_text(encoding="utf-8")
     text = re.sub(r"(?m)^name  .*$", lambda _: f"name        = {toml_string(pattern)}", text, count=1)
     text = re.sub(r"(?m)^agree .*\n", "", text)
-    return text, (_SHIPPED / "mappings" / folder / f"{mapping}.toml").read_text(encoding="utf-8")
+    read = {
+        capability: (_SHIPPED / "mappings" / folder / f"{each}.toml").read_text(encoding="utf-8") for capability, each in mappings.items()
+    }
+    return Standard(name, text, read)

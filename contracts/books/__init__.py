@@ -24,6 +24,7 @@ from contracts.books.files import (
     Posting,
     QuarantineBook,
     Quarantined,
+    Report,
     Reviewed,
 )
 from contracts.books.findings import Arrival, Finding, FindingBook, TillDay
@@ -83,6 +84,7 @@ __all__ = [
     "QuarantineBook",
     "Quarantined",
     "Refusal",
+    "Report",
     "ReservationBook",
     "Reviewed",
     "Said",

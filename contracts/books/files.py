@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from contracts.books.audit import AuditEntry
-from contracts.canonical.inventory import StockMovement
+from contracts.canonical.inventory import InventoryLevel, StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.events import Event
 
@@ -26,7 +26,9 @@ class FileSeen:
     store: str = ""
 
 
-Posting = PosSale | StockMovement
+Report = StockMovement | InventoryLevel
+"""What a file tells of stock without receipts."""
+Posting = PosSale | Report
 """What a file's transaction is booked as."""
 FileState = Literal["claimed", "done", "refused"]
 Phase = Literal["", "checking", "booking"]

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from contracts.books.files import Quarantined
-from contracts.canonical.inventory import StockMovement, TillPosition
+from contracts.books.files import Quarantined, Report
+from contracts.canonical.inventory import InventoryLevel, TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.ports import SkuAt
 
@@ -52,8 +52,8 @@ class SaleBatch:
     quarantined: Sequence[Quarantined] = ()
     places: Sequence[int] = ()
     """Where each of the sales stands in the file, where it is known."""
-    movements: Sequence[tuple[int, StockMovement]] = ()
-    """With where each stands."""
+    reports: Sequence[tuple[int, Report]] = ()
+    """Of one kind, with where each stands."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class SaleBook(Protocol):
         quarantine as a conflict, never over the first. A counted sale moves stock (sold minus returned; `item_type` stock, not
         voided; weighed lines move by their measure) and writes one `sale.committed` event (data: the sale); each touched (sku, location) of
         the batch writes one `inventory.changed` event (subject `sku@location`; data `sku`, `locationId`, `change`, a signed quantity).
-        Movements go by their own key in the same way; they move stock and count in no total.
+        Reports go by their own key in the same way and count in no total. Movements move stock. A level is of its moment, whenever it
+        comes: the last one of a pair counts, and writes one `inventory.reported` event (subject `sku@location`, data: the level).
         Raises StateConflict when the fence is outdated.
         """
         ...
@@ -80,10 +81,15 @@ class SaleBook(Protocol):
 
     async def list(self, store: str, business_date: str, after: SaleKey | None, limit: int) -> Sequence[PosSale]: ...
 
-    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
+    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition] | datetime]) -> Mapping[SkuAt, Decimal]:
         """posDelta (canonical model §6): sold minus returned in transactions after the given position of each till; a till that is not
-        named counts with all its transactions. Movements are those of a till without a name. Positive = units gone. Pairs without
-        movement are absent."""
+        named counts with all its transactions. Of a moment: in transactions that ended after it, and, where no end is known, of business
+        days that were not over in the time zone that it is given in. Movements are those of a till without a name, and have no end.
+        Positive = units gone. Pairs without movement are absent."""
+        ...
+
+    async def levels(self, pairs: Sequence[SkuAt]) -> Mapping[SkuAt, InventoryLevel]:
+        """The last that was reported of each; pairs without a report are absent."""
         ...
 
     async def totals(self) -> Mapping[str, Mapping[str, int]]:

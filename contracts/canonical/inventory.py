@@ -37,6 +37,16 @@ class InventoryLevel(Noun, frozen=True, kw_only=True):
     as_of: Instant | None = None
     provenance: tuple[Provenance, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Of a report: what makes a repeated one harmless."""
+        return f"{self.location_id}/{self.sku}/{self.as_of.isoformat() if self.as_of else ''}"
+
+    @property
+    def contained(self) -> tuple[TillPosition, ...] | Instant:
+        """Of a report: which sales are in its figure: up to the positions of the tills, where it tells them, else all before its moment."""
+        return self.posted_through or self.as_of or ()
+
 
 class InventoryChange(Noun, frozen=True, kw_only=True):
     """How far the tills moved the stock of one sku at one location. Negative: goods went out."""

@@ -32,6 +32,7 @@ LIST_INVENTORY = Endpoint(
         "inventory.levels",
         "sale.feed",
         "movement.feed",
+        "level.feed",
     ),
     shows={
         f"{noun}.{name}": ("items.available", "items.free", "items.explanation")

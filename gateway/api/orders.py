@@ -101,6 +101,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
             "inventory.levels",
             "sale.feed",
             "movement.feed",
+            "level.feed",
             "order.create",
             "order.find",
             "order.book",

@@ -65,6 +65,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
             "inventory.levels",
             "sale.feed",
             "movement.feed",
+            "level.feed",
         ),
         needs="fresh",
         example=ReservationDraft(

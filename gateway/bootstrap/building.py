@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.drift import Drift
 from adapters.files.spec import Retention as Keep
+from contracts.ports import LEVEL_FEED
 from contracts.versions import HISTORY
 from gateway.api import ADMIN, ENDPOINTS, admin
 from gateway.api import console as console_pages
@@ -128,7 +129,9 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
     stack, used = AsyncExitStack(), [old] if old else []
     try:
         catalogue = Catalogue(wiring.switchboard, base.now)
-        availability = AvailabilityReader(wiring.switchboard, base.books, {n: c.safety_stock for n, c in estate.channel.items()}, base.now)
+        safety = {n: c.safety_stock for n, c in estate.channel.items()}
+        reported = LEVEL_FEED.name in {o.provides for o in estate.operation.values()}
+        availability = AvailabilityReader(wiring.switchboard, base.books, safety, base.now, reported=reported)
         rules = Rules(estate.orders.settle, estate.orders.retry, estate.orders.retry_max, estate.orders.attempts)
         process = OrderProcess(wiring.switchboard, base.books, availability, base.recorder, base.source, rules, base.now)
         sources = sources_of(checked, base.environment, given(base.zones))

@@ -165,7 +165,7 @@ def _asked(given: Sequence[str], protocol: str) -> dict[str, str]:
             raise click.BadParameter(f"unknown capability {capability!r}; {nearest(capability, CAPABILITIES)}", param_hint="--capability")
         if (capability in FED) != (protocol == "files"):
             raise click.BadParameter(
-                f"{capability} is not provided by {protocol}; files provide {' and '.join(FED)} alone", param_hint="--capability"
+                f"{capability} is not provided by {protocol}; files provide {', '.join(FED)} alone", param_hint="--capability"
             )
         found[capability] = operation
     return found
@@ -237,7 +237,7 @@ def _drafted(
     full = f"{name}.{operation}"
     intro = f"Drafted from {comment(proposal.main)} for {capability}. A line without a remark is certain; confirm each that is likely."
     if exchange.answer is not None:
-        if (ready := proposal.ready.get(operation)) is not None:
+        if (ready := proposal.ready.get(capability)) is not None:
             said = re.findall(r'(?m)^(\w+) *= "(.*)"', ready.partition("[fields]")[2].partition("[drops]")[0])
             lines = [Line(path, expression, 1, certain=True) for path, expression in said]
             made.answer = Draft(CAPABILITIES[capability].answer.__name__, full, lines, [], [], ready)

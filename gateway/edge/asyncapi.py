@@ -32,6 +32,9 @@ TOLD: dict[EventType, Told] = {
         "Booked sales moved the stock of a sku at a location; sales that are booked together are one change.",
         "sku@location",
     ),
+    "io.tillgate.inventory.reported.v1": Told(
+        "A file says what a location has of a sku, and no later report is known: availability counts from there.", "sku@location"
+    ),
     "io.tillgate.order.accepted.v1": Told("An order is on record; its way to the systems begins.", "orders/{id}"),
     "io.tillgate.order.state_changed.v1": Told("An order is confirmed, or cancelled.", "orders/{id}"),
     "io.tillgate.reservation.state_changed.v1": Told("Stock is held, or no longer held.", "reservations/{reservationKey}"),

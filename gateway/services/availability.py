@@ -1,9 +1,9 @@
-"""What may be promised: arithmetic over the ERP's figures, POS sales it has not seen, and our own holds (canonical model §6)."""
+"""What may be promised: arithmetic over a figure of the ERP or of a report, POS sales behind it, and our own holds (canonical model §6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,8 +15,10 @@ from contracts.call import Call
 from contracts.canonical.amounts import Quantity
 from contracts.canonical.base import Provenance
 from contracts.canonical.inventory import Availability, InventoryLevel, Term, TermName
+from contracts.errors import UpstreamError
 from contracts.ports import Answer, SkuAt, Systems
 from gateway.services.clock import Now
+from observability import current
 
 SUBTRACTED: tuple[TermName, ...] = ("committed", "reserved", "damaged", "quality_control", "display_only")
 
@@ -38,8 +40,9 @@ class Stock:
 
 
 class AvailabilityReader:
-    def __init__(self, systems: Systems, books: Books, safety_stock: Mapping[str, int], now: Now) -> None:
-        self._systems = systems
+    def __init__(self, systems: Systems, books: Books, safety_stock: Mapping[str, int], now: Now, *, reported: bool = False) -> None:
+        """`reported`: whether levels come in files."""
+        self._systems, self._reported = systems, reported
         self._books = books
         self._safety_stock = safety_stock
         self._now = now
@@ -51,21 +54,52 @@ class AvailabilityReader:
         return Answer(items, answer.sources, answer.gaps)
 
     async def stock(self, pairs: Sequence[SkuAt], call: Call) -> tuple[dict[SkuAt, Stock], Answer[InventoryLevel]]:
-        """Figures of the owning system and what the tills sold since. Pairs of which no system knows a figure are absent."""
-        asked = self._now()
-        answer = await self._systems.ask(ports.LEVELS, ports.LevelQuery(pairs=tuple(dict.fromkeys(pairs))), call)
-        levels = {SkuAt(sku=x.sku, location_id=x.location_id): x for x in answer.items if x.on_hand or x.available}
-        levels = {pair: levels[pair] for pair in dict.fromkeys(pairs) if pair in levels}
-        sold = await self._books.sales.delta({pair: level.posted_through for pair, level in levels.items()})
+        """Figures of the owning system, or those that a file has reported since, and what the tills sold behind them. Pairs of which nobody
+        knows a figure are absent."""
+        asked, pairs = self._now(), tuple(dict.fromkeys(pairs))
+        reports = await self._books.sales.levels(pairs) if self._reported else {}
+        answer = await self._ask(pairs, reports, call)
+        said = {SkuAt(sku=x.sku, location_id=x.location_id): x for x in answer.items if x.on_hand or x.available}
+        used = {
+            pair: level
+            for pair, level in reports.items()
+            if pair not in said or self._moment(level, ()) > self._moment(said[pair], answer.sources)
+        }
+        levels = {pair: level for pair in pairs if (level := used.get(pair) or said.get(pair)) is not None}
+        held = {pair: level.contained if pair in used else level.posted_through for pair, level in levels.items()}
+        sold = await self._books.sales.delta(held)
         fresh = call.fresh and not answer.stale
-        return {
-            pair: self._stock(level, sold.get(pair, Decimal(0)), answer, asked if fresh else None) for pair, level in levels.items()
-        }, answer
+        stocks = {
+            pair: self._stock(level, sold.get(pair, Decimal(0)), answer, asked if fresh and pair not in used else None)
+            for pair, level in levels.items()
+        }
+        if used and answer.gaps:
+            at = {f"{pair.sku}/{pair.location_id}" for pair in used}
+            gaps = (replace(gap, keys=tuple(key for key in gap.keys if key not in at)) for gap in answer.gaps)
+            answer = replace(answer, gaps=tuple(gap for gap in gaps if gap.keys))
+        return stocks, answer
+
+    async def _ask(self, pairs: tuple[SkuAt, ...], reports: Mapping[SkuAt, InventoryLevel], call: Call) -> Answer[InventoryLevel]:
+        """Raises UpstreamError unless all is reported; then what is reported stands."""
+        if self._reported and not self._systems.provides(ports.LEVELS):
+            return Answer(())
+        try:
+            return await self._systems.ask(ports.LEVELS, ports.LevelQuery(pairs=pairs), call)
+        except UpstreamError as error:
+            if len(reports) < len(pairs):
+                raise
+            if flight := current():
+                flight.degraded(error.code)
+            return Answer(())
+
+    def _moment(self, level: InventoryLevel, sources: Sequence[Provenance]) -> datetime:
+        said = level.provenance or sources
+        return level.as_of or (said[0].as_of if said else self._now())
 
     def _stock(self, level: InventoryLevel, sold: Decimal, answer: Answer[InventoryLevel], asked: datetime | None) -> Stock:
         said = level.provenance or answer.sources
         source = said[0].source_system if said else ""
-        as_of = level.as_of or (said[0].as_of if said else self._now())
+        as_of = self._moment(level, said)
         # The system's clock may run ahead of ours: a figure is no younger than our question, or else than its answer.
         counted_since = min(as_of, asked or (said[0].received_at if said else as_of))
         base = level.on_hand or level.available

@@ -16,6 +16,7 @@ from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.admin import Booking, Edit, RecordsParameters
 from contracts.books import Books, FileRecord
+from contracts.canonical.amounts import Quantity
 from contracts.canonical.location import Location
 from contracts.errors import StateConflict
 from contracts.ports import SkuAt
@@ -298,3 +299,76 @@ async def test_product_activity_moves_stock_by_what_was_sold_net_of_returns(tmp_
         record = await shop.dropped("a.edi", "!\n".join(segments))
         assert (record.state, record.booked, record.quarantined) == ("done", 1, 0), record.reason
         assert await shop.books.sales.delta({STOCK: ()}) == {STOCK: Decimal(4)}
+
+
+# ---- levels ---------------------------------------------------------------------------------------------------------
+
+
+def advice(*lines: str, at: str = "20260615*0600", number: int = 7) -> str:
+    """`lines`: segments of an item below its LIN."""
+    body = ["ST*846*0001", f"BIA*00*SI*STOCK-{number}*{at}", "N1*WH*Store 1*92*0001"]
+    for line, each in enumerate(lines, 1):
+        item, *quantities = each.split()
+        body += [f"LIN*{line}*IN*{item}", *(f"QTY*{quantity}*EA" for quantity in quantities)]
+    head = f"ISA*00*{' ' * 10}*00*{' ' * 10}*ZZ*{'SUPPLIER':15}*ZZ*{'RETAILER':15}*260615*0930*U*00401*{number:09}*0*P*>"
+    held = [head, f"GS*IB*S*R*20260615*0930*{number}*X*004010", *body, f"CTT*{len(lines)}", f"SE*{len(body) + 2}*0001"]
+    return "~\n".join([*held, f"GE*1*{number}", f"IEA*1*{number:09}", ""])
+
+
+@pytest.fixture
+async def advices(tmp_path: Path) -> AsyncIterator[Shop]:
+    """The stock of a warehouse, read by what ships with the gateway."""
+    mapping = (ROOT / "mappings/edi/x12_846.toml").read_text("utf-8")
+    async with Shop(tmp_path, ROOT / "contracts/systems/edi/x12_846.toml", mapping, Berlin()) as found:
+        yield found
+
+
+async def standing(shop: Shop) -> tuple[str, str, str] | None:
+    level = (await shop.books.sales.levels([STOCK])).get(STOCK)
+    return None if level is None else (level.on_hand.value, level.as_of.isoformat(), level.provenance[0].source_record or "")  # type: ignore[union-attr]  # of a feed
+
+
+async def test_an_advice_of_stock_becomes_the_level_of_its_moment_and_an_older_one_changes_nothing(advices: Shop) -> None:
+    first = await advices.dropped("a.edi", advice("4006381333931 17*250 33*198", "4712 17*3"))
+    assert (first.state, first.booked, first.quarantined) == ("done", 2, 0), first.reason
+    assert await standing(advices) == ("250", "2026-06-15T06:00:00+02:00", "a.edi")
+    again = await advices.dropped("b.edi", advice("4006381333931 17*250 33*198", "4712 17*3", number=8))
+    assert (again.state, again.booked, again.repeated) == ("done", 0, 2)
+    late = await advices.dropped("c.edi", advice("4006381333931 17*9", at="20260614*0600", number=9))
+    assert (late.state, late.booked, await standing(advices)) == ("done", 1, ("250", "2026-06-15T06:00:00+02:00", "a.edi"))
+    newer = await advices.dropped("d.edi", advice("4006381333931 17*0", at="20260615*1200", number=10))
+    assert (newer.booked, await standing(advices)) == (1, ("0", "2026-06-15T12:00:00+02:00", "d.edi"))
+    levels = await advices.books.sales.levels([STOCK])
+    assert levels[STOCK].provenance[0].as_of == levels[STOCK].as_of
+
+
+async def test_another_figure_of_the_same_moment_waits_for_a_person_who_sees_both(advices: Shop) -> None:
+    await advices.dropped("a.edi", advice("4006381333931 17*250"))
+    second = await advices.dropped("b.edi", advice("4006381333931 17*25", "4712 17*3", number=8))
+    assert (second.booked, second.conflicts, second.quarantined) == (1, 1, 1)
+    desk = advices.desk()
+    (row,) = await desk.records(RecordsParameters(status="open"))
+    found = await desk.record(row.id)
+    assert (found.record.conflict, found.text) == (True, "LIN*1*IN*4006381333931~\nQTY*17*25*EA~")
+    assert found.preview is not None
+    assert [(c.path, c.before, c.after) for c in found.preview.changes] == [("onHand", "250 EA", "25 EA")]
+    edited = await desk.edit(row.id, Edit(version=0, text=found.text.replace("4006381333931", "4713")))
+    assert edited.preview is not None
+    assert (edited.preview.outcome, [(s.sku, s.change) for s in edited.preview.stock]) == ("books", [("4713", "25")])
+    booked = await desk.book(row.id, Booking(version=1, reason="the item was wrong"))
+    assert (booked.status, booked.decision and booked.decision.key) == ("booked", "0001/4713/2026-06-15T06:00:00+02:00")
+    pair = SkuAt(sku="4713", location_id="0001")
+    assert (await advices.books.sales.levels([pair]))[pair].on_hand == Quantity("25", "EA")
+
+
+async def test_a_level_of_no_known_place_of_no_figure_or_of_the_future_is_set_aside(advices: Shop) -> None:
+    await advices.dropped("a.edi", advice("4006381333931 63*40"))
+    await advices.dropped("b.edi", advice("4006381333931 17*40", at="29990101*0600", number=8))
+    bad = await advices.books.files.quarantined(None, 10)
+    assert {(b.field, b.expected) for b in bad} == {
+        ("on_hand", "a figure of what is there, or of what is available"),
+        ("as_of", "the moment of the report, which has come"),
+    }
+    advices.zones.of = lambda location: None  # type: ignore[method-assign]  # a place that nobody lists
+    third = await advices.dropped("c.edi", advice("4006381333931 17*40", number=9))
+    assert (third.booked, third.quarantined, await standing(advices)) == (0, 1, None)

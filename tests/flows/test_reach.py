@@ -17,7 +17,7 @@ from tests.products import CUSTOMER, LOCATION, SKU, Live, own_estate, reference,
 PAIR = f"sku={SKU}&location={LOCATION}"
 ONLY_WHEN_SOMETHING_FAILED = {"order.find", "order.find_booking", "order.cancel", "order.cancel_booking"}
 """Asked by POST /orders and its cancellation when an answer was lost or a later step was refused."""
-FROM_BOOKS = {"sale.feed", "movement.feed"}
+FROM_BOOKS = {"sale.feed", "movement.feed", "level.feed"}
 
 
 @pytest.fixture

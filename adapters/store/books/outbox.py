@@ -17,13 +17,14 @@ from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import OutboxRow
 from contracts.events import Event
 
-WHOLE, SALE, STOCK, BUNDLE = 0, 1, 2, 3
+WHOLE, SALE, STOCK, BUNDLE, LEVEL = 0, 1, 2, 3, 4
 """Kinds of rows: the whole event in `body`; a booked sale, `number` is its id; a stock change of `number` millionths, its unit in `body`;
-`number` events of one batch in `body`, to be unpacked into rows when they are due."""
+`number` events of one batch in `body`, to be unpacked into rows when they are due; a level that was reported, in `body`."""
 NEW, BEHIND, NEXT, DELIVERED = 0, 1, 2, 3
 """Turns. A new row gets its turn in the order of positions, when somebody asks for more than is ready: then it is known whether an earlier
 event of its subject is still out. So whoever asks looks at no row that has to wait."""
-SOLD, MOVED = "io.tillgate.sale.committed.v1", "io.tillgate.inventory.changed.v1"
+SOLD, MOVED, REPORTED = "io.tillgate.sale.committed.v1", "io.tillgate.inventory.changed.v1", "io.tillgate.inventory.reported.v1"
+_NAMES = {SALE: SOLD, STOCK: MOVED, LEVEL: REPORTED}
 _COLUMNS = "outbox (position, subject, kind, number, at, body)"
 _ROOM = 2**20
 _BLOCK = 100
@@ -48,14 +49,16 @@ async def _base(tx: Transaction) -> int:
 
 
 class Bundle(msgspec.Struct, frozen=True, array_like=True):
-    """The events of one batch, small, so that booking stays cheap: sales as (reference, key), stock as (subject, millionths, unit)."""
+    """The events of one batch, small, so that booking stays cheap: sales as (reference, key), stock as (subject, millionths, unit),
+    levels as (subject, the level as JSON)."""
 
     sales: list[tuple[int, str]]
     stock: list[tuple[str, int, str]]
+    levels: list[tuple[str, msgspec.Raw]] = []
 
 
 async def append_bundle(tx: Transaction, bundle: Bundle, now: datetime) -> None:
-    if size := len(bundle.sales) + len(bundle.stock):
+    if size := len(bundle.sales) + len(bundle.stock) + len(bundle.levels):
         await insert(tx, _COLUMNS, [(await _base(tx), "", BUNDLE, size, micros(now), encode(bundle))])
 
 
@@ -65,7 +68,8 @@ async def _unpacked(tx: Transaction, position: int) -> list[Row]:
     bundle = decode(body, Bundle)
     events = [(key, SALE, number, at, None) for number, key in bundle.sales]
     stock = [(subject, STOCK, moved, at, unit.encode()) for subject, moved, unit in bundle.stock]
-    return [(position + part, *row) for part, row in enumerate((*events, *stock), 1)]
+    levels = [(subject, LEVEL, None, at, bytes(level)) for subject, level in bundle.levels]
+    return [(position + part, *row) for part, row in enumerate((*events, *stock, *levels), 1)]
 
 
 @lru_cache(4096)
@@ -127,6 +131,8 @@ class EventOutbox:
             data = msgspec.json.decode(bodies[number])
             day, identity = data["key"]["businessDate"], f"sale.{subject}"
             name = SOLD
+        elif kind == LEVEL:
+            data, day, identity, name = msgspec.json.decode(body), None, f"{self.origin}.{position}", REPORTED
         else:
             sku, _, location = subject.rpartition("@")
             data = {"sku": sku, "locationId": location, "change": {"value": _units(number), "unit": body.decode()}}
@@ -159,7 +165,7 @@ class EventOutbox:
 
             rows = await self._engine.read(page)
             for position, subject, kind, body in rows:
-                name = SOLD if kind == SALE else MOVED if kind == STOCK else decode(body, Event).type
+                name = _NAMES.get(kind) or decode(body, Event).type
                 if name.startswith(types):
                     found.append((position, subject))
             if len(rows) < 1000:

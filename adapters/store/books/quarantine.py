@@ -7,15 +7,14 @@ from typing import Any
 
 import msgspec
 
-from adapters.store.books import movement as movements
+from adapters.store.books import report as reports
 from adapters.store.books import sale as sales
 from adapters.store.books.audit import write_entries
 from adapters.store.books.file import held, one_of
-from adapters.store.books.movement import Prepared as Movement
+from adapters.store.books.report import Prepared
 from adapters.store.forms import decode, encode, text, units
 from adapters.store.unit import Engine, Row, Transaction
 from contracts.books import AuditEntry, Decision, Effect, Original, Posting, Quarantined, Reviewed
-from contracts.canonical.inventory import StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import InvalidBody, NotFound, StateConflict
 
@@ -108,11 +107,9 @@ class Quarantine:
         async def unit(tx: Transaction) -> Effect:
             standing: Posting | None
             moves: Mapping[str, int]
-            if isinstance(one, Movement):
-                assert isinstance(posting, StockMovement)  # noqa: S101  # what it was prepared from
-                standing = await movements.booked(tx, posting.key)
-                same = standing is not None and await movements.same(tx, one)
-                cents, moves, links = 0, {one.sku: -one.millionths}, []
+            if isinstance(one, Prepared):
+                standing, same = await reports.booked(tx, one) or (None, False)
+                cents, moves, links = 0, {one.sku: -await one.kind.change(tx, one)} if standing is None else {}, []
             else:
                 assert isinstance(posting, PosSale)  # noqa: S101  # what it was prepared from
                 standing = await sales.booked(tx, posting.key)
@@ -133,13 +130,13 @@ class Quarantine:
 
     async def book(self, id: int, version: int, posting: Posting, decision: Decision, entries: Sequence[AuditEntry]) -> Reviewed:
         one = _prepared(posting)
-        place = posting.key.location_id if isinstance(posting, StockMovement) else posting.key.store_number
+        place = one.place if isinstance(one, Prepared) else one.sales[0].till[0]
         digest = await self._digest(id)
 
         async def unit(tx: Transaction) -> Reviewed:
             await tx.lock(f"file {digest}", f"quarantined {id}", f"stock of {place}")
             await _open(tx, id, version)
-            new = await (movements if isinstance(one, Movement) else sales).book_one(tx, one, decision.at)
+            new = await (reports if isinstance(one, Prepared) else sales).book_one(tx, one, decision.at)
             made = msgspec.structs.replace(decision, what="booked" if new else "repeated", key=str(posting.key))
             await _decide(tx, id, digest, "booked", made)
             if new:
@@ -170,9 +167,9 @@ class Quarantine:
         return await self._engine.read(unit)
 
 
-def _prepared(posting: Posting) -> sales.Work | Movement:
+def _prepared(posting: Posting) -> sales.Work | Prepared:
     """Raises InvalidBody for what cannot be counted."""
-    return movements.prepared_one(posting) if isinstance(posting, StockMovement) else sales.prepared(posting)
+    return sales.prepared(posting) if isinstance(posting, PosSale) else reports.prepared_one(posting)
 
 
 async def _open(tx: Transaction, id: int, version: int) -> None:

@@ -7,32 +7,35 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.store.books import movement, outbox
+from adapters.store.books import outbox, report
 from adapters.store.books.chunk import SALES, blanked, documents, packed, reference
 from adapters.store.books.file import held
 from adapters.store.books.finding import touched
 from adapters.store.books.till import Till, days
-from adapters.store.forms import decode, encode, millionths, text, units
+from adapters.store.forms import MILLION, decode, encode, micros, millionths, text
 from adapters.store.unit import Engine, Row, Transaction, insert
 from contracts.books import BatchResult, Posting, PreparedSale, Quarantined, SaleBatch
-from contracts.canonical.inventory import TillPosition
+from contracts.canonical.inventory import InventoryLevel, TillPosition
 from contracts.canonical.sale import PosSale, SaleKey
 from contracts.errors import InvalidBody, StateConflict
 from contracts.ports import SkuAt
 
 _INLINE = 20
-"""Up to so many sales are prepared on the event loop (some microseconds each); larger batches in a thread of their own."""
+"""Up to so many transactions are prepared on the event loop (some microseconds each); larger batches in a thread of their own."""
 
 
 _NONE: Mapping[str, Any] = {}
 _GOODS = frozenset({"sale", "return"})
 _PROVENANCE = b',"provenance":['
+_BEGIN, _END = b',"beginAt":"', b',"endAt":"'
+"""A quotation mark within a value has a backslash before it."""
 
 
 class Work(NamedTuple):
@@ -42,7 +45,7 @@ class Work(NamedTuple):
     refused: list[Quarantined]
     places: list[int]
     """Of the sales, in the file."""
-    movements: list[tuple[int, movement.Prepared]]
+    reports: list[tuple[int, report.Prepared]]
 
 
 class Sales:
@@ -56,7 +59,7 @@ class Sales:
     async def commit(self, batch: SaleBatch, now: datetime) -> BatchResult:
         work = (
             _prepare(batch)
-            if len(batch.sales) <= _INLINE
+            if len(batch.sales) + len(batch.reports) <= _INLINE
             else await asyncio.get_running_loop().run_in_executor(self._preparer, _prepare, batch)
         )
 
@@ -89,26 +92,15 @@ class Sales:
 
         return await self._engine.read(unit)
 
-    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition]]) -> Mapping[SkuAt, Decimal]:
+    async def delta(self, pairs: Mapping[SkuAt, Sequence[TillPosition] | datetime]) -> Mapping[SkuAt, Decimal]:
         async def unit(tx: Transaction) -> Mapping[SkuAt, Decimal]:
-            stores = [(store,) for store in dict.fromkeys(pair.location_id for pair in pairs)]
-            tills: dict[str, list[str]] = {store: [] for (store,) in stores}
-            for store, workstation in await tx.query_each("select distinct store, workstation from till_day where store = $1", stores):
-                tills[store].append(workstation)
-            wanted = []
-            for pair, positions in pairs.items():
-                posted = {text(p.workstation_id): (p.business_date, p.sequence_number) for p in positions}
-                wanted += [(pair.location_id, till, pair.sku, *posted.get(till, ("", -1))) for till in tills[pair.location_id]]
-            rows = await tx.query_each(
-                "select t.store, m.sku, sum(m.millionths) from till_day t join stock_movement m on m.till_day = t.id"
-                " where t.store = $1 and t.workstation = $2 and m.sku = $3 and t.business_date >= $4"
-                " and (t.business_date > $4 or m.sequence > $5) group by t.store, m.sku",
-                wanted,
-            )
-            totals: dict[tuple[str, str], int] = {}
-            for store, sku, total in rows:
-                totals[sku, store] = totals.get((sku, store), 0) + int(total)
-            return {SkuAt(sku=sku, location_id=store): units(total) for (sku, store), total in totals.items() if total}
+            return await report.delta(tx, pairs)
+
+        return await self._engine.read(unit)
+
+    async def levels(self, pairs: Sequence[SkuAt]) -> Mapping[SkuAt, InventoryLevel]:
+        async def unit(tx: Transaction) -> Mapping[SkuAt, InventoryLevel]:
+            return await report.newest(tx, pairs)
 
         return await self._engine.read(unit)
 
@@ -142,7 +134,7 @@ def _prepare(batch: SaleBatch) -> Work:
     prepared: list[PreparedSale] = []
     refused: list[Quarantined] = []
     places: list[int] = []
-    movements: list[tuple[int, movement.Prepared]] = []
+    reports: list[tuple[int, report.Prepared]] = []
     for place, sale in zip(batch.places or [batch.position] * len(batch.sales), batch.sales, strict=True):
         try:
             prepared.append(sale if isinstance(sale, PreparedSale) else prepared_form(sale))
@@ -150,15 +142,15 @@ def _prepare(batch: SaleBatch) -> Work:
         except ValueError as exc:
             assert isinstance(sale, PosSale)  # noqa: S101  # what is prepared was counted
             refused.append(_uncountable(batch, place, sale, exc))
-    for place, moved in batch.movements:
+    for place, told in batch.reports:
         try:
-            movements.append((place, movement.prepared(moved)))
+            reports.append((place, report.prepared(told)))
         except ValueError as exc:
-            refused.append(_uncountable(batch, place, moved, exc))
+            refused.append(_uncountable(batch, place, told, exc))
     heads = [sale.head for sale in prepared]
     tails = [sale.tail for sale in prepared]
     chunks = [packed(heads[n : n + SALES], tails[n : n + SALES]) for n in range(0, len(heads), SALES)]
-    return Work(prepared, [sha256(head).digest()[:16] for head in heads], chunks, refused, places, movements)
+    return Work(prepared, [sha256(head).digest()[:16] for head in heads], chunks, refused, places, reports)
 
 
 def prepared_form(sale: PosSale) -> PreparedSale:
@@ -180,6 +172,22 @@ def prepared_form(sale: PosSale) -> PreparedSale:
         measures=measures,
         links=tuple([(str(link.sale_key), link.type) for link in sale.links]) if sale.links else (),
     )
+
+
+def over(head: bytes) -> int:
+    """Microseconds at which a sale was over, as its document says it; without an end, when it began."""
+    at = head.rfind(_END)
+    at = head.index(_BEGIN) + len(_BEGIN) if at < 0 else at + len(_END)
+    return (
+        _hour(head[at : at + 13], head[at + 19 : head.index(b'"', at)])
+        + (int(head[at + 14 : at + 16]) * 60 + int(head[at + 17 : at + 19])) * MILLION
+    )
+
+
+@lru_cache(4096)
+def _hour(hour: bytes, rest: bytes) -> int:
+    """`rest`: fraction and offset, where it has them."""
+    return micros(datetime.fromisoformat(f"{hour.decode()}:00:00{rest.decode()}"))
 
 
 def _effect(sale: PosSale) -> tuple[int, Mapping[str, int], Mapping[str, str]]:
@@ -247,18 +255,18 @@ def _refusal(batch: SaleBatch, place: int, document: bytes, key: str, field: str
 
 
 async def _book(tx: Transaction, batch: SaleBatch, work: Work, now: datetime) -> BatchResult:
-    stores = {sale.till[0] for sale in work.sales} | {moved.till[0] for _, moved in work.movements}
+    stores = {sale.till[0] for sale in work.sales} | {told.place for _, told in work.reports}
     await tx.lock(f"file {batch.digest}", *(f"stock of {store}" for store in stores))
     name = await _reached(tx, batch)
     tills = await days(tx, {sale.till for sale in work.sales})
     new, known = await _insert(tx, work, tills)
     conflicts = await _conflicts(tx, batch, known, tills)
     await _count(tx, new, tills, now, batch.digest)
-    moved, against = await movement.book(tx, [each for _, each in work.movements], now)
-    conflicts += [_conflict(batch, place, each.body, each.key) for place, each in map(work.movements.__getitem__, against)]
+    told, against = await report.book(tx, [each for _, each in work.reports], now)
+    conflicts += [_conflict(batch, place, each.body, each.key) for place, each in map(work.reports.__getitem__, against)]
     kept = await _quarantine(tx, batch, name, [*batch.quarantined, *work.refused, *conflicts], now)
-    repeated = len(known) + len(work.movements) - moved - len(conflicts)
-    result = BatchResult(booked=len(new) + moved, repeated=repeated, conflicts=len(conflicts), quarantined=kept)
+    repeated = len(known) + len(work.reports) - told - len(conflicts)
+    result = BatchResult(booked=len(new) + told, repeated=repeated, conflicts=len(conflicts), quarantined=kept)
     await tx.execute(
         "update file set booked = booked + $1, repeated = repeated + $2, conflicts = conflicts + $3, quarantined = quarantined + $4"
         " where digest = $5",
@@ -354,9 +362,9 @@ async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Ma
         if (till := sale.till) is not last:
             last, till_day, prefix = till, tills[till], "/".join(till)
             gone, total = changed.setdefault(till[0], {}), totals.setdefault(till[0], [0, 0])
-        sequence = sale.sequence
+        sequence, at = sale.sequence, over(sale.head)
         for sku, moved in sale.moves.items():
-            movements.append((till_day, sku, sequence, moved))
+            movements.append((till_day, sku, sequence, moved, at))
             gone[sku] = gone.get(sku, 0) + moved
         if sale.measures:
             units_of.update(sale.measures)
@@ -367,7 +375,7 @@ async def _count(tx: Transaction, new: list[tuple[int, PreparedSale]], tills: Ma
         total[0] += 1
         total[1] += sale.cents
     movements.sort(key=itemgetter(1))  # neighbours share pages
-    await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", movements)
+    await insert(tx, "stock_movement (till_day, sku, sequence, millionths, at)", movements)
     await tx.execute_each("insert into sale_link (target, type, source) values ($1, $2, $3) on conflict do nothing", links)
     await tx.execute_each(
         "insert into store_total (store, sales, cents, millionths) values ($1, $2, $3, $4) on conflict (store) do update"

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from contracts.books import Books, FileRecord, FileSeen, Original, Phase, PreparedSale, Quarantined, SaleBatch
-from contracts.canonical.inventory import StockMovement
+from contracts.canonical.inventory import InventoryLevel, StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, StateConflict, StoreUnavailable, TillgateError
 from contracts.events import TYPE_PREFIX, Event
@@ -351,9 +351,9 @@ class Intake:
         places, sales = [at for at, _ in sold], [sale for _, sale in sold]
         others = [each for each in batch if not isinstance(each[1], PreparedSale)] if len(sold) < len(batch) else []
         bad = [found for _, found in others if isinstance(found, Quarantined)]
-        moved = [(at, found) for at, found in others if isinstance(found, StockMovement)]
+        reports = [(at, found) for at, found in others if isinstance(found, StockMovement | InventoryLevel)]
         await self._arrivals.read(record, sales)
-        whole = SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad, places, moved)
+        whole = SaleBatch(record.digest, record.fence, batch[-1][0], sales, bad, places, reports)
         result = await self._books.sales.commit(whole, self._now())
         counts.refused += result.quarantined - len(bad)
         counts.booked += result.booked

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -40,7 +40,7 @@ from contracts.admin import (
     ValueChange,
 )
 from contracts.books import AuditEntry, Books, Decision, FileRecord, Finding, Posting, PreparedSale, Quarantined, Reviewed
-from contracts.canonical.inventory import StockMovement
+from contracts.canonical.inventory import InventoryLevel, StockMovement
 from contracts.canonical.sale import PosSale
 from contracts.errors import BadFile, Forbidden, InvalidBody, NotFound, StateConflict, UpstreamError
 from gateway.services.clients import Actor
@@ -479,7 +479,7 @@ class Review:
         return Decision(by=self._actor.name, at=self._now(), what=what, reason=reason)
 
 
-_NOUNS: Final = {"PosSale": "sale", "StockMovement": "movement"}
+_NOUNS: Final = {"PosSale": "sale", "StockMovement": "movement", "InventoryLevel": "level"}
 _TOLD = {
     "books": "It would be booked as {key}.",
     "repeats": "{key} is booked already with this content: booking it closes the record and changes nothing.",
@@ -590,12 +590,13 @@ def _rows(feed: Feed, row: Reviewed, hides: bool, wrong: str) -> Iterator[Record
 
 
 def _decoded(raw: bytes) -> Posting:
-    """Raises MsgspecError for what is neither."""
+    """Raises MsgspecError for what is none."""
     try:
         return msgspec.json.decode(raw, type=PosSale)
     except msgspec.ValidationError:
-        with suppress(msgspec.ValidationError):
-            return msgspec.json.decode(raw, type=StockMovement)
+        for report in (StockMovement, InventoryLevel):
+            with suppress(msgspec.ValidationError):
+                return cast("Posting", msgspec.json.decode(raw, type=report))
         raise
 
 

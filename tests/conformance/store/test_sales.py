@@ -1,11 +1,15 @@
 import asyncio
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.books import BatchResult, Books, Quarantined
 from contracts.canonical.amounts import Quantity
-from contracts.canonical.inventory import TillPosition
+from contracts.canonical.base import Provenance
+from contracts.canonical.inventory import InventoryLevel, MovementKey, StockMovement, TillPosition
 from contracts.canonical.sale import SaleFlags, SaleLink
 from contracts.errors import StateConflict
 from contracts.ports import SkuAt
@@ -151,6 +155,83 @@ async def test_delta_counts_behind_the_position_of_each_till(claimed: Books) -> 
     assert await claimed.sales.delta({A: ()}) == {A: Decimal(12)}
     assert await claimed.sales.delta({SkuAt(sku="10000001", location_id="0018"): ()}) == {}
     assert await claimed.sales.delta({}) == {}
+
+
+# ---- levels and movements that files report -----------------------------------------------------------------------
+
+
+def told(figure: str, at: datetime = NOW, **more: Any) -> InventoryLevel:
+    source = Provenance(source_system="wms", as_of=at, received_at=later(7), via="file", source_record=f"{figure}.edi")
+    made = {"sku": A.sku, "location_id": A.location_id, "on_hand": Quantity(figure, "EA"), "as_of": at, "provenance": (source,), **more}
+    return InventoryLevel(**made)
+
+
+def movement(units: str, reference: str = "R/1", day: str = "2026-03-11") -> StockMovement:
+    at = MovementKey(location_id=A.location_id, business_date=day, reference=reference)
+    return StockMovement(key=at, sku=A.sku, change=Quantity(units, "EA"))
+
+
+async def test_the_last_level_of_a_pair_counts_in_whatever_order_they_come(claimed: Books) -> None:
+    day, week = timedelta(days=1), timedelta(days=7)
+    both = batch(reports=((1, told("20")), (2, told("9", sku=B.sku))))
+    assert await claimed.sales.commit(both, NOW) == BatchResult(booked=2, repeated=0, conflicts=0)
+    assert (await claimed.sales.commit(batch(reports=((3, told("50", NOW - week)),), position=3), NOW)).booked == 1
+    assert await claimed.sales.levels([A, B]) == {A: told("20"), B: told("9", sku=B.sku)}
+    assert (await claimed.sales.commit(batch(reports=((4, told("12", NOW + day)),), position=4), NOW)).booked == 1
+    assert await claimed.sales.levels([A, SkuAt(sku="1", location_id="0017")]) == {A: told("12", NOW + day)}
+    again = batch(reports=((5, told("20", provenance=())), (6, told("50", NOW - week)), (7, told("13", NOW + day))), position=7)
+    assert await claimed.sales.commit(again, later(1)) == BatchResult(booked=0, repeated=2, conflicts=1, quarantined=1)
+    assert (await claimed.sales.levels([A]))[A].on_hand == Quantity("12", "EA")
+    (bad,) = await claimed.files.quarantined("d1", 10)
+    assert (bad.key, bad.field, bad.position) == (told("13", NOW + day).key, "key", 7)
+    record = await claimed.files.get("d1")
+    assert record is not None
+    assert (record.position, record.booked, record.repeated, record.conflicts) == (7, 4, 2, 1)
+
+
+async def test_a_level_announces_itself_once_and_only_when_it_counts(claimed: Books) -> None:
+    older, other = told("50", later(-9)), told("9", sku=B.sku)
+    await claimed.sales.commit(batch(reports=((1, told("20")), (2, older), (3, other)), position=3), NOW)
+    await claimed.sales.commit(batch(reports=((4, told("20")), (5, told("7", later(-5)))), position=5), NOW)
+    events = [row.event for row in await claimed.outbox.due("w", NOW, 30, 100)]
+    assert [(e.type, e.subject) for e in events] == [
+        ("io.tillgate.inventory.reported.v1", "10000001@0017"),
+        ("io.tillgate.inventory.reported.v1", "10000002@0017"),
+    ]
+    assert msgspec.convert(events[0].data, InventoryLevel) == told("20")
+    assert len({e.id for e in events}) == 2
+
+
+async def test_levels_of_months_ago_are_dropped_behind_newer_ones(claimed: Books) -> None:
+    old = told("5", NOW - timedelta(days=40))
+    await claimed.sales.commit(batch(reports=((1, old), (2, told("6", NOW - timedelta(days=20)))), position=2), NOW)
+    await claimed.sales.commit(batch(reports=((3, told("7")),), position=3), NOW)
+    again = batch(reports=((4, old), (5, told("6", NOW - timedelta(days=20)))), position=5)
+    assert await claimed.sales.commit(again, NOW) == BatchResult(booked=1, repeated=1, conflicts=0)  # the first is known no more
+    assert (await claimed.sales.levels([A]))[A] == told("7")
+
+
+async def test_of_a_moment_counts_what_was_over_behind_it(claimed: Books) -> None:
+    moment = datetime.fromisoformat("2026-03-11T14:00:00+01:00")
+    before, behind = moment - timedelta(minutes=5), moment + timedelta(microseconds=1)
+    sales = (
+        sale(1, line("10000001", "1"), begin_at=before),
+        sale(2, line("10000001", "2"), begin_at=before, end_at=moment),
+        sale(3, line("10000001", "4"), begin_at=before, end_at=behind),
+        sale(4, line("10000001", "8"), begin_at=behind, key=key(4, day="2026-03-10")),  # past midnight, of the day before
+        sale(5, line("10000001", "16"), begin_at=before, key=key(5, till="4", day="2026-03-12")),
+    )
+    await claimed.sales.commit(batch(*sales), NOW)
+    assert await claimed.sales.delta({A: moment}) == {A: Decimal(12)}
+    assert await claimed.sales.delta({A: moment, B: ()}) == {A: Decimal(12)}
+    assert await moved(claimed) == {A: Decimal(31)}
+
+
+async def test_of_a_moment_counts_sums_of_days_that_were_not_over_where_it_is(claimed: Books) -> None:
+    sums = batch(reports=[(n, movement(f"-{n}", f"R/{n}", day)) for n, day in ((1, "2026-03-10"), (2, "2026-03-11"), (4, "2026-03-12"))])
+    await claimed.sales.commit(sums, NOW)
+    for moment, expected in (("2026-03-11T23:59:59-05:00", 6), ("2026-03-12T00:00:00-05:00", 4), ("2026-03-12T06:00:00+01:00", 4)):
+        assert await claimed.sales.delta({A: datetime.fromisoformat(moment)}) == {A: Decimal(expected)}, moment
 
 
 async def test_list_pages_through_a_day_by_till_and_sequence(claimed: Books) -> None:

@@ -123,8 +123,33 @@ def test_a_journal_of_a_standard_gets_the_layout_and_the_mapping_of_that_standar
     made = layout.parse(proposal.files[proposal.main].decode(), proposal.main, expected)
     assert made.pattern.fullmatch(name)
     assert made.file.agree == ()
-    assert f'source = "tills.{expected}"' in proposal.ready[expected]
+    assert f'source = "tills.{expected}"' in proposal.ready["sale.feed"]
     assert not any("refused" in q or "not read" in q for q in proposal.questions), proposal.questions
+
+
+X12 = (
+    "ISA*00*          *00*          *ZZ*A              *ZZ*B              *260311*0930*U*00401*000000007*0*P*>~"
+    "GS*IB*A*B*20260311*0930*7*X*004010~"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "ready"),
+    [
+        (f"{X12}ST*846*0001~BIA*00*SI*S-7*20260311~LIN**IN*4711~QTY*17*5*EA~", "x12_846", ["level.feed"]),
+        ("UNB+UNOC:3+S:14+R:14+260311:0930+7'UNH+1+INVRPT:D:96A:UN:EAN004'BGM+35+R-7+9'", "edifact_invrpt", ["level.feed"]),
+        ("UNB+UNOC:3+S:14+R:14+260311:0930+7'UNH+1+SLSRPT:D:96A:UN:EAN004'BGM+73E::9+R-7+9'", "edifact_slsrpt", ["movement.feed"]),
+        (f"{X12}ST*852*0001~XQ*H*20260311~LIN**IN*4711~ZA*QS*5*EA~ZA*OH*9*EA~", "x12_852", ["level.feed", "movement.feed"]),
+        (f"{X12}ST*852*0001~XQ*H*20260311~LIN**IN*4711~ZA*QS*5*EA~", "x12_852", ["movement.feed", "level.feed"]),
+    ],
+    ids=["846", "INVRPT", "SLSRPT", "852 with stock", "852 of sales alone"],
+)
+def test_a_message_about_stock_is_booked_as_what_it_tells(tmp_path: Path, text: str, name: str, ready: list[str]) -> None:
+    (tmp_path / "sample.edi").write_text(text)
+    proposal = propose("wms", tmp_path / "sample.edi")
+    assert (proposal.main, proposal.feeds, list(proposal.ready)) == (f"{name}.toml", ready[0], ready)
+    nouns = {"level.feed": "InventoryLevel", "movement.feed": "StockMovement"}
+    assert all(f'target = "{nouns[each]}"\nsource = "wms.{name}"' in proposal.ready[each] for each in ready)
 
 
 def test_what_begins_as_a_standard_in_any_namespace_is_recognised_however_it_ends(tmp_path: Path) -> None:

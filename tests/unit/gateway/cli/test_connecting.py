@@ -184,7 +184,7 @@ WRONG: tuple[tuple[tuple[str, ...], str], ...] = (
     (("--wsdl", "crm.yaml"), "not well-formed XML"),
     (("--openapi", "depot.wsdl"), "this is no OpenAPI document"),
     (("--wsdl", "depot.wsdl", "--capability", "stock"), "unknown capability 'stock'"),
-    (("--wsdl", "depot.wsdl", "--capability", "sale.feed"), "files provide sale.feed and movement.feed alone"),
+    (("--wsdl", "depot.wsdl", "--capability", "sale.feed"), "files provide sale.feed, movement.feed, level.feed alone"),
     (("--wsdl", "depot.wsdl", "--capability", "inventory.levels=GetStok"), "GetStock"),
     (("--sample", "empty.xml"), "the sample is empty"),
     (("--sample", "words.txt"), "rows do not begin with what they are"),

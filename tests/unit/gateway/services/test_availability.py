@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 
 from contracts.books import Books
 from contracts.canonical.amounts import Quantity
-from contracts.canonical.inventory import Availability, TillPosition
+from contracts.canonical.base import Provenance
+from contracts.canonical.inventory import Availability, InventoryLevel, TillPosition
 from contracts.canonical.reservation import Reservation, ReservationOwner
+from contracts.errors import UpstreamTimeout
 from contracts.ports import Gap
 from gateway.services.availability import AvailabilityReader
 from tests.conformance.store.make import batch, key, line, sale, seen
@@ -197,3 +200,71 @@ async def test_without_explanation_only_the_promise_is_told(bench: Bench) -> Non
     (item,) = (await bench.reader.read([at("10")], asking())).items
     assert (item.free, item.safety_stock, item.explanation) == (None, None, ())
     assert msgspec.json.decode(msgspec.json.encode(item))["available"] == {"value": "6", "unit": "EA"}
+
+
+# ---- levels that came in files ------------------------------------------------------------------------------------
+
+
+class Reported(Bench):
+    async def told(self, figure: int, since: float, sku: str = "10") -> InventoryLevel:
+        """So many seconds ago."""
+        moment = self.clock() - timedelta(seconds=since)
+        source = Provenance(source_system="wms", as_of=moment, received_at=self.clock(), via="file", source_record="846.edi")
+        level = msgspec.structs.replace(self.estate.level(sku, on_hand=figure, as_of=moment), provenance=(source,))
+        await self.books.files.claim(seen("d2", "846.edi"), "o", self.clock(), 60, "t")
+        await self.books.sales.commit(batch(digest="d2", reports=((1, level),)), self.clock())
+        return level
+
+
+@pytest.fixture
+async def reported(tmp_path: Path) -> AsyncIterator[Reported]:
+    clock = Clock()
+    estate = Estate(clock)
+    async with books_in(tmp_path) as books:
+        yield Reported(clock, estate, books, AvailabilityReader(estate, books, SAFETY, clock, reported=True))
+
+
+async def test_a_reported_level_counts_from_its_moment_with_sales_and_holds_behind_it(reported: Reported) -> None:
+    reported.estate.rows["inventory.levels"] = ()
+    level = await reported.told(50, since=3600)
+    now = reported.clock()
+    sales = [sale(n, line("10", str(2**n)), begin_at=now - timedelta(minutes=age)) for n, age in ((0, 90), (1, 30), (2, 1))]
+    await reported.sold(*sales)
+    await reported.hold(7)
+    item = await reported.read()
+    assert terms(item) == {"on_hand": "50", "pos_delta": "-6", "own_holds": "-7"}
+    assert (item.available.value, item.as_of, item.provenance) == ("34", level.as_of, level.provenance)
+    assert (item.explanation[0].source, item.explanation[0].as_of) == ("wms", level.as_of)
+
+
+async def test_of_a_system_and_a_report_the_younger_figure_counts(reported: Reported) -> None:
+    early = reported.estate.level("10", on_hand=30, as_of=reported.clock() - timedelta(hours=2))
+    await reported.told(50, since=3600)
+    reported.estate.rows["inventory.levels"] = (early,)
+    assert (await reported.read()).on_hand == Quantity("50", "EA")
+    reported.estate.rows["inventory.levels"] = (reported.estate.level("10", on_hand=31),)
+    item = await reported.read()
+    assert (item.on_hand, item.provenance[0].source_system) == (Quantity("31", "EA"), "erp")
+
+
+async def test_what_is_reported_of_all_that_was_asked_stands_while_the_system_is_away(reported: Reported) -> None:
+    reported.estate.rows["inventory.levels"] = UpstreamTimeout(system="erp", operation="GetStock", reason="no answer")
+    await reported.told(50, since=3600)
+    assert (await reported.read()).available.value == "47"
+    with pytest.raises(UpstreamTimeout):
+        await reported.reader.read([at("10"), at("11")], asking())
+
+
+async def test_a_gap_of_the_system_does_not_cover_what_is_reported(reported: Reported) -> None:
+    reported.estate.rows["inventory.levels"] = ()
+    reported.estate.gaps = (Gap("erp", "upstream_timeout", ("10/0017", "11/0017")),)
+    await reported.told(50, since=3600)
+    answer = await reported.reader.read([at("10"), at("11")], asking())
+    assert ([item.sku for item in answer.items], answer.gaps) == (["10"], (Gap("erp", "upstream_timeout", ("11/0017",)),))
+
+
+async def test_where_no_system_is_asked_for_levels_reports_alone_are_the_answer(reported: Reported) -> None:
+    assert (await reported.reader.read([at("10")], asking())).items == ()
+    await reported.told(8, since=60)
+    assert [item.available.value for item in (await reported.reader.read([at("10"), at("99")], asking())).items] == ["5"]
+    assert reported.estate.asked == []
