@@ -33,8 +33,10 @@ from adapters.broker.spec import BrokerOptions, Subscription
 from adapters.store.driver import open_store
 from adapters.store.spec import StoreOptions
 from contracts.books import Books
+from contracts.canonical.amounts import Quantity
 from contracts.canonical.sale import PosSale
 from contracts.events import Event, EventType
+from contracts.ports import SkuAt
 from observability import Recorder
 from sandbox.faults import Faults
 from sandbox.pos.till import Tills
@@ -45,7 +47,16 @@ DAY = date(2026, 3, 11)
 EXCHANGE = "crash"
 MOMENT = re.compile(rb'"(receivedAt|finishedAt)": ?"[^"]*"')
 BATCH = 3
-"""Sales of one commit: every file has several."""
+"""Transactions of one commit: every file of sales has several."""
+STOCK = {"10000001": "250", "10000002": "3"}
+ADVICE = "~\n".join(
+    [
+        f"ISA*00*{' ' * 10}*00*{' ' * 10}*ZZ*{'SUPPLIER':15}*ZZ*{'RETAILER':15}*260311*0930*U*00401*000000007*0*P*>",
+        "GS*IB*S*R*20260311*0930*7*X*004010", "ST*846*0001", "BIA*00*SI*STOCK-7*20260311*0600", "N1*WH*Store 1*92*0001",
+        *(segment for sku, figure in STOCK.items() for segment in (f"LIN**IN*{sku}", f"QTY*17*{figure}*EA")),
+        "SE*8*0001", "GE*1*7", "IEA*1*000000007", "",
+    ]
+)  # fmt: skip
 
 
 # ---- what is given ------------------------------------------------------------------------------------------------
@@ -55,18 +66,22 @@ BATCH = 3
 def estate(tmp_path: Path) -> Path:
     folder = own_estate(tmp_path / "estate")
     text = (folder / "estate.toml").read_text(encoding="utf-8")
-    for feed in ("tlog", "poslog"):
+    text += '\n[operation."pos.x12_846"]\ncontract = "contracts/systems/edi/x12_846.toml"\nprovides = "level.feed"\nmode = "file"\n'
+    text += 'answer = "mappings/pos/stock.toml"\n'
+    advice = (folder / "mappings/edi/x12_846.toml").read_text(encoding="utf-8")
+    (folder / "mappings/pos/stock.toml").write_text(advice.replace('"edi.x12_846"', '"pos.x12_846"'), encoding="utf-8")
+    for feed in ("tlog", "poslog", "x12_846"):
         options = f'complete = "renamed", batch = {BATCH}, lease = "60s", watch = false'
-        told = f'acknowledge = {{ folder = "{tmp_path}/run/told" }}'
-        text = text.replace(f'[operation."pos.{feed}"]\n', f'[operation."pos.{feed}"]\nfeed = {{ {options}, {told} }}\n')
+        told = f', acknowledge = {{ folder = "{tmp_path}/run/told" }}' if feed != "x12_846" else ""
+        text = text.replace(f'[operation."pos.{feed}"]\n', f'[operation."pos.{feed}"]\nfeed = {{ {options}{told} }}\n')
     (folder / "estate.toml").write_text(text, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good files of both formats, with a bad transaction, a resend under another name, other content under a booked key, and a file that
-    is refused.
+    """Good files of both formats, with a bad transaction, a resend under another name, other content under a booked key, a file that is
+    refused, and a report of stock.
     """
     tills = Tills(World(1, 3, 30), Faults(), tmp_path_factory.mktemp("tills"))
     tills.random_day("0001", 4, DAY)
@@ -79,6 +94,7 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tills.damage(second, "conflict")
     tills.random_day("0001", 1, DAY)
     tills.write_file("0001", damage="wrong_total")
+    (tills.inbox / "STOCK_7.edi").write_text(ADVICE, encoding="ascii")
     return tills.inbox
 
 
@@ -217,6 +233,7 @@ async def books_of(url: str) -> dict[str, Any]:
         return {
             "sales": [plain(s) for store in ("0001", "0002") for s in await books.sales.list(store, DAY.isoformat(), None, 1000)],
             "totals": await books.sales.totals(),
+            "levels": {p.sku: x.on_hand for p, x in (await books.sales.levels([SkuAt(sku=s, location_id="0001") for s in STOCK])).items()},
             "files": sorted(
                 (
                     f.digest,
@@ -256,7 +273,7 @@ def events_of(events: list[Event]) -> dict[str, Any]:
     said: Counter[tuple[str, str]] = Counter()
     stock: defaultdict[str, Decimal] = defaultdict(Decimal)
     for event in by_id.values():
-        if event.type.startswith("io.tillgate.inventory"):
+        if event.type == "io.tillgate.inventory.changed.v1":
             stock[event.subject] += Decimal(event.data["change"]["value"])
         elif event.data.get("kind") != "sequence_gap":
             said[event.type, event.subject] += 1
@@ -305,6 +322,7 @@ class Proof:
         at, expected = await self.ends(0, database=False, all_=all_)
         assert not at
         assert expected["sales"]
+        assert expected["levels"] == {sku: Quantity(figure, "EA") for sku, figure in STOCK.items()}
         assert expected["quarantined"]
         assert expected["waiting"] == 0
         points: Counter[str] = Counter()
