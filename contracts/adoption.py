@@ -22,7 +22,8 @@ class UseView(Noun, frozen=True, kw_only=True):
     client: str
     route: str
     field: str
-    """`query:store`, `body:/lines/*/unitPrice`, `answer:/items/*/storeId`, in the names of the version that the client speaks."""
+    """`query:store`, `body:/lines/*/unitPrice`, `answer:/items/*/storeId`, in the names of the version that the client speaks;
+    `problem:bad_request` of a problem that it met."""
     change: str
     """The change that touched it."""
     times: int

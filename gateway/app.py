@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from random import getrandbits
 from time import monotonic_ns
 from typing import Any
@@ -206,8 +207,8 @@ class Flights:
         self._recorder = recorder
         self._most = most
         self._proxies = proxies
-        self._refusals: dict[str, str] = {}
-        """By what there is too much of: what is the same in all of them."""
+        self._refusals: dict[tuple[str, str], str] = {}
+        """By what there is too much of, and version: what is the same in all of them."""
         self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -254,13 +255,11 @@ class Flights:
             if self._door.critical(endpoint.route, flight.channel):
                 scope.setdefault("state", {})[CRITICAL] = True
         except TillgateError as exc:
-            refused = problem(exc)
-        except Exception as exc:  # noqa: BLE001 - a mistake of ours is logged, and answered without its text
-            refused = _unexpected(Request(scope), exc)
-        else:
-            await _send(answer, send)
-            return
-        await refused.to_asgi_response(app=None, request=Request(scope))(scope, receive, send)
+            answer = self._door.problems.answer(exc, flight, None, flight.api_version, {})
+        except Exception:  # a mistake of ours is logged, and answered without its text
+            log.exception("unexpected error", path_template=endpoint.path)
+            answer = self._door.problems.answer(TillgateError(), flight, None, flight.api_version, {})
+        await _send(answer, send)
 
     def until_read(self) -> float:
         """See gateway.edge.pressure.Pressure."""
@@ -306,7 +305,7 @@ class Flights:
         refused = self._door.shed(found[0].route, fields) if found else None
         if found is None or refused is None:
             return None
-        (error, principal), route, recorder = refused, found[0].route, self._recorder
+        (error, principal, version), route, recorder = refused, found[0].route, self._recorder
         parents = [value for name, value in fields if name == b"traceparent"]
         if not parents and not recorder.head_share and recorder.passed(route, principal.channel, "", began, "rejected"):
             trace, span = getrandbits(128) or 1, getrandbits(64) or 1
@@ -318,23 +317,26 @@ class Flights:
                 flight.failed(error)
                 flight.set(status=error.status)
                 here, trace_id = flight.traceparent, flight.trace_id
-        form = self._refusals.get(error.policy) or self._refusals.setdefault(error.policy, _form(error))
+        form = self._refusals.get((error.policy, version))
+        if form is None:
+            form = self._refusals[error.policy, version] = _form(self._door.problems, error, version)
         said = form % (problems.headers(error)["retry-after"], here, here, "" if head else trace_id)
-        written = said.encode("latin-1")
+        line, _, written = said.encode("latin-1").partition(b"\r\n")
         if head:
             written = written[: written.index(b"\r\n\r\n") + 4]
-        return Paced(b"HTTP/1.1 503 Service Unavailable\r\n" + added + written, min(HOLD, error.retry_after))
+        return Paced(line + b"\r\n" + added + written, min(HOLD, error.retry_after))
 
 
-def _form(error: errors.Overloaded) -> str:
+def _form(told: problems.Problems, error: errors.Overloaded, version: str) -> str:
     """An answer with such an error, but for Retry-After, the trace context (twice) and the trace id; all documents are of one length."""
     blank = "0" * 32
-    answer = problems.document_of(error, blank, {})
+    answer = told.told(error, blank, version, {})
     fields = {**answer.headers, "content-length": str(len(answer.body))}
     del fields["retry-after"]
     said = "".join([f"{name}: {value}\r\n" for name, value in fields.items()]) + _SECURE_WRITTEN
     body = answer.body.decode().replace("%", "%%").replace(blank, "%s")
-    return f"retry-after: %s\r\ntraceresponse: %s\r\nserver-timing: trace;desc=%s\r\n{said}\r\n{body}"
+    line = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"
+    return f"{line}\r\nretry-after: %s\r\ntraceresponse: %s\r\nserver-timing: trace;desc=%s\r\n{said}\r\n{body}"
 
 
 def _known(method: str) -> str:

@@ -65,6 +65,12 @@ class VersionHistory:
             found.extend(v.changes)
         raise KeyError(version)
 
+    def of(self, kinds: Iterable[Any], version: str) -> tuple[type[Change], ...]:
+        """Those of `newer_than` that change something in a value of these types."""
+        kinds = tuple(kinds)
+        changes = enumerate(self.newer_than(version))
+        return tuple(change for level, change in changes if any(self._occurs(change, level, kind) for kind in kinds))
+
     # ---- values
 
     def down(self, value: Any, kind: Any, version: str) -> Any:

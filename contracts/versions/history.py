@@ -9,10 +9,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from contracts import errors
 from contracts.canonical.amounts import CURRENCIES, CurrencyCode, Money, Quantity
 from contracts.canonical.base import Instant, LocationId, Noun, Provenance, Sku
 from contracts.canonical.inventory import Availability, Term
-from contracts.versions.change import Change, Misshapen, Plain, Version
+from contracts.problem import Mistake, Problem
+from contracts.versions.change import Change, Former, Misshapen, Plain, ProblemChange, Version
 from contracts.versions.conversion import VersionHistory
 
 
@@ -76,6 +78,37 @@ class StockLivesAtLocations(Change):
     )
 
 
+def _as(error: type[errors.TillgateError]) -> Former:
+    """As what is wider than it, and still there for the rest."""
+    return Former(error.code, error.title, error.status, error.advice)
+
+
+class EachMistakeIsAProblemOfItsOwn(ProblemChange):
+    """Mistakes in a request have a code and a type for each kind, such as `unknown_parameter` or `invalid_member`;
+    before, all were `bad_request` (400) or `unprocessable` (422).
+    """
+
+    codes = {  # noqa: RUF012  # read only
+        **dict.fromkeys(
+            ("malformed_query", "unknown_parameter", "invalid_parameter", "invalid_cursor", "invalid_header", "malformed_json"),
+            _as(errors.InvalidRequest),
+        ),
+        "invalid_member": _as(errors.InvalidBody),
+    }
+    example = Problem(
+        type="/problems/invalid_member",
+        title=errors.InvalidMember.title,
+        status=422,
+        detail="/lines/0/sku: expected a text, got an integer",
+        code="invalid_member",
+        fault="caller",
+        retryable=False,
+        advice=errors.InvalidMember.advice,
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+        errors=(Mistake(pointer="/lines/0/sku", expected="a text", got="an integer"),),
+    )
+
+
 EXPANSION = (
     "`?expand=` brings along what a caller would ask for next: prices and availability of products, the products of orders and sales, the"
     " customer of an order."
@@ -83,7 +116,12 @@ EXPANSION = (
 
 HISTORY = VersionHistory(
     (
-        Version("2026-10-01", "Amounts in the smallest unit of their currency.", (MoneyInTheSmallestUnit,), (EXPANSION,)),
+        Version(
+            "2026-10-01",
+            "Amounts in the smallest unit of their currency.",
+            (MoneyInTheSmallestUnit, EachMistakeIsAProblemOfItsOwn),
+            (EXPANSION,),
+        ),
         Version("2026-03-01", "Stock lives at locations, not only at stores.", (StockLivesAtLocations,)),
         Version(
             "2025-09-01",

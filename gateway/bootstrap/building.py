@@ -234,7 +234,7 @@ def _application(
         ),
     )
     published = {v.date: openapi.document(ENDPOINTS, HISTORY, v.date, estate.estate.api_title) for v in HISTORY.versions}
-    changelog, catalogue = openapi.changelog(HISTORY), problems.catalogue()
+    changelog, catalogue = openapi.changelog(HISTORY), [*problems.catalogue(), *problems.former(HISTORY)]
 
     @functools.lru_cache(maxsize=2 * len(published))
     def reference(version: str, today: date, offered: str) -> str:

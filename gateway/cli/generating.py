@@ -24,6 +24,9 @@ _CONDITIONAL: Final = {"If-None-Match", "If-Match", "Idempotency-Key", "API-Vers
 _SCALARS: Final = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _FORMATS: Final = {"date-time": "datetime", "date": "date"}
 
+_OF_THE_TRANSPORT: Final = frozenset({"Problem", "Mistake"})
+"""Schemas that `transport` reads by itself."""
+
 Schema = Mapping[str, Any]
 
 
@@ -56,14 +59,14 @@ class _Types:
     def __init__(self, schemas: Schema) -> None:
         self._schemas = schemas
         self._enums = self._named()
-        self.names = sorted([*(n for n in schemas if n != "Problem"), *self._enums.values()])
+        self.names = sorted([*(n for n in schemas if n not in _OF_THE_TRANSPORT), *self._enums.values()])
 
     def _named(self) -> dict[tuple[str, ...], str]:
         """Values -> name: the field's where that is two words or more and stands for nothing else, else with the schema's before it."""
         uses: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         homes: dict[tuple[tuple[str, ...], str], str] = {}
         for name, schema in self._schemas.items():
-            if name != "Problem" and not self._base(schema):
+            if name not in _OF_THE_TRANSPORT and not self._base(schema):
                 for field, found in schema.get("properties", {}).items():
                     if values := tuple(map(str, found.get("enum", found.get("items", {}).get("enum", ())))):
                         uses[values][field] += 1
@@ -111,7 +114,7 @@ class _Types:
                 f"{name} = {_call('Literal[', map(_quoted, values), ']', len(name) + 3)}"
                 for values, name in sorted(self._enums.items(), key=_name)
             ),
-            *("\n\n" + self._struct(name, schema) for name, schema in sorted(self._schemas.items(), key=self._order) if name != "Problem"),
+            *("\n\n" + self._struct(n, each) for n, each in sorted(self._schemas.items(), key=self._order) if n not in _OF_THE_TRANSPORT),
         ]
         text = "\n".join(blocks)
         imported = [
@@ -418,6 +421,7 @@ def python(settings: Settings, version: str, out: Path) -> None:
     document = openapi.document(ENDPOINTS, HISTORY, version, "Retail API")
     folder = out / PACKAGE
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in package(document, problems.catalogue()).items():
+    for name, text in package(document, problems.catalogue(HISTORY, version)).items():
         (folder / name).write_text(text, encoding="utf-8")
-    click.echo(f"{folder}: {len(document['components']['schemas']) - 1} types, {sum(map(len, document['paths'].values()))} operations")
+    types = document["components"]["schemas"].keys() - _OF_THE_TRANSPORT
+    click.echo(f"{folder}: {len(types)} types, {sum(map(len, document['paths'].values()))} operations")

@@ -40,7 +40,7 @@ def generated(title: str) -> Mapping[str, bytes]:
         "Clients, their keys, the audit log, files and quarantine, incidents, webhooks, and the gateway itself. Channels never meet it."
     )
     found["contracts/published/openapi-admin.json"] = _pretty(admin)
-    found["contracts/published/problems.json"] = _pretty(problems.catalogue())
+    found["contracts/published/problems.json"] = _pretty([*problems.catalogue(), *problems.former(HISTORY)])
     found["contracts/published/changelog.json"] = _pretty(openapi.changelog(HISTORY))
     for v in HISTORY.versions:
         found[f"contracts/published/asyncapi-{v.date}.json"] = _pretty(asyncapi.document(HISTORY, v.date))

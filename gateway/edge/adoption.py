@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from contracts.adoption import BrownOutView, ChangeView, ClientUseView, State, UseView, VersionsView, VersionView
 from contracts.books import Books, Client, Used
 from contracts.versions import Version, VersionHistory
+from gateway.edge import problems
 from gateway.edge.brown_out import BrownOut, coming
 from gateway.edge.endpoint import AnyEndpoint
 from gateway.edge.usage import SELECTED
@@ -88,6 +89,7 @@ def state(version: Version, history: VersionHistory, now: datetime) -> State:
 def touched(history: VersionHistory, endpoints: Iterable[AnyEndpoint]) -> Touching:
     """What newer versions have otherwise, by the names under which it is counted."""
     found: dict[tuple[str, str, str], str] = {}
+    told = {v.date: problems.touched(history, v.date) for v in history.versions}
     for endpoint in endpoints:
         for version in history.versions:
             at, parameters = version.date, endpoint.parameters.__struct_encode_fields__
@@ -98,6 +100,8 @@ def touched(history: VersionHistory, endpoints: Iterable[AnyEndpoint]) -> Touchi
             ):
                 for each in touches:
                     found.setdefault((at, endpoint.route, where + each.place), each.change.__name__)
+            for name, change in told[at].items():
+                found.setdefault((at, endpoint.route, name), change.__name__)
     return found
 
 

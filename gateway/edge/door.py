@@ -16,7 +16,7 @@ from contracts.call import Call
 from contracts.errors import TillgateError
 from contracts.policy import Freshness
 from contracts.versions import VersionHistory
-from gateway.edge import deadline, expansion, personal, problems, reading, selection, stored
+from gateway.edge import deadline, expansion, personal, reading, selection, stored
 from gateway.edge.brown_out import BrownOut
 from gateway.edge.endpoint import AnyEndpoint, Ask, Expansion
 from gateway.edge.idempotency import Once, key_of
@@ -24,10 +24,11 @@ from gateway.edge.identity import scopes
 from gateway.edge.identity.authenticator import Authenticator
 from gateway.edge.identity.keys import prefix_of
 from gateway.edge.identity.principal import Principal
-from gateway.edge.life_cycle import LifeCycle
+from gateway.edge.life_cycle import LifeCycle, spoken
 from gateway.edge.paging import Cursors
 from gateway.edge.preconditions import entity_tags, matches_none
 from gateway.edge.pressure import PAUSE, Held, Importance, Pressure
+from gateway.edge.problems import Problems
 from gateway.edge.quota import ANONYMOUS, Quotas, Taken, about, address, unwelcome
 from gateway.edge.quota import parameters as store_parameters
 from gateway.edge.quota import store as store_of
@@ -89,7 +90,8 @@ class Door:
         self._representation = Representation(history, now, freshness, self._cursors)
         self._stored = Stored()
         self._now = now
-        self._once = Once(books.idempotency, grace=GRACE, retention_days=retention_days, now=now)
+        self.problems = Problems(history, self._usage)
+        self._once = Once(books.idempotency, self.problems, grace=GRACE, retention_days=retention_days, now=now)
         self.max_body = max_body
         self.body_seconds = body_seconds
 
@@ -97,6 +99,7 @@ class Door:
         """Never raises a TillgateError: each becomes its problem document."""
         extra: dict[str, str] = {}
         place: Held | None = None
+        principal: Principal | None = None
         arrived = asyncio.get_running_loop().time()
         try:
             principal = await self._identified(endpoint, request, flight)
@@ -117,7 +120,7 @@ class Door:
             return answer
         except TillgateError as error:
             self._tell(error, flight.client, request.headers, request.peer, endpoint.route)
-            return problems.answer(error, flight, extra)
+            return self.problems.answer(error, flight, principal, spoken(request.headers, principal) if principal else "", extra)
         finally:
             if place is not None:
                 place.leave()
@@ -142,15 +145,16 @@ class Door:
             claimed = name or prefix_of(headers.get("authorization", "").rpartition(" ")[2])
             self._denied(error.code, claimed, peer, route)
 
-    def shed(self, route: str, fields: Iterable[tuple[bytes, bytes]]) -> tuple[errors.Overloaded, Principal] | None:
-        """Whether a request of this route is refused before anything is spent on it, for want of room. Whoever is not known at once goes
-        the long way.
+    def shed(self, route: str, fields: Iterable[tuple[bytes, bytes]]) -> tuple[errors.Overloaded, Principal, str] | None:
+        """Whether a request of this route is refused before anything is spent on it, for want of room; who asks, and the version that they
+        speak (empty: none that there is). Whoever is not known at once goes the long way.
         """
         said = [value for name, value in fields if name == b"authorization"]
         if len(said) != 1 or (principal := self._authenticator.known(said[0].decode("latin-1"))) is None:
             return None
         error = self.pressure.shed(self._importance.of(route, principal.channel), principal.channel, principal.name)
-        return (error, principal) if error else None
+        version = spoken({name.decode("latin-1"): v.decode("latin-1") for name, v in fields}, principal) if error else ""
+        return (error, principal, version if version in self._history.by_date else "") if error else None
 
     def critical(self, route: str, channel: str) -> bool:
         return not self._importance.of(route, channel)

@@ -12,8 +12,8 @@ from typing import Any
 from contracts import errors
 from contracts.books import IdempotencyBook, StoredAnswer
 from contracts.errors import TillgateError
-from gateway.edge import problems
 from gateway.edge.endpoint import Ask
+from gateway.edge.problems import Problems, status_of
 from gateway.edge.request import Answer, Request
 from gateway.services.clock import Now
 
@@ -39,9 +39,10 @@ def key_of(request: Request) -> str:
 class Once:
     """Keys are kept for `retention_days`. What has begun goes on when its caller goes away: the answer is there for the repeat."""
 
-    def __init__(self, book: IdempotencyBook, *, grace: float, retention_days: float, now: Now) -> None:
+    def __init__(self, book: IdempotencyBook, problems: Problems, *, grace: float, retention_days: float, now: Now) -> None:
         """`grace`: seconds that a handler may take beyond its deadline."""
         self._book = book
+        self._problems = problems
         self._grace = grace + MARGIN
         self._running: set[asyncio.Task[Answer]] = set()
         self._retention = f"{retention_days:g} days"
@@ -87,14 +88,14 @@ class Once:
         try:
             answer = await perform(ask, fixed)
         except TillgateError as error:
-            if problems.status_of(error) >= 500 or error.retryable:  # nothing was decided: the same key may try again
+            if status_of(error) >= 500 or error.retryable:  # nothing was decided: the same key may try again
                 await self._book.abandon(scope, ask.idempotency_key)
                 raise
-            answer = problems.answer(error, ask.flight, fixed)
+            answer = self._problems.answer(error, ask.flight, ask.client, ask.call.api_version, fixed)
         except Exception:  # our own mistake: handlers are safe to repeat under their key
             await self._book.abandon(scope, ask.idempotency_key)
             raise
-        kept = answer if answer.repeat is None else problems.document_of(answer.repeat, ask.flight.trace_id, fixed)
+        kept = answer if answer.repeat is None else self._problems.told(answer.repeat, ask.flight.trace_id, ask.call.api_version, fixed)
         stored = StoredAnswer(status=kept.status, headers=tuple(kept.headers.items()), body=kept.body)
         stands = await self._book.finish(scope, ask.idempotency_key, stored, self._now())
         if stands != stored:  # somebody took over, and was faster

@@ -33,7 +33,7 @@ class LifeCycle:
         """Fills the fields of the version's life cycle into `extra`, also for a version that is refused. Raises UnknownVersion,
         RetiredVersion, VersionBrownOut.
         """
-        wanted = headers.get("api-version") or principal.api_version
+        wanted = spoken(headers, principal)
         version = self._history.by_date.get(wanted)
         if version is None:
             raise errors.UnknownVersion(got=wanted[:40], offered=", ".join(self._history.by_date))
@@ -86,6 +86,11 @@ class LifeCycle:
         if where.startswith("query:"):
             return "query:" + self._history.parameter(where.removeprefix("query:"), endpoint.answer, version.date)
         return where
+
+
+def spoken(headers: Mapping[str, str], principal: Principal) -> str:
+    """The version that a request asks for, whether there is one or not."""
+    return headers.get("api-version") or principal.api_version
 
 
 def _asked(where: str, endpoint: AnyEndpoint) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from contracts import errors
 from contracts.errors import TillgateError
 from contracts.events import DATA
+from contracts.problem import Problem
 from contracts.versions import Change, VersionHistory
 from gateway.edge import deadline, personal, preconditions, problems, protocol, reading, selection
 from gateway.edge.endpoint import AnyEndpoint, Control
@@ -70,13 +71,12 @@ def document(
     kinds = [k for e in endpoints for k in (e.answer, e.body, e.parameters) if k is not None]
     kinds += [e.parts for e in endpoints if e.parts is not None]
     kinds += [k for c in controls for k in (c.answer, c.parameters)]
-    schemas = component_schemas(kinds, history, version)
+    schemas = component_schemas([*kinds, Problem], history, version)
     for name in _used([{"$ref": REF.format(name=e.body.__name__)} for e in endpoints if e.body is not None], schemas):
         _fit(schemas[name])
     for endpoint in endpoints:
         if endpoint.parts is not None:
             schemas[_answered(endpoint)] = _expanded(endpoint.answer.__name__, endpoint.parts.__name__, schemas)
-    schemas["Problem"] = _problem_schema()
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, history, version, schemas)
@@ -172,33 +172,6 @@ def _expanded(name: str, parts: str, schemas: dict[str, Any]) -> dict[str, Any]:
     return {**whole, "title": f"Expanded{name}", "x-extends": name, "properties": properties}
 
 
-def _problem_schema() -> dict[str, Any]:
-    return {
-        "title": "Problem",
-        "type": "object",
-        "description": "RFC 9457. `code` is stable; nobody should parse `detail`.",
-        "required": ["type", "title", "status", "detail", "code", "fault", "retryable", "advice", "traceId"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string", "examples": ["insufficient_stock"]},
-            "fault": {"type": "string", "enum": ["caller", "system", "gateway"]},
-            "retryable": {"type": "boolean"},
-            "advice": {"type": "string"},
-            "traceId": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-            "errors": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {"pointer": {"type": "string"}, "expected": {"type": "string"}, "got": {"type": "string"}},
-                },
-            },
-        },
-    }
-
-
 def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, schemas: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": endpoint.name,
@@ -206,7 +179,7 @@ def _operation(endpoint: AnyEndpoint, history: VersionHistory, version: str, sch
         "description": f"Scope: `{endpoint.scope}` ({SCOPES[endpoint.scope]}).",
         "tags": [endpoint.tag],
         "parameters": list(_parameters(endpoint, history, version, schemas)),
-        "responses": _responses(endpoint),
+        "responses": _responses(endpoint, history, version),
     }
     if endpoint.body is not None:
         content: dict[str, Any] = {"schema": {"$ref": REF.format(name=endpoint.body.__name__)}}
@@ -229,7 +202,7 @@ def _control(control: Control, history: VersionHistory, version: str, schemas: d
         "parameters": list(_own_parameters(control, history, version, schemas)),
         "responses": {
             "200": {"description": "Done", "content": {control.media_type: {"schema": schema}}},
-            **_problems((*_OF_A_CONTROL, *control.errors)),
+            **_problems((*_OF_A_CONTROL, *control.errors), history, version),
         },
     }
 
@@ -361,7 +334,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "required": T
 _DESCRIPTIONS = {202: "Accepted, not yet complete", 201: "Created"}
 
 
-def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
+def _responses(endpoint: AnyEndpoint, history: VersionHistory, version: str) -> dict[str, Any]:
     content = {"application/json": {"schema": {"$ref": REF.format(name=_answered(endpoint))}}}
     links = {"links": {x.operation: {"operationId": x.operation, "parameters": x.parameters} for x in endpoint.links}}
     found: dict[str, Any] = {
@@ -396,13 +369,14 @@ def _responses(endpoint: AnyEndpoint) -> dict[str, Any]:
         kinds.append(errors.InvalidCursor)
     if endpoint.idempotent_key:
         kinds += [errors.IdempotencyKeyMissing, errors.IdempotencyKeyReused, errors.RequestInProgress]
-    return found | _problems(kinds)
+    return found | _problems(kinds, history, version)
 
 
-def _problems(kinds: Iterable[type[TillgateError]]) -> dict[str, Any]:
+def _problems(kinds: Iterable[type[TillgateError]], history: VersionHistory, version: str) -> dict[str, Any]:
     by_status: dict[int, dict[str, None]] = {}
     for kind in kinds:
-        by_status.setdefault(kind.status, {})[kind.code] = None
+        told = problems.told_as(kind, history, version)
+        by_status.setdefault(told["status"], {})[told["code"]] = None
     return {
         str(status): {
             "description": ", ".join(f"`{c}`" for c in codes),
@@ -447,4 +421,5 @@ def check(endpoints: Iterable[AnyEndpoint], history: VersionHistory) -> None:
     if lost := [x.operation for e in endpoints for x in e.links if x.operation not in names]:
         raise ValueError(f"links lead to {lost[0]!r}, which is no operation")
     kinds = (k for e in endpoints for k in typing.cast("tuple[Any, ...]", (e.answer, e.body)) if k is not None)
-    history.check([*kinds, *DATA.values()])
+    history.check([*kinds, *DATA.values(), Problem])
+    problems.check(history)

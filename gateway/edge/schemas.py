@@ -14,7 +14,7 @@ _PRICED = (Money.__name__, UnitPrice.__name__)
 
 
 def component_schemas(kinds: list[type[msgspec.Struct]], history: VersionHistory, version: str) -> dict[str, Any]:
-    changes = history.newer_than(version)
+    changes = history.of(kinds, version)
     _, components = msgspec.json.schema_components([*kinds, *(c.old for c in changes)], ref_template=REF)
     for change in changes:
         old = components.pop(change.old.__name__)

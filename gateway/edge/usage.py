@@ -57,6 +57,10 @@ class Usage:
             for field in answer_fields:
                 self._add((version, name, channel, route, field), 1)
 
+    def met(self, version: str, client: Principal, route: str, field: str) -> None:
+        """What a request that was counted met besides."""
+        self._add((version, client.name, client.channel, route, field), 1)
+
     def _add(self, key: _Key, times: int) -> None:
         cell = self._counts.get(key)
         if cell is not None:

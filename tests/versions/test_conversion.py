@@ -13,6 +13,7 @@ from contracts.canonical.answers import Inventory, Orders
 from contracts.canonical.base import Noun
 from contracts.canonical.order import OrderDraft
 from contracts.events import DATA, Event
+from contracts.problem import Problem
 from contracts.versions import HISTORY, Change, Misshapen, Version, VersionHistory
 
 NEWEST, MIDDLE, OLDEST = (v.date for v in HISTORY.versions)
@@ -301,7 +302,7 @@ def test_a_change_that_does_not_fit_its_types_does_not_start(change: type[Change
 
 
 def test_the_history_in_use_fits_its_types() -> None:
-    HISTORY.check([Orders, Inventory, OrderDraft])
+    HISTORY.check([Orders, Inventory, OrderDraft, Problem])
     BOXES.check([Shipment])
 
 

@@ -61,7 +61,7 @@ def part(diff: str, sign: str) -> str:
 
 
 def test_the_recipe_makes_a_version_and_the_others_stay_as_they_were(copy: Path) -> None:
-    (_, type_file, change), (_, history_file, classes), (_, _, listed) = BLOCKS
+    (_, type_file, change), (_, history_file, classes), (_, _, codes), (_, _, listed) = BLOCKS
     assert publish(copy, "--breaking")[0] == 0  # whatever the checkout has not published yet
     before = {v.date: published(copy, v.date) for v in HISTORY.versions}
 
@@ -85,3 +85,16 @@ def test_the_recipe_makes_a_version_and_the_others_stay_as_they_were(copy: Path)
     newest = json.loads((copy / "contracts/published/changelog.json").read_bytes())[0]
     assert newest["version"] == "2027-02-01"
     assert (newest["changes"][0]["before"]["brand"], newest["changes"][0]["after"]["brandName"]) == ("Morgenrot", "Morgenrot")
+
+    top = part(listed, " ")
+    edit(copy / history_file, top, f"{codes}\n{top}")
+    edit(copy / history_file, "(BrandsAreNames,)", "(BrandsAreNames, ShortagesAreConflicts)")
+    assert publish(copy, "--breaking")[0] == 0
+    answers = {v: published(copy, v)["paths"]["/orders"]["post"]["responses"] for v in ("2027-02-01", HISTORY.newest.date)}
+    assert {v: "`insufficient_stock`" in each["409"]["description"] for v, each in answers.items()} == {
+        "2027-02-01": True,
+        HISTORY.newest.date: False,
+    }
+    assert "`sold_out`" in answers[HISTORY.newest.date]["422"]["description"]
+    former = json.loads((copy / "contracts/published/problems.json").read_bytes())[-1]
+    assert (former["code"], former["versions"]) == ("sold_out", [v.date for v in HISTORY.versions])

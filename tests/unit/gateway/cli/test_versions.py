@@ -81,7 +81,11 @@ def test_versions_are_shown_with_who_speaks_them_and_what_they_use(data: Path, c
     newest, middle, oldest = text.split("\n\n")
     assert newest.startswith(f"{NEWEST}  current  99 requests of 1 client\n  modern ")
     assert middle == f"{MIDDLE}  supported  0 requests of 0 clients\n  pinned and not seen: asks\n" + "\n".join(
-        (f"  {NEWEST} MoneyInTheSmallestUnit: nobody uses what it touched", f"  nobody blocks the end of {MIDDLE}")
+        (
+            f"  {NEWEST} MoneyInTheSmallestUnit: nobody uses what it touched",
+            f"  {NEWEST} EachMistakeIsAProblemOfItsOwn: nobody uses what it touched",
+            f"  nobody blocks the end of {MIDDLE}",
+        )
     )
     for line in (
         f"{OLDEST}  deprecated since 2026-10-01, switched off on 2027-09-30  1,226 requests of 5 clients",

@@ -206,9 +206,10 @@ class make:  # noqa: N801  # reads as a verb where it is used
         trusted: frozenset[str] = frozenset(),
         body_seconds: float = 10.0,
         brown_outs: Sequence[BrownOut] = (),
+        history: VersionHistory = HISTORY,
     ) -> None:
         self.folder, self.most, self.max_body, self.trusted, self.body_seconds = folder, most, max_body, trusted, body_seconds
-        self.brown_outs = brown_outs
+        self.brown_outs, self.history = brown_outs, history
 
     async def __aenter__(self) -> Bench:
         self.books = open_store(StoreOptions(url=f"sqlite:///{self.folder}/books.db", source="/test"))
@@ -219,7 +220,7 @@ class make:  # noqa: N801  # reads as a verb where it is used
             books=self.books,
             authenticator=Authenticator(self.books, PEPPER),
             quotas=MemoryQuotas(QUOTAS, lambda: round(found.seconds * 1_000_000)),
-            history=HISTORY,
+            history=self.history,
             usage=usage,
             services=None,
             secret=PEPPER,
