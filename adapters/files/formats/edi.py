@@ -238,6 +238,8 @@ class EdiParser:
         self._around_of: Frame | None = None
         self._repeated: tuple[int, ...] = ()
         self._others: dict[str, int] = {}
+        self._late: tuple[Frame, int] | None = None
+        """Where a segment was taken behind its place: more of its tag may follow it there."""
         self._counts = dict.fromkeys(plan.layout.records, 0)
         self._before: dict[str, int] = {}
         self._ends: dict[str, tuple[Any, ...]] = {}
@@ -492,10 +494,14 @@ class EdiParser:
         self._keep(text)
 
     def _placed(self, tag: str, elements: list[str], text: str, syntax: Syntax, damaged: Wrong | None) -> Iterator[Unit]:
-        """A segment inside a message: where it belongs, from the innermost open record outwards."""
+        """A segment inside a message: where it belongs, from the innermost open record outwards. One that comes behind its place is taken
+        where no loop is open that it may be part of, and none of its tag came before; so what belongs together is never torn apart.
+        """
         start = self._here
         kind: Kind | None = None
         where = shadow = None
+        behind: Kind | None = None
+        second: Kind | None = None
         linked = known = late = False
         here = start
         while here is not None:
@@ -505,11 +511,13 @@ class EdiParser:
                     if option.linked:
                         linked = True
                     elif option.fits(elements, syntax):
+                        if not option.record.repeated and here.wanted and here.row[option.index] is not None:
+                            late, second = True, second or option
+                            continue
                         if option.order < here.at:
                             late = True
-                            continue
-                        if option.order == here.at and not option.record.repeated and here.wanted and here.row[option.index] is not None:
-                            late = True
+                            if here is start and (self._late == (here, option.order) or not any(here.row[o.index] for o in options)):
+                                behind = behind or option
                             continue
                         kind, where = option, here
                         break
@@ -520,8 +528,10 @@ class EdiParser:
             here = here.up
         if kind is None and linked:
             kind, where = self._by_number(tag, elements, syntax)
+        if kind is None and behind is not None and start is not None:
+            kind, where, self._late = behind, start, (start, behind.order)
         if kind is None or where is None:
-            self._stray(tag, elements, text, shadow, known=known, damaged=damaged)
+            self._stray(tag, elements, text, shadow, known=known, damaged=damaged, second=second)
             return
         if start is not where and self._held is not None and self._held.frame is not None and not _inside(where, self._held.frame):
             yield self._close(syntax)
@@ -629,9 +639,17 @@ class EdiParser:
         return here
 
     def _stray(
-        self, tag: str, elements: list[str], text: str, shadow: tuple[Frame, Kind] | None, *, known: bool, damaged: Wrong | None
+        self,
+        tag: str,
+        elements: list[str],
+        text: str,
+        shadow: tuple[Frame, Kind] | None,
+        *,
+        known: bool,
+        damaged: Wrong | None,
+        second: Kind | None,
     ) -> None:
-        """A segment that no record of the layout is waiting for."""
+        """A segment that no record of the layout is waiting for. `second`: of those that there may be one of."""
         self._keep(text)
         if shadow is not None and self._plan.layout.unknown == "skip" and damaged is None:
             here, kind = shadow
@@ -645,6 +663,10 @@ class EdiParser:
         if damaged is not None:
             damaged.field = f"{tag[:3]} ({self._where()})"
             self._spoil(damaged)
+            return
+        if second is not None:
+            said = " ".join(elements[:2])[:30]
+            self._spoil(Wrong(f"{second.name} ({self._where()})", f"one {second.name}", f"a second, {said}"))
             return
         expected = list(dict.fromkeys(t for f in _path(self._here) for t, ways in f.kind.options.items() if _may_come(f, ways)))
         may = ", ".join(expected[:12]) + (", …" if len(expected) > 12 else "")

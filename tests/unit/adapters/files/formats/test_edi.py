@@ -207,8 +207,8 @@ def test_a_loop_that_is_not_declared_keeps_what_stands_below_it() -> None:
         (order("BEG*00*SA*4711", "PO1*1*zwei*EA"), "PO1.quantity (segment 5, 3 of message 0001, PO102)", "a decimal", "'zwei'"),
         (order("BEG*00*SA*4711", "N1*ST*Shop"), "ST (segment 3)", "PO1", "none"),
         (order("PO1*1*2*EA"), "ST (segment 3)", "BEG", "none"),
-        (order("BEG*00*SA*4711", "PO1*1*2*EA", "BEG*00*SA*4712"), "BEG (segment 6, 4 of message 0001)", "PO1, CTT", "BEG '00', which"),
-        (order("BEG*00*SA*4711", "BEG*00*SA*4711", "PO1*1*2*EA"), "BEG (segment 5, 3 of message 0001)", "N1, PO1", "cannot stand here"),
+        (order("BEG*00*SA*4711", "PO1*1*2*EA", "BEG*00*SA*4712"), "BEG (segment 6, 4 of message 0001)", "one BEG", "a second, BEG 00"),
+        (order("BEG*00*SA*4711", "BEG*00*SA*4711", "PO1*1*2*EA"), "BEG (segment 5, 3 of message 0001)", "one BEG", "a second"),
         (order("BEG*00*SA*4711", "PO1*1*2*EA", "what is this"), "wha (segment 6, 4 of message 0001)", "PO1, CTT", "which is no segment"),
         (order("BEG*00*SA*4711", "PO1*1*2*EA", "CTT*7"), "CTT.lines", "1 (CTT states another number of lines)", "7"),
         (order("BEG*00*SA*4711", "PO1*1*2*EA", "CTT*1*9"), "CTT.hash", "2 (CTT states another sum of quantities)", "9"),
@@ -356,9 +356,21 @@ def test_the_tree_of_a_shipment_follows_the_numbers_not_the_order_of_segments() 
     (tree,) = unit.row[4]
     orders = tree[-1]
     assert [o[1] for o in orders] == [("W-17", None), ("W-18", None)]
-    (pack,) = orders[0][2]
-    assert [item[2][1] for item in pack[2]] == ["6", "4"]
-    assert [item[1][1] for item in orders[1][3]] == [[("UP", "3")]]
+    (pack,) = orders[0][5]
+    assert [item[2][1] for item in pack[5]] == ["6", "4"]
+    assert [item[1][1] for item in orders[1][6]] == [[("UP", "3")]]
+
+
+def test_a_shipment_says_of_every_level_what_standards_let_it_say_there() -> None:
+    layout = load(ROOT / "contracts/systems/edi/x12_856.toml")
+    at = SHIPMENT.index(next(each for each in SHIPMENT if each.startswith("PRF")))
+    more = (*SHIPMENT[: at + 1], "REF*DP*042", "N1*BY**92*0012", *SHIPMENT[at + 1 :], "PID*F****Soap", "REF*LT*L-77")
+    (unit,) = read(shipment(*more), layout)[0]
+    assert unit.row is not None
+    (order,) = unit.row[4][0][-1]
+    assert order[2] == [("DP", "042")]
+    assert order[4] == [("BY", None, "92", "0012")]
+    assert order[5][0][5][-1][3] == [("LT", "L-77")]
 
 
 @pytest.mark.parametrize(
@@ -412,6 +424,23 @@ def test_a_loop_of_a_message_is_a_transaction_with_the_message_around_it() -> No
     assert one.row[6:] == ([], [("SA", "76")], [("AAE", "39.95", "RTP")], [("153", "1", "PCE")], [])
     assert two.row[5][:2] == ("0002", [])
     assert two.row[9] == [("153", "-2", None)]
+
+
+def test_a_segment_behind_its_place_is_read_where_no_loop_is_open_that_it_may_be_part_of() -> None:
+    parties = ["NAD+SU+4012345000009::9", "NAD+BY+4098765000010::9"]
+    body = [*[each for each in REPORT if not each.startswith("NAD")], *parties, *PLACES]
+    (one, two), ending = read(edifact(*body), sales())
+    assert ending.reasons == []
+    assert one.row is not None
+    assert two.row is not None
+    assert one.row[4][3:6] == two.row[4][3:6] == (("4098765000010",), ("4012345000009",), ("EUR",))
+    late = edifact(*REPORT, *PLACES[:-1], "CUX+2:USD:10", *PLACES[-1:])
+    assert "one CUX, got a second" in str(read(late, sales())[0][-1].bad) + " ".join(read(late, sales())[1].reasons)
+
+
+def test_what_repeats_out_of_turn_is_refused_as_the_layout_would_tear_it_apart() -> None:
+    torn = edifact(*REPORT[:2], "DTM+137:20260708:102", "CUX+2:EUR:10", "DTM+90:20260708:102", *PLACES)
+    assert "DTM '90:20260708:102', which cannot stand here" in " ".join(read(torn, sales())[1].reasons)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +507,7 @@ def test_the_character_set_of_an_interchange_is_the_one_it_names() -> None:
         (SALES.replace("UNZ+1+77", "UNZ+2+77"), "UNZ 1 states 2, UNB in segment 1 holds 1 messages"),
         (SALES.replace("UNZ+1+77", "UNZ+1+78"), "UNZ 2 states 78, UNB in segment 1 has the reference 77"),
         (SALES[: SALES.index("UNT")], "the file ends without UNT"),
-        (SALES.replace("CUX+2:EUR:10'", "CUX+2:EUR:10'CUX+2:EUR:10'").replace("UNT+14", "UNT+15"), "which cannot stand here"),
+        (SALES.replace("CUX+2:EUR:10'", "CUX+2:EUR:10'CUX+2:EUR:10'").replace("UNT+14", "UNT+15"), "one CUX, got a second, CUX 2:EUR:10"),
     ],
 )
 def test_what_does_not_hold_around_loops_refuses_the_file(text: str, reason: str) -> None:
