@@ -24,13 +24,13 @@ NEWEST, MIDDLE, OLDEST = "2026-10-01", "2026-05-01", "2026-01-01"
 class QuotasAreToldByTheirOwnName(ProblemChange):
     """A used-up quota is `quota_exceeded` (429); before, it was `slow_down` (503) and our trouble."""
 
-    codes = {"quota_exceeded": Former("slow_down", "Too many requests", 503, "Come again later.", fault="system", retryable=True)}  # noqa: RUF012
+    codes = {"quota_exceeded": Former("slow_down", "Too many requests", 503, "Come again later.", fault="system", retryable=True)}  # noqa: RUF012  # read only
 
 
 class KeysAreNotReused(ProblemChange):
     """A key for another request is 422; before, it was 409."""
 
-    codes = {  # noqa: RUF012
+    codes = {  # noqa: RUF012  # read only
         "idempotency_key_reused": Former("key_conflict", "This key was used", 409, "Take a new key."),
         "overloaded": Former("full", "No room", 429, "Come again later."),
         "slow_down": Former("busy", "Busy", 503, "Come again later."),
@@ -47,7 +47,7 @@ class TracesReplaceRequests(Change):
 
     of = Problem
     old = OldProblem
-    renamed = {"traceId": "requestId"}  # noqa: RUF012
+    renamed = {"traceId": "requestId"}  # noqa: RUF012  # read only
 
 
 HISTORY = VersionHistory(
@@ -154,7 +154,7 @@ def test_a_change_of_a_problem_that_there_is_not_is_found_at_start() -> None:
     class Nothing(ProblemChange):
         """Nothing."""
 
-        codes = {"quota_exceded": Former("busy", "Busy", 503, "Later.")}  # noqa: RUF012
+        codes = {"quota_exceded": Former("busy", "Busy", 503, "Later.")}  # noqa: RUF012  # read only
 
     with pytest.raises(ValueError, match=r"Nothing tells the problem 'quota_exceded' otherwise, which there is not"):
         problems.check(VersionHistory((Version(NEWEST, "", (Nothing,)), Version(OLDEST, ""))))
