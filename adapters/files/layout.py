@@ -69,6 +69,7 @@ class FileRule(Entry, frozen=True, kw_only=True):
     extensions: Literal["report", "drop"] = "report"
     max_depth: Annotated[int, Meta(ge=2, le=200)] = 32
     control: Literal["refuse", "report"] = "refuse"
+    split: str = ""
 
 
 class Dialect(Entry, frozen=True, kw_only=True):
@@ -541,7 +542,21 @@ class _Reader:
         for group in file.agree:
             if not any(r.at(group) is not None for r in (*headers, *([transaction] if self.xml or not headers else []))):
                 self.find(("[file].agree", "[file]"), f"no field {group!r} to agree with the name")
+        if file.split:
+            self.splits(transaction, file)
         return transaction
+
+    def splits(self, transaction: Record, file: FileRule) -> None:
+        """Whether a field below the transaction of an interchange can divide it."""
+        name, _, told = file.split.partition(".")
+        record, place = self.records.get(name), ("[file].split", "[file]")
+        if not self.edi or record is None or transaction not in record.above:
+            below = [r.name for r in self.records.values() if transaction in r.above] if self.edi else []
+            self.find(place, f"split: no record {name!r} below the transaction of an interchange", nearest(name, below))
+        elif (field := record.field(told)) is None or field.type != "string":
+            self.find(place, f"split: {name} has no text {told!r}", nearest(told, [f.name for f in record.fields if f.type == "string"]))
+        elif record.rule.first is not None and record.parent is transaction:
+            self.find(place, f"split: {name} is a part of {transaction.name} itself", "name a field of a segment below it")
 
     def one_kind(self, transaction: Record, file: FileRule) -> None:
         """Under column names: a transaction, and at most one kind of detail, which every row is one of."""

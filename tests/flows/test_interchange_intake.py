@@ -301,6 +301,32 @@ async def test_product_activity_moves_stock_by_what_was_sold_net_of_returns(tmp_
         assert await shop.books.sales.delta({STOCK: ()}) == {STOCK: Decimal(4)}
 
 
+async def test_product_activity_of_several_places_is_booked_place_by_place_and_a_conflict_is_of_one_of_them(tmp_path: Path) -> None:
+    mapping = (ROOT / "mappings/edi/x12_852_sold.toml").read_text("utf-8")
+
+    def activity(last: int, number: int) -> str:
+        body = ["ST|852|0001", "XQ|H|20260608|20260614", "LIN|1|IN|4006381333931", "ZA|QS||EA", "CTP|RS|RES|2.59"]
+        body += [f"SDQ|EA|92|0001|5|0002|{last}", "ZA|QU||EA", "SDQ|EA|92|0001|1", "CTT|1"]
+        head = f"ISA|00|{' ' * 10}|00|{' ' * 10}|ZZ|{'STORE':15}|ZZ|{'RETAILER':15}|260615|0930|U|00401|{number:09}|0|P|>"
+        held = [head, f"GS|PD|S|R|20260615|0930|{number}|X|004010", *body, f"SE|{len(body) + 1}|0001"]
+        return "!".join([*held, f"GE|1|{number}", f"IEA|1|{number:09}", ""])
+
+    second = SkuAt(sku=STOCK.sku, location_id="0002")
+    async with Shop(tmp_path, ROOT / "contracts/systems/edi/x12_852.toml", mapping, Berlin()) as shop:
+        record = await shop.dropped("a.edi", activity(7, 42))
+        assert (record.state, record.position, record.booked, record.quarantined) == ("done", 2, 2, 0), record.reason
+        assert await shop.books.sales.delta({STOCK: (), second: ()}) == {STOCK: Decimal(4), second: Decimal(7)}
+        again = await shop.dropped("b.edi", activity(8, 43))
+        assert (again.booked, again.repeated, again.conflicts) == (0, 1, 1)
+        desk = shop.desk()
+        (row,) = await desk.records(RecordsParameters(status="open"))
+        found = await desk.record(row.id)
+        assert found.text == "LIN|1|IN|4006381333931!ZA|QS||EA!CTP|RS|RES|2.59!SDQ|EA|92|0002|8!"
+        edited = await desk.edit(row.id, Edit(version=0, text=found.text.replace("0002|8", "0003|8")))
+        assert edited.preview is not None
+        assert (edited.preview.outcome, edited.preview.key.partition("/")[0]) == ("books", "0003")
+
+
 # ---- levels ---------------------------------------------------------------------------------------------------------
 
 

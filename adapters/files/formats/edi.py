@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 from msgspec.structs import replace as replaced
 
 from adapters.files.checks import Checks
+from adapters.files.formats.dividing import MOST_PARTS, Division, Level
 from adapters.files.formats.interchange import BLANK, Interchanges, Syntax
 from adapters.files.generated import function
 from adapters.files.layout import CheckRule, FieldRule, Layout, Record
@@ -144,6 +145,13 @@ class Plan:
         if self.top is not self.transaction and (rules := [c for c in layout.checks if c.scope == whole]):
             self.message = replace(layout, checks=tuple(_file_wide(c) for c in rules))
             self.ends = {c.expect.rpartition(".")[0] for c in rules}
+        self.division: Division | None = None
+        if file.split:
+            name, _, told = file.split.partition(".")
+            record = layout.records[name]
+            way = [kinds[r.name] for r in (*record.above[len(transaction.above) + 1 :], record)]
+            levels = [Level(kind.record, kind.tag, kind.fits, frozenset(_tags(kind))) for kind in way]
+            self.division = Division(levels, told, _place(next(f.at for f in record.fields if f.name == told) or ""))
 
     def numbered(self, tag: str, at: str) -> str:
         """An element as people of that standard call it: PO102, SVC01-2; QTY 1.2."""
@@ -167,6 +175,14 @@ def _steps(kind: Kind, transaction: Kind, kinds: Mapping[str, Kind]) -> dict[str
         if here.record.parent is None:
             return {}
         here, ups = kinds[here.record.parent.name], ups + 1
+
+
+def _tags(kind: Kind) -> Iterator[str]:
+    """Of the segments that hang under it."""
+    for child in kind.children:
+        if child not in kind.parts:
+            yield child.tag
+            yield from _tags(child)
 
 
 def _file_wide(check: CheckRule) -> CheckRule:
@@ -286,7 +302,7 @@ class EdiParser:
                                 pass  # the long way says what is wrong, and where
                             elif next_:
                                 self._number, self._index = number, index
-                                yield self._close(syntax)
+                                yield from self._close(syntax)
                                 counts[kind.name] += 1
                                 held, here = self._follow(kind, row, where, text)
                                 continue
@@ -534,7 +550,7 @@ class EdiParser:
             self._stray(tag, elements, text, shadow, known=known, damaged=damaged, second=second)
             return
         if start is not where and self._held is not None and self._held.frame is not None and not _inside(where, self._held.frame):
-            yield self._close(syntax)
+            yield from self._close(syntax)
         where.at = max(where.at, kind.order)
         opens = kind is self._plan.transaction
         if opens and where.wanted:
@@ -701,10 +717,10 @@ class EdiParser:
         if self._held is not None:
             if got:
                 self._spoil(Wrong(f"{self._plan.top.record.name} ({self._where()})", "the end of the message", got))
-            yield self._close(syntax)
+            yield from self._close(syntax)
         elif self._head_wrong is not None and not self._given and self._here is not None:
             self._held = Held(None, self._began, self._line, self._head_wrong)
-            yield self._close(syntax)
+            yield from self._close(syntax)
         if self._here is not None and self._plan.top is not self._plan.transaction:
             if self._head_wrong is not None and self._given and self._strict:
                 wrong = self._head_wrong
@@ -728,13 +744,13 @@ class EdiParser:
                 self._heads.pop(kind.record.name, None)
         self._here = self._head_wrong = self._around_of = None
 
-    def _close(self, syntax: Syntax) -> Unit:
+    def _close(self, syntax: Syntax) -> Iterator[Unit]:
         """The transaction ends. Its row is complete, or what is wrong is known."""
         held = self._held
         assert held is not None  # noqa: S101  # whoever closes has looked
         self._held = None
         row: tuple[Any, ...] | None = None
-        wrong = held.wrong
+        wrong, division, parts = held.wrong, self._plan.division, dict[str | None, tuple[Any, ...]]()
         if wrong is None and held.frame is not None:
             try:
                 for frame in held.frames:
@@ -743,6 +759,8 @@ class EdiParser:
                             raise Wrong(f"{frame.kind.record.name} (segment {frame.number})", child.name, "none")
                 row = self._frozen(held.frame)
                 wrong = self._ledger.prove(row)
+                if wrong is None and division is not None and len(parts := division.rows(row)) > MOST_PARTS:
+                    raise Wrong(self._plan.layout.file.split, f"at most {MOST_PARTS} in a transaction", str(len(parts)))
             except Wrong as found:
                 wrong = found
         if wrong is not None:
@@ -751,8 +769,19 @@ class EdiParser:
         self._given += 1
         if row is not None and self._message is not None:
             self._message.add(row)
-        around = self._around_it(held, syntax)
-        return Unit(self._ledger.count(row), held.line, row, wrong, partial(_raw, syntax, held.texts), self._name, around)
+        position = self._ledger.count(row)
+        if row is None or division is None or len(parts) == 1:
+            yield Unit(position, held.line, row, wrong, partial(_raw, syntax, held.texts), self._name, self._around_it(held, syntax))
+            return
+        for number, (value, part) in enumerate(parts.items()):
+
+            def own(value: str | None = value) -> Held:
+                texts = division.texts(held.texts, syntax, value)
+                return replace(held, texts=texts, segments=len(texts))
+
+            position = self._ledger.pass_over() if number else position
+            around = partial(lambda own: self._around_it(own(), syntax)(), own)
+            yield Unit(position, held.line, part, None, partial(lambda own: _raw(syntax, own().texts), own), self._name, around)
 
     def _frozen(self, frame: Frame) -> tuple[Any, ...]:
         made = frame.row

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.files.formats.dividing import MOST_PARTS
 from adapters.files.formats.edi import EdiParser, Plan
 from adapters.files.layout import Layout, load, parse
 from adapters.files.parsing import Ending, Refuse, Unit
@@ -424,6 +425,83 @@ def test_a_loop_of_a_message_is_a_transaction_with_the_message_around_it() -> No
     assert one.row[6:] == ([], [("SA", "76")], [("AAE", "39.95", "RTP")], [("153", "1", "PCE")], [])
     assert two.row[5][:2] == ("0002", [])
     assert two.row[9] == [("153", "-2", None)]
+
+
+# ---- transactions that tell of several places -----------------------------------------------------------------------
+
+
+def activity(*body: str) -> str:
+    held = ["XQ*H*20260608*20260614", *body, f"CTT*{sum(segment.startswith('LIN') for segment in body)}"]
+    return interchange(["ST*852*0001", *held, f"SE*{len(held) + 2}*0001"])
+
+
+def each_alone(text: str, layout: Layout) -> list[tuple[int, tuple[Any, ...], str]]:
+    """Position, row and bytes of each transaction; read by itself, its bytes are that row and nothing else."""
+    parser = EdiParser(Plan(layout))
+    found = []
+    for unit in parser.units(BytesIO(text.encode()), "x.edi", {}):
+        assert unit.row is not None, unit.wrong
+        alone, ending = read(unit.raw().join(unit.around()), layout)
+        assert ([u.row for u in alone], ending.reasons) == ([unit.row], [])
+        found.append((unit.position, unit.row, unit.raw().decode()))
+    assert parser.ending.reasons == []
+    return found
+
+
+def test_pairs_of_place_and_quantity_are_a_transaction_for_each_place_and_are_counted_as_one_line() -> None:
+    text = activity(
+        "LIN*1*IN*4711", "CTP*RS*RES*2.59", "ZA*QS**EA", "CTP*RS*SEL*2.49", "SDQ*EA*92*0001*5*0002*6", "SDQ*EA*92*0003*7", "ZA*OH",
+        "SDQ*EA*92*0002*20", "LIN*2*IN*4712", "ZA*QS*3*EA",
+    )  # fmt: skip
+    found = each_alone(text, load(ROOT / "contracts/systems/edi/x12_852.toml"))
+    assert [position for position, _, _ in found] == [1, 2, 3, 4]
+    assert [raw.replace("~", " ").split(" ", 1)[1].strip() for _, _, raw in found] == [
+        "CTP*RS*RES*2.59 ZA*QS**EA CTP*RS*SEL*2.49 SDQ*EA*92*0001*5",
+        "CTP*RS*RES*2.59 ZA*QS**EA CTP*RS*SEL*2.49 SDQ*EA*92*0002*6 ZA*OH SDQ*EA*92*0002*20",
+        "CTP*RS*RES*2.59 ZA*QS**EA CTP*RS*SEL*2.49 SDQ*EA*92*0003*7",
+        "ZA*QS*3*EA",
+    ]
+    second = found[1][1]
+    assert [(za[0], [(sdq[:2], sdq[2]) for sdq in za[4]]) for za in second[-1]] == [
+        ("QS", [(("EA", "92"), [("0002", "6")])]),
+        ("OH", [(("EA", "92"), [("0002", "20")])]),
+    ]
+
+
+def test_quantities_with_a_place_of_their_own_are_parted_from_those_of_the_report() -> None:
+    body = ["BGM+35+R-7+9", "DTM+137:20260615:102", "NAD+GY+4012345000016::9", "LIN+1++4711:EN", "PIA+1+A?+1:IN"]
+    body += ["QTY+145:9:PCE", "LOC+14+0001::9", "QTY+66:2", "QTY+145:4", "LOC+18+0002::9", "QTY+124:1", "LOC+14+0001::9"]
+    found = each_alone(edifact(*body, kind="INVRPT:D:96A:UN:EAN004"), load(ROOT / "contracts/systems/edi/edifact_invrpt.toml"))
+    assert [raw.partition("PIA+1+A?+1:IN'")[2] for _, _, raw in found] == [
+        "QTY+145:9:PCE'LOC+14+0001::9'QTY+124:1'LOC+14+0001::9'",
+        "QTY+66:2'",
+        "QTY+145:4'LOC+18+0002::9'",
+    ]
+
+
+def test_a_bad_quantity_of_one_place_sets_the_whole_line_aside_and_more_places_than_may_be_are_one_mistake() -> None:
+    layout = load(ROOT / "contracts/systems/edi/x12_852.toml")
+    (bad,), _ = read(activity("LIN*1*IN*4711", "ZA*QS**EA", "SDQ*EA*92*0001*5*0002*six"), layout)
+    assert (bad.wrong and bad.wrong.got, bad.raw()) == ("'six'", b"LIN*1*IN*4711~ZA*QS**EA~SDQ*EA*92*0001*5*0002*six~")
+    many = [f"SDQ*EA*92*{'*'.join(f'{n + at}*1' for at in range(100))}" for n in range(0, MOST_PARTS + 100, 100)]
+    (bad,), _ = read(activity("LIN*1*IN*4711", "ZA*QS**EA", *many), layout)
+    assert (bad.wrong and (bad.wrong.field, bad.wrong.got)) == ("places.id", "5100")
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("shops.id", "split: no record 'shops' below the transaction of an interchange"),
+        ("XQ.end", "split: no record 'XQ' below the transaction of an interchange"),
+        ("places.quantity", "split: places has no text 'quantity'"),
+        ("ids.id", "split: ids is a part of LIN itself"),
+    ],
+)
+def test_a_layout_is_divided_by_a_text_below_its_transaction(split: str, said: str) -> None:
+    text = (ROOT / "contracts/systems/edi/x12_852.toml").read_text("utf-8")
+    with pytest.raises(Findings) as raised:
+        parse(text.replace('"places.id"', f'"{split}"'), "made.toml", "made")
+    assert [f.message for f in raised.value.findings] == [said]
 
 
 def test_a_segment_behind_its_place_is_read_where_no_loop_is_open_that_it_may_be_part_of() -> None:
