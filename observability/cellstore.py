@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -100,6 +101,8 @@ class CellStore:
         self.source = token_hex(8)
         self.unreadable = 0
         self._unsent: list[CellBlob] = []
+        self._in_doubt = False
+        """Whether some of them may have been written, by a write whose end nobody heard of."""
         self._known: dict[int, int] = {}  # numbers of others' blobs that were counted, and when their bins began
         self._latest = 0
         self._baseline: list[int] = []
@@ -168,9 +171,25 @@ class CellStore:
         if len(self._unsent) > UNSENT:
             self.recorder.lose("cells_unwritten", len(self._unsent) - UNSENT)
             del self._unsent[:-UNSENT]
+        if self._in_doubt:
+            self._unsent = await self._unwritten(self._unsent)
+        self._in_doubt = bool(self._unsent)
         await self.book.add(self._unsent)
-        self._unsent = []
+        self._unsent, self._in_doubt = [], False
         await self._pull(now)
+
+    async def _unwritten(self, blobs: Sequence[CellBlob]) -> list[CellBlob]:
+        """Those of ours that the book has not: counted twice, they would be news that there was none of."""
+        begins = [b.begin for b in blobs]
+        stood = await self.book.read(COARSE, min(begins), max(begins) + 1) if begins else ()
+        written = Counter((b.begin, b.body) for b in stood if b.source == self.source)
+        found: list[CellBlob] = []
+        for blob in blobs:
+            if written[blob.begin, blob.body]:
+                written[blob.begin, blob.body] -= 1
+            else:
+                found.append(blob)
+        return found
 
     def _taken(self, now: float) -> list[CellBlob]:
         fresh = self.recorder.rings.take_fresh(now)

@@ -15,7 +15,7 @@ import pytest
 
 from adapters.store.driver import cell_file
 from contracts.books.cells import CellBlob, CellBook
-from contracts.errors import UpstreamTimeout
+from contracts.errors import StoreUnavailable, UpstreamTimeout
 from observability import FlightRecord, Recorder, Step, step
 from observability.cellstore import BASELINE, SLICE, CellStore, _Body, _packed
 from observability.rings import Fresh
@@ -262,3 +262,35 @@ async def test_how_long_requests_took_lately_is_known_of_all_processes(tmp_path:
             assert 0 < lately["channel", "web"].quantile(0.95) < 0.1
         one.recorder.durations.add(int(now) - 400, [(("channel", "old"), [(1, 9)])])
         assert ("channel", "old") not in one.recorder.durations.lately()
+
+
+async def test_what_was_written_although_nobody_heard_of_it_is_not_written_again(tmp_path: Path) -> None:
+    now = time() // 10 * 10 - 2_000
+    async with cell_file(tmp_path / "cells" / "cells.db") as book:
+
+        class Mute:
+            """A book that writes some of what it is given, and never says so when `deaf`."""
+
+            deaf, share = True, 1.0
+
+            async def add(self, blobs: Sequence[CellBlob]) -> None:
+                await book.add(blobs[: round(len(blobs) * self.share)])
+                if self.deaf:
+                    raise StoreUnavailable(reason="the connection broke")
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(book, name)
+
+        mute = Mute()
+        store = CellStore(Recorder(objective=5), mute)  # type: ignore[arg-type]  # hands on what it has not
+        await store.load()
+        for begun, mute.share in ((0, 1.0), (100, 0.5), (200, 0.0)):
+            for n in range(10):
+                store.recorder.count(flight(store.recorder), now + begun + 10 * n)
+            store.recorder.seen(now + begun + 100)
+            await store._quietly(store.flush(now + begun + 100))
+        mute.deaf, mute.share = False, 1.0
+        await store.flush(now + 300)
+        begins = [b.begin for b in await book.read(10, int(now), int(now) + 400)]
+        assert sorted(begins) == [int(now) + 10 * n for n in range(30)]
+        assert store.recorder.losses().lost == 0
