@@ -153,8 +153,11 @@ class Door:
         if len(said) != 1 or (principal := self._authenticator.known(said[0].decode("latin-1"))) is None:
             return None
         error = self.pressure.shed(self._importance.of(route, principal.channel), principal.channel, principal.name)
-        version = spoken({name.decode("latin-1"): v.decode("latin-1") for name, v in fields}, principal) if error else ""
-        return (error, principal, version if version in self._history.by_date else "") if error else None
+        if not error:
+            return None
+        wanted = next((value.decode("latin-1") for name, value in fields if name == b"api-version"), "")
+        version = spoken({"api-version": wanted}, principal)
+        return error, principal, version if version in self._history.by_date else ""
 
     def critical(self, route: str, channel: str) -> bool:
         return not self._importance.of(route, channel)
