@@ -433,7 +433,9 @@ class Written:
             case Arithmetic(operator="-", left=left, right=Call(name="default", arguments=(Path() as path, Const(value=0)), named=())):
                 if (less := self._cell(path, row)) is not None and not less.core and less.rule.default is None and not less.text:
                     return self._form(left, row)
-            case Call(name=name, arguments=(first, *others), named=()) if not any(self._changing(n, row) for n in others):
+            case Call(name=name, arguments=(first, *others), named=named) if not (named and name != "money") and not any(
+                self._changing(n, row) for n in others
+            ):
                 form, cell, _ = self._form(first, row)
                 if cell is None:
                     return "", None, ""

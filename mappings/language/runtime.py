@@ -555,8 +555,10 @@ def quantity(value: Any, code: str) -> Quantity:
         raise Bad(str(error).removeprefix("expected ").partition(", got")[0], value) from None
 
 
-def money(value: Any, currency: str, digits: int | None = None, at: str = "") -> Money:
-    """`digits`: the source stores that many decimals whatever the currency (SAP); else the value is in whole units."""
+def money(value: Any, currency: str, digits: int | None = None, at: str = "", *, rounds: bool = False) -> Money:
+    """`digits`: the source stores that many decimals whatever the currency (SAP); else the value is in whole units. `rounds`: decimals that
+    the currency has not are rounded, a half to the even neighbour.
+    """
     known = CURRENCIES.get(currency)
     if known is None:
         raise Bad("an ISO 4217 currency code", currency, at)
@@ -568,7 +570,7 @@ def money(value: Any, currency: str, digits: int | None = None, at: str = "") ->
         cents = int(m[1] + fraction.ljust(most, "0"))
     else:
         exact = decimal(value).scaleb(most)
-        if exact != (whole := exact.to_integral_value()):
+        if exact != (whole := exact.to_integral_value(ROUND_HALF_EVEN)) and not rounds:
             raise Bad(f"an amount of at most {most} decimals for {currency}", value)
         cents = int(whole)
     if abs(cents) > MAX_CENTS:

@@ -351,29 +351,13 @@ class Target(Translator):
                 if value.type.kind != "list":
                     raise Problem(f"each needs a list, this is {value.type}", "for one nested record write `of`")
                 self.emit(f"{out} = []")
-                groups = self.name("groups") if group.group is not None else ""
-                if groups:
-                    self.emit(f"{groups} = {{}}")
-                with self.rows(value, scope) as (node, row):
-                    if group.where is not None:
-                        with self.about(group.where), self.block(f"if not {self.condition(group.where.node, node)}:"):
-                            self.emit("continue")
-                    if group.group is None:
-                        with self.remembering(field) as made:
-                            item = made(self.simple(Value(self.record(group, shape, node, prefix)[0], Type("record"), where=row.where)))
-                        self.emit(f"{out}.append({item.code})", row.where)
-                    else:
-                        place = f"({node.where.rpartition('{')[2].partition('}')[0]}, {node.var})"
-                        self.emit(f"{groups}.setdefault({self.grouped(node, group.group)}, []).append({place})", row.where)
-                if groups:
-                    pairs, index, var = self.name("pairs"), self.name("i"), self.name(node.var)
-                    with self.block(f"for {pairs} in {groups}.values():"):
-                        self.emit(f"{index}, {var} = {pairs}[0]")
-                        where = f"{node.where.rpartition('{')[0]}{{{index}}}{node.where.rpartition('}')[2]}"
-                        first = RecordNode(node.record, var, node.path, where, scope, function=self.function)
-                        self.opened(first, pairs)
-                        self.lines.append(Prelude(self.indent, first, Where(self.target_path, where, group.place.line)))
-                        self.emit(f"{out}.append({self.record(group, shape, first, prefix)[0]})", where)
+                if group.when is None:
+                    self.repeated(group, field, shape, scope, value, out)
+                else:
+                    with self.about(group.when):
+                        condition = self.condition(group.when.node, scope)
+                    with self.block(f"if {condition}:"):
+                        self.repeated(group, field, shape, scope, value, out)
             return Value(f"tuple({out})" if self.target.form == "struct" else out, Type("list"))
         conditions: list[str] = []
         if group.when is not None:
@@ -415,6 +399,33 @@ class Target(Translator):
             self.indent -= 1
             self.blocks.pop()
         return Value(out, Type("list" if field.repeated else "record", record=shape), optional=may_lack and not field.repeated)
+
+    def repeated(self, group: Group, field: Field, shape: Record, scope: RecordNode, value: Value, out: str) -> None:
+        """One record for each row of a list, or for each group of its rows."""
+        prefix = f"{self.target_path}."
+        groups = self.name("groups") if group.group is not None else ""
+        if groups:
+            self.emit(f"{groups} = {{}}")
+        with self.rows(value, scope) as (node, row):
+            if group.where is not None:
+                with self.about(group.where), self.block(f"if not {self.condition(group.where.node, node)}:"):
+                    self.emit("continue")
+            if group.group is None:
+                with self.remembering(field) as made:
+                    item = made(self.simple(Value(self.record(group, shape, node, prefix)[0], Type("record"), where=row.where)))
+                self.emit(f"{out}.append({item.code})", row.where)
+            else:
+                place = f"({node.where.rpartition('{')[2].partition('}')[0]}, {node.var})"
+                self.emit(f"{groups}.setdefault({self.grouped(node, group.group)}, []).append({place})", row.where)
+        if groups:
+            pairs, index, var = self.name("pairs"), self.name("i"), self.name(node.var)
+            with self.block(f"for {pairs} in {groups}.values():"):
+                self.emit(f"{index}, {var} = {pairs}[0]")
+                where = f"{node.where.rpartition('{')[0]}{{{index}}}{node.where.rpartition('}')[2]}"
+                first = RecordNode(node.record, var, node.path, where, scope, function=self.function)
+                self.opened(first, pairs)
+                self.lines.append(Prelude(self.indent, first, Where(self.target_path, where, group.place.line)))
+                self.emit(f"{out}.append({self.record(group, shape, first, prefix)[0]})", where)
 
     def record(self, group: Group, shape: Record, scope: RecordNode, prefix: str = "") -> tuple[str, str]:
         """Code that makes one target record, and the condition under which all of it is absent."""

@@ -90,18 +90,22 @@ def _currency(b: Source, currency: Value) -> Value:
     "money",
     "decimal integer string",
     "money",
-    "An amount in whole units of its currency; more digits than the currency has are refused.",
+    "An amount in whole units of its currency; more digits than the currency has are refused, or rounded.",
     Parameter("currency", "ISO 4217 code: a field or a constant", ("string",)),
     Parameter("digits", "decimals that the source stores whatever the currency (SAP: 2)", ("int",), "constant", None),
+    Parameter("rounding", "refuse or half_even: for what was worked out, such as a tax", ("str",), "constant", "refuse"),
     example="money(KONWA)",
     inverse="amount; the currency's field is filled too",
     parts=("amount", "currency"),
     raw=True,
 )
 def _money(b: Source, value: Value, args: dict[str, Any], scope: RecordNode) -> Value:
-    currency, digits = _currency(b, args["currency"]), args["digits"]
+    currency, digits, rounding = _currency(b, args["currency"]), args["digits"], args["rounding"]
+    if rounding not in ("refuse", "half_even"):
+        raise Problem(f"money rounds by {lit(rounding)}", "refuse and half_even are known")
+    rounds = rounding == "half_even"
     at = f"../{currency.path[-1]}" if currency.path and value.raw == "xml" else ""
-    memo = b.memo("amounts", f"{digits} {at}", lambda key: runtime.money(key[0], key[1], digits, at))
+    memo = b.memo("amounts", f"{digits} {at} {rounding}", lambda key: runtime.money(key[0], key[1], digits, at, rounds=rounds))
     return b.apply(value, f"{memo}[{_digits(value)}, {currency.code}]", Type("money"))
 
 

@@ -64,6 +64,14 @@ def written(order: Order) -> Any:
     return mapping.write(order, context())["FLD"]
 
 
+def test_a_repeated_row_is_there_under_its_condition_alone() -> None:
+    mapping, findings = load(ROWS.replace('each = "lines"', 'each = "lines"\nwhen = "urgent"'))
+    assert mapping is not None, findings
+    for urgent, items in ((True, ["a x1", "b x2"]), (False, [])):
+        rows = mapping.write(Order("7", None, urgent=urgent, lines=(Line("a", 1), Line("b", 2))), context())["FLD"]
+        assert [row["TEXT"] for row in rows if row["NAME"] == "ITEM"] == items
+
+
 def test_each_table_is_a_row_in_the_order_of_the_file() -> None:
     assert written(Order("7", "ring twice", urgent=True, lines=(Line("a", 1), Line("b", 2)))) == [
         {"NAME": "REF", "TEXT": "7"},

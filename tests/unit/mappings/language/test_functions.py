@@ -191,6 +191,8 @@ def test_texts(expression: str, document: dict[str, Any], expected: str | None) 
         ("a | quantity(loc | default('EA'))", {"a": "007"}, Quantity("7", "EA")),
         ("x | money('EUR')", {"x": 12.99}, Money(1299, "EUR", 2)),
         ("a | money('JPY', 2)", {"a": "12.34"}, Money(1234, "JPY", 0)),
+        ("a | money('EUR', rounding='half_even')", {"a": "6.5428"}, Money(654, "EUR", 2)),
+        ("a | money('JPY', rounding='half_even')", {"a": "2.5"}, Money(2, "JPY", 0)),
         ("n | cents('KWD')", {"n": 1234}, Money(1234, "KWD", 3)),
         ("x | money('EUR') | minor_units", {"x": 3}, 300),
         ("100 | decimal", {}, Decimal(100)),
