@@ -95,7 +95,7 @@ class Ledger:
         self.layout, self.facts = layout, facts
         self.checks = Checks(layout)
         self._agreeing = {
-            name: [(g, at, facts.get(g, "").replace("-", "")) for g in layout.file.agree if (at := record.at(g)) is not None]
+            name: [(g, at, facts[g].replace("-", "")) for g in layout.file.agree if facts.get(g) and (at := record.at(g)) is not None]
             for name, record in layout.records.items()
         }
         self.counts: dict[str, int] = {}

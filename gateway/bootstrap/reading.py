@@ -61,6 +61,10 @@ class Look:
                 self.refused.append(str(refusal))
         self.refused += parser.ending.reasons
         self.findings += parser.ending.findings
+        if match is None and not self.inferred and self.layout.file.agree:
+            self.findings.append(
+                f"the name {self.file.name} is not one of the layout's, {self.layout.file.name}: what it says is not compared"
+            )
 
 
 def look(file: Path, given: Path | None, root: Path = Path(), estate: Estate | None = None) -> Look:

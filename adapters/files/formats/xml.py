@@ -594,6 +594,9 @@ class XmlParser:
             own += [self._children(child, element) for child in record.children]
         except Wrong as wrong:
             if "." not in wrong.field:
+                rule = next((f for f in record.fields if f.name == wrong.field), None)
+                if wrong.got == "nothing" and rule is not None and rule.path not in (None, "."):
+                    wrong.got = f"nothing at {rule.path}"
                 wrong.field = f"{record.name}.{wrong.field}".rstrip(".")
             wrong.line = wrong.line or self._place(element)
             raise

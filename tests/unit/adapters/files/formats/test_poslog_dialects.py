@@ -84,6 +84,14 @@ SOLD, BACK = line("", 1), line("", 2, "Return", price="2.00")
         (document(BACK + cash("-2.00", ' TypeCode="Refund">'), "-2.00"), "LineItem", ("kind",), ("Return",)),
         (document(SOLD + cash("4.98", ">"), "4.98", more='<Total TotalType="RoundingAmount">-0.02</Total>'),
          "Transaction", ("rounding",), ("-0.02",)),
+        (document(line('<RetailPriceModifier><Amount Action="Replace">5.00</Amount></RetailPriceModifier>') + cash("5.00", ">"), "5.00"),
+         "LineItem", ("extended",), ("5.00",)),
+        (document(line('<Quantity UnitOfMeasureCode="Kg">0.127</Quantity>') + cash("5.00", ">"), "5.00"),
+         "LineItem", ("quantity", "weight"), ("1", "0.127")),
+        (document(SOLD + cash("5.00", ">"), "5.00").replace("<CurrencyCode>EUR</CurrencyCode>", "")
+         .replace('<Total TotalType="TransactionGrandAmount"', '<Total TotalType="TransactionGrandAmount" CurrencyCode="GBP"'),
+         "Transaction", ("currency",), ("GBP",)),
+        (document(SOLD + cash("5.00", ">"), "5.00").replace("EndDateTime", "ReceiptDateTime"), "Transaction", ("grand",), ("5.00",)),
     ],
 )  # fmt: skip
 def test_what_a_document_shows_is_read_without_a_word(text: str, record: str, fields: tuple[str, ...], expected: tuple[Any, ...]) -> None:

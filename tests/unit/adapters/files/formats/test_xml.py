@@ -69,8 +69,8 @@ def test_elements_are_matched_by_local_name(poslog: Layout, head: str) -> None:
         ('TypeCode="Sale"', 'TypeCode="Layaway"', "Transaction.type", "'Layaway'"),
         (">1.26</Total>", ">9.26</Total>", "Transaction.grand", "9.26"),
         (">0.74<", ">0.73<", "Transaction.grand", "1.26"),
-        ("<WorkstationID>001</WorkstationID>", "", "Transaction.workstation", "nothing"),
-        ("RetailTransaction ", "Retail ", "Transaction.body", "nothing"),
+        ("<WorkstationID>001</WorkstationID>", "", "Transaction.workstation", "nothing at WorkstationID"),
+        ("RetailTransaction ", "Retail ", "Transaction.body", "nothing at RetailTransaction|TenderControlTransaction|ControlTransaction"),
         ("</Sale>", "<a>" * 40 + "</a>" * 40 + "</Sale>", "", "more"),
     ],
 )
