@@ -107,7 +107,8 @@ def summary_of(record: FlightRecord) -> FlightSummary:
 
 def spans_of(record: FlightRecord, *, lean: bool = False) -> list[Span]:
     """All hops as spans, the flight itself first. `lean` keeps to the span budget of foreign trace stores: attempts, refusals, files,
-    messages, waits above 5 ms, and the two longest of the other internal steps; children of what is left out move up to its parent.
+    messages, waits above 5 ms, and two of the other internal steps, what failed before what lasted longest; children of what is left out
+    move up to its parent.
     """
     hops = record.hops
     if lean:
@@ -124,6 +125,7 @@ def _ancestor(hop: Hop, parents: dict[int, int], kept: set[int]) -> int:
     return parent
 
 
+_BAD: Final = frozenset({"failure", "rejected"})
 _ALWAYS: Final = frozenset(
     {
         Step.ATTEMPT,
@@ -145,7 +147,7 @@ def _lean(record: FlightRecord) -> list[Hop]:
             always.append(hop)
         elif hop.kind is not Step.WAIT or hop.t1 - hop.t0 > WAIT_SHOWN_NS:
             other.append(hop)
-    other.sort(key=lambda h: h.t0 - h.t1)
+    other.sort(key=lambda h: (h.outcome not in _BAD, h.t0 - h.t1))
     chosen = {hop.bits for hop in (*always, *other[:INTERNAL_EXPORTED])}
     return [hop for hop in record.hops if hop.bits in chosen]
 

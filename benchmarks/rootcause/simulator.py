@@ -19,7 +19,7 @@ from observability.vocabulary import OUTCOME_OF, FailureClass, FlightKind, Outco
 
 BEGIN: Final = 1_780_000_020
 """Seconds since 1970 at which every simulation begins."""
-KEPT: Final = 16_000
+KEPT: Final = 24_000
 """Flights that are remembered whole, for those methods that need traces."""
 INTERVAL, GRACE = 60.0, 25.0
 """A file of each feed is due every minute."""
@@ -373,8 +373,8 @@ class Simulation:
             if ask.route.name == "POST /orders":
                 self.backlog.append(self.now)
         hop = self._hop(record, root.bits, Step.MAP)
-        yield r.uniform(0.001, 0.003) * self.internal
         error = self.broken(ask, "answer")
+        yield r.uniform(0.0001, 0.0005) * self.internal * (r.random() if error else 1.0)  # a quarter of what reading takes
         self._end(hop, error)
         return error
 
@@ -422,18 +422,13 @@ class Simulation:
                     call.attributes["joined"] = len(line) + 1
                 while self._wake(line):
                     pass
-        if error and error != "caller" and operation.reads and r.random() < operation.freshness:
+        if error and failure_class(error) not in _OURS and operation.reads and r.random() < operation.freshness:
             self._end(call, error)
             hop = self._hop(record, parent, Step.CACHE, *at, cache="stale", stale=True, age_s=round(r.uniform(5, 600), 1))
             hop.outcome, hop.degraded_by = "degraded", "stale"
             self._end(hop)
             record.mark_degraded("stale")
             return ""
-        if not error:
-            hop = self._hop(record, call.bits, Step.MAP, *at, mapping=".".join(at))
-            yield r.uniform(0.0004, 0.002) * self.internal
-            error = self.broken(ask, f"mapping {'.'.join(at)}")
-            self._end(hop, error)
         self._end(call, error)
         return error
 
@@ -446,6 +441,9 @@ class Simulation:
                 break
             if self.spends:
                 if self.budget[operation.system] < 1:
+                    hop = self._hop(ask.record, call.bits, Step.GUARD, operation.system, operation.name)
+                    hop.attributes |= {"guard": "budget", "guard_name": f"{operation.system}.{operation.name}", "guard_outcome": "rejected"}
+                    self._end(hop)
                     break
                 self.budget[operation.system] -= 1
             yield r.uniform(0.02, 0.08) * number
@@ -521,14 +519,28 @@ class Simulation:
         yield min(answer.at - self.now, seconds)
         self.holding.pop(hop.bits, None)
         error = "timeout.read" if timeout else answer.error
+        if not error or failure_class(error) in _UNREADABLE:
+            error = yield from self._read(ask, at, hop, error)
         self._end(hop, error)
         failed = bool(error) and failure_class(error) != "caller" and not (timeout and hurried)
-        hop.attributes["guard_outcome"] = "failure" if failed else "success"
-        self._report(at, breaker, failed=failed, trial=trial, hop=hop, record=record, met=holding)
+        if not error or failure_class(error) != "gateway":
+            hop.attributes["guard_outcome"] = "failure" if failed else "success"
+            self._report(at, breaker, failed=failed, trial=trial, hop=hop, record=record, met=holding)
+        elif trial:
+            breaker.trials -= 1
         places.taken -= 1
         self.pool.holders[operation.system] -= 1
         self._wake(places.waiting)
         return error, failure_class(error) in _FINAL if error else False
+
+    def _read(self, ask: Ask, at: At, attempt: Hop, error: str) -> Process:
+        """What the answer says is read inside the attempt, as far as it can be read."""
+        r, named = self.random, ".".join(at)
+        hop = self._hop(ask.record, attempt.bits, Step.MAP, *at, mapping=named)
+        error = error or self.broken(ask, f"mapping {named}")
+        yield r.uniform(0.0004, 0.002) * self.internal * (r.random() if error else 1.0)
+        self._end(hop, error)
+        return error
 
     def _faults(self, ask: Ask, at: At) -> set[int]:
         return {n for n, weather in enumerate(self.weathers) if weather(ask, at, self.now) is not None}
@@ -708,7 +720,10 @@ _STORED: Final = frozenset({"GET /inventory", "POST /reservations", "GET /prices
 _STATUS: Final[dict[FailureClass, int]] = {
     "timeout": 504, "connect": 502, "upstream_error": 502, "contract": 502, "data": 502, "rejected": 503, "caller": 400, "gateway": 500,
 }  # fmt: skip
-_FINAL: Final = frozenset({"contract", "data", "caller"})
+_FINAL: Final = frozenset({"contract", "data", "caller", "gateway"})
+_UNREADABLE: Final = frozenset({"contract", "data"})
+_OURS: Final = frozenset({"caller", "gateway"})
+"""Mistakes that no other answer hides."""
 
 
 def _held(pool: Places) -> str:

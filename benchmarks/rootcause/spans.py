@@ -26,8 +26,8 @@ DAMAGES: Final = (
     "hint 60 s late",
     "hint 60 s early",
 )
-_MOST: Final = 2_000
-"""Flights of each side."""
+_MOST: Final = 6_000
+"""Flights of each side: at 200 a second half a minute of the fault, whose effect is counted over all of it."""
 SERVICE: Final = "tillgate"
 _MINIMAL: Final = ("service", "span_id", "parent_id", "start", "duration")
 

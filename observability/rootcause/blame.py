@@ -76,6 +76,8 @@ class Blame:
     """Per part, the share of its time above normal that the baseline does not have."""
     high: Floats
     """Per part, milliseconds above normal that one in ten requests has."""
+    more: Floats
+    """Per part, by how many milliseconds a request it meets takes longer than one of the baseline."""
 
 
 def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
@@ -90,6 +92,7 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
     refused = _refused(s, now, before, np.where(remote, s.callee, absent), gone)
     missed = np.where(missed >= 0, missed, refused)
+    missed = np.where(missed >= 0, missed, _again(s, now, before))
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
     enters = s.door == np.arange(len(spans))
     seen = np.zeros(services, bool)
@@ -124,10 +127,33 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
     previous = np.where((previous < services) & (previous != service), previous, -1)
     own = np.where(peer & ~hidden, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
+    again, gap = _repeated(s, np.where(way, s.callee, np.where(peer, absent, -1)), before)
+    own[again] += gap
+    own -= statistics.totals(s.parent[again], gap, len(spans))
     return Parts(
         index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
         np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, kind, service, caller, previous, node,
     )  # fmt: skip
+
+
+def _repeated(s: Structure, target: Ints, before: Flags) -> tuple[Ints, Floats]:
+    """Calls that repeat the one before, where that is rare, and how long was waited before each: the doing of who had to be called again.
+    `target`: per calling span, whom it calls.
+    """
+    spans, services = s.spans, max(len(s.spans.services), 1)
+    row = np.flatnonzero((target >= 0) & (s.parent >= 0))
+    row = row[np.lexsort((spans.start[row], s.parent[row] * services + target[row]))]
+    key = s.parent[row] * services + target[row]
+    next_ = np.flatnonzero(key[1:] == key[:-1]) + 1
+    kinds, kind = statistics.compact(s.node[s.parent[row]] * services + target[row])
+    first = np.diff(key, prepend=-1) != 0
+    twice = np.append(first[next_ - 1], False)[: len(next_)] if len(next_) else np.zeros(0, bool)
+    usual = before[row]
+    once = statistics.totals(kind[first & usual], None, len(kinds))
+    more = statistics.totals(kind[next_[twice & usual[next_]]], None, len(kinds))
+    next_ = next_[(more <= 0.1 * once)[kind[next_]]]
+    ended = spans.start[row[next_ - 1]] + spans.duration[row[next_ - 1]]
+    return row[next_], np.maximum(spans.start[row[next_]] - ended, 0) / 1_000
 
 
 def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
@@ -160,6 +186,7 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, 
     reached, first = np.unique(unit * services + spans.service[child], return_index=True)
     caller, callee = reached // services, reached % services
     pairs, pair = statistics.compact(s.node[caller] * services + callee)
+    services_of = np.array([service for service, _ in s.nodes])
     was, is_ = before[caller], now[caller]
     of, of_now = (statistics.totals(s.node[rows], None, nodes) for rows in (before, now))
     node, target = pairs // services, pairs % services
@@ -167,16 +194,16 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, 
     came = statistics.totals(pair, is_, len(pairs))
     tried_now, tried_before, came_before = of_now[node].copy(), of[node].copy(), ratio * of[node]
     growth = int(now[s.main].sum()) / max(int(before[s.main].sum()), 1)
-    short = np.flatnonzero((ratio >= 0.3) & (of[node] >= _KNOWN) & (came < 0.5 * ratio * of_now[node]))
+    calling = np.zeros(services, bool)
+    calling[spans.service[s.blurred]] = True
+    known = (of[node] >= _KNOWN) & ((ratio >= 0.3) | ((came_before >= _KNOWN) & calling[services_of[node]]))
+    short = np.flatnonzero(known & (came < 0.5 * ratio * of_now[node]))
     if not len(short):
         return missed, nobody
     offset = (spans.start[child[first]] - spans.start[caller]).astype(np.float64)
     when = statistics.totals(pair[was], offset[was], len(pairs)) / np.maximum(statistics.totals(pair[was], None, len(pairs)), 1)
     unanswered = np.zeros(len(spans), np.int64)
-    alone = s.blurred & (s.callee < 0)
-    np.add.at(unanswered, door[alone], 1)
-    calling = np.zeros(services, bool)
-    calling[spans.service[s.blurred]] = True
+    np.add.at(unanswered, door[s.vain], 1)
     without: dict[int, Ints] = {}
     for index in short.tolist():
         rows = np.flatnonzero(s.node == node[index])
@@ -191,9 +218,8 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, 
         tried_now[index], tried_before[index] = came[index] + len(without[index]), came_before[index] + before[vain].sum()
         if not s.call[rows[0]] and len(without[index]) - before[vain].sum() * growth < 0.25 * (came_before[index] * growth - came[index]):
             came[index] = tried_now[index]  # fewer ask for it: another mix of requests, not another fate of calls
-    usual = ratio >= 0.3
     all_now, all_before, answered, answered_before = (
-        statistics.totals(target[usual], x[usual], services) for x in (tried_now, tried_before, came, came_before)
+        statistics.totals(target[known], x[known], services) for x in (tried_now, tried_before, came, came_before)
     )
     silent: Flags = (all_now >= 5) & (answered * all_before < 0.5 * answered_before * all_now)
     for service in np.flatnonzero(silent).tolist():
@@ -206,6 +232,22 @@ def _missed(s: Structure, nodes: int, now: Flags, before: Flags) -> tuple[Ints, 
     for index in earliest.values():
         missed[without[index]] = target[index]
     return missed, silent
+
+
+def _again(s: Structure, now: Flags, before: Flags) -> Ints:
+    """Per span, whom it called without an answer although another call beside it has one, where that became frequent; else -1."""
+    services, rows = len(s.spans.services), np.flatnonzero(s.meant >= 0)
+    (b1, n1), (b0, n0) = (
+        (statistics.totals(s.meant[rows[w[rows]]], None, services), statistics.totals(s.callee[w & (s.callee >= 0)], None, services))
+        for w in (now, before)
+    )
+    more = np.zeros(services, bool)
+    for service in np.flatnonzero(b1 >= 3).tolist():
+        more[service] = statistics.rise(b1[service], b1[service] + n1[service], b0[service], b0[service] + n0[service]) <= _SURE
+    found = np.full(len(s.spans), -1, np.int64)
+    rows = rows[more[s.meant[rows]] & now[rows]]
+    found[rows] = s.meant[rows]
+    return found
 
 
 def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags) -> Ints:
@@ -260,7 +302,7 @@ def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Int
     kind = s.node.astype(np.uint64) * np.uint64(0x94D049BB133111EB)
     np.add.at(kind, door, mixed)
     alone = np.bincount(s.parent[s.parent >= 0], minlength=len(spans)) == 0
-    unanswered = np.minimum(np.bincount(entry[alone & inner], minlength=len(spans)), _DEEP)
+    unanswered = np.minimum(np.bincount(entry[alone & inner & (s.vain | ~s.blurred)], minlength=len(spans)), _DEEP)
     kind += unanswered.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)
     doors = np.flatnonzero(entry == np.arange(len(spans)))
     _, example, group = np.unique(kind[doors], return_index=True, return_inverse=True)
@@ -293,7 +335,7 @@ def _rerouted(s: Structure, now: Flags, before: Flags, sick: Flags, refused: Int
         apart = {i: sum(abs(calls[i].get(x, 0) - mine.get(x, 0)) for x in {*calls[i], *mine}) for i in from_}
         near = min(from_, key=lambda i: (apart[i] + 0.5 * abs(tried[i] - tried[index]) + 2 * left[i], change[i]), default=-1)
         if near >= 0:
-            missing = sorted((x for x in calls[near] if x not in mine), key=lambda x: fell[x])
+            missing = sorted((x for x, n in calls[near].items() if mine.get(x, 0) < n), key=lambda x: fell[x])
             telling.append((bool(missing), index, near, missing, tried[index], tried[index] - tried[near]))
     telling.sort(key=lambda each: each[0])  # who is called and shows that it is sick is known to be so where it is not called
     for _, index, near, missing, tried_, more in telling:
@@ -431,7 +473,7 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
     excess = _excess(p, baseline[s.trace[p.span]], in_window[p.span])
     chosen = np.flatnonzero(in_window[p.span] & (excess > 0))
     time = _rows(s.trace[p.span[chosen]], p.part[chosen], excess[chosen] / 1_000.0, len(p))
-    slower, changed, high = _change(time, incident, weight, met, met_before, (n1, n0))
+    slower, changed, high, more = _change(time, incident, weight, met, met_before, (n1, n0))
     if in_requests:
         rows = _shared(s, p, bad & (incident | baseline), failed, failed_span, time, changed)
         mode: Mode = "requests"
@@ -452,12 +494,13 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
         slower,
         changed,
         high,
+        more,
     )
 
 
 def _change(
     time: tuple[Ints, Ints, Floats], incident: Flags, weight: Floats, met: Floats, before: Floats, requests: tuple[float, float]
-) -> tuple[Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats]:
     """What changed in the time of each part, whatever its requests came to: being late selects for bad luck as well as for its cause."""
     (trace, part, amount), (all_now, all_before) = time, requests
     count, now = len(met), incident[trace]
@@ -474,7 +517,7 @@ def _change(
         statistics.rise(min(a, n), n, min(b, m), m) if m > 0 else statistics.rise(a, all_now, 0, all_before)
         for a, n, b, m in zip(b1.tolist(), met.tolist(), b0.tolist(), before.tolist(), strict=True)
     ])  # fmt: skip
-    return slower, changed, high
+    return slower, changed, high, np.maximum(e1 - e0, 0.0)
 
 
 def _raised(bad: Flags, incident: Flags, baseline: Flags, weight: Floats) -> bool:
@@ -522,7 +565,7 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     short = enough[s.node] & (s.duration < np.where(enough, shortest, 0)[s.node])
     less = _rose(s, short, incident, baseline)
     short &= less[s.node]
-    child = np.flatnonzero(s.parent >= 0)
+    child = np.flatnonzero((s.parent >= 0) & ~_steps(s))
     called = statistics.totals(s.parent[child], None, len(short))
     counts = statistics.totals(s.node[before] * 16 + np.minimum(called[before], 15).astype(np.int64), None, len(s.nodes) * 16).reshape(
         -1, 16
@@ -545,7 +588,9 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     told = _last_word(s, odd & incident[s.trace], before, p.in_vain)
     odd[told] = True
     odd[s.parent[told]] = True
+    odd[_more_steps(s, odd, incident[s.trace], before)] = True
     middle = np.nan_to_num(statistics.quantile(histogram, 0.5))
+    child = np.flatnonzero(s.parent >= 0)
     may = child[less[s.node[child]] & (s.duration < middle[s.node])[child]]
     for _ in range(_DEEP):  # below who ended early, whoever often does so now and was not slow either was the reason
         reason = may[odd[s.parent[may]] & ~odd[may]]
@@ -553,6 +598,40 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
             break
         odd[reason] = True
     return odd
+
+
+def _more_steps(s: Structure, odd: Flags, now: Flags, before: Flags) -> Ints:
+    """Steps without a name in requests that seem well but for one more of them than usual, where such became frequent: what a service does
+    besides when something of its own went wrong.
+    """
+    door, services = s.door, len(s.spans.services)
+    steps = np.flatnonzero(_steps(s) & (s.parent == door))
+    told = np.zeros(len(odd), bool)
+    told[door[odd | s.vain]] = True
+    with_it = np.zeros(len(odd), bool)
+    with_it[door[steps[~told[door[steps]]]]] = True
+    calling = np.zeros(services, bool)
+    calling[s.spans.service[s.blurred & (s.callee >= 0)]] = True
+    doors = (door == np.arange(len(odd))) & calling[s.spans.service]
+    (b1, n1), (b0, n0) = (
+        (
+            statistics.totals(s.spans.service[doors & w & with_it], None, services),
+            statistics.totals(s.spans.service[doors & w], None, services),
+        )
+        for w in (now, before)
+    )
+    share, usual = b1 / np.maximum(n1, 1), b0 / np.maximum(n0, 1)
+    more = (n0 >= _KNOWN) & (share >= usual + 0.15) & (share >= 2 * usual)
+    for service in np.flatnonzero(more).tolist():
+        more[service] = statistics.rise(b1[service], n1[service], b0[service], n0[service]) <= _SURE
+    return steps[(more[s.spans.service] & with_it[door] & now)[steps]]
+
+
+def _steps(s: Structure) -> Flags:
+    """Spans without a name of their own that have nothing below them and are no calls."""
+    leaf = np.ones(len(s.parent), bool)
+    leaf[s.parent[s.parent >= 0]] = False
+    return s.blurred & leaf & ~s.vain
 
 
 def _last_word(s: Structure, odd: Flags, before: Flags, in_vain: Flags) -> Ints:

@@ -19,6 +19,8 @@ Reason = Literal["explained_by", "started_later", "normal_for_load", "too_few_re
 Onset = tuple[float, float, float]
 """Seconds after the begin of the incident: the estimate and its 95 % band."""
 SIGNIFICANT: Final = 0.01
+_LIKE: Final = 0.1
+"""Share of a rise from which on another one is of its kind."""
 MOST: Final = 4
 """So many faults at once are told apart."""
 _DATED: Final = 12
@@ -83,13 +85,13 @@ def owners(p: Parts, blame: Blame, raised: Flags, of_node: Ints) -> Ints:
         for service in {int(of_node[p.node[part]]), int(p.service[part])}:
             touching[service].append(int(part))
     callers = set(work)
-    for part in np.flatnonzero((p.kind == OWN) & enough):
+    for part in np.flatnonzero((p.kind == OWN) & enough & (statistics.totals(p.part, p.time, len(p)) > 0)):
         if int(p.service[part]) in callers:
             work[int(p.service[part])].append(int(part))
             done[int(p.node[part])].append(int(part))
 
-    def consistent(parts: list[int]) -> float:
-        up = sum(bool(raised[x]) for x in parts)
+    def consistent(parts: list[int], like: float = 0.0) -> float:
+        up = sum(bool(raised[x] and blame.more[x] >= like) for x in parts)
         return up / len(parts) * up / (up + 1) if parts else 0.0
 
     for part in unseen[raised[unseen]]:
@@ -98,10 +100,11 @@ def owners(p: Parts, blame: Blame, raised: Flags, of_node: Ints) -> Ints:
             owner[part] = caller
     for part in between[raised[between]]:
         caller, ends = int(p.caller[part]), [int(p.service[part])] + [int(x) for x in (p.previous[part],) if x >= 0]
-        callee = max(ends, key=lambda service: consistent(touching[service]))
-        theirs, mine = consistent(touching[callee]), consistent(touching[caller])
+        like = _LIKE * float(blame.more[part])
+        callee = max(ends, key=lambda service: consistent(touching[service], like))
+        theirs, mine = consistent(touching[callee], like), consistent(touching[caller], like)
         if p.kind[part] == AROUND:
-            mine = max(mine, consistent(work[caller]), consistent(done[int(p.node[part])]))
+            mine = max(mine, consistent(work[caller], like), consistent(done[int(p.node[part])], like))
         alone = [x for x in work[caller] if p.kind[x] == OWN]
         undecided = p.kind[part] == AROUND and abs(mine - theirs) < 1e-9 and not (alone and not any(raised[x] for x in alone))
         owner[part] = caller if mine > theirs + 1e-9 or undecided else callee

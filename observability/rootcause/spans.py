@@ -130,6 +130,8 @@ _CALLING: Final = frozenset((UNKNOWN, INTERNAL, CLIENT, PRODUCER))
 _CODES: Final = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code", "rpc.status_code", "rpc.response.status_code")
 _SAYING: Final = frozenset((*_CODES, "error", "error.type", "otel.status_code"))
 _WEIGHT: Final = "tillgate.sample.weight"
+_OWN_MISTAKE: Final = "gateway"
+"""Error type of what went wrong in the gateway itself, whoever it was dealing with."""
 
 
 class _Names:
@@ -270,7 +272,7 @@ class _Columns:
         self.status.append(status)
         self.kind.append(kind)
         peer = ""
-        if kind in _CALLING and not _PEER_KEYS.isdisjoint(attributes):
+        if kind in _CALLING and not _PEER_KEYS.isdisjoint(attributes) and attributes.get("error.type") != _OWN_MISTAKE:
             peer = next(str(attributes[k]) for k in _PEERS if k in attributes)
         self.peer.append(self.peers(peer) if peer else -1)
         self.weight.append(_weight(attributes.get(_WEIGHT)))

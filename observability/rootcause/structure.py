@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 import numpy as np
@@ -15,8 +16,18 @@ from observability.rootcause.statistics import compact, totals
 SEEN: Final = 5
 """An edge of calls is known from so many calls on."""
 _MIXED: Final = 0.02
+_LAYERS: Final = 4
+"""Spans of one service that lie around a call."""
 _LONGEST: Final = 3_600_000_000
 """Microseconds: longer durations do not count as more."""
+
+
+class Role(IntEnum):
+    """Of a span without a name of its own: a CALL has the called one below it, AROUND lies around calls, READING has nothing below it and
+    lies in a call that was answered, AGAIN beside one, VAIN in one that never was; DOOR lies where the request entered.
+    """
+
+    NAMED, CALL, AROUND, WORK, DOOR, READING, AGAIN, VAIN = range(8)
 
 
 @dataclass(slots=True)
@@ -59,6 +70,10 @@ class Structure:
     """The span is nothing but a call: its exclusive time belongs to the way."""
     blurred: Flags
     """The span lies inside its service and bears the name of what it lies in: whom it calls only its child tells."""
+    vain: Flags
+    """Of the blurred ones, calls that brought nothing."""
+    meant: Ints
+    """Per such call that stands beside one which was answered, by whom; else -1."""
     remote: Ints
     """Rows whose parent is of another service, by when they end."""
     door: Ints
@@ -93,11 +108,11 @@ def structure(spans: Spans) -> Structure:
     door = np.arange(count)
     door[children[~away]] = parent[children[~away]]
     door = _up(door)
-    node, nodes, blurred = _nodes(spans, parent, children, callee)
+    node, nodes, blurred, vain, meant = _nodes(spans, parent, children, callee)
     call = _calls(spans, parent, children, callee, node, len(nodes))
     main, began = _requests(spans, parent, trace)
     return Structure(
-        spans, parent, trace, main, began, exclusive, pauses, duration, node, nodes, callee, call, blurred, remote, door,
+        spans, parent, trace, main, began, exclusive, pauses, duration, node, nodes, callee, call, blurred, vain, meant, remote, door,
         float(orphan.mean()) if count else 0.0, joined, skewed,
     )  # fmt: skip
 
@@ -277,9 +292,9 @@ def _covered(spans: Spans, parent: Ints, children: Ints, shift: Ints) -> tuple[F
     return covered, pauses
 
 
-def _nodes(spans: Spans, parent: Ints, children: Ints, callee: Ints) -> tuple[Ints, list[tuple[int, int]], Flags]:
-    """Node per span, service and operation per node, and which spans are blurred: those inside a service whose name what enters it has too
-    (or that all have no name), told apart by whom they call.
+def _nodes(spans: Spans, parent: Ints, children: Ints, callee: Ints) -> tuple[Ints, list[tuple[int, int]], Flags, Flags, Ints]:
+    """Node per span, service and operation per node, which spans are blurred (those inside a service whose name what enters it has too, or
+    that all have no name), told apart by their place, and which of these are calls that brought nothing.
     """
     services, base = len(spans.services) + 1, len(spans.operations) + 1
     found, node = compact(spans.service * base + spans.operation)
@@ -288,24 +303,55 @@ def _nodes(spans: Spans, parent: Ints, children: Ints, callee: Ints) -> tuple[In
     known = (parent >= 0) | (spans.parent_key == 0)
     share = totals(node[known], inner[known], len(found)) / np.maximum(totals(node[known], None, len(found)), 1)
     blurred = inner & ((share > _MIXED) & (share < 1 - _MIXED))[node]
+    vain, meant = np.zeros(len(spans), bool), np.full(len(spans), -1, np.int64)
     if blurred.any():
-        several, node = compact((node * 2 + blurred) * services + np.where(blurred, callee + 1, 0))
-        found = found[several // (2 * services)]
-    return node, [(p // base, p % base) for p in found.tolist()], blurred
+        role, target, vain = _roles(spans, parent, children, callee, inner, blurred)
+        meant[role == Role.AGAIN] = target[role == Role.AGAIN]
+        several, node = compact((node * len(Role) + role) * services + np.where(role, target + 1, 0))
+        found = found[several // (len(Role) * services)]
+    return node, [(p // base, p % base) for p in found.tolist()], blurred, vain, meant
+
+
+def _roles(spans: Spans, parent: Ints, children: Ints, callee: Ints, inner: Flags, blurred: Flags) -> tuple[Ints, Ints, Flags]:
+    """What each span that has no name of its own is by its place, the service that this is about (-1: none), and whether it is a call that
+    brought nothing: without anything below it where others of its service have their answers.
+    """
+    toward, leaf = callee.copy(), np.ones(len(spans), bool)
+    leaf[parent[children]] = False
+    deep = children[inner[children] & inner[parent[children]]]
+    for _ in range(_LAYERS):
+        up = deep[(toward[deep] >= 0) & (toward[parent[deep]] < 0)]
+        if not len(up):
+            break
+        toward[parent[up]] = toward[up]
+    above = np.where(inner, parent, 0)
+    below = np.where(inner[above], toward[above], -1)
+    role = np.select(
+        [~blurred, callee >= 0, ~leaf & (toward >= 0), ~leaf, ~inner[above], callee[above] >= 0, below >= 0],
+        [Role.NAMED, Role.CALL, Role.AROUND, Role.WORK, Role.DOOR, Role.READING, Role.AGAIN],
+        Role.VAIN,
+    ).astype(np.int64)
+    target = np.where(leaf, below, toward)
+    calls = np.bincount(spans.service[role == Role.CALL], minlength=len(spans.services))
+    layered = np.bincount(spans.service[(role == Role.CALL) & inner[above]], minlength=len(spans.services)) > 0.5 * calls
+    vain: Flags = (role == Role.AGAIN) | (role == Role.VAIN) | ((role == Role.DOOR) & ~layered[spans.service])
+    return role, target, vain
 
 
 def _calls(spans: Spans, parent: Ints, children: Ints, callee: Ints, node: Ints, nodes: int) -> Flags:
     """Spans that do nothing but call: client spans, and, where no kind is told, operations that always stand below a span of their own
-    service and have mostly one child, in one other service.
+    service and mostly have one child, in one other service, beside what reads its answer.
     """
     call: Flags = (spans.kind == CLIENT) | (spans.kind == PRODUCER)
     unknown = (spans.kind == UNKNOWN) | (spans.kind == INTERNAL)
     if not unknown.any():
         return call
-    several = totals(parent[children], None, len(spans))
+    away = spans.service[children] != spans.service[parent[children]]
+    leaf = np.ones(len(spans), bool)
+    leaf[parent[children]] = False
+    several = totals(parent[children], away | ~leaf[children], len(spans))
     local = np.zeros(len(spans), bool)
-    own = parent >= 0
-    local[own] = spans.service[parent[own]] == spans.service[own]
+    local[children] = ~away
     single = unknown & local & (several == 1) & (callee >= 0)
     share = totals(node, single, nodes) / np.maximum(totals(node, None, nodes), 1)
     inside = totals(node, local & unknown, nodes) / np.maximum(totals(node, None, nodes), 1)

@@ -105,6 +105,16 @@ def test_the_lean_form_keeps_attempts_and_refusals_and_moves_orphans_up() -> Non
     assert len(spans_of(record)) == 7
 
 
+def test_the_lean_form_keeps_the_step_that_failed_before_longer_ones_that_did_not() -> None:
+    with Recorder().flight("request", "GET /x") as record:
+        for kind in (Step.CACHE, Step.STORE):
+            with step(kind):
+                time.sleep(0.001)
+        with suppress(KeyError), step(Step.MAP, mapping="answer"):
+            raise KeyError("sku")
+    assert "map answer" in [s.name for s in spans_of(record, lean=True)]
+
+
 def test_the_sdk_span_is_sampled_and_has_ids_times_kind_links_and_resource() -> None:
     record = an_eventful_flight()
     spans = [readable(s, resource("1.2", "worker-1")) for s in spans_of(record)]

@@ -228,6 +228,51 @@ def test_refusals_of_an_open_breaker_count_for_the_service_that_was_found_sick(b
     assert (answer["ranking"][0]["service"], answer["verdict"]) == ("stock", "cause")
 
 
+@pytest.mark.parametrize("bare", [False, True], ids=["with names and status", "service, ids and times alone"])
+@pytest.mark.parametrize(
+    ("fault", "culprit"),
+    [("no answer", "desk"), ("no answer at first", "desk"), ("answers badly at first", "desk"), ("cannot be read", "door")],
+)
+def test_a_system_few_ask_for_is_told_from_the_gateway_that_cannot_read_it(fault: str, culprit: str, bare: bool, written: Written) -> None:
+    """Requests of three kinds; one in eight asks desk. Calls lie around attempts, and what reads an answer inside the attempt."""
+    r, rows = random.Random(5), []
+    for i in range(3_000):
+        sick, at, begun = i >= 2_000 and i % 8 == 0, [BEGIN + i / 4], len(rows)
+
+        def span(id_: str, parent: str, service: str, kind: str, seconds: float, *, i: int = i, at: list[float] = at, **more: str) -> None:
+            rows.append({
+                "trace_id": f"{i + 1:032x}", "span_id": f"{id_}{i}", "parent_id": f"{parent}{i}" if parent else "", "service": service,
+                "start": int(at[0] * 1e9), "duration": int(seconds * 1e9), "name": more.pop("name", kind), "kind": kind, "status": "OK",
+            } | more)  # fmt: skip
+
+        peer = "desk" if i % 8 == 0 else ("stock", "price")[i % 2]
+        fails = [fault] if sick else []
+        fails += ["fine"] if "at first" in fault and sick else []
+        span("a", "", "door", "SERVER", 0.0, name=f"GET /{peer}")
+        at[0] += 0.001
+        span("b", "a", "door", "INTERNAL", 0.0, name=f"call {peer}")
+        for n, what in enumerate(fails or ["fine"]):
+            work = r.lognormvariate(-4, 0.3)
+            told = {"status": "ERROR"} if what != "fine" else {}
+            span(f"c{n}", "b", "door", "CLIENT", work + 0.006, name=f"{peer} {n}", **{"service.peer.name": peer}, **told)
+            at[0] += 0.002
+            if "no answer" not in what:
+                span(f"d{n}", f"c{n}", peer, "SERVER", work, name="read", **({} if "read" in what else told))
+                at[0] += work + 0.001
+            if what in ("fine", "cannot be read"):
+                reads, own = r.uniform(0.5, 1) * (0.001 if what == "fine" else 0.0001), {"error.type": "gateway"} if told else {}
+                span(f"e{n}", f"c{n}", "door", "INTERNAL", reads, name=f"map {peer}", **{"service.peer.name": peer}, **told, **own)
+                at[0] += 0.003
+            at[0] += 0.05 if len(fails) > 1 and n == 0 else 0.001
+        failed = {"status": "ERROR"} if fails and fails[-1] != "fine" else {}
+        for row, add in ((rows[begun], 0.001), (rows[begun + 1], 0.0)):
+            row |= {"duration": int((at[0] + add) * 1e9) - row["start"]} | failed
+    if bare:
+        rows = [{key: row[key] for key in ("service", "span_id", "parent_id", "start", "duration")} for row in rows]
+    answer = first(written(rows), (int((BEGIN + 500) * 1e9), int((BEGIN + 750) * 1e9)))
+    assert (answer["ranking"][0]["service"], answer["verdict"] in ("cause", "likely")) == (culprit, True)
+
+
 def test_incidents_are_found_in_spans_without_being_told_when(written: Written) -> None:
     rows, window, culprit = case(10, "errors", before=600.0, during=120.0)
     loaded = causes.load(spans.read([written(rows)]))
