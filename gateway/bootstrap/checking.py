@@ -32,7 +32,7 @@ from adapters.soap.contract import SoapContract
 from adapters.soap.errors import Unusable, read_fault
 from contracts import canonical, ports
 from contracts.errors import Finding, Findings
-from contracts.ports import CAPABILITIES
+from contracts.ports import CAPABILITIES, LEVEL_FEED
 from contracts.suggestion import nearest
 from gateway import estate as estates
 from gateway.bootstrap.keeping import keeping
@@ -357,6 +357,11 @@ def _fits(name: str, operation: estates.Operation, mappings: Mapping[str, Compil
                     f"operation {name}: {path} is between {canonical_side} and {system_side}",
                     f"{operation.provides} needs a mapping between {noun.__name__} and {system}.{call}",
                 )
+    if capability.name == LEVEL_FEED.name and (level := mappings.get(operation.answer)) is not None:
+        for needed in (("as_of",), ("on_hand", "available")):
+            if level.file.target == LEVEL_FEED.answer.__name__ and not level.lineage.keys() & {*needed}:
+                said = f"operation {name}: {operation.answer} fills no {' or '.join(needed)}"
+                yield source.finding(("operation", name, "answer"), said, "a reported level is a figure and the moment that it is of")
     paths = {path for path, _ in _paths(name, operation)}
     known = [m for p in paths if (m := mappings.get(p))]
     if len(known) < len(paths):

@@ -65,6 +65,7 @@ deleted      : deleted disabled inactive geloescht loekz lvorm loevm blocked_fla
 date         : date stichtag datum day fecha dato dat tag jour
 time         : time uzeit zeit uhrzeit heure hora tijd tid timestamp datetime at utc instant stamp
 created      : created placed ordered_at erstellt angelegt cree creado aangemaakt oprettet erdat
+counted      : counted snapshot gezaehlt inventaire geteld contado
 changed      : changed updated modified geaendert modifie modificado gewijzigd aendret last_change
 valid        : valid gueltig valide valido geldig gyldig effective
 from         : from begin start since ab von desde vanaf fra depuis beginning
@@ -280,7 +281,7 @@ incoming                : stock incoming, incoming quantity, incoming
 damaged                 : damaged quantity, damaged, stock damaged
 quality_control         : stock quality, quality quantity
 safety_stock            : safety stock, safety quantity
-as_of                   : stock date, date, time, changed date 0.8, changed time 0.8, changed 0.7
+as_of                   : stock date, counted time, counted date, counted, date, time, changed date 0.8, changed time 0.8, changed 0.7
 InventoryLevel.sku      : product number, sku, product 0.75
 Product.name            : product name, name, description 0.5
 Product.description     : description, product description

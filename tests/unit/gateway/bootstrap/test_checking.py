@@ -115,3 +115,17 @@ def test_a_server_of_files_is_one_whose_key_is_declared_and_a_folder_needs_nothi
 def test_a_count_of_files_that_no_name_holds_is_a_finding(estate: Path) -> None:
     changed(estate / "estate.toml", 'provides = "sale.feed"', 'provides = "sale.feed"\nfeed = { sequence = { group = "no" } }')
     assert any("the layout's name pattern has no group 'no'" in found for found in findings(estate))
+
+
+def test_a_feed_of_levels_without_a_figure_or_its_moment_is_a_finding(estate: Path) -> None:
+    with (estate / "estate.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[operation."pos.x12_846"]\ncontract = "contracts/systems/edi/x12_846.toml"\nprovides = "level.feed"\nmode = "file"\n')
+        file.write('answer = "mappings/pos/stock.toml"\n')
+    fields = 'sku = "line | required"\nlocation_id = "ST.warehouse.id | required"\nincoming = "(QTY | first).value | quantity(\'EA\')"\n'
+    kept = 'target = "InventoryLevel"\nsource = "pos.x12_846"\n[fields]\n' + fields
+    drops = "\n".join(
+        f'"{name}" = "of no use"' for name in ("ISA.*", "GS.*", "ST.control", "ST.BIA.*", "ids.*", "QTY.*", "site.*", "place.*")
+    )
+    (estate / "mappings/pos/stock.toml").write_text(f"{kept}[drops]\n{drops}\n", encoding="utf-8")
+    found = [f for f in findings(estate) if "x12_846: mappings/pos/stock.toml fills no" in f]
+    assert [f.partition("fills no ")[2].partition(";")[0] for f in found] == ["as_of", "on_hand or available"]
