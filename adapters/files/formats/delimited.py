@@ -425,7 +425,8 @@ class RowParser:
         if len(self._rest) > 1 and file.quote not in line and len(self._rest) <= MOST_JOINED:
             return []  # only a row with a quote can close one
         joined = "\n".join(text for _, text in self._rest)
-        cells = self._quoted(joined.removesuffix("\r"))
+        row = joined.removesuffix("\r")
+        cells = self._quoted(row)
         if cells is None and len(joined) <= file.max_record and len(self._rest) <= MOST_JOINED:
             return []  # the quote is still open
         if len(self._rest) > 1 and (cells is None or isinstance(cells, Wrong) or len(cells) - 1 > self._most(cells[0])):
@@ -434,7 +435,7 @@ class RowParser:
         self._rest = []
         if cells is None:
             cells = Wrong("", "a closing quote in the row", shown(line), at)
-        return [(at, joined, cells if isinstance(cells, Wrong) else self._odd(joined, cells))]
+        return [(at, joined, cells if isinstance(cells, Wrong) else self._odd(row, cells))]
 
     def _give_up(self) -> list[tuple[int, str, Any]]:
         """A stray quote must not swallow the rows behind it: only the row that opened it is bad."""
