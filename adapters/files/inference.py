@@ -47,6 +47,12 @@ _TOGETHER: Final = re.compile(
     r"(?i)(po|order|receipt|transaction|invoice|bon|beleg|ticket|document|sequence)[ _-]?(id|no|num|nr|number|key)?$"
 )
 
+_OF_A_LINE: Final = re.compile(
+    r"(?i)(^|[ _-])(qty|quantity|menge|anzahl|quantidade|cantidad"
+    r"|unit[ _-]?price|sku|plu|ean|gtin|upc|barcode|item|article|artikel)([ _-]|$)"
+)
+"""Columns of a line, though a sample may show them equal in every line of its receipts."""
+
 Typed = Callable[[str, Sequence[str]], str]
 Named = Callable[[Sequence[Sequence[str]]], list[str]]
 
@@ -325,7 +331,7 @@ def table(raw: bytes, delimiter: str, pattern: str, sample: str, typed: Typed) -
     names = [n.strip() for n in names]
     columns = {n: [r[at].strip() if at < len(r) else "" for r in rows] for at, n in enumerate(names)}
     key = next((n for n in names if _TOGETHER.search(n) and len(set(columns[n])) < len(rows)), "")
-    same = [n for n in names if key and _constant(columns[key], columns[n])]
+    same = [n for n in names if key and (n == key or not _OF_A_LINE.search(n)) and _constant(columns[key], columns[n])]
     keys = [n for n in same if n == key or _WHOSE.search(n)]
     out = [
         f"# Inferred from one sample, {comment(sample)}: what it did not show cannot stand here.",

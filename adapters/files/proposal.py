@@ -38,6 +38,9 @@ _DATES: Final = (r"%Y%m%d", r"%Y-%m-%d", r"%d.%m.%Y")
 _NAMES: Final = re.compile(r"(?i)(id|code|no|number|nr|ean|gtin|sku)$")
 """Fields whose digits are a name, not a number."""
 _PERSONAL: Final = re.compile(r"(?i)operator|cashier|customer|email|phone|person|address")
+_WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
+"""Byte order marks of UTF-16."""
+_PACKED: Final = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"7z\xbc\xaf": "7z", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _TIMES: Final = (r"%Y%m%d%H%M%S", r"%Y-%m-%d %H:%M:%S")
 
 
@@ -70,8 +73,18 @@ def propose(system: str, given: Path) -> Proposal:
     if (size := sample.stat().st_size) > MAX_SAMPLE:
         raise _finding(sample, 1, f"the sample has {size} bytes", f"at most {MAX_SAMPLE} are looked at; cut it")
     raw = sample.read_bytes()
+    raw = raw.rstrip(b"\x00\x1a \t\r\n") + b"\n" if raw[-1:] in (b"\x00", b"\x1a") and not raw.startswith(_WIDE) else raw
     if not raw.strip():
         raise _finding(sample, 1, "the sample is empty")
+    if packed := next((what for mark, what in _PACKED.items() if raw.startswith(mark)), ""):
+        raise _finding(sample, 1, f"the sample is packed ({packed})", "unpack it; feeds read NAME.gz and NAME.zip as they are")
+    if raw.startswith(_WIDE) and inference.edi_format(raw.decode("utf-16", "replace")[:400].encode("latin-1", "replace")):
+        raise _finding(
+            sample, 1, "an interchange in UTF-16: one byte a character is expected", "its sender has to write it in UTF-8 or ISO 8859"
+        )
+    if bare := re.match(rb"(?:\xef\xbb\xbf)?\s*(?:(ST)[^A-Za-z0-9 ]\d{3}[^A-Za-z0-9 ]|(UNH)\+)", raw):
+        said = "ISA and GS in front of ST" if bare[1] else "UNB in front of UNH"
+        raise _finding(sample, 1, f"a message without its envelope: expected {said}")
     if (standard := recognised(raw, _pattern(sample.name))) is not None:
         return _of_standard(system, sample, raw, standard)
     if (inferred := _partner(sample, raw)) is not None:
@@ -182,8 +195,11 @@ def _commas(seen: Mapping[tuple[str, ...], Sequence[str]]) -> Iterator[str]:
     """About numbers that a layout cannot read as such."""
     for path, values in seen.items():
         real = [value for value in values if value]
-        if any("," in value for value in real) and all(re.fullmatch(r"-?\d{1,12}(,\d{1,6})?", value) for value in real):
-            field = path[-1]
+        field = path[-1]
+        if real and all(re.fullmatch(r"[-+]?[$€£¥][-+]?[\d.,]{1,20}", value) for value in real):
+            point = "','" if re.search(r",\d{1,2}$", real[0]) else "'.'"
+            yield f"{field} has a currency sign, as in {real[0]}: write {field} | priced({point}, currency='USD'), or which it is"
+        if any("," in value for value in real) and all(re.fullmatch(r"[-+]?\d{1,12}(,\d{1,6})?", value) for value in real):
             yield f"{field} has a decimal comma, as in {real[0]}? The layout keeps it a text: write {field} | number(',') in the mapping"
 
 
@@ -292,7 +308,7 @@ def _type_width(sample: Path, lines: Sequence[str]) -> int:
             types.setdefault(line[:width], set()).add(len(line.rstrip()))
         if 1 < len(types) <= max(2, len(lines) // 3) and all(" " not in t and len(t) == width for t in types):
             return width
-    if len({line[:2] for line in lines}) == 1 and lines[0][:2].strip():
+    if len(lines) > 1 and len({line[:2] for line in lines}) == 1 and lines[0][:2].strip():
         return 2
     raise _finding(
         sample,

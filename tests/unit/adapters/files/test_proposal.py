@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapters.files import layout
-from adapters.files.proposal import propose
+from adapters.files.proposal import infer, propose
 from adapters.proposal import Proposal
 from contracts.errors import Findings
 
@@ -183,3 +183,30 @@ def test_what_is_brought_back_is_a_negative_number_and_a_decimal_comma_is_asked_
     assert '{ name = "qty", type = "integer", digits = 12, sign = "leading", column = "qty" }' in text
     assert '{ name = "price", type = "decimal", digits = 18, sign = "leading", column = "price" }' in text
     assert any("amount has a decimal comma, as in 7,58" in question for question in found.questions)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.edi", b"\x1f\x8b\x08\x00rest", "the sample is packed (gzip)"),
+        ("a.csv", b"PK\x03\x04rest", "the sample is packed (zip)"),
+        ("a.edi", "ISA*00*          *00*          *ZZ*A*ZZ*B~".encode("utf-16"), "an interchange in UTF-16"),
+        ("a.edi", b"ST*850*0001~BEG*00*SA*1~SE*3*0001~", "expected ISA and GS in front of ST"),
+        ("a.edi", b"UNH+1+ORDERS:D:96A:UN'BGM+220+1+9'UNT+3+1'", "expected UNB in front of UNH"),
+        ("a.dat", b"readme", "neither a delimiter nor a record type"),
+    ],
+)
+def test_what_is_no_sample_yet_says_what_it_is(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(Findings) as found:
+        propose("x", tmp_path / name)
+    assert said in str(found.value)
+
+
+def test_a_table_keeps_quantities_with_its_lines_and_asks_for_the_currency_of_a_sign(tmp_path: Path) -> None:
+    rows = ["Receipt No,Store,Qty,SKU,Net", "7,Main,1,A-1,$4.00", "7,Main,1,A-2,$1.50", "8,Main,1,A-1,-$4.00"]
+    (tmp_path / "sold.csv").write_bytes("\r\n".join([*rows, ""]).encode() + b"\x1a\x00")
+    proposal = propose("x", tmp_path / "sold.csv")
+    made = infer(tmp_path / "sold.csv")
+    assert [f.name for f in made.records["line"].fields] == ["qty", "sku", "net"]
+    assert "net has a currency sign, as in $4.00: write net | priced('.', currency='USD')" in " ".join(proposal.questions)

@@ -62,7 +62,7 @@ def test_a_whole_file_gives_nested_rows_and_no_finding(tlog: Plan) -> None:
         lambda b: b.replace(b";0026;", b';"0026";').replace(b"\n", b"\r\n"),
         lambda b: b.replace(b";EUR;\n", b";EUR\n"),
     ],
-    ids=["byte order mark", "CRLF", "mixed line ends", "blank rows", "no last line end", "quotes", "quotes and CRLF", "trailing empty field left out"],
+    ids=["BOM", "CRLF", "mixed line ends", "blank rows", "no last line end", "quotes", "quotes and CRLF", "trailing empty field left out"],
 )
 def test_harmless_differences_read_the_same(tlog: Plan, change: object) -> None:
     plain, _ = read(tlog, HEAD + SALE + TRAIL)
