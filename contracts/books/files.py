@@ -153,6 +153,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: Literal["books", "repeats", "conflict", "uncountable"]
     why: str = ""
+    """It cannot be counted, or would change nothing."""
     standing: Posting | None = None
     """What is booked under its key."""
     cents: int = 0

@@ -398,3 +398,22 @@ async def test_a_level_of_no_known_place_of_no_figure_or_of_the_future_is_set_as
     advices.zones.of = lambda location: None  # type: ignore[method-assign]  # a place that nobody lists
     third = await advices.dropped("c.edi", advice("4006381333931 17*40", number=9))
     assert (third.booked, third.quarantined, await standing(advices)) == (0, 1, None)
+
+
+async def test_an_older_level_that_waits_says_that_booking_it_would_change_nothing(advices: Shop) -> None:
+    await advices.dropped("a.edi", advice("4006381333931 17*250", at="20260615*1200"))
+    await advices.dropped("b.edi", advice("4006381333931 17*lots", number=8))
+    desk = advices.desk()
+    (row,) = await desk.records(RecordsParameters(status="open"))
+    text = (await desk.record(row.id)).text
+    edited = await desk.edit(row.id, Edit(version=0, text=text.replace("lots", "25")))
+    assert edited.preview is not None
+    assert (edited.preview.outcome, edited.preview.stock) == ("books", ())
+    assert edited.preview.told.endswith("/2026-06-15T06:00:00+02:00 and change nothing: a later report is known, and counts.")
+    newer = advice("4713 17*25", "4006381333931 17*lots", at="20260615*1300", number=9)
+    await advices.dropped("c.edi", newer)
+    last = (await desk.records(RecordsParameters(status="open")))[-1]
+    text = (await desk.record(last.id)).text
+    edited = await desk.edit(last.id, Edit(version=0, text=text.replace("lots", "200")))
+    assert edited.preview is not None
+    assert [(s.sku, s.change) for s in edited.preview.stock] == [("4006381333931", "-50")]

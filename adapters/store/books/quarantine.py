@@ -107,9 +107,12 @@ class Quarantine:
         async def unit(tx: Transaction) -> Effect:
             standing: Posting | None
             moves: Mapping[str, int]
+            why = ""
             if isinstance(one, Prepared):
                 standing, same = await reports.booked(tx, one) or (None, False)
-                cents, moves, links = 0, {one.sku: -await one.kind.change(tx, one)} if standing is None else {}, []
+                change = await one.kind.change(tx, one)
+                cents, moves, links = 0, {one.sku: -(change or 0)}, []
+                why = "a later report is known, and counts" if change is None and standing is None else ""
             else:
                 assert isinstance(posting, PosSale)  # noqa: S101  # what it was prepared from
                 standing = await sales.booked(tx, posting.key)
@@ -119,6 +122,7 @@ class Quarantine:
                 links = [(f"{link.type} {link.sale_key}", await sales.booked(tx, link.sale_key)) for link in posting.links]
             return Effect(
                 outcome="books" if standing is None else "repeats" if same else "conflict",
+                why=why,
                 standing=standing,
                 cents=cents if standing is None else 0,
                 stock={sku: f"{units(-moved):f}" for sku, moved in moves.items() if moved} if standing is None else {},

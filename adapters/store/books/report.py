@@ -62,8 +62,8 @@ class Kind(Protocol):
 
     async def enter(self, tx: Transaction, news: Sequence[Prepared], now: datetime) -> None: ...
 
-    async def change(self, tx: Transaction, report: Prepared) -> int:
-        """Millionths by which booking it would change what counts as being there."""
+    async def change(self, tx: Transaction, report: Prepared) -> int | None:
+        """Millionths by which booking it would change what counts as being there; None: a later report counts."""
         ...
 
 
@@ -149,7 +149,7 @@ class _Movements:
         await insert(tx, "stock_movement (till_day, sku, sequence, millionths)", gone)
         await outbox.append_bundle(tx, outbox.Bundle([], [(each.subject, each.millionths, each.unit) for each in news]), now)
 
-    async def change(self, tx: Transaction, report: Prepared) -> int:
+    async def change(self, tx: Transaction, report: Prepared) -> int | None:
         return report.millionths
 
 
@@ -175,12 +175,12 @@ class _Levels:
         count = [(each.subject, msgspec.Raw(each.body)) for each in news if last[each.place, each.sku] == each.at[2]]
         await outbox.append_bundle(tx, outbox.Bundle([], [], count), now)
 
-    async def change(self, tx: Transaction, report: Prepared) -> int:
+    async def change(self, tx: Transaction, report: Prepared) -> int | None:
         pair, level = SkuAt(sku=report.sku, location_id=report.place), decode(report.body, InventoryLevel)
         before = 0
         if (stands := (await newest(tx, [pair])).get(pair)) is not None:
             if stands.as_of is not None and level.as_of is not None and stands.as_of >= level.as_of:
-                return 0
+                return None
             before = prepared(stands).millionths - (await gone(tx, {pair: stands.contained})).get(pair, 0)
         return report.millionths - (await gone(tx, {pair: level.contained})).get(pair, 0) - before
 

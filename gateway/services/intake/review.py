@@ -362,7 +362,7 @@ class Review:
             before = None if isinstance(came, Quarantined) else came
         return Preview(
             outcome=effect.outcome,
-            told=_TOLD[effect.outcome].format(key=sale.key, why=effect.why),
+            told=_TOLD[effect.outcome, bool(effect.why)].format(key=sale.key, why=effect.why),
             key=str(sale.key),
             cents=effect.cents,
             currency=sale.currency_code if isinstance(sale, PosSale) else "",
@@ -481,10 +481,14 @@ class Review:
 
 _NOUNS: Final = {"PosSale": "sale", "StockMovement": "movement", "InventoryLevel": "level"}
 _TOLD = {
-    "books": "It would be booked as {key}.",
-    "repeats": "{key} is booked already with this content: booking it closes the record and changes nothing.",
-    "conflict": "{key} is booked already with other content, which stands. Give it another key if it is another one; else dismiss it.",
-    "uncountable": "It cannot be counted: {why}.",
+    ("books", False): "It would be booked as {key}.",
+    ("books", True): "It would be booked as {key} and change nothing: {why}.",
+    ("repeats", False): "{key} is booked already with this content: booking it closes the record and changes nothing.",
+    (
+        "conflict",
+        False,
+    ): "{key} is booked already with other content, which stands. Give it another key if it is another one; else dismiss it.",
+    ("uncountable", True): "It cannot be counted: {why}.",
 }
 
 
