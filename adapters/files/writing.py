@@ -44,6 +44,7 @@ class Writer:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._xml = layout.file.format == "xml"
+        self._encoding = "utf-8" if layout.file.encoding == "auto" else layout.file.encoding
 
     def file(self, transactions: Sequence[Row], number: int = 1, stated: Mapping[str, str] | None = None) -> Written:
         """`number` makes the name another one, where it has room for that. `stated`: other values of trailer fields, by RECORD.field.
@@ -59,9 +60,13 @@ class Writer:
         parts = [self._transaction(row) for row in transactions]
         if self._xml:
             root = self._root()
-            opened = f"<?xml version='1.0' encoding='{layout.file.encoding}'?>\n{root[0]}\n".encode(layout.file.encoding)
-            return _joined(name, opened, parts, f"{root[1]}\n".encode(layout.file.encoding))
+            opened = f"<?xml version='1.0' encoding='{self._encoding}'?>\n{root[0]}\n".encode(self._encoding)
+            return _joined(name, opened, parts, f"{root[1]}\n".encode(self._encoding))
         before = b"".join(self._line(layout.records[n], row) for n, row in headers.items() if row is not None)
+        if layout.file.columns:
+            before = self._cells(
+                [f.column or f.name for record in (layout.transaction, *layout.transaction.children) for f in record.fields]
+            )
         ends = b"".join(self._line(r, row) for r, row in self._trailers(transactions, parts, stated or {}))
         return _joined(name, before, parts, ends)
 
@@ -113,25 +118,29 @@ class Writer:
         top = self.layout.transaction
         if self._xml:
             element = self._element(top, row, None)
-            return etree.tostring(element, encoding="unicode").encode(self.layout.file.encoding) + b"\n"
+            return etree.tostring(element, encoding="unicode").encode(self._encoding) + b"\n"
+        if self.layout.file.columns:
+            below = [r for child in top.children for r in (row[child.index] if child.repeated else [row[child.index]])] or [()]
+            return b"".join(self._cells([*_texts(top, row), *(t for child in top.children for t in _texts(child, each))]) for each in below)
         return b"".join(self._line(record, each) for record, each in _descend(top, row))
 
+    def _cells(self, texts: Sequence[str]) -> bytes:
+        file = self.layout.file
+        return f"{file.delimiter.join(_quoted(t, file.delimiter, file.quote) for t in texts)}\n".encode(self._encoding)
+
     def _line(self, record: Record, row: Row) -> bytes:
-        file, texts = self.layout.file, [_text(f, row[at] if at < len(row) else None) for at, f in enumerate(record.fields)]
-        if file.format == "delimited":
-            line = file.delimiter.join(_quoted(t, file.delimiter, file.quote) for t in (record.name, *texts))
-        else:
-            width = max(((f.start or 1) + (f.width or 0) - 1 for f in record.fields), default=0)
-            kind = file.record_type
-            columns = list(" " * max(width, (kind.start or 1) + (kind.width or 0) - 1))
-            cells = [(kind.start, kind.width, record.name)]
-            cells += [(f.start, f.width, text) for f, text in zip(record.fields, texts, strict=True)]
-            for start, size, text in ((start or 1, size or 0, text) for start, size, text in cells):
-                if len(text) > size:
-                    raise Unwritable(f"{record.name}: {text[:40]!r} is longer than its {size} columns")
-                columns[start - 1 : start - 1 + size] = text.ljust(size)
-            line = "".join(columns)
-        return f"{line}\n".encode(file.encoding)
+        if self.layout.file.format == "delimited":
+            return self._cells([record.name, *_texts(record, row)])
+        width = max(((f.start or 1) + (f.width or 0) - 1 for f in record.fields), default=0)
+        kind = self.layout.file.record_type
+        columns = list(" " * max(width, (kind.start or 1) + (kind.width or 0) - 1))
+        cells = [(kind.start, kind.width, record.name)]
+        cells += [(f.start, f.width, text) for f, text in zip(record.fields, _texts(record, row), strict=True)]
+        for start, size, text in ((start or 1, size or 0, text) for start, size, text in cells):
+            if len(text) > size:
+                raise Unwritable(f"{record.name}: {text[:40]!r} is longer than its {size} columns")
+            columns[start - 1 : start - 1 + size] = text.ljust(size)
+        return f"{''.join(columns)}\n".encode(self._encoding)
 
     def _trailers(self, rows: Sequence[Row], parts: Sequence[bytes], stated: Mapping[str, str]) -> Iterator[tuple[Record, Row]]:
         """Trailers with the totals that the layout's checks ask for."""
@@ -243,6 +252,10 @@ def _led(element: etree._Element, path: Sequence[Step]) -> etree._Element:
                 if step.where:
                     element.set(*step.where)
     return element
+
+
+def _texts(record: Record, row: Row) -> list[str]:
+    return [_text(f, row[at] if at < len(row) else None) for at, f in enumerate(record.fields)]
 
 
 def _quoted(text: str, delimiter: str, quote: str) -> str:

@@ -358,7 +358,7 @@ def _said_by(call: Call, tables: Mapping[str, Mapping[str, Any]]) -> Iterator[tu
             if true is not None:
                 yield path, str(true)
         case "date" | "time" | "local_datetime" | "time_quality" if formats := [
-            c for c in constants if isinstance(c, str) and "h" in c + "h"
+            c for c in constants if isinstance(c, str) and any(part in c for part in ("YY", "MM", "DD", "hh"))
         ]:
             yield path, _moment(formats[-1])
         case "quantity" | "money" | "cents" | "unit_price" as name:

@@ -25,6 +25,8 @@ from observability import Recorder
 LEASE: Final = 0.5
 MANY: Final = 300
 Row = tuple[Any, ...]
+_NUMBERED: Final = {"PosSale": "key.sequence_number", "StockMovement": "key.reference", "InventoryLevel": "sku"}
+"""What tells a transaction from those of the same place and time."""
 
 
 @dataclass(eq=False)
@@ -46,8 +48,9 @@ class Feed:
 
     def transactions(self, count: int, first: int = 1) -> list[Row]:
         """Each with a number of its own."""
-        row = self.rows[0]
-        return [(*row[: self.number_at], number, *row[self.number_at + 1 :]) for number in range(first, first + count)]
+        row, at = self.rows[0], self.number_at
+        kind = int if self.layout.transaction.fields[at].type == "integer" else str
+        return [(*row[:at], kind(number), *row[at + 1 :]) for number in range(first, first + count)]
 
 
 @dataclass(eq=False)
@@ -150,12 +153,16 @@ class FileLab:
 
     async def _find(self, each: Feed) -> None:
         mapping = each.mapping
-        numbers = [s for t, line in mapping.lineage.items() if t.endswith("sequence_number") and t.startswith("key") for s in line.sources]
-        top = [f.name for f in each.layout.transaction.fields]
-        if not numbers or numbers[0] not in top:
-            each.problem = "no field of the transaction itself is its number (key.sequence_number)"
+        if each.layout.edi:
+            each.problem = "interchanges are not made up here: try those of the partner (files read, map try)"
             return
-        each.number_at = top.index(numbers[0])
+        target = _NUMBERED[mapping.file.target]
+        numbers = {s for t, line in mapping.lineage.items() if t == target for s in line.sources}
+        own = [at for at, f in enumerate(each.layout.transaction.fields) if f.name in numbers and f.type in ("integer", "string")]
+        if not own:
+            each.problem = f"no field of the transaction itself tells it from others ({target})"
+            return
+        each.number_at = own[-1]
         candidates: list[tuple[str, Row]] = []
         for example in mapping.file.examples:
             if example.error is None:

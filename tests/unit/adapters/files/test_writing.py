@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.files.formats import delimited, xml
+from adapters.files.formats.reading import parsing
 from adapters.files.layout import Layout, parse
 from adapters.files.layout import load as load_layout
 from adapters.files.parsing import Unit
@@ -49,7 +49,7 @@ on_failure = "refuse_file"
 
 
 def read(layout: Layout, name: str, body: bytes) -> tuple[list[Unit], list[str]]:
-    reader: Any = xml.XmlParser(xml.Plan(layout)) if layout.file.format == "xml" else delimited.RowParser(delimited.Plan(layout))
+    reader = parsing(layout)(None)
     found = layout.pattern.fullmatch(name)
     assert found is not None
     units = list(reader.units(io.BytesIO(body), name, found.groupdict()))
@@ -76,6 +76,40 @@ def test_a_transaction_made_from_the_layout_alone_is_read_again(kind: str) -> No
     assert reasons == []
     assert len(written.starts) == 3
     assert written.starts[-1] <= len(written.body)
+
+
+TABLE = """
+[file]
+format = "delimited"
+name = 'receipts\\.csv'
+delimiter = ";"
+quote = '"'
+encoding = "auto"
+columns = true
+key = ["no"]
+transaction = "receipt"
+
+[record.receipt]
+role = "transaction"
+occurs = "0..n"
+fields = [{ name = "number", type = "integer", digits = 6, column = "no", required = true }, { name = "store", type = "string" }]
+
+[record.item]
+role = "detail"
+parent = "receipt"
+occurs = "0..n"
+fields = [{ name = "sku", type = "string" }, { name = "amount", type = "decimal", digits = 8 }]
+"""
+
+
+def test_a_table_has_its_columns_first_and_a_row_for_each_detail() -> None:
+    layout = parse(TABLE, "table.toml", "table")
+    rows = [(1, "Köln; Süd", [("4711", "1.50"), ("4712", "2")]), (2, "B", [("4713", "0.25")])]
+    written = Writer(layout).file(rows)
+    said = written.body.decode().splitlines()
+    assert said == ["no;store;sku;amount", '1;"Köln; Süd";4711;1.50', '1;"Köln; Süd";4712;2', "2;B;4713;0.25"]
+    units, reasons = read(layout, written.name, written.body)
+    assert ([u.row for u in units], reasons) == (rows, [])
 
 
 def test_a_stated_total_is_written_instead_of_the_right_one() -> None:

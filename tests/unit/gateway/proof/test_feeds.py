@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from adapters.files.driver import FileContract
 from contracts.books import Books
 from gateway.bootstrap import Checked, types
 from gateway.bootstrap.proving import books
@@ -64,6 +65,50 @@ async def test_a_mapping_that_books_nothing_fails_and_says_what_to_add(reference
 async def test_a_feed_that_refuses_a_file_for_one_bad_transaction_does_so_as_declared(reference: Checked) -> None:
     result = await case(declared(reference, refuse_share=0.1), "bad_transaction")
     assert (result.verdict, result.came) == ("pass", "1 feed: the file is refused, as refuse_share declares")
+
+
+STOCK = """\
+[file]
+format      = "xml"
+name        = 'stock_(?P<number>\\d+)\\.xml'
+root        = "Stock"
+transaction = "Level"
+
+[record.Level]
+role   = "transaction"
+occurs = "0..n"
+path   = "Level"
+fields = [
+  { name = "place", type = "string", path = "Place", required = true },
+  { name = "item", type = "string", path = "Item", required = true },
+  { name = "left", type = "integer", digits = 9, path = "Left", required = true },
+  { name = "at", type = "datetime", format = "iso", zone = "iso", path = "At", required = true },
+]
+"""
+LEVELS = """\
+target = "InventoryLevel"
+source = "pos.stock"
+[fields]
+sku         = "item"
+location_id = "place"
+on_hand     = "left | quantity('EA')"
+as_of       = "at | local_datetime('UTC')"
+"""
+
+
+async def test_a_feed_of_levels_is_proven_item_by_item(reference: Checked, tmp_path: Path) -> None:
+    (tmp_path / "stock.toml").write_text(STOCK, encoding="utf-8")
+    contract = FileContract("pos", tmp_path / "stock.toml")
+    mapping = load(LEVELS, "stock.toml", lambda _: contract.exchange("stock"), types())
+    operation = replace(reference.estate.operation["pos.tlog"], provides="level.feed", answer="stock.toml", feed={})
+    checked = changed(
+        reference,
+        estate=replace(reference.estate, operation={"pos.stock": operation}),
+        contracts={**reference.contracts, "pos.stock": contract},
+        mappings={"stock.toml": mapping},
+    )
+    assert (await case(checked, "overlap")).came == "1 feed: each transaction once, by its number"
+    assert (await case(checked, "crash")).verdict == "pass"
 
 
 class Amnesia:
