@@ -23,7 +23,7 @@ NAMELESS = ""
 """The workstation that no till has: movements hang on it."""
 KEPT = 35 * 86_400 * MILLION
 """Microseconds behind a newer level of its sku and place, for which an older one is kept: so long it is known when it comes again."""
-_LATE = timedelta(days=2)
+_LATE = timedelta(days=7)
 """Before a moment, the business days whose sales may still have ended after it."""
 Key = tuple[str, str, str | int]
 """Place; business date and reference of a movement; sku and moment of a level."""
