@@ -130,8 +130,9 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
     try:
         catalogue = Catalogue(wiring.switchboard, base.now)
         safety = {n: c.safety_stock for n, c in estate.channel.items()}
-        reported = LEVEL_FEED.name in {o.provides for o in estate.operation.values()}
-        availability = AvailabilityReader(wiring.switchboard, base.books, safety, base.now, reported=reported)
+        feeds = ((n.partition(".")[0], o.policy.freshness) for n, o in estate.operation.items() if o.provides == LEVEL_FEED.name)
+        reporting = {system: freshness.max_age for system, freshness in feeds}
+        availability = AvailabilityReader(wiring.switchboard, base.books, safety, base.now, reporting=reporting)
         rules = Rules(estate.orders.settle, estate.orders.retry, estate.orders.retry_max, estate.orders.attempts)
         process = OrderProcess(wiring.switchboard, base.books, availability, base.recorder, base.source, rules, base.now)
         sources = sources_of(checked, base.environment, given(base.zones))

@@ -40,9 +40,11 @@ class Stock:
 
 
 class AvailabilityReader:
-    def __init__(self, systems: Systems, books: Books, safety_stock: Mapping[str, int], now: Now, *, reported: bool = False) -> None:
-        """`reported`: whether levels come in files."""
-        self._systems, self._reported = systems, reported
+    def __init__(
+        self, systems: Systems, books: Books, safety_stock: Mapping[str, int], now: Now, *, reporting: Mapping[str, float] | None = None
+    ) -> None:
+        """`reporting`: systems whose levels come in files, with the seconds after which one of them is stale (0: never)."""
+        self._systems, self._reporting = systems, reporting or {}
         self._books = books
         self._safety_stock = safety_stock
         self._now = now
@@ -57,7 +59,7 @@ class AvailabilityReader:
         """Figures of the owning system, or those that a file has reported since, and what the tills sold behind them. Pairs of which nobody
         knows a figure are absent."""
         asked, pairs = self._now(), tuple(dict.fromkeys(pairs))
-        reports = await self._books.sales.levels(pairs) if self._reported else {}
+        reports = await self._reports(pairs) if self._reporting else {}
         answer = await self._ask(pairs, reports, call)
         said = {SkuAt(sku=x.sku, location_id=x.location_id): x for x in answer.items if x.on_hand or x.available}
         used = {
@@ -79,9 +81,19 @@ class AvailabilityReader:
             answer = replace(answer, gaps=tuple(gap for gap in gaps if gap.keys))
         return stocks, answer
 
+    async def _reports(self, pairs: Sequence[SkuAt]) -> dict[SkuAt, InventoryLevel]:
+        """What systems have reported that still do."""
+        found: dict[SkuAt, InventoryLevel] = {}
+        for pair, level in (await self._books.sales.levels(pairs)).items():
+            source = level.provenance[0]
+            if (most := self._reporting.get(source.source_system)) is not None:
+                stale = bool(most) and (self._now() - source.as_of).total_seconds() > most
+                found[pair] = msgspec.structs.replace(level, provenance=(msgspec.structs.replace(source, stale=True),)) if stale else level
+        return found
+
     async def _ask(self, pairs: tuple[SkuAt, ...], reports: Mapping[SkuAt, InventoryLevel], call: Call) -> Answer[InventoryLevel]:
         """Raises UpstreamError unless all is reported; then what is reported stands."""
-        if self._reported and not self._systems.provides(ports.LEVELS):
+        if self._reporting and not self._systems.provides(ports.LEVELS):
             return Answer(())
         try:
             return await self._systems.ask(ports.LEVELS, ports.LevelQuery(pairs=pairs), call)

@@ -221,7 +221,7 @@ async def reported(tmp_path: Path) -> AsyncIterator[Reported]:
     clock = Clock()
     estate = Estate(clock)
     async with books_in(tmp_path) as books:
-        yield Reported(clock, estate, books, AvailabilityReader(estate, books, SAFETY, clock, reported=True))
+        yield Reported(clock, estate, books, AvailabilityReader(estate, books, SAFETY, clock, reporting={"wms": 86_400.0}))
 
 
 async def test_a_reported_level_counts_from_its_moment_with_sales_and_holds_behind_it(reported: Reported) -> None:
@@ -235,6 +235,16 @@ async def test_a_reported_level_counts_from_its_moment_with_sales_and_holds_behi
     assert terms(item) == {"on_hand": "50", "pos_delta": "-6", "own_holds": "-7"}
     assert (item.available.value, item.as_of, item.provenance) == ("34", level.as_of, level.provenance)
     assert (item.explanation[0].source, item.explanation[0].as_of) == ("wms", level.as_of)
+
+
+async def test_a_report_is_stale_after_its_time_and_says_nothing_once_its_system_is_gone(reported: Reported) -> None:
+    await reported.told(50, since=3600)
+    assert not (await reported.read()).stale
+    reported.clock.on(86_400)
+    item = await reported.read()
+    assert (item.stale, item.provenance[0].stale, item.available.value) == (True, True, "47")
+    other = AvailabilityReader(reported.estate, reported.books, SAFETY, reported.clock, reporting={"another": 0.0})
+    assert (await other.read([at("10")], asking())).items == ()
 
 
 async def test_of_a_system_and_a_report_the_younger_figure_counts(reported: Reported) -> None:
