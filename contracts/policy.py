@@ -46,7 +46,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class Freshness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How old an answer may be: served from cache up to `max_age`; up to `stale_while_revalidate` served too, and read again behind the
-    answer's back; instead of an error up to `stale_if_error`.
+    answer's back; instead of an error up to `stale_if_error`. Of a feed of levels: a report is stale beyond `max_age`, if that is declared.
     """
 
     max_age: Duration = Duration(0)
