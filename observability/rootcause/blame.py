@@ -26,6 +26,10 @@ _SURE: Final = 0.001
 _DOUBTFUL: Final = 0.01
 _MOST_SETS: Final = 200
 _RARELY: Final = 0.02
+_CLEARLY: Final = 3.0
+"""So much likelier (logarithm) is no chance."""
+_TAILS: Final = 10.0
+"""By so much surer the longest of all must be."""
 
 
 @dataclass(slots=True)
@@ -42,6 +46,8 @@ class Parts:
     time: Floats
     in_vain: Flags
     """Per span: it called a service that has fallen silent, or no longer does because that was found sick."""
+    repeated: tuple[Ints, Ints]
+    """Calls that were made again although that is rare, and what they were repeated by."""
     kind: Ints
     service: Ints
     caller: Ints
@@ -71,7 +77,7 @@ class Blame:
     p: float
     """Of the rise of bad requests."""
     slower: Floats
-    """Per part, P that its time did not change: of the requests above its 90th percentile."""
+    """Per part, P that its time did not change: of the requests above its 90th percentile, or its 99th."""
     changed: Floats
     """Per part, the share of its time above normal that the baseline does not have."""
     high: Floats
@@ -93,6 +99,7 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     refused = _refused(s, now, before, np.where(remote, s.callee, absent), gone)
     missed = np.where(missed >= 0, missed, refused)
     missed = np.where(missed >= 0, missed, _again(s, now, before))
+    _unknown(s, now, before, missed)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
     enters = s.door == np.arange(len(spans))
     seen = np.zeros(services, bool)
@@ -127,18 +134,18 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
     previous = np.where((previous < services) & (previous != service), previous, -1)
     own = np.where(peer & ~hidden, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
-    again, gap = _repeated(s, np.where(way, s.callee, np.where(peer, absent, -1)), before)
+    first, again, gap = _repeated(s, np.where(way, s.callee, np.where(peer, absent, -1)), before)
     own[again] += gap
     own -= statistics.totals(s.parent[again], gap, len(spans))
     return Parts(
         index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
-        np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, kind, service, caller, previous, node,
+        np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, (first, again), kind, service, caller, previous, node,
     )  # fmt: skip
 
 
-def _repeated(s: Structure, target: Ints, before: Flags) -> tuple[Ints, Floats]:
-    """Calls that repeat the one before, where that is rare, and how long was waited before each: the doing of who had to be called again.
-    `target`: per calling span, whom it calls.
+def _repeated(s: Structure, target: Ints, before: Flags) -> tuple[Ints, Ints, Floats]:
+    """Calls that were made again where that is rare, what they were repeated by, and microseconds between: the doing of who had to be
+    called again. `target`: per calling span, whom it calls.
     """
     spans, services = s.spans, max(len(s.spans.services), 1)
     row = np.flatnonzero((target >= 0) & (s.parent >= 0))
@@ -153,7 +160,7 @@ def _repeated(s: Structure, target: Ints, before: Flags) -> tuple[Ints, Floats]:
     more = statistics.totals(kind[next_[twice & usual[next_]]], None, len(kinds))
     next_ = next_[(more <= 0.1 * once)[kind[next_]]]
     ended = spans.start[row[next_ - 1]] + spans.duration[row[next_ - 1]]
-    return row[next_], np.maximum(spans.start[row[next_]] - ended, 0) / 1_000
+    return row[next_ - 1], row[next_], np.maximum(spans.start[row[next_]] - ended, 0) / 1_000
 
 
 def _usual_callee(s: Structure, nodes: int, before: Flags) -> Ints:
@@ -248,6 +255,31 @@ def _again(s: Structure, now: Flags, before: Flags) -> Ints:
     rows = rows[more[s.meant[rows]] & now[rows]]
     found[rows] = s.meant[rows]
     return found
+
+
+def _unknown(s: Structure, now: Flags, before: Flags, missed: Ints) -> None:
+    """Fills in whom the calls of a service were meant for that brought nothing, where such became frequent: the one that as many arrive
+    less at as there are of them (Poisson, likeliest by far), of several alike the one called first. In place.
+    """
+    spans, services = s.spans, len(s.spans.services)
+    rows = np.flatnonzero(s.vain & (s.meant < 0) & (missed < 0) & (now | before))
+    for caller in np.unique(spans.service[rows]).tolist():
+        mine = rows[spans.service[rows] == caller]
+        lost, usual = (len(np.unique(s.parent[mine[w[mine]]])) for w in (now, before))
+        doors = s.door == np.arange(len(spans))
+        of_now, of = (int((doors & w & (spans.service == caller)).sum()) for w in (now, before))
+        if lost < 10 or statistics.rise(lost, of_now, usual, of) > _SURE:
+            continue
+        calls = s.remote[spans.service[s.parent[s.remote]] == caller]
+        came, came_before = (statistics.totals(spans.service[calls[w[calls]]], None, services) for w in (now, before))
+        expected = came_before * of_now / max(of, 1)
+        without = np.maximum(expected - lost, 0.5)
+        likelier = came * np.log(without / np.maximum(expected, 0.5)) - without + expected
+        offset = (spans.start[calls] - spans.start[s.door[s.parent[calls]]]).astype(np.float64)
+        when = statistics.totals(spans.service[calls], offset, services) / np.maximum(came + came_before, 1)
+        alike = np.flatnonzero(likelier >= likelier.max() - 1)
+        if likelier.max() >= _CLEARLY:
+            missed[mine[now[mine]]] = alike[np.argmin(when[alike])]
 
 
 def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags) -> Ints:
@@ -453,11 +485,12 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
     late = s.duration[s.main] > _late_limit(s, baseline)
     found = _failures(s, p, incident, baseline)
     while True:
-        failed_span, shape = next(found)
+        failed_span, sure, shape = next(found)
         failed = failed_span[s.main]
         inside = np.zeros(traces, bool)
         inside[s.trace[failed_span]] = True
-        if shape or not _raised(failed | late, incident, baseline, weight):
+        rose = bool((_rose(s, failed_span, incident, baseline) | _rose(s, sure, incident, baseline, told=True)).any())
+        if shape or not _raised(failed | late, incident, baseline, weight) or (rose and not _raised(failed, incident, baseline, weight)):
             failed = failed | inside  # nobody at the door failed more often: look at what failed inside
         bad = failed | late
         b1, n1 = float(weight[bad & incident].sum()), float(weight[incident].sum())
@@ -465,7 +498,7 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
         pvalue = statistics.rise(b1, n1, b0, n0)
         share, share_before = b1 / max(n1, 1e-9), b0 / max(n0, 1e-9)
         in_requests = pvalue <= 0.01 and share - share_before >= 0.02 and share >= 2 * share_before
-        in_requests |= bool(_rose(s, failed_span, incident, baseline).any())
+        in_requests |= rose
         if in_requests or shape:
             break
     met = _met(s, p, incident, weight)
@@ -510,14 +543,19 @@ def _change(
     changed = np.clip(1 - np.divide(e0, e1, out=np.ones(count), where=e1 > 0), 0, 1)
     histogram = _histogram(part[~now], amount[~now] * 1_000, w[~now], count)
     histogram[:, 0] += np.maximum(before - histogram.sum(axis=1), 0)  # requests without any excess
-    high = np.nan_to_num(statistics.quantile(histogram, 0.9)) / 1_000
-    above = amount > high[part]
-    b1, b0 = statistics.totals(part[above & now], w[above & now], count), statistics.totals(part[above & ~now], w[above & ~now], count)
-    slower = np.array([
-        statistics.rise(min(a, n), n, min(b, m), m) if m > 0 else statistics.rise(a, all_now, 0, all_before)
-        for a, n, b, m in zip(b1.tolist(), met.tolist(), b0.tolist(), before.tolist(), strict=True)
-    ])  # fmt: skip
-    return slower, changed, high, np.maximum(e1 - e0, 0.0)
+    high, highest = (np.nan_to_num(statistics.quantile(histogram, q)) / 1_000 for q in (0.9, 0.99))
+
+    def more(limit: Floats) -> Floats:
+        above = amount > limit[part]
+        b1, b0 = statistics.totals(part[above & now], w[above & now], count), statistics.totals(part[above & ~now], w[above & ~now], count)
+        return np.array([
+            statistics.rise(min(a, n), n, min(b, m), m) if m > 0 else statistics.rise(a, all_now, 0, all_before)
+            for a, n, b, m in zip(b1.tolist(), met.tolist(), b0.tolist(), before.tolist(), strict=True)
+        ])  # fmt: skip
+
+    slower = more(high)
+    rarely = np.where(before >= 10 * _KNOWN, _TAILS * more(highest), 1.0)  # a few that last much longer leave the others where they were
+    return np.minimum(slower, rarely), changed, high, np.maximum(e1 - e0, 0.0)
 
 
 def _raised(bad: Flags, incident: Flags, baseline: Flags, weight: Floats) -> bool:
@@ -538,21 +576,43 @@ def _late_limit(s: Structure, baseline: Flags) -> Floats:
     return limit[node]
 
 
-def _failures(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Iterator[tuple[Flags, bool]]:
-    """Which spans failed: by their status where there is any, else (or where that says nothing) by their shape."""
+def _failures(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Iterator[tuple[Flags, Flags, bool]]:
+    """Which spans failed, which of them surely did, and whether that is known by shape alone: by their status where there is any, else (or
+    where that says nothing) by their shape.
+    """
     failed = s.spans.status == FAILED
     if failed.any() or (s.spans.status != 0).mean() > 0.01:
         odd = _misshapen(s, p, incident, baseline)
-        child = np.flatnonzero(s.parent >= 0)
+        told, child = failed.copy(), np.flatnonzero(s.parent >= 0)
         for _ in range(_DEEP):  # who ended early below a failure failed, whatever it says itself
             quiet = child[odd[child] & ~failed[child] & failed[s.parent[child]]]
             if not len(quiet):
                 break
             failed[quiet] = True
-        yield failed, False
-        yield odd, True
+        yield failed, told, False
+        yield odd, np.zeros(len(odd), bool), True
     else:
-        yield _misshapen(s, p, incident, baseline), True
+        repeated = _in_vain(s, p, incident[s.trace], baseline[s.trace])
+        yield _misshapen(s, p, incident, baseline) | repeated, repeated, True
+
+
+def _in_vain(s: Structure, p: Parts, now: Flags, before: Flags) -> Flags:
+    """Spans of a service whose calls were made again, where that became frequent: what came before a repetition had failed."""
+    found, services = np.zeros(len(s.parent), bool), len(s.spans.services)
+    first, again = p.repeated
+    by = s.callee[first]
+    first, again, by = first[by >= 0], again[by >= 0], by[by >= 0]
+    calls = s.call & (s.callee >= 0)
+    (b1, n1), (b0, n0) = (
+        (statistics.totals(by[w[again]], None, services), statistics.totals(s.callee[calls & w], None, services)) for w in (now, before)
+    )
+    more = np.zeros(services, bool)
+    for service in np.flatnonzero((b1 >= 5) & (n0 >= _KNOWN)).tolist():
+        more[service] = statistics.rise(b1[service], n1[service], b0[service], n0[service]) <= _SURE / services
+    of_first = np.zeros(len(s.parent), bool)
+    of_first[first[more[by] & now[first]]] = True
+    found[s.remote[of_first[s.parent[s.remote]]]] = True
+    return found
 
 
 def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flags:
@@ -660,15 +720,20 @@ def _last_word(s: Structure, odd: Flags, before: Flags, in_vain: Flags) -> Ints:
     return last[calling[telling[pair] & odd[calling]]]
 
 
-def _rose(s: Structure, marked: Flags, incident: Flags, baseline: Flags) -> Flags:
-    """Per operation, whether a larger share of its spans is marked than in the baseline: beyond chance, and by five points at least."""
+def _rose(s: Structure, marked: Flags, incident: Flags, baseline: Flags, *, told: bool = False) -> Flags:
+    """Per operation, whether a larger share of its spans is marked than in the baseline: beyond chance, and by five points at least; where
+    the spans themselves have told so, from one point on if it is thrice as much.
+    """
     nodes = len(s.nodes)
     b1, n1, b0, n0 = (
         statistics.totals(s.node[rows], None, nodes)
         for window in (incident[s.trace], baseline[s.trace])
         for rows in (window & marked, window)
     )
-    more = (b1 >= 5) & (b1 / np.maximum(n1, 1) - b0 / np.maximum(n0, 1) >= 0.05) & (n0 >= _KNOWN)
+    share, usual = b1 / np.maximum(n1, 1), b0 / np.maximum(n0, 1)
+    more = (b1 >= 5) & (share - usual >= 0.05) & (n0 >= _KNOWN)
+    if told:
+        more |= (b1 >= 10) & (share - usual >= 0.01) & (share >= 3 * usual) & (n0 >= _KNOWN)
     sure = _SURE / max(int((n1 > 0).sum()), 1)
     rose = np.zeros(nodes, bool)
     for node in np.flatnonzero(more).tolist():
