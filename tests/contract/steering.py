@@ -43,12 +43,14 @@ def map_headers(context: Any, headers: Any) -> Any:
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Of an answer nothing may be left out that its schema requires; names of fields are drawn without looking at the answer."""
+    if case.meta is not None and not case.meta.generation.mode.is_positive:
+        return
     chosen = case.query.get("fields") if case.query else None
     names = chosen if isinstance(chosen, list) else str(chosen or "").split(",")
     if chosen and all(isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", name) for name in names):
         del case.query["fields"]
     if case.query and "expand" in case.query and "/products" in case.path:  # which parts are about places, no schema can say
-        case.query.setdefault("location", [LOCATION])
+        case.query["location"] = case.query.get("location") or [LOCATION]
 
 
 COUNT = Counter[str]()
