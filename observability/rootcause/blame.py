@@ -46,6 +46,10 @@ class Parts:
     time: Floats
     in_vain: Flags
     """Per span: it called a service that has fallen silent, or no longer does because that was found sick."""
+    seen: Floats
+    """Per operation, its spans in the incident."""
+    lasted: Floats
+    """Per operation, the durations in the baseline by buckets."""
     repeated: tuple[Ints, Ints]
     """Calls that were made again although that is rare, and what they were repeated by."""
     kind: Ints
@@ -90,16 +94,18 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     """`incident` and `baseline` mark traces: from the latter it is known whom an operation calls."""
     spans, services = s.spans, len(s.spans.services)
     nodes, now, before = len(s.nodes), incident[s.trace], baseline[s.trace]
+    lasted = _histogram(s.node[before], s.duration[before], None, nodes)
     usual = _usual_callee(s, nodes, before)
     missed, gone = _missed(s, nodes, now, before)
     remote = s.callee >= 0
     way = s.call & remote
     silent = s.call & ~remote
     absent = np.where(spans.peer >= 0, spans.peer, usual[s.node])
-    refused = _refused(s, now, before, np.where(remote, s.callee, absent), gone)
+    refused = _refused(s, now, before, np.where(remote, s.callee, absent), gone, lasted)
     missed = np.where(missed >= 0, missed, refused)
-    missed = np.where(missed >= 0, missed, _again(s, now, before))
-    _unknown(s, now, before, missed)
+    if s.vain.any():
+        missed = np.where(missed >= 0, missed, _again(s, now, before))
+        _unknown(s, now, before, missed)
     absent = np.where(missed >= 0, missed, np.where(silent, absent, -1))
     enters = s.door == np.arange(len(spans))
     seen = np.zeros(services, bool)
@@ -134,31 +140,36 @@ def parts(s: Structure, incident: Flags, baseline: Flags) -> Parts:
     service = np.where(kind == AROUND, np.where(following < services, following, previous), service)
     previous = np.where((previous < services) & (previous != service), previous, -1)
     own = np.where(peer & ~hidden, s.duration, s.exclusive - statistics.totals(pauses.caller[rows], pauses.time[rows], len(spans)))
-    first, again, gap = _repeated(s, np.where(way, s.callee, np.where(peer, absent, -1)), before)
+    first, again, gap = _repeated(s, np.where(way, s.callee, np.where(peer, absent, -1)), now, before)
     own[again] += gap
     own -= statistics.totals(s.parent[again], gap, len(spans))
     return Parts(
         index[: len(spans)], np.concatenate((np.arange(len(spans)), pauses.caller[rows])), index,
-        np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, (first, again), kind, service, caller, previous, node,
+        np.concatenate((np.maximum(own, 0.0), pauses.time[rows])), missed >= 0, statistics.totals(s.node[now], None, nodes), lasted,
+        (first, again), kind, service, caller, previous, node,
     )  # fmt: skip
 
 
-def _repeated(s: Structure, target: Ints, before: Flags) -> tuple[Ints, Ints, Floats]:
+def _repeated(s: Structure, target: Ints, now: Flags, before: Flags) -> tuple[Ints, Ints, Floats]:
     """Calls that were made again where that is rare, what they were repeated by, and microseconds between: the doing of who had to be
     called again. `target`: per calling span, whom it calls.
     """
     spans, services = s.spans, max(len(s.spans.services), 1)
     row = np.flatnonzero((target >= 0) & (s.parent >= 0))
-    row = row[np.lexsort((spans.start[row], s.parent[row] * services + target[row]))]
-    key = s.parent[row] * services + target[row]
-    next_ = np.flatnonzero(key[1:] == key[:-1]) + 1
     kinds, kind = statistics.compact(s.node[s.parent[row]] * services + target[row])
-    first = np.diff(key, prepend=-1) != 0
-    twice = np.append(first[next_ - 1], False)[: len(next_)] if len(next_) else np.zeros(0, bool)
-    usual = before[row]
-    once = statistics.totals(kind[first & usual], None, len(kinds))
-    more = statistics.totals(kind[next_[twice & usual[next_]]], None, len(kinds))
-    next_ = next_[(more <= 0.1 * once)[kind[next_]]]
+    (c1, n1), (c0, n0) = (
+        (statistics.totals(kind[w[row]], None, len(kinds)), statistics.totals(s.node[w], None, len(s.nodes))[kinds // services])
+        for w in (now, before)
+    )
+    usual = c0 / np.maximum(n0, 1)
+    some = ((c1 >= 1.01 * usual * n1) & (c1 >= usual * n1 + 3))[kind]  # who calls no more often than usual repeats no call
+    row, kind = row[some], kind[some]
+    key = s.parent[row] * services + target[row]
+    order = np.lexsort((spans.start[row], key))
+    row, key, kind = row[order], key[order], kind[order]
+    next_ = np.flatnonzero(key[1:] == key[:-1]) + 1
+    often = statistics.totals(kind[next_[before[row[next_]]]], None, len(kinds))
+    next_ = next_[(often <= 0.1 * c0)[kind[next_]]]
     ended = spans.start[row[next_ - 1]] + spans.duration[row[next_ - 1]]
     return row[next_ - 1], row[next_], np.maximum(spans.start[row[next_]] - ended, 0) / 1_000
 
@@ -282,23 +293,25 @@ def _unknown(s: Structure, now: Flags, before: Flags, missed: Ints) -> None:
             missed[mine[now[mine]]] = alike[np.argmin(when[alike])]
 
 
-def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags) -> Ints:
+def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags, lasted: Floats) -> Ints:
     """Per span, the sick service that was not called on its account, or that ended it early; -1 when none. `called`: per calling span,
-    whom it calls.
+    whom it calls; `lasted`: per operation, the durations in the baseline.
 
     A refusal that names its peer (an open circuit breaker) is no news of whoever refuses, unless calls of that kind which are made go as
     well as ever. Where no status tells, requests show it by whom they call: those that call fewer services than they did, or one of them
     again.
     """
     spans, services = s.spans, len(s.spans.services)
-    refused = np.full(len(spans), -1, np.int64)
-    odd = _odd(s, before)
-    calling = np.flatnonzero(s.call & (called >= 0))
-    row, target = np.concatenate((calling, s.remote)), np.concatenate((called[calling], spans.service[s.remote]))
-    sick = _sick(s, now, before, odd, row, target)
+    refused, bare = np.full(len(spans), -1, np.int64), not (spans.status != NO_STATUS).any()
     leaf = np.ones(len(spans), bool)
     leaf[s.parent[s.parent >= 0]] = False
     told = leaf & ~s.call & (spans.status == FAILED) & (spans.peer >= 0) & (spans.peer != spans.service)
+    if not (bare or told.any()):
+        return refused
+    odd = _odd(s, lasted)
+    calling = np.flatnonzero(s.call & (called >= 0))
+    row, target = np.concatenate((calling, s.remote)), np.concatenate((called[calling], spans.service[s.remote]))
+    sick = _sick(s, now, before, odd, row, target)
     if told.any():
         order = np.append(s.node, -1)[s.parent] * services  # of the calls that belong together: what they are in
         kinds, tries = np.unique(order[told] + spans.peer[told]), order[row] + target
@@ -310,7 +323,7 @@ def _refused(s: Structure, now: Flags, before: Flags, called: Ints, gone: Flags)
         ill = [n == 0 or b >= 0.5 * n or statistics.rise(b, n, c, m) <= _DOUBTFUL for b, n, c, m in zip(b1, n1, b0, n0, strict=True)]
         mine = np.searchsorted(kinds, order[told] + spans.peer[told])
         refused[told] = np.where(np.array(ill)[mine] | sick[spans.peer[told]], spans.peer[told], -1)
-    if not (spans.status != NO_STATUS).any():
+    if bare:
         _rerouted(s, now, before, sick, refused, gone)
     return refused
 
@@ -457,9 +470,8 @@ def _cut_short(s: Structure, quick: Ints, traces: Ints) -> list[int]:
     return [int(times.argmax())] if times.max() >= len(traces) / 3 else []
 
 
-def _odd(s: Structure, before: Flags) -> Flags:
+def _odd(s: Structure, histogram: Floats) -> Flags:
     """Spans that fail, last longer or end earlier than nearly all of their operation did, or call and are not answered."""
-    histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
     known = histogram.sum(axis=1) >= _KNOWN
     low, high = (np.where(known, statistics.quantile(histogram, q), usual) for q, usual in ((0.005, 0.0), (0.99, np.inf)))
     odd: Flags = (s.spans.status == FAILED) | (s.duration < low[s.node]) | (s.duration > high[s.node])
@@ -489,7 +501,7 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
         failed = failed_span[s.main]
         inside = np.zeros(traces, bool)
         inside[s.trace[failed_span]] = True
-        rose = bool((_rose(s, failed_span, incident, baseline) | _rose(s, sure, incident, baseline, told=True)).any())
+        rose = bool((_rose(s, p, failed_span, incident, baseline) | _rose(s, p, sure, incident, baseline, told=True)).any())
         if shape or not _raised(failed | late, incident, baseline, weight) or (rose and not _raised(failed, incident, baseline, weight)):
             failed = failed | inside  # nobody at the door failed more often: look at what failed inside
         bad = failed | late
@@ -501,8 +513,7 @@ def blame(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Blame:
         in_requests |= rose
         if in_requests or shape:
             break
-    met = _met(s, p, incident, weight)
-    met_before = _met(s, p, baseline, weight)
+    met, met_before = _met(s, p, incident, baseline, weight)
     excess = _excess(p, baseline[s.trace[p.span]], in_window[p.span])
     chosen = np.flatnonzero(in_window[p.span] & (excess > 0))
     time = _rows(s.trace[p.span[chosen]], p.part[chosen], excess[chosen] / 1_000.0, len(p))
@@ -619,11 +630,10 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     """Shorter, or with fewer calls, than before, of operations where that became frequent; left without the callee that was always there.
     Who stops early after fewer calls than ever was told so by the last one.
     """
-    before = baseline[s.trace]
-    histogram = _histogram(s.node[before], s.duration[before], None, len(s.nodes))
+    before, histogram = baseline[s.trace], p.lasted
     shortest, enough = statistics.quantile(histogram, 0.005), histogram.sum(axis=1) >= _KNOWN
     short = enough[s.node] & (s.duration < np.where(enough, shortest, 0)[s.node])
-    less = _rose(s, short, incident, baseline)
+    less = _rose(s, p, short, incident, baseline)
     short &= less[s.node]
     child = np.flatnonzero((s.parent >= 0) & ~_steps(s))
     called = statistics.totals(s.parent[child], None, len(short))
@@ -632,7 +642,7 @@ def _misshapen(s: Structure, p: Parts, incident: Flags, baseline: Flags) -> Flag
     )
     fewest = (np.cumsum(counts, axis=1) <= _RARELY * counts.sum(axis=1)[:, None]).sum(axis=1)
     stopped = enough[s.node] & (called < fewest[s.node]) & ~p.in_vain
-    stopped &= _rose(s, stopped, incident, baseline)[s.node]
+    stopped &= _rose(s, p, stopped, incident, baseline)[s.node]
     odd: Flags = short | p.in_vain | (stopped & (called == 0))
     stopped &= called > 0
     last = np.full(len(short), -1, np.int64)
@@ -666,6 +676,8 @@ def _more_steps(s: Structure, odd: Flags, now: Flags, before: Flags) -> Ints:
     """
     door, services = s.door, len(s.spans.services)
     steps = np.flatnonzero(_steps(s) & (s.parent == door))
+    if not len(steps):
+        return steps
     told = np.zeros(len(odd), bool)
     told[door[odd | s.vain]] = True
     with_it = np.zeros(len(odd), bool)
@@ -689,6 +701,8 @@ def _more_steps(s: Structure, odd: Flags, now: Flags, before: Flags) -> Ints:
 
 def _steps(s: Structure) -> Flags:
     """Spans without a name of their own that have nothing below them and are no calls."""
+    if not s.blurred.any():
+        return s.blurred
     leaf = np.ones(len(s.parent), bool)
     leaf[s.parent[s.parent >= 0]] = False
     return s.blurred & leaf & ~s.vain
@@ -720,16 +734,13 @@ def _last_word(s: Structure, odd: Flags, before: Flags, in_vain: Flags) -> Ints:
     return last[calling[telling[pair] & odd[calling]]]
 
 
-def _rose(s: Structure, marked: Flags, incident: Flags, baseline: Flags, *, told: bool = False) -> Flags:
+def _rose(s: Structure, p: Parts, marked: Flags, incident: Flags, baseline: Flags, *, told: bool = False) -> Flags:
     """Per operation, whether a larger share of its spans is marked than in the baseline: beyond chance, and by five points at least; where
     the spans themselves have told so, from one point on if it is thrice as much.
     """
-    nodes = len(s.nodes)
-    b1, n1, b0, n0 = (
-        statistics.totals(s.node[rows], None, nodes)
-        for window in (incident[s.trace], baseline[s.trace])
-        for rows in (window & marked, window)
-    )
+    nodes, rows = len(s.nodes), np.flatnonzero(marked)
+    b1, b0 = (statistics.totals(s.node[rows[window[s.trace[rows]]]], None, nodes) for window in (incident, baseline))
+    n1, n0 = p.seen, p.lasted.sum(axis=1)
     share, usual = b1 / np.maximum(n1, 1), b0 / np.maximum(n0, 1)
     more = (b1 >= 5) & (share - usual >= 0.05) & (n0 >= _KNOWN)
     if told:
@@ -765,12 +776,13 @@ def _excess(p: Parts, before: Flags, window: Flags) -> Floats:
     return excess
 
 
-def _met(s: Structure, p: Parts, traces: Flags, weight: Floats) -> Floats:
-    """Per part, how many of the requests met it."""
-    rows = np.flatnonzero(traces[s.trace[p.span]])
-    code = np.sort(s.trace[p.span[rows]] * len(p) + p.part[rows])
+def _met(s: Structure, p: Parts, incident: Flags, baseline: Flags, weight: Floats) -> tuple[Floats, Floats]:
+    """Per part, how many of the requests met it, of the incident and of the baseline."""
+    code = np.sort(s.trace[p.span] * len(p) + p.part)
     code = code[np.diff(code, prepend=-1) > 0]
-    return statistics.totals(code % len(p), weight[code // len(p)], len(p)) if len(p) else np.zeros(0)
+    trace, part = np.divmod(code, max(len(p), 1))
+    met, before = (statistics.totals(part[w], weight[trace[w]], len(p)) for w in (incident[trace], baseline[trace]))
+    return met, before
 
 
 def _rows(trace: Ints, part: Ints, amount: Floats, parts: int) -> tuple[Ints, Ints, Floats]:

@@ -56,8 +56,9 @@ class Spans:
     key: NDArray[np.uint64]
     parent_key: NDArray[np.uint64]
     parent: Ints
-    """Row of the parent."""
+    """Row of the parent; nobody is above itself."""
     trace: Ints
+    """Consecutive numbers."""
     service: Ints
     operation: Ints
     start: Ints
@@ -615,7 +616,33 @@ def _clean(spans: Spans) -> Spans:
     again[order[1:]] = ordered[1:] == ordered[:-1]
     spans.troubles.duplicates = int((again & keep).sum())
     keep &= ~again
-    return spans if keep.all() else select(spans, keep)
+    if not keep.all():
+        spans = select(spans, keep)
+    spans.parent, ring = _without_rings(spans.parent)
+    spans.parent_key[ring] = 0
+    return spans
+
+
+def _without_rings(parent: Ints) -> tuple[Ints, Ints]:
+    """The parents, and the rows that have none because they were above themselves."""
+    parent, own = parent.copy(), np.arange(len(parent))
+    alone = np.flatnonzero(parent == own)
+    parent[alone] = -1
+    up = ends(np.where(parent < 0, own, parent))
+    ring = np.unique(up[parent[up] >= 0])  # who ends at no root ends on a ring: it is opened there
+    parent[ring] = -1
+    return parent, np.concatenate((alone, ring))
+
+
+def ends(up: Ints) -> Ints:
+    """Where each row ends that goes on to the row which is named there, and from that to the next."""
+    up, above = up.copy(), np.empty_like(up)
+    for _ in range(40):
+        np.take(up, up, out=above, mode="clip")
+        if np.array_equal(above, up):
+            break
+        up, above = above, up
+    return up
 
 
 def select(spans: Spans, keep: Flags) -> Spans:
@@ -626,6 +653,8 @@ def select(spans: Spans, keep: Flags) -> Spans:
         for name in ("key", "parent_key", "trace", "service", "operation", "start", "duration", "status", "kind", "peer", "weight")
     }
     attributes = {key: (column[keep], values) for key, (column, values) in spans.attributes.items()}
+    if (columns["trace"] >= 0).any():
+        columns["trace"] = np.unique(columns["trace"], return_inverse=True)[1]
     return Spans(
         **columns,
         parent=row[spans.parent[keep]],

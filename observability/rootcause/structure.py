@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from observability.rootcause.spans import CLIENT, INTERNAL, PRODUCER, UNKNOWN, Flags, Floats, Ints, Spans
+from observability.rootcause.spans import CLIENT, INTERNAL, PRODUCER, UNKNOWN, Flags, Floats, Ints, Spans, ends
 from observability.rootcause.statistics import compact, totals
 
 SEEN: Final = 5
@@ -92,9 +92,9 @@ def structure(spans: Spans) -> Structure:
     """Linear in the number of spans but for three sorts."""
     count = len(spans)
     orphan = (spans.parent < 0) & (spans.parent_key != 0)
-    parent = _without_cycles(spans.parent)
+    parent = spans.parent.copy()
     duration = np.minimum(spans.duration // 1_000, _LONGEST).astype(np.float64)
-    trace = _numbered(spans.trace if count and spans.trace[0] >= 0 else _up(np.where(parent < 0, np.arange(count), parent)))
+    trace = spans.trace if count and spans.trace[0] >= 0 else _numbered(ends(np.where(parent < 0, np.arange(count), parent)))
     shift, skewed = _skew(spans, parent)
     joined = _join(spans, parent, orphan, trace, shift)
     children = np.flatnonzero(parent >= 0)
@@ -107,7 +107,7 @@ def structure(spans: Spans) -> Structure:
     callee[parent[remote]] = spans.service[remote]
     door = np.arange(count)
     door[children[~away]] = parent[children[~away]]
-    door = _up(door)
+    door = ends(door)
     node, nodes, blurred, vain, meant = _nodes(spans, parent, children, callee)
     call = _calls(spans, parent, children, callee, node, len(nodes))
     main, began = _requests(spans, parent, trace)
@@ -115,25 +115,6 @@ def structure(spans: Spans) -> Structure:
         spans, parent, trace, main, began, exclusive, pauses, duration, node, nodes, callee, call, blurred, vain, meant, remote, door,
         float(orphan.mean()) if count else 0.0, joined, skewed,
     )  # fmt: skip
-
-
-def _without_cycles(parent: Ints) -> Ints:
-    parent = parent.copy()
-    own = np.arange(len(parent))
-    parent[parent == own] = -1
-    up = _up(np.where(parent < 0, own, parent))
-    parent[np.unique(up[parent[up] >= 0])] = -1  # who ends at no root ends on a ring: it is opened there
-    return parent
-
-
-def _up(up: Ints) -> Ints:
-    """Where each row ends that goes on to the row which is named there, and from that to the next."""
-    for _ in range(40):
-        above = up[up]
-        if np.array_equal(above, up):
-            break
-        up = above
-    return up
 
 
 def _numbered(labels: Ints) -> Ints:
@@ -149,7 +130,9 @@ def _requests(spans: Spans, parent: Ints, trace: Ints) -> tuple[Ints, Ints]:
     main = np.zeros(count, np.int64)
     main[trace[order[::-1]]] = order[::-1]
     began = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(began, trace, spans.start)
+    if count:  # spans of one trace mostly follow one another
+        runs = np.flatnonzero(np.concatenate(([True], trace[1:] != trace[:-1])))
+        np.minimum.at(began, trace[runs], np.minimum.reduceat(spans.start, runs))
     return main, began
 
 
