@@ -96,7 +96,8 @@ class TestSimulator:
         simulation.run(25.0)
         waited = [h for r in seen for h in r.hops if h.attributes.get("resource") == "requests"]
         assert waited
-        assert all(h.attributes.get("holders") for h in waited[5:10])
+        named = [h for h in waited if h.attributes.get("holders")]
+        assert len(named) > 0.8 * len(waited)  # else it is between its calls
 
 
 class TestCases:
