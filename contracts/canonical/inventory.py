@@ -44,8 +44,13 @@ class InventoryLevel(Noun, frozen=True, kw_only=True):
 
     @property
     def contained(self) -> tuple[TillPosition, ...] | Instant:
-        """Of a report: which sales are in its figure: up to the positions of the tills, where it tells them, else all before its moment."""
-        return self.posted_through or self.as_of or ()
+        """Of a report: which sales are in its figure: up to the positions of the tills, where it tells them, else all before its moment; a
+        moment that was still to come when it arrived holds none of what was sold in between.
+        """
+        if self.posted_through or self.as_of is None:
+            return self.posted_through
+        came = min((each.received_at for each in self.provenance), default=self.as_of)
+        return min(self.as_of, came.astimezone(self.as_of.tzinfo))
 
 
 class InventoryChange(Noun, frozen=True, kw_only=True):

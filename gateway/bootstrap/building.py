@@ -130,8 +130,11 @@ async def build(checked: Checked, base: Foundation, controls: admin.Controls, be
     try:
         catalogue = Catalogue(wiring.switchboard, base.now)
         safety = {n: c.safety_stock for n, c in estate.channel.items()}
-        feeds = ((n.partition(".")[0], o.policy.freshness) for n, o in estate.operation.items() if o.provides == LEVEL_FEED.name)
-        reporting = {system: freshness.max_age for system, freshness in feeds}
+        reporting: dict[str, float] = {}  # by system, as levels name no feed: what the strictest of its feeds says
+        for name, operation in estate.operation.items():
+            if operation.provides == LEVEL_FEED.name:
+                system, most = name.partition(".")[0], operation.policy.freshness.max_age
+                reporting[system] = min(filter(None, (reporting.get(system, 0), most)), default=0)
         availability = AvailabilityReader(wiring.switchboard, base.books, safety, base.now, reporting=reporting)
         rules = Rules(estate.orders.settle, estate.orders.retry, estate.orders.retry_max, estate.orders.attempts)
         process = OrderProcess(wiring.switchboard, base.books, availability, base.recorder, base.source, rules, base.now)

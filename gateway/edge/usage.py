@@ -58,7 +58,7 @@ class Usage:
                 self._add((version, name, channel, route, field), 1)
 
     def met(self, version: str, client: Principal, route: str, field: str) -> None:
-        """What a request that was counted met besides."""
+        """What a request met, whether it came so far that it was counted or not."""
         self._add((version, client.name, client.channel, route, field), 1)
 
     def _add(self, key: _Key, times: int) -> None:

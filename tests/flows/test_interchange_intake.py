@@ -362,7 +362,7 @@ async def test_an_advice_of_stock_becomes_the_level_of_its_moment_and_an_older_o
     assert (again.state, again.booked, again.repeated) == ("done", 0, 2)
     late = await advices.dropped("c.edi", advice("4006381333931 17*9", at="20260614*0600", number=9))
     assert (late.state, late.booked, await standing(advices)) == ("done", 1, ("250", "2026-06-15T06:00:00+02:00", "a.edi"))
-    newer = await advices.dropped("d.edi", advice("4006381333931 17*0", at="20260615*1200", number=10))
+    newer = await advices.dropped("d.edi", advice("4006381333931 17*0", at="20260615*120059", number=10))
     assert (newer.booked, await standing(advices)) == (1, ("0", "2026-06-15T12:00:00+02:00", "d.edi"))
     levels = await advices.books.sales.levels([STOCK])
     assert levels[STOCK].provenance[0].as_of == levels[STOCK].as_of
@@ -393,8 +393,10 @@ async def test_a_level_of_no_known_place_of_no_figure_or_of_the_future_is_set_as
     bad = await advices.books.files.quarantined(None, 10)
     assert {(b.field, b.expected) for b in bad} == {
         ("on_hand", "a figure of what is there, or of what is available"),
-        ("as_of", "the moment of the report, which has come"),
+        ("as_of", "the moment of the report, of the last ten years"),
     }
+    ancient = await advices.dropped("d.edi", advice("4006381333931 17*40", at="00010105*0600", number=10))
+    assert (ancient.state, ancient.booked, ancient.quarantined) == ("done", 0, 1)
     advices.zones.of = lambda location: None  # type: ignore[method-assign]  # a place that nobody lists
     third = await advices.dropped("c.edi", advice("4006381333931 17*40", number=9))
     assert (third.booked, third.quarantined, await standing(advices)) == (0, 1, None)

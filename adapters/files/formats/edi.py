@@ -532,7 +532,8 @@ class EdiParser:
                             continue
                         if option.order < here.at:
                             late = True
-                            if here is start and (self._late == (here, option.order) or not any(here.row[o.index] for o in options)):
+                            first = self._late == (here, option.order) or not any(here.row[o.index] for o in options)
+                            if first and here is start and option is not self._plan.transaction:  # of those there is always another
                                 behind = behind or option
                             continue
                         kind, where = option, here

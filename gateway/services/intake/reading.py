@@ -21,6 +21,8 @@ Read = tuple[int, PosSale | PreparedSale | Report | Quarantined | None]
 """A position, and what became of the transaction there (None: the mapping leaves it out)."""
 AHEAD = timedelta(days=1)
 """A level of a moment further in the future is a mistake, and would stand against all that are true until then."""
+BEHIND = timedelta(days=3_653)
+"""So old a level is a mistake too."""
 
 
 class Reader:
@@ -93,8 +95,8 @@ class Reader:
             number, _ = self._place("key.location_id", report.key.location_id)
             return report if number == report.key.location_id else replace(report, key=replace(report.key, location_id=number))
         number, zone = self._place("location_id", report.location_id)
-        if (at := report.as_of) is None or at > self._now + AHEAD:
-            raise NotNormal("as_of", "the moment of the report, which has come", at.isoformat() if at else "none")
+        if (at := report.as_of) is None or not self._now - BEHIND < at < self._now + AHEAD:
+            raise NotNormal("as_of", "the moment of the report, of the last ten years", at.isoformat() if at else "none")
         if report.on_hand is None and report.available is None:
             raise NotNormal("on_hand", "a figure of what is there, or of what is available", "neither")
         at = at.astimezone(zone)

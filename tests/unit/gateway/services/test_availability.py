@@ -237,6 +237,17 @@ async def test_a_reported_level_counts_from_its_moment_with_sales_and_holds_behi
     assert (item.explanation[0].source, item.explanation[0].as_of) == ("wms", level.as_of)
 
 
+async def test_a_report_of_a_moment_to_come_holds_no_sale_after_its_arrival(reported: Reported) -> None:
+    reported.estate.rows["inventory.levels"] = ()
+    await reported.told(50, since=-21_600)
+    reported.clock.on(600)
+    await reported.sold(sale(0, line("10", "20"), begin_at=reported.clock() - timedelta(minutes=9)))
+    reported.clock.on(60)
+    assert terms(await reported.read()) == {"on_hand": "50", "pos_delta": "-20"}
+    reported.clock.on(50_000)
+    assert terms(await reported.read()) == {"on_hand": "50", "pos_delta": "-20"}
+
+
 async def test_a_report_is_stale_after_its_time_and_says_nothing_once_its_system_is_gone(reported: Reported) -> None:
     await reported.told(50, since=3600)
     assert not (await reported.read()).stale
