@@ -165,6 +165,8 @@ def differences(declared: DependencyMap, seen: Seen) -> list[Difference]:
 
 def _contradiction(declared: DependencyMap, edge: Edge, name: str) -> tuple[DifferenceKind | None, str]:
     known, route = declared.operations.get(name), declared.routes.get(edge.route)
+    if route is not None and (edge.system in route.denied or name in route.denied):
+        return None, ""
     if edge.system not in declared.systems:
         return "unknown_peer", f"declare [system.{edge.system}], or find out who calls it"
     if known is None:
@@ -172,7 +174,7 @@ def _contradiction(declared: DependencyMap, edge: Edge, name: str) -> tuple[Diff
     if edge.carrier != _CARRIER[known.mode]:
         return "mode_differs", f"declared as {known.mode}, seen as a {edge.carrier}: correct mode, or the system"
     if route is not None and known.provides not in route.capabilities:
-        return "undeclared", f'add "{known.provides}" to [route."{edge.route}"]'
+        return "undeclared", f'add "{known.provides}" to [route."{edge.route}"], or "{name}" to what it has denied'
     return None, ""
 
 

@@ -63,6 +63,7 @@ def _routes(estate: Estate, capabilities: Mapping[str, CapabilityNode]) -> dict[
             capabilities=tuple(c for c in wanted if c in capabilities),
             objective_s=float(estate.route[name].objective.p99) if name in estate.route else 0.0,
             needs=needs.get(name, "answer"),
+            denied=estate.route[name].denied if name in estate.route else (),
         )
         for name, wanted in asked.items()
     }

@@ -128,6 +128,13 @@ def lint(estate: Estate, source: Source, names: Mapping[str, set[str]]) -> Itera
                     f"route {name}: nothing provides {capability!r}",
                     nearest(capability, offered),
                 )
+        through = {n for n, o in estate.operation.items() if o.provides in route.capabilities}
+        for wrong in sorted({*through, *(n.partition(".")[0] for n in through)} & {*route.denied}):
+            yield source.finding(
+                ("route", name, "denied"),
+                f"route {name}: {wrong!r} is denied, and provides what the route asks for",
+                "take it out of `denied`, or out of what provides the capability",
+            )
     yield from _lint_edge(estate.edge, source)
     yield from _lint_identity(estate.identity, source)
     yield from _lint_versions(estate, source)

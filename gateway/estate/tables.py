@@ -197,6 +197,8 @@ class Objective(Entry, frozen=True, kw_only=True):
 
 class Route(Entry, frozen=True, kw_only=True):
     capabilities: tuple[str, ...]
+    denied: tuple[str, ...] = ()
+    """Systems, or operations as `system.operation`, that it was seen to reach and does not depend on: the map draws and warns of none."""
     objective: Objective = Objective()
     deadline: Duration = Duration(10)
     priority: Literal["critical", "high", "normal", "low"] | None = None

@@ -114,6 +114,8 @@ class RouteNode(msgspec.Struct, frozen=True, kw_only=True):
     objective_s: float = 0.0
     """0: late is what takes longer than max(q99, 1.5 x median) of its past."""
     needs: Needs = "answer"
+    denied: tuple[str, ...] = ()
+    """Systems and `system.operation`s that it may be seen to reach without depending on them."""
 
 
 class CapabilityNode(msgspec.Struct, frozen=True, kw_only=True):

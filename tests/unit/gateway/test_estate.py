@@ -139,6 +139,7 @@ def test_events_are_told_in_a_version_that_there_is(tmp_path: Path) -> None:
         ('"oms.getCustomer", "erp', '"oms.getCustmer", "erp', "unknown operation 'oms.getCustmer'", "did you mean 'oms.getCustomer'?"),
         ('"oms.getCustomer", "erp.GetCustomer"]', '"oms.getCustomer", "erp.GetPlants"]', "erp.GetPlants provides 'location.list'", ""),
         ('capabilities = ["price.read"]', 'capabilities = ["prices.read"]', "nothing provides 'prices.read'", "did you mean 'price.read'?"),
+        ('capabilities = ["price.read"]', 'capabilities = ["price.read"]\ndenied = ["erp"]', "'erp' is denied, and", "take it out"),
         ("[channel]\nweb ", "[channel]\nwbe ", "unknown channel 'wbe'", "did you mean 'web'?"),
         ("[quota.standard]", "[quota.standart]", 'no quota "standard"', "add [quota.standard]"),
         ('owner       = "stores-it"', 'owner       = "stores-it"\ndepends_on = ["epr"]', "depends on unknown 'epr'", "did you mean 'erp'?"),

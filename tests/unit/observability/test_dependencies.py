@@ -85,6 +85,18 @@ def test_what_was_seen_is_held_against_the_map() -> None:
     assert 'add "levels" to [route."GET /own"]' in found[2].advice
 
 
+def test_what_a_route_denies_is_no_difference_and_all_else_stays_one() -> None:
+    edges = [Edge(route="GET /stock", system=s, operation=o, n=40) for s, o in (("erp", "GetHidden"), ("erp", "GetOther"), ("crm", "Find"))]
+    declared = small()
+    denying = msgspec.structs.replace(declared.routes["GET /stock"], denied=("erp.GetHidden", "crm"))
+    told = msgspec.structs.replace(declared, routes={**declared.routes, "GET /stock": denying})
+    found = differences(told, Seen(hours=1.0, edges=(*edges, msgspec.structs.replace(edges[2], route="GET /own"))))
+    assert [(d.kind, d.route, d.operation) for d in found] == [
+        ("unknown_peer", "GET /own", "Find"),
+        ("undeclared", "GET /stock", "GetOther"),
+    ]
+
+
 def test_the_json_names_what_each_channel_loses_with_each_system() -> None:
     whole = document(small(), seen=Seen(hours=2.0, edges=(Edge(route="GET /own", system="erp", operation="GetStock", n=30),)))
     assert whole["schema"] == "tillgate.map/1"
