@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from adapters.files.formats.interchange import Syntax
+from adapters.files.generated import function
 from adapters.files.layout import Record
 
 MOST_PARTS: Final = 5_000
@@ -29,6 +30,11 @@ class Division:
     def __init__(self, levels: Sequence[Level], field: str, place: tuple[int, int]) -> None:
         self._levels, self._index = levels, levels[-1].record.at(field) or 0
         self._element, self._component = place
+        self._told_in = _told_in([level.record for level in levels], self._index)
+
+    def divides(self, row: Row) -> bool:
+        """Whether there is more than one value. Most transactions speak of one place, so this is asked of each."""
+        return len(self._told_in(row)) > 1
 
     def rows(self, row: Row) -> dict[str | None, Row]:
         """By value, in the order in which they come. Records of the outermost level that tell none are together those of None."""
@@ -90,3 +96,16 @@ class Division:
         if self._component:
             text = (text.split(syntax.component or "\0") + [""] * self._component)[self._component - 1]
         return syntax.plain(text).strip()
+
+
+def _told_in(records: Sequence[Record], index: int) -> Callable[[Row], set[str | None]]:
+    """The values in a row, as a comprehension through all levels; None where a record of the outermost has none below it."""
+    loops = [f"for r{n + 1} in {_held(record, f'r{n}')}" for n, record in enumerate(records)]
+    last = f"r{len(records)}[{index}]"
+    values = f"{{{last} {loops[0]}}}" if len(loops) == 1 else f"{{v {loops[0]} for v in [{last} {' '.join(loops[1:])}] or (None,)}}"
+    return function("told", f"def told(r0):\n    return {values}\n", {})
+
+
+def _held(record: Record, row: str) -> str:
+    at = f"{row}[{record.index}]"
+    return at if record.repeated else f"(() if {at} is None else ({at},))"

@@ -106,6 +106,9 @@ class Kind:
         return True
 
 
+_UNDIVIDED: Final[dict[str | None, tuple[Any, ...]]] = {}
+
+
 class Plan:
     """A layout, made ready to read segments. Immutable after construction; readers share it."""
 
@@ -751,7 +754,7 @@ class EdiParser:
         assert held is not None  # noqa: S101  # whoever closes has looked
         self._held = None
         row: tuple[Any, ...] | None = None
-        wrong, division, parts = held.wrong, self._plan.division, dict[str | None, tuple[Any, ...]]()
+        wrong, division, parts = held.wrong, self._plan.division, _UNDIVIDED
         if wrong is None and held.frame is not None:
             try:
                 for frame in held.frames:
@@ -760,7 +763,7 @@ class EdiParser:
                             raise Wrong(f"{frame.kind.record.name} (segment {frame.number})", child.name, "none")
                 row = self._frozen(held.frame)
                 wrong = self._ledger.prove(row)
-                if wrong is None and division is not None and len(parts := division.rows(row)) > MOST_PARTS:
+                if wrong is None and division is not None and division.divides(row) and len(parts := division.rows(row)) > MOST_PARTS:
                     raise Wrong(self._plan.layout.file.split, f"at most {MOST_PARTS} in a transaction", str(len(parts)))
             except Wrong as found:
                 wrong = found
@@ -771,7 +774,7 @@ class EdiParser:
         if row is not None and self._message is not None:
             self._message.add(row)
         position = self._ledger.count(row)
-        if row is None or division is None or len(parts) == 1:
+        if row is None or division is None or len(parts) < 2:
             yield Unit(position, held.line, row, wrong, partial(_raw, syntax, held.texts), self._name, self._around_it(held, syntax))
             return
         for number, (value, part) in enumerate(parts.items()):
